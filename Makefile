@@ -1,0 +1,56 @@
+# Everything runs in .venv. The first target that needs it makes it, with PYTHON, which is used for nothing else.
+# Each kind of set-up leaves a stamp in .venv; it runs again when pyproject.toml is newer.
+
+PYTHON ?= python3
+ARGS ?=
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
+RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
+
+.PHONY: help demo install test lint bench
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/core.stamp ## render the example bank into shards/ and show what was made
+	$(BIN)/dx7data render --patches example --out shards/ --samples 64 --overwrite
+	$(BIN)/dx7data inspect shards/
+
+install: .venv/core.stamp ## set up .venv with dx7data and its few core dependencies
+
+test: .venv/test.stamp ## run the tests; options for pytest: make test ARGS="-k sysex -x"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/lint.stamp ## check style and formatting with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: .venv/core.stamp ## measure the engine and the rendering of shards on this machine
+	$(BIN)/python benchmarks/bench_engine.py
+	$(BIN)/python benchmarks/bench_render.py
+
+# Order-only (|): pip's own date must not cause a new set-up. pip is also what a half-made .venv lacks.
+.venv/core.stamp: pyproject.toml | $(BIN)/pip
+	@echo "Set-up: the core dependencies of dx7data, into .venv"
+	@$(PIP) -e .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml | $(BIN)/pip
+	@echo "Set-up: dx7data and what its tests need, into .venv (torch among it: gigabytes, so minutes, the first time)"
+	@$(PIP) -e '.[test]'
+	@touch $@ .venv/core.stamp
+
+# Ruff alone: linting should not wait for the rest of the `dev` extra.
+.venv/lint.stamp: pyproject.toml | $(BIN)/pip
+	@$(PIP) "$(RUFF)"
+	@touch $@
+
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name one: make PYTHON=python3.13" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "dx7data needs Python 3.11 or newer, $(PYTHON) is older; name another: make PYTHON=python3.13" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv

@@ -1,0 +1,1 @@
+"""dx7data: Yamaha DX7 patches in, training data out."""

@@ -1,0 +1,175 @@
+"""A data-set folder: rendering a plan into it, and reading back what is there."""
+
+import hashlib
+import json
+import platform
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dx7data import card, distribute, plan, sample, shard
+from dx7data.errors import InputError
+from dx7data.files import PARTIAL, write_atomically
+from dx7data.plan import Plan, Shard
+
+_OWN = ("*.tar", "*.parquet", "*.stats.json", "dataset.json", "index.json", "README.md", "render.log", f".*{PARTIAL}")
+_REBUILT = 3  # samples that verify renders again from each shard
+
+
+def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
+    """Put the plan into the folder, or find it there; returns the shards that are still to be made.
+
+    Raises InputError when the folder holds another plan or shards without one, unless `overwrite`, which removes what a
+    render leaves in a folder and nothing else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            clear(folder)
+        if (folder / "dataset.json").exists():
+            found = plan.load(folder)
+            if differences := plan.differences(found, wanted):
+                raise InputError(
+                    f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it"
+                )
+        elif any(folder.glob("*.tar")):
+            raise InputError(f"{folder} holds tar files but no dataset.json; choose another --out, or --overwrite them")
+        else:
+            wanted.write(folder)
+            write_atomically(folder / "README.md", lambda file: file.write(card.text(wanted).encode()))
+    except OSError as error:
+        raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
+    return [each for each in wanted.shards() if shard.stats(wanted, each, folder) is None]
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier render."""
+    for pattern in _OWN:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def render(wanted: Plan, folder: Path, missing: list[Shard], workers: int, progress: Callable[[int], None]) -> None:
+    """Make the missing shards, then the index. Whatever stops it, the folder holds only whole shards."""
+    began = time.time()
+    try:
+        distribute.render(wanted, missing, folder, workers, progress)
+        _write_index(wanted, folder)
+        with open(folder / "render.log", "a") as log:
+            took = time.time() - began
+            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {platform.node()} {len(missing)} shards in {took:.1f} s\n")
+    except OSError as error:
+        raise InputError(
+            f"writing to {folder} failed: {error.strerror or error}. Whole shards are kept; the same command goes on from them"
+        ) from None
+
+
+def shards(folder: Path, of: Plan) -> Iterator[tuple[Shard, dict | None]]:
+    """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
+    for each in of.shards():
+        yield each, shard.stats(of, each, folder)
+
+
+def samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
+    """The samples of one shard in order: members by extension, and `__key__`."""
+    with tarfile.open(folder / f"{name}.tar") as tar:
+        current: dict = {}
+        for member in tar:
+            key, _, extension = member.name.partition(".")
+            if current and current["__key__"] != key:
+                yield current
+                current = {}
+            current |= {"__key__": key, extension: tar.extractfile(member).read()}
+        if current:
+            yield current
+
+
+def verify(folder: Path, progress: Callable[[int], None] = lambda size: None) -> list[str]:
+    """What is wrong with a data set, a sentence each; empty when every byte is as it was rendered.
+
+    Every file is hashed and every member counted and measured; of each shard a few samples are rendered again.
+    """
+    of = plan.load(folder)
+    wrong = []
+    for each, stats in shards(folder, of):
+        if stats is None:
+            wrong.append(f"{each.name}: missing, cut short, or of another plan; the same render makes it again")
+            continue
+        for kind in ("tar", "parquet"):
+            path = folder / f"{each.name}.{kind}"
+            if _sha256(path, progress) != stats[kind]["sha256"]:
+                wrong.append(f"{path.name}: its content has changed since it was rendered")
+        wrong += [f"{each.name}.tar: {problem}" for problem in _check_samples(of, each, folder)]
+    known = {f"{each.name}.tar" for each in of.shards()}
+    wrong += [f"{path.name}: no shard of this plan" for path in sorted(folder.glob("*.tar")) if path.name not in known]
+    return wrong
+
+
+def summary(folder: Path, rows: int = 5) -> dict:
+    """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    of = plan.load(folder)
+    made = [(each, stats) for each, stats in shards(folder, of) if stats]
+    tables = [pq.read_table(folder / f"{each.name}.parquet").append_column("split", [[each.split] * stats["samples"]]) for each, stats in made]
+    table = pa.concat_tables(tables).to_pylist() if tables else []
+    peaks = sorted(row["target_peak"] for row in table)
+    return {
+        "folder": str(folder),
+        "fingerprint": of.fingerprint,
+        "seconds": of.spec.seconds,
+        "sample_rate": of.spec.sample_rate,
+        "gain": of.spec.gain,
+        "samples": {split: sum(row["split"] == split for row in table) for split in of.counts},
+        "wanted": of.counts,
+        "shards": [len(made), len(of.shards())],
+        "hours": len(table) * of.spec.seconds / 3600,
+        "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
+        "patches": {split: int(of.members(split).size) for split in of.counts},
+        "left_out_as_silent": of.silent,
+        "target_peak": {name: peaks[int(part * (len(peaks) - 1))] for name, part in (("least", 0), ("median", 0.5), ("most", 1))} if peaks else {},
+        "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in table),
+        "silent_samples": sum(row["target_peak"] == 0 for row in table),
+        "algorithms": dict(sorted(Counter(row["algorithm"] for row in table).items())),
+        "rows": table[:rows],
+    }
+
+
+def _check_samples(of: Plan, each: Shard, folder: Path) -> list[str]:
+    try:
+        found = list(samples(folder, each.name))
+    except (tarfile.TarError, OSError) as error:
+        return [f"is no readable tar: {error}"]
+    expected = [f"{each.split}_{j:08d}" for j in range(each.first, each.first + each.count)]
+    if [one["__key__"] for one in found] != expected:
+        return [f"holds {len(found)} samples, or in another order, instead of {each.count}"]
+    wrong = []
+    for i in sorted({round(part * (each.count - 1) / max(1, _REBUILT - 1)) for part in range(_REBUILT)}):
+        again = dict(sample.render(of, each.split, each.first + i, 1)[0].members())
+        if {f"{expected[i]}.{extension}": data for extension, data in found[i].items() if extension != "__key__"} != again:
+            wrong.append(f"sample {expected[i]} is not what its plan renders to")
+    return wrong
+
+
+def _write_index(of: Plan, folder: Path) -> None:
+    index = {
+        "fingerprint": of.fingerprint,
+        "shards": [
+            {"name": each.name, "samples": each.count, "bytes": stats["tar"]["bytes"], "sha256": stats["tar"]["sha256"]}
+            for each, stats in shards(folder, of)
+            if stats
+        ],
+    }
+    write_atomically(folder / "index.json", lambda file: file.write((json.dumps(index, indent=1) + "\n").encode()))
+
+
+def _sha256(path: Path, progress: Callable[[int], None]) -> str:
+    state = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            state.update(block)
+            progress(len(block))
+    return state.hexdigest()

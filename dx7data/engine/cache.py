@@ -1,0 +1,57 @@
+"""Where compiled code is kept: one folder for each state of the sources that it was compiled from.
+
+numba's own cache looks only at the file of the function that is called. A change in a module which that file imports
+goes unnoticed, and the old sound comes out. Here the folder's name is a digest of all of them.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), *_PACKAGE.glob("decimate.py")])
+
+
+def digest(sources=SOURCES) -> str:
+    """Digest of the source files and of the versions of what compiles them."""
+    state = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__} numpy {np.__version__}".encode())
+    for source in sources:
+        state.update(source.name.encode() + b"\0" + source.read_bytes())
+    return state.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path:
+    """This state's folder: below NUMBA_CACHE_DIR if set, else the user's cache; a temporary one if that can't be written."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(home) / "dx7data") / digest()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="dx7data-"))
+    return path
+
+
+def is_warm() -> bool:
+    """Whether something has been compiled from these sources before."""
+    return any(folder().rglob("*.nbc"))
+
+
+@contextmanager
+def keyed() -> Iterator[None]:
+    """Functions that are given `cache=True` in this context are kept in `folder()`."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder())
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before

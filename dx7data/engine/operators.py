@@ -1,0 +1,40 @@
+"""The operator: from a phase and a gain to a sample, by the look-ups of the DX7's own chips (engine-spec.md, Oscillator).
+
+numba widens every integer sum to 64 bits. The casts narrow it again, which keeps the vector lanes at 32 bits; they also
+make phases wrap as they do in the instrument.
+"""
+
+import numpy as np
+from numba import njit
+
+SILENCE = 16284  # attenuation in 1/1024 octave above which an operator is not computed: 96 dB down
+PHASE_BITS = 12  # an output sample of 1 moves the phase of the operator it modulates by 2^13, two steps of the sine table
+
+_i32 = np.int32
+
+
+@njit(inline="always")
+def gain(level):
+    """Attenuation in 1/1024 octave of an envelope level."""
+    return 16384 - (level >> 14)
+
+
+@njit(inline="always")
+def slope(gain_before, gain_after):
+    """Change of attenuation per sample of a block."""
+    return (gain_after - gain_before + 32) >> 6
+
+
+@njit(inline="always")
+def sounds(gain_before, gain_after):
+    """Whether an operator is computed in a block that leads from one attenuation to the other."""
+    return gain_before <= SILENCE or gain_after <= SILENCE
+
+
+@njit(inline="always")
+def oscillate(index, attenuation, sine, exponential):
+    """One sample, -8187 to 8186. `index`: the phase in 1/4096 period; `sine`, `exponential`: look-ups as in tables.py."""
+    wave = sine[_i32(index & _i32(4095))]
+    total = _i32(_i32(wave & _i32(0x7FFFFFFF)) + attenuation)
+    magnitude = _i32(exponential[_i32(total & _i32(1023))] >> _i32(_i32(total >> _i32(10)) & _i32(31)))
+    return _i32(magnitude ^ _i32(wave >> _i32(31)))

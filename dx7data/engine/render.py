@@ -1,0 +1,63 @@
+"""The one entry to the engine: voices in, native integers out, whatever the device.
+
+A native integer is the DX7's own: `mix >> 13` of engine-spec.md. A full carrier peaks at 8,186; notes add up.
+"""
+
+import numba
+import numpy as np
+
+from dx7data.engine import cache, cpu
+from dx7data.engine.tables import BLOCK, increment_table, sample_count
+
+_SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
+
+
+def render(voices, seconds: float, device: str = "cpu") -> np.ndarray:
+    """Every voice by itself: native integers, int32 `(V, T)`.
+
+    voices: `dx7data.voice.Voices`; seconds: length of the result; device: "cpu". Raises ValueError on other arguments.
+    """
+    alone = np.arange(voices.start.size)
+    return mix(voices, alone, alone, alone.size, seconds, device)
+
+
+def mix(voices, row, part, rows: int, seconds: float, device: str = "cpu") -> np.ndarray:
+    """Voices added up in rows: native integers, int32 `(rows, T)`.
+
+    row: (V,) where each voice goes; part: (V,) whose LFO it shares: a part, numbered from 0, is the notes of one patch in
+    one row.
+    Raises ValueError on another device than "cpu" or a length that is no number of seconds.
+    """
+    if device != "cpu":
+        raise ValueError(f"device must be 'cpu', not {device!r}")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"seconds must be a number, 0 or more, not {seconds}")
+    rate = int(voices.rate[0])
+    samples = int(sample_count(seconds, rate))
+    blocks = -(-samples // BLOCK)
+
+    row, part = np.asarray(row, np.int64), np.asarray(part, np.int64)
+    by_row = np.lexsort((voices.start, part, row))
+    voices, row, part = voices.take(by_row), row[by_row], part[by_row]
+    first = np.flatnonzero(np.diff(part, prepend=-1))  # of each part
+    notes = np.stack([first, np.append(first[1:], part.size)], axis=1)[np.cumsum(np.diff(part, prepend=-1) != 0) - 1]
+
+    out = np.zeros((rows, blocks + cpu.CHUNK, BLOCK), np.int32)
+    bounds = _tasks(row)
+    task = np.searchsorted(bounds, np.arange(row.size), "right")
+    order = np.lexsort((-voices.loop_length.astype(np.int64), task))
+    cpu.render(voices, notes, row, order, bounds, out, increment_table(rate))
+    return out.reshape(rows, -1)[:, :samples]
+
+
+def _tasks(row: np.ndarray) -> np.ndarray:
+    """Bounds of about equal ranges of the voices, sorted by row, that share no row: work for numba's threads."""
+    threads = numba.get_num_threads()
+    wanted = threads * max(1, min(4, row.size // (threads * _SORTED_TOGETHER)))
+    inner = np.searchsorted(row, row[np.linspace(0, row.size, wanted, endpoint=False).astype(np.int64)])
+    return np.unique(np.append(inner, row.size)).astype(np.int64)
+
+
+def is_compiled() -> bool:
+    """Whether the engine's compiled code is at hand; without it the first render takes some 15 seconds longer."""
+    return cache.is_warm()

@@ -1,0 +1,137 @@
+"""Shards: a plan's samples as WebDataset tars, each with a table beside it and its hashes, written last.
+
+The tar has what `tar`, `webdataset` and `datasets` expect (ustar, the members of a sample side by side) and nothing that
+depends on who wrote it or when. `NAME.stats.json` is the sign that a shard is whole.
+"""
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from dx7data import sample
+from dx7data.files import whole
+from dx7data.plan import Plan, Shard
+
+_BATCH_BYTES = 32 << 20  # of native integers: what one call of the engine has in memory
+_RECORD = tarfile.RECORDSIZE
+
+
+class _HashedFile:
+    """A file whose length and SHA-256 are known at its end."""
+
+    def __init__(self, file):
+        self._file = file
+        self._state = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._state.update(data)
+        self.size += len(data)
+
+    def hexdigest(self) -> str:
+        return self._state.hexdigest()
+
+
+def write(plan: Plan, shard: Shard, folder: Path, progress: Callable[[int], None] = lambda samples: None) -> dict:
+    """Render a shard into a folder; returns its stats. `progress` is told of every few samples as they are done."""
+    stats = _Stats()
+    with whole(folder / f"{shard.name}.tar") as file:
+        tar = _HashedFile(file)
+        for done in range(0, shard.count, batch := batch_size(plan)):
+            samples = sample.render(plan, shard.split, shard.first + done, min(batch, shard.count - done))
+            for one in samples:
+                stats.add(one, _add(tar, one))
+            progress(len(samples))
+        tar.write(bytes(-(tar.size + 2 * tarfile.BLOCKSIZE) % _RECORD + 2 * tarfile.BLOCKSIZE))
+    table = _write_table(stats.rows, folder / f"{shard.name}.parquet")
+    summary = {
+        "fingerprint": plan.fingerprint,
+        "split": shard.split,
+        "shard": shard.number,
+        **stats.summary(),
+        "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
+        "parquet": table,
+    }
+    with whole(folder / f"{shard.name}.stats.json") as file:
+        file.write((json.dumps(summary, indent=1) + "\n").encode())
+    return summary
+
+
+def stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
+    """The stats of a shard that is whole and of this plan, else None."""
+    try:
+        summary = json.loads((folder / f"{shard.name}.stats.json").read_text())
+        size = (folder / f"{shard.name}.tar").stat().st_size
+        (folder / f"{shard.name}.parquet").stat()
+    except (OSError, ValueError):
+        return None
+    expected = {"fingerprint": plan.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
+    if not isinstance(summary, dict) or {key: summary.get(key) for key in expected} != expected:
+        return None
+    return summary if summary["tar"]["bytes"] == size else None
+
+
+def batch_size(plan: Plan) -> int:
+    """Samples that one call of the engine makes: source and target, four bytes a native integer at up to 48 kHz."""
+    return max(1, min(64, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1))))
+
+
+def _add(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
+    """Append a sample's members; returns where the content of each lies: `json_offset`, `json_bytes`, ..."""
+    places = {}
+    for name, data in one.members():
+        header = tarfile.TarInfo(name)  # mtime, uid, gid 0, mode 644, no names of people
+        header.size = len(data)
+        tar.write(header.tobuf(tarfile.USTAR_FORMAT))
+        column = name.removeprefix(one.key + ".").replace(".", "_")
+        places[f"{column}_offset"], places[f"{column}_bytes"] = tar.size, len(data)
+        tar.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+    return places
+
+
+class _Stats:
+    """The table of a shard, and its totals."""
+
+    def __init__(self):
+        self.rows: list[dict] = []
+
+    def add(self, one: sample.Sample, places: dict[str, int]) -> None:
+        meta = one.meta
+        self.rows.append(
+            {
+                "key": one.key,
+                "index": meta["index"],
+                "patch_id": meta["patch"]["id"],
+                "patch_name": meta["patch"]["name"],
+                "algorithm": meta["patch"]["algorithm"],
+                "notes": len(meta["notes"]),
+                "lowest_note": min(note["note"] for note in meta["notes"]),
+                "highest_note": max(note["note"] for note in meta["notes"]),
+                **{f"{clip}_{what}": meta[what][clip] for what in ("peak", "clipped", "gain") for clip in ("source", "target")},
+                **places,
+            }
+        )
+
+    def summary(self) -> dict:
+        return {
+            "samples": len(self.rows),
+            "patches": len({row["patch_id"] for row in self.rows}),
+            "peak": max(max(row["source_peak"], row["target_peak"]) for row in self.rows),
+            "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in self.rows),
+            "silent_samples": sum(row["target_peak"] == 0 for row in self.rows),
+        }
+
+
+def _write_table(rows: list[dict], path: Path) -> dict:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with whole(path) as file:
+        hashed = _HashedFile(file)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows), buffer)
+        hashed.write(buffer.getvalue().to_pybytes())
+    return {"bytes": hashed.size, "sha256": hashed.hexdigest()}
