@@ -4,6 +4,7 @@ Takes .syx files, folders and zips, gives a Bank. What cannot be read becomes a 
 """
 
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -12,12 +13,220 @@ import stat
 import tomllib
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from dx7data import patch as patches_, sysex
+from dx7data import patch, sysex
+from dx7data.errors import InputError, Report, shown
+from dx7data.files import write_atomically
+
+EXAMPLE = "example"  # instead of a path: the bank that comes with the package
+_EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")
+_FILE_LIMIT = 256 << 20  # bytes; all public DX7 banks together are smaller
+_MEMBER_LIMIT = 64 << 20  # bytes after decompression
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """N patches, unique by id, in order of first appearance.
+
+    patches: uint8 (N, 155), legal; origins: where each was met first: `file` (base name; `zip/member` in a zip), `sha256`
+    of that file's bytes, `index` (1-based among its voices), and `copies`, how often it was met again.
+    """
+
+    patches: np.ndarray
+    ids: list[str]
+    names: list[str]
+    origins: list[dict]
+    report: Report
+
+
+def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
+    """Path and base name as shown, contents."""
+    for path in paths:
+        path = _EXAMPLE_FILE if path == EXAMPLE else Path(path)
+        inside = _folder(path, report) if os.path.isdir(path) else [path]
+        for file in inside:
+            data = _contents(file, report)
+            if data is not None and file.suffix.lower() == ".zip":
+                yield from _members(file, data, report)
+            elif data is not None:
+                yield shown(file), shown(file.name), data
+
+
+def _folder(folder: Path, report: Report) -> list[Path]:
+    """The patch files under a folder, sorted; links to folders are not followed."""
+
+    def unreadable(error: OSError) -> None:
+        report.refuse(error.filename, f"cannot be read: {error.strerror}")
+
+    walk = os.walk(folder, onerror=unreadable)
+    found = [Path(parent, name) for parent, _, names in walk for name in names if name.lower().endswith((".syx", ".zip"))]
+    if not found:
+        report.refuse(folder, "holds no .syx or .zip file")
+    return sorted(found)
+
+
+def _contents(path: Path, report: Report) -> bytes | None:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            report.refuse(path, "is no regular file")
+        elif status.st_size > _FILE_LIMIT:
+            report.refuse(path, f"has {status.st_size:,} bytes, more than the {_FILE_LIMIT:,} that are read: split it")
+        else:
+            return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        report.refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
+def _members(path: Path, data: bytes, report: Report) -> Iterator[tuple[str, str, bytes]]:
+    """The patch files in a zip, in its order, read in memory; nothing is written to disk."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".syx", ".bin"))]
+            if not entries:
+                report.refuse(path, "holds no .syx or .bin file")
+            for entry in entries:
+                contents = _member(archive, entry, report, f"{path}/{entry.filename}")
+                if contents is not None:
+                    yield shown(f"{path}/{entry.filename}"), shown(f"{path.name}/{entry.filename}"), contents
+    except _ZIP_ERRORS as error:
+        report.refuse(path, f"is no zip file that can be read: {shown(error)}")
+
+
+def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, report: Report, path: str) -> bytes | None:
+    name = PureWindowsPath(entry.filename)  # knows both kinds of slash, and drives
+    if name.anchor or ".." in name.parts:
+        report.refuse(path, "has a name that leads out of its zip: rename it")
+    elif entry.flag_bits & 1:
+        report.refuse(path, "is encrypted: unpack it with its password first")
+    elif entry.file_size > _MEMBER_LIMIT:
+        report.refuse(path, f"unpacks to {entry.file_size:,} bytes, more than the {_MEMBER_LIMIT:,} that are read")
+    else:
+        try:
+            with archive.open(entry) as file:
+                return file.read(_MEMBER_LIMIT)
+        except _ZIP_ERRORS as error:
+            report.refuse(path, f"cannot be unpacked: {shown(error)}")
+    return None
+
+
+def load(paths) -> Bank:
+    """The patches of files, folders (searched recursively for .syx and .zip) and zips (their .syx and .bin members).
+
+    paths: one or several; the word `example` stands for the shipped bank. A file named here is read whatever its suffix.
+    """
+    report, rows, origins = Report(), {}, {}
+    for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
+        reading = sysex.read(data)
+        report.add(path, reading)
+        sha256 = hashlib.sha256(data).hexdigest()
+        for index, record in enumerate(reading.voices, 1):
+            row = np.frombuffer(record.patch, np.uint8)
+            key = patch.patch_id(row)
+            if key in rows:
+                report.duplicates += 1
+                origins[key]["copies"] += 1
+            else:
+                rows[key] = row
+                origins[key] = {"file": name, "sha256": sha256, "index": index, "copies": 0}
+    patches = np.array(list(rows.values()), np.uint8).reshape(-1, patch.STORED_BYTES)
+    return Bank(patches, list(rows), [patch.patch_name(row) for row in patches], list(origins.values()), report)
+
+
+def example() -> Bank:
+    """The shipped bank: 32 patches, one per algorithm, CC0."""
+    return load(EXAMPLE)
+
+
+def pick(reference: str) -> np.ndarray:
+    """One patch, uint8 (155,): `FILE:INDEX` counts voices from 1 as the DX7 does; `FILE` alone if it holds one voice.
+
+    FILE may be the word `example`. Raises InputError when there is no such voice.
+    """
+    match = None if os.path.exists(reference) else re.fullmatch(r"(.+):([0-9]{1,9})", reference, re.DOTALL)
+    path, index = (match[1], int(match[2])) if match else (reference, None)
+    report = Report()
+    files = list(_files([path], report))
+    voices = [record for file, _, data in files for record in _read(file, data, report)]
+    path = shown(path)
+    if len(files) > 1:
+        raise InputError(f"{path} holds {len(files):,} files: name one of them")
+    if not voices:
+        raise InputError(str(report.refused[0]))
+    if index is None and len(voices) > 1:
+        raise InputError(f"{path} holds {len(voices):,} voices: add the number of one, as in {path}:1")
+    if index is not None and not 1 <= index <= len(voices):
+        raise InputError(f"{path} has no voice {index}: its voices are 1 to {len(voices):,}")
+    return np.frombuffer(voices[(index or 1) - 1].patch, np.uint8)
+
+
+def _read(file: str, data: bytes, report: Report) -> list[sysex.Record]:
+    reading = sysex.read(data)
+    report.add(file, reading)
+    return reading.voices
+
+
+def read_table(path) -> np.ndarray:
+    """A table of patches like example_bank.toml, whose head explains it, as legal uint8 (N, 155)."""
+    rows = []
+    for entry in tomllib.loads(Path(path).read_text("utf-8"))["patch"]:
+        operators = [value for operator in entry["operators"] for value in operator]
+        common = [*entry["pitch_eg"], entry["algorithm"] - 1, entry["feedback"], entry["oscillator_sync"], *entry["lfo"]]
+        name = entry["name"].encode("ascii").ljust(patch.NAME_BYTES)
+        rows.append([*operators, *common, entry["pitch_mod_sensitivity"], entry["transpose"], *name])
+    return patch.require_legal(np.array(rows, np.uint8))
+
+
+def _to_json(bank: Bank) -> bytes:
+    entries = [patch.to_dict(row) | {"origin": origin} for row, origin in zip(bank.patches, bank.origins, strict=True)]
+    return json.dumps(entries, indent=1).encode() + b"\n"
+
+
+def _to_parquet(bank: Bank) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"id": bank.ids, "name": bank.names}
+    columns |= {key: [origin[key] for origin in bank.origins] for key in ("file", "sha256", "index", "copies")}
+    columns["packed"] = pa.array([row.tobytes() for row in patch.pack(bank.patches)], pa.binary(patch.PACKED_BYTES))
+    columns |= {name: np.ascontiguousarray(bank.patches[:, i]) for i, name in enumerate(patch.FIELDS)}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def _to_syx(bank: Bank) -> bytes:
+    starts = range(0, len(bank.patches), sysex.BANK)
+    return b"".join(sysex.write_bank(bank.patches[start : start + sysex.BANK]) for start in starts)
+
+
+def _to_text(bank: Bank) -> bytes:
+    return "".join(f"{patch.summary(row)}\n" for row in bank.patches).encode()
+
+
+_WRITERS = {".json": _to_json, ".parquet": _to_parquet, ".syx": _to_syx, ".txt": _to_text}
+
+
+def export(bank: Bank, path) -> None:
+    """Write all patches to `path`, whole or not at all, in the format of its suffix: .json, .parquet, .syx or .txt.
+
+    .json and .parquet hold stored values by name (algorithm 0-31), .parquet the packed 128 bytes too; .syx holds bulk
+    dumps of 32, the last filled up with INIT VOICEs; .txt a line for each patch. Raises InputError.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise InputError(f"{shown(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
+    if not len(bank.patches):
+        raise InputError(f"there are no patches to write to {shown(path)}")
+    contents = _WRITERS[path.suffix.lower()](bank)
+    try:
+        write_atomically(path, lambda file: file.write(contents))
+    except OSError as error:
+        raise InputError(f"{shown(path)} cannot be written: {error.strerror}") from error

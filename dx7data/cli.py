@@ -309,9 +309,7 @@ def _patches_export(options) -> None:
 
 
 def _wav(options) -> None:
-    import numpy as np
-
-    from dx7data import bank, patch, sample
+    from dx7data import bank, gain, patch, sample
     from dx7data.decimate import decimate
     from dx7data.engine.render import render
     from dx7data.files import write_atomically
@@ -321,10 +319,10 @@ def _wav(options) -> None:
     each = bank.pick(options.patch)
     native = render(voices(each, options.note, options.velocity, options.held, rate), options.seconds)
     native = decimate(native, options.sample_rate)
-    clip, gain, (peak, clipped) = (found[0] for found in sample.levelled(native, options.gain))
+    clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
     try:
-        write_atomically(options.out, lambda file: file.write(sample.wav(np.asarray(clip), options.sample_rate)))
+        write_atomically(options.out, lambda file: file.write(sample.wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
     print(f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, ", end="")
-    print(f"gain {gain / sample.ONE:.2f}, peak {peak:,}{f', {clipped:,} samples clip' if clipped else ''}")
+    print(f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}")

@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dx7data import patch, sysex
+from dx7data import gain, patch, sysex
 from dx7data.decimate import decimate, engine_rate
 from dx7data.engine.render import mix
 from dx7data.engine.tables import BLOCK
 from dx7data.plan import Plan
 from dx7data.voice import voices
-
-ONE = 1 << 16  # a gain of 1: gains are integers, applied as (native * gain + 2^15) >> 16
-_PEAK = 29204  # of "peak": -1 dB of full scale
-_FULL_SCALE = 32767
 
 
 @dataclass(frozen=True)
@@ -52,12 +48,11 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
     row = np.repeat(np.arange(count), [len(notes) for notes in phrases])
     start_ms, held_ms, note, velocity = np.array([event for notes in phrases for event in notes]).T
     start = (start_ms * rate + 500 * BLOCK) // (1000 * BLOCK)
-    played = [voices(patches, note, velocity, held_ms / 1000, rate, start) for patches in (source[None], targets[row])]
-    both = type(played[0])(*(np.concatenate(fields) for fields in zip(*played, strict=True)))
+    by_source, by_target = (voices(patches, note, velocity, held_ms / 1000, rate, start) for patches in (source, targets[row]))
     rows = np.concatenate([row, row + count])
-    native = decimate(mix(both, rows, rows, 2 * count, spec.seconds), spec.sample_rate)[:, : spec.samples]
+    native = decimate(mix(by_source.join(by_target), rows, rows, 2 * count, spec.seconds), spec.sample_rate)[:, : spec.samples]
 
-    clips, gains, levels = levelled(native, spec.gain)
+    clips, gains, peaks, cut = gain.apply(native, spec.gain)
     return [
         Sample(
             key=f"{split}_{j:08d}",
@@ -75,9 +70,9 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
                     "algorithm": int(targets[i][134]) + 1,
                 },
                 "source": {"id": patch.patch_id(source), "name": patch.patch_name(source)},
-                "gain": {"source": gains[i] / ONE, "target": gains[count + i] / ONE},
-                "peak": {"source": levels[i][0], "target": levels[count + i][0]},
-                "clipped": {"source": levels[i][1], "target": levels[count + i][1]},
+                "gain": {"source": int(gains[i]) / gain.ONE, "target": int(gains[count + i]) / gain.ONE},
+                "peak": {"source": int(peaks[i]), "target": int(peaks[count + i])},
+                "clipped": {"source": int(cut[i]), "target": int(cut[count + i])},
                 "notes": [
                     {"start": _block_time(event.start, rate), "held": event.held / 1000, "note": event.note, "velocity": event.velocity}
                     for event in phrases[i]
@@ -93,31 +88,11 @@ def source_patch(plan: Plan) -> np.ndarray:
     return patch.unpack(np.frombuffer(bytes.fromhex(plan.spec.source), np.uint8))
 
 
-def gain_factor(policy: str, peak: int) -> int:
-    """The integer gain of a clip under a policy: "native" (as is), "peak" (-1 dB of full scale), or a number of decibels."""
-    if policy == "native":
-        return ONE
-    if policy == "peak":
-        return _PEAK * ONE // peak if peak else ONE
-    return int(10 ** (float(policy) / 20) * ONE + 0.5)
-
-
 def wav(audio: np.ndarray, rate: int) -> bytes:
     """A PCM wav file of int16 mono audio."""
-    data = audio.astype("<i2").tobytes()
+    data = audio.astype("<i2", copy=False).tobytes()
     layout = "<4sI4s4sIHHIIHH4sI"
     return struct.pack(layout, b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", len(data)) + data
-
-
-def levelled(native: np.ndarray, policy: str) -> tuple[np.ndarray, list[int], list[tuple[int, int]]]:
-    """Clips as int16, the gain of each, and its peak and how many of its samples were clipped."""
-    peaks = np.maximum(native.max(axis=1, initial=0), -native.min(axis=1, initial=0))
-    gains = [gain_factor(policy, int(peak)) for peak in peaks]
-    loud = (native * np.array(gains)[:, None] + ONE // 2) >> 16
-    clips = np.clip(loud, -_FULL_SCALE - 1, _FULL_SCALE).astype(np.int16)
-    clipped = (loud != clips).sum(axis=1)
-    peaks = np.abs(clips.astype(np.int32)).max(axis=1, initial=0)
-    return clips, gains, [(int(peak), int(count)) for peak, count in zip(peaks, clipped, strict=True)]
 
 
 def _block_time(start_ms: int, rate: int) -> float:

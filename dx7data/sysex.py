@@ -19,7 +19,7 @@ _BULK = bytes((0x09, _BANK_BYTES >> 7, _BANK_BYTES & 127))  # format and 14-bit 
 _SINGLE = bytes((0x00, STORED_BYTES >> 7, STORED_BYTES & 127))
 _HEADER = re.compile(rb"\xf0\x43[\x00-\x0f](?:" + re.escape(_BULK) + b"|" + re.escape(_SINGLE) + b")")
 _BOUNDARY = re.compile(rb"[\xf0\xf7]")
-_END = 0xF7
+_END = b"\xf7"
 _REAL_TIME = 0xF8  # and above: clock, active sensing; MIDI allows them inside any message
 _MAC_HEADER = 128
 
@@ -52,12 +52,12 @@ def read(data: bytes) -> Reading:
     """
     reading = Reading()
     start, stop = _unwrapped(data)
-    position = start
-    while match := _HEADER.search(data, position, stop):
-        _skip(reading, position, match.start())
-        position = _message(reading, data, match, stop)
-    if reading.voices or reading.refused:
-        _skip(reading, position, stop)
+    position = 0
+    while match := _HEADER.search(data, position):
+        _skip(reading, position or start, match.start())
+        position = _message(reading, data, match)
+    if position:
+        _skip(reading, position, len(data))
     else:
         _bare(reading, data, start, stop)
     return reading
@@ -78,13 +78,13 @@ def _skip(reading: Reading, start: int, stop: int) -> None:
         reading.warnings.append((start, f"skipped {stop - start:,} bytes that are no DX7 voice dump"))
 
 
-def _message(reading: Reading, data: bytes, match: re.Match, stop: int) -> int:
+def _message(reading: Reading, data: bytes, match: re.Match) -> int:
     """Read the dump whose header is `match`; gives the offset where to go on."""
     bulk = match[0][3:] == _BULK
     kind, size = ("bulk dump", _BANK_BYTES) if bulk else ("single-voice dump", STORED_BYTES)
     start, first = match.span()
-    body, places, end = _body(data, first, size + 1, stop)  # data and checksum
-    ended = end < stop and data[end] == _END
+    body, places, end = _body(data, first, size + 1)  # data and checksum
+    ended = data[end : end + 1] == _END
     if len(body) < size:
         reason = f"{kind} holds {len(body):,} of {size:,} bytes: refused whole, send or copy it again"
         reading.refused.append((start, reason))
@@ -94,10 +94,10 @@ def _message(reading: Reading, data: bytes, match: re.Match, stop: int) -> int:
     return end + ended
 
 
-def _body(data: bytes, first: int, size: int, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _body(data: bytes, first: int, size: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Up to `size` bytes of a message, their offsets, and the offset after the last."""
-    boundary = _BOUNDARY.search(data, first, min(first + 2 * size, stop))
-    end = boundary.start() if boundary else min(first + 2 * size, stop)
+    boundary = _BOUNDARY.search(data, first, first + 2 * size)
+    end = boundary.start() if boundary else min(first + 2 * size, len(data))
     body = np.frombuffer(data[first:end], np.uint8)
     places = np.arange(len(body))
     if len(body) != size:  # of exactly the right length, a high byte is damage; otherwise it came in between

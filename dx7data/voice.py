@@ -21,7 +21,7 @@ class Voices(NamedTuple):
     Times are in blocks of 64 samples, levels as in the operator envelope, frequencies in Q24 octaves above 1 Hz.
     """
 
-    rate: np.ndarray  # (V,) engine rate in Hz, the same for all
+    rate: int  # of the engine, in Hz
     start: np.ndarray  # (V,) block of the note-on in its row
     release: np.ndarray  # (V,) blocks from note-on to note-off
     eg_target: np.ndarray  # (V, 6, 4)
@@ -45,7 +45,11 @@ class Voices(NamedTuple):
 
     def take(self, index) -> "Voices":
         """The voices that `index` (anything NumPy indexes by) selects."""
-        return Voices(*(field[index] for field in self))
+        return Voices(self.rate, *(field[index] for field in self[1:]))
+
+    def join(self, other: "Voices") -> "Voices":
+        """These voices and then others of the same rate."""
+        return Voices(self.rate, *(np.concatenate(fields) for fields in zip(self[1:], other[1:], strict=True)))
 
 
 def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
@@ -73,7 +77,7 @@ def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
     common = patches[:, OPERATORS * _OPERATOR_BYTES :]
     note = np.clip(note.astype(np.int64) + common[:, 18] - 24, 0, 127)
     return Voices(
-        rate=np.full(count, rate, np.int32),
+        rate=int(rate),
         start=start.astype(np.int32),
         release=-(-tables.sample_count(held, rate) // tables.BLOCK),
         **_envelopes(operator, note, velocity.astype(np.int64), rate),

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), *_PACKAGE.glob("decimate.py")])
+SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), _PACKAGE / "decimate.py", _PACKAGE / "gain.py"])
 
 
 def digest(sources=SOURCES) -> str:

@@ -32,22 +32,25 @@ def mix(voices, row, part, rows: int, seconds: float, device: str = "cpu") -> np
         raise ValueError(f"device must be 'cpu', not {device!r}")
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"seconds must be a number, 0 or more, not {seconds}")
-    rate = int(voices.rate[0])
-    samples = int(sample_count(seconds, rate))
+    samples = int(sample_count(seconds, voices.rate))
     blocks = -(-samples // BLOCK)
+    out = np.zeros((rows, blocks + cpu.CHUNK, BLOCK), np.int32)
+    if voices.start.size:
+        _add(voices, np.asarray(row, np.int64), np.asarray(part, np.int64), out)
+    return out.reshape(rows, (blocks + cpu.CHUNK) * BLOCK)[:, :samples]
 
-    row, part = np.asarray(row, np.int64), np.asarray(part, np.int64)
+
+def _add(voices, row: np.ndarray, part: np.ndarray, out: np.ndarray) -> None:
+    """Sort the voices as the driver wants them, and let it add them to `out`."""
     by_row = np.lexsort((voices.start, part, row))
     voices, row, part = voices.take(by_row), row[by_row], part[by_row]
     first = np.flatnonzero(np.diff(part, prepend=-1))  # of each part
     notes = np.stack([first, np.append(first[1:], part.size)], axis=1)[np.cumsum(np.diff(part, prepend=-1) != 0) - 1]
 
-    out = np.zeros((rows, blocks + cpu.CHUNK, BLOCK), np.int32)
     bounds = _tasks(row)
     task = np.searchsorted(bounds, np.arange(row.size), "right")
     order = np.lexsort((-voices.loop_length.astype(np.int64), task))
-    cpu.render(voices, notes, row, order, bounds, out, increment_table(rate))
-    return out.reshape(rows, -1)[:, :samples]
+    cpu.render(voices, notes, row, order, bounds, out, increment_table(voices.rate))
 
 
 def _tasks(row: np.ndarray) -> np.ndarray:

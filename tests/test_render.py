@@ -1,0 +1,124 @@
+"""Phrases and the entries of the engine: notes that add up, LFOs that are shared, arguments that are refused."""
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dx7data import bank
+from dx7data.engine import cache
+from dx7data.engine.render import mix, render
+from dx7data.patch import SINE
+from dx7data.voice import voices
+
+EXAMPLE = bank.load(["example"]).patches
+LFO_SYNC, LFO_WAVE, LFO_DEPTHS = 141, 142, slice(139, 141)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 5))
+def test_notes_add_up(seed, count, rows):
+    """A row is the sum of its notes, each as the oracle plays it alone, moved to its block; keys may repeat."""
+    rng = np.random.default_rng(seed)
+    patches = EXAMPLE[rng.integers(0, 32, count)].copy()
+    patches[:, LFO_DEPTHS] = 0
+    notes, velocities, held = rng.integers(24, 97, count), rng.integers(1, 128, count), rng.uniform(0, 0.6, count)
+    start, row = rng.integers(0, 400, count), rng.integers(0, rows, count)
+    ours = mix(voices(patches, notes, velocities, held, 48000, start), row, row, rows, 0.6)
+    expected = np.zeros((rows, 28800 + 400 * 64), np.int64)
+    for i in range(count):
+        alone = oracle.render(patches[i], notes[i], velocities[i], held[i], 0.6, 48000)
+        expected[row[i], start[i] * 64 : start[i] * 64 + alone.size] += alone
+    assert (ours == expected[:, :28800]).all()
+
+
+def vibrato_patch(sync: int, delay: int = 0) -> np.ndarray:
+    one = SINE.copy()
+    one[137:143] = 40, delay, 60, 0, sync, 0
+    one[143] = 7
+    return one
+
+
+def test_key_sync_restarts_the_lfo():
+    """With key sync a later note of a part sounds as if it were alone; without, it joins an LFO that has moved on."""
+    start = np.array([0, 300])
+    for sync, delay, same in ((1, 0, True), (1, 70, True), (0, 0, False)):
+        one = vibrato_patch(sync, delay)
+        both = voices(one, (40, 60), 100, (0.0, 0.5), 48000, start)  # the first is over long before the second
+        ours = mix(both, (0, 0), (0, 0), 1, 1.5)[0, 300 * 64 :]
+        alone = oracle.render(one, 60, 100, 0.5, 1.5, 48000)[: ours.size]
+        assert (ours == alone).all() == same
+
+
+def test_a_note_on_restarts_the_fade_in_for_all_notes_of_its_part():
+    """One LFO for a part: a second note takes the vibrato away from the first; in a part of its own it does not."""
+    one = vibrato_patch(0, 60)
+    both = voices(one, (60, 60), 100, (2.0, 0.0), 48000, np.array([0, 600]))
+    shared, apart = (mix(both, (0, 0), parts, 1, 2.0)[0] for parts in ((0, 0), (0, 1)))
+    assert (shared[: 600 * 64] == apart[: 600 * 64]).all()
+    assert (shared[700 * 64 :] != apart[700 * 64 :]).any()
+
+
+def test_threads_do_not_matter():
+    import numba
+
+    rng = np.random.default_rng(3)
+    some = voices(EXAMPLE[rng.integers(0, 32, 300)], rng.integers(24, 97, 300), 100, 0.2, 48000, rng.integers(0, 90, 300))
+    row = rng.integers(0, 40, 300)
+    results = []
+    for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+        numba.set_num_threads(threads)
+        results.append(mix(some, row, row, 40, 0.5))
+    assert all((result == results[0]).all() for result in results)
+
+
+def test_long_tails_end_with_the_clip():
+    some = voices(EXAMPLE, 60, 100, 5.0, 44100, start=np.full(32, 600))
+    whole = mix(some, np.arange(32), np.arange(32), 32, 1.0)
+    assert whole.shape == (32, 44100)
+    assert not whole[:, : 600 * 64].any()
+
+
+def test_no_voices_and_no_time():
+    assert render(voices(np.zeros((0, 155), np.uint8), 60, 100, 1.0, 48000), 1.0).shape == (0, 48000)
+    assert render(voices(SINE, 60, 100, 1.0, 48000), 0.0).shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"patches": np.zeros((1, 155))}, "uint8"),
+        ({"patches": np.zeros((1, 128), np.uint8)}, "155"),
+        ({"notes": 128}, "notes must be 0 to 127"),
+        ({"velocities": -1}, "velocities must be 0 to 127"),
+        ({"held": -0.1}, "held"),
+        ({"held": float("nan")}, "held"),
+        ({"rate": 16384}, "above 16,384"),
+    ],
+)
+def test_refused_voices(change, sentence):
+    arguments = {"patches": SINE, "notes": 60, "velocities": 100, "held": 1.0, "rate": 48000} | change
+    with pytest.raises(ValueError, match=sentence):
+        voices(**arguments)
+
+
+@pytest.mark.parametrize(("seconds", "device", "word"), [(-1.0, "cpu", "seconds"), (float("inf"), "cpu", "seconds"), (1.0, "abacus", "device")])
+def test_refused_renders(seconds, device, word):
+    with pytest.raises(ValueError, match=word):
+        render(voices(SINE, 60, 100, 1.0, 48000), seconds, device)
+
+
+def test_a_change_in_any_source_changes_the_cache(tmp_path):
+    """A stale compile cache must never change the sound: its folder is named after all sources of compiled code."""
+    copies = [tmp_path / source.name for source in cache.SOURCES]
+    for copy, source in zip(copies, cache.SOURCES, strict=True):
+        copy.write_bytes(source.read_bytes())
+    digests = {cache.digest(copies)}
+    assert digests == {cache.digest()}
+    for i, copy in enumerate(copies):
+        copy.write_bytes(copy.read_bytes() + b"\n")
+        digests.add(cache.digest(copies))
+        assert len(digests) == i + 2, f"a change in {copy.name} went unnoticed"
+    names = {source.name for source in cache.SOURCES}
+    assert {"tables.py", "envelope.py", "lfo.py", "pitch.py", "algorithms.py", "operators.py", "cpu.py", "decimate.py"} <= names
