@@ -151,13 +151,15 @@ def _engine_rate(sample_rate: int) -> int:
 
 
 def _render(options) -> None:
-    from dx7data import bank, dataset, distribute, patch, plan
-    from dx7data.engine.render import is_compiled
+    from dx7data import distribute
 
-    _engine_rate(options.sample_rate)
     workers = options.workers or distribute.default_workers()
     if not options.dry_run:
         distribute.start_early(workers)
+    from dx7data import bank, dataset, patch, plan
+    from dx7data.engine.render import is_compiled
+
+    _engine_rate(options.sample_rate)
     source = patch.SINE if options.source == "sine" else bank.pick(options.source)
     loaded = _load(options.patches, options.report)
     if not is_compiled():

@@ -1,24 +1,20 @@
 """Who renders which shard: the processes of this machine, a whole shard each.
 
-Shards are independent and always the same, so who makes one, when, and how often does not matter.
+Shards are independent and always the same, so who makes one, when, and how often does not matter. The imports that take
+time are inside the functions: `start_early` comes before them.
 """
 
 import multiprocessing
 import os
 import queue
-import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import numba
-
-from dx7data import shard
 from dx7data.errors import InputError
-from dx7data.plan import Plan, Shard
 
-_progress = None  # in a worker: the queue that takes counts of finished samples
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def default_workers() -> int:
@@ -27,29 +23,35 @@ def default_workers() -> int:
 
 
 def start_early(workers: int) -> None:
-    """Begin to load what workers need, in a process beside this one; worth it before this one plans."""
-    if workers > 1 and "forkserver" in multiprocessing.get_all_start_methods():
+    """Begin to load what workers need, in a process beside this one, while this one makes the plan."""
+    if workers > 1 and _METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(["dx7data.shard", "pyarrow.parquet"])
+        multiprocessing.set_forkserver_preload(["dx7data.worker", "pyarrow.parquet"])
         forkserver.ensure_running()
 
 
-def render(plan: Plan, shards: list[Shard], folder: Path, workers: int, progress: Callable[[int], None]) -> None:
-    """Render `shards` into `folder`. With one worker, or one shard, this process does it, with numba's threads."""
+def render(plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None]) -> None:
+    """Render some shards of a plan into `folder`. With one worker, or one shard, this process does it with all its threads."""
     workers = min(workers, len(shards))
-    if workers <= 1:
-        for each in shards:
-            shard.write(plan, each, folder, progress)
+    if workers > 1:
+        _in_processes(plan, shards, folder, workers, progress)
         return
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
+    from dx7data import shard
+
+    for each in shards:
+        shard.write(plan, each, folder, progress)
+
+
+def _in_processes(plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None]) -> None:
+    from dx7data import worker
+
+    context = multiprocessing.get_context(_METHOD)
     done = context.Queue()
     threads = max(1, default_workers() // workers)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(done, threads))
+    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(done, threads))
     try:
-        futures = [pool.submit(_work, plan, each, folder) for each in shards]
-        pending = set(futures)
+        pending = {pool.submit(worker.work, plan, each, folder) for each in shards}
         while pending:
             finished, pending = wait(pending, timeout=0.1)
             _drain(done, progress)
@@ -72,14 +74,3 @@ def _drain(done, progress: Callable[[int], None]) -> None:
             progress(done.get_nowait())
         except queue.Empty:
             return
-
-
-def _begin(done, threads: int) -> None:
-    global _progress
-    _progress = done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    numba.set_num_threads(threads)
-
-
-def _work(plan: Plan, each: Shard, folder: Path) -> None:
-    shard.write(plan, each, folder, _progress.put)

@@ -14,7 +14,7 @@ from dx7data import sample
 from dx7data.files import whole
 from dx7data.plan import Plan, Shard
 
-_BATCH_BYTES = 32 << 20  # of native integers: what one call of the engine has in memory
+_BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
 _RECORD = tarfile.RECORDSIZE
 
 
