@@ -58,12 +58,11 @@ def render(wanted: Plan, folder: Path, missing: list[Shard], workers: int, progr
         distribute.render(wanted, missing, folder, workers, progress)
         _write_index(wanted, folder)
         with open(folder / "render.log", "a") as log:
-            took = time.time() - began
-            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {platform.node()} {len(missing)} shards in {took:.1f} s\n")
+            now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
+            log.write(f"{now} {platform.node()} {len(missing)} shards in {took:.1f} s\n")
     except OSError as error:
-        raise InputError(
-            f"writing to {folder} failed: {error.strerror or error}. Whole shards are kept; the same command goes on from them"
-        ) from None
+        reason = error.strerror or error
+        raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
 def shards(folder: Path, of: Plan) -> Iterator[tuple[Shard, dict | None]]:
@@ -114,7 +113,10 @@ def summary(folder: Path, rows: int = 5) -> dict:
 
     of = plan.load(folder)
     made = [(each, stats) for each, stats in shards(folder, of) if stats]
-    tables = [pq.read_table(folder / f"{each.name}.parquet").append_column("split", [[each.split] * stats["samples"]]) for each, stats in made]
+    tables = [
+        pq.read_table(folder / f"{each.name}.parquet").append_column("split", [[each.split] * stats["samples"]])
+        for each, stats in made
+    ]
     table = pa.concat_tables(tables).to_pylist() if tables else []
     peaks = sorted(row["target_peak"] for row in table)
     return {
@@ -130,7 +132,11 @@ def summary(folder: Path, rows: int = 5) -> dict:
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
         "patches": {split: int(of.members(split).size) for split in of.counts},
         "left_out_as_silent": of.silent,
-        "target_peak": {name: peaks[int(part * (len(peaks) - 1))] for name, part in (("least", 0), ("median", 0.5), ("most", 1))} if peaks else {},
+        "target_peak": {
+            name: peaks[int(part * (len(peaks) - 1))] for name, part in (("least", 0), ("median", 0.5), ("most", 1))
+        }
+        if peaks
+        else {},
         "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in table),
         "silent_samples": sum(row["target_peak"] == 0 for row in table),
         "algorithms": dict(sorted(Counter(row["algorithm"] for row in table).items())),

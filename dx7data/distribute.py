@@ -32,7 +32,7 @@ def start_early(workers: int) -> None:
 
 
 def render(plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None]) -> None:
-    """Render some shards of a plan into `folder`. With one worker, or one shard, this process does it with all its threads."""
+    """Render some shards of a plan into `folder`. With one worker or shard, this process does it, with all its threads."""
     workers = min(workers, len(shards))
     if workers > 1:
         _in_processes(plan, shards, folder, workers, progress)
@@ -59,7 +59,9 @@ def _in_processes(plan, shards: list, folder: Path, workers: int, progress: Call
                 future.result()
         _drain(done, progress)
     except BrokenProcessPool:
-        raise InputError("a worker was killed, perhaps for want of memory; the same command goes on, best with fewer --workers") from None
+        raise InputError(
+            "a worker was killed, perhaps for want of memory; the same command goes on, best with fewer --workers"
+        ) from None
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()

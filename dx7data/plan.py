@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that the audio depends on: not of how many samples are wanted, nor of where patches came from."""
+        """SHA-256 of all that the audio depends on: neither how many samples are wanted, nor where patches came from."""
         state = hashlib.sha256(_canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
         state.update(self.patches.tobytes())
         state.update(_canonical(self.splits))
@@ -171,14 +171,25 @@ def load(folder: Path) -> Plan:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'dataset.json'} can't be read: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("engine") != ENGINE:
-        raise InputError(f"{folder / 'dataset.json'} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
+        raise InputError(
+            f"{folder / 'dataset.json'} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)"
+        )
     try:
         table = pq.read_table(folder / "patches.parquet").to_pydict()
         spec = Spec(**document["spec"] | {"split": tuple(document["spec"]["split"])})
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, 128)
-        origins = [dict(zip(("file", "sha256", "index"), row, strict=True)) for row in zip(table["file"], table["sha256"], table["index"], strict=True)]
+        origins = [
+            dict(zip(("file", "sha256", "index"), row, strict=True))
+            for row in zip(table["file"], table["sha256"], table["index"], strict=True)
+        ]
         plan = Plan(
-            spec, patch.unpack(packed), table["id"], table["split"], origins, document["left_out_as_silent"], document["samples"]
+            spec,
+            patch.unpack(packed),
+            table["id"],
+            table["split"],
+            origins,
+            document["left_out_as_silent"],
+            document["samples"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the plan in {folder} can't be read: {error}") from None
@@ -194,7 +205,9 @@ def differences(old: Plan, new: Plan) -> list[str]:
     if old.counts != new.counts:
         found.append(f"samples are {old.counts} there and {new.counts} here")
     if old.ids != new.ids:
-        found.append(f"{len(set(old.ids) - set(new.ids))} patches are only there and {len(set(new.ids) - set(old.ids))} only here")
+        found.append(
+            f"{len(set(old.ids) - set(new.ids))} patches are only there and {len(set(new.ids) - set(old.ids))} only here"
+        )
     elif not found and old.fingerprint != new.fingerprint:
         found.append("the patches differ in name")
     return found

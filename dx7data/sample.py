@@ -48,9 +48,13 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
     row = np.repeat(np.arange(count), [len(notes) for notes in phrases])
     start_ms, held_ms, note, velocity = np.array([event for notes in phrases for event in notes]).T
     start = (start_ms * rate + 500 * BLOCK) // (1000 * BLOCK)
-    by_source, by_target = (voices(patches, note, velocity, held_ms / 1000, rate, start) for patches in (source, targets[row]))
+    by_source, by_target = (
+        voices(patches, note, velocity, held_ms / 1000, rate, start) for patches in (source, targets[row])
+    )
     rows = np.concatenate([row, row + count])
-    native = decimate(mix(by_source.join(by_target), rows, rows, 2 * count, spec.seconds), spec.sample_rate)[:, : spec.samples]
+    native = decimate(mix(by_source.join(by_target), rows, rows, 2 * count, spec.seconds), spec.sample_rate)[
+        :, : spec.samples
+    ]
 
     clips, gains, peaks, cut = gain.apply(native, spec.gain)
     return [
@@ -74,7 +78,12 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
                 "peak": {"source": int(peaks[i]), "target": int(peaks[count + i])},
                 "clipped": {"source": int(cut[i]), "target": int(cut[count + i])},
                 "notes": [
-                    {"start": _block_time(event.start, rate), "held": event.held / 1000, "note": event.note, "velocity": event.velocity}
+                    {
+                        "start": _block_time(event.start, rate),
+                        "held": event.held / 1000,
+                        "note": event.note,
+                        "velocity": event.velocity,
+                    }
                     for event in phrases[i]
                 ],
             },
@@ -92,7 +101,10 @@ def wav(audio: np.ndarray, rate: int) -> bytes:
     """A PCM wav file of int16 mono audio."""
     data = audio.astype("<i2", copy=False).tobytes()
     layout = "<4sI4s4sIHHIIHH4sI"
-    return struct.pack(layout, b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", len(data)) + data
+    return (
+        struct.pack(layout, b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", len(data))
+        + data
+    )
 
 
 def _block_time(start_ms: int, rate: int) -> float:

@@ -110,7 +110,11 @@ class _Stats:
                 "notes": len(meta["notes"]),
                 "lowest_note": min(note["note"] for note in meta["notes"]),
                 "highest_note": max(note["note"] for note in meta["notes"]),
-                **{f"{clip}_{what}": meta[what][clip] for what in ("peak", "clipped", "gain") for clip in ("source", "target")},
+                **{
+                    f"{clip}_{what}": meta[what][clip]
+                    for what in ("peak", "clipped", "gain")
+                    for clip in ("source", "target")
+                },
                 **places,
             }
         )

@@ -55,8 +55,8 @@ class Voices(NamedTuple):
 def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
     """The integers of V voices.
 
-    patches: uint8 (V, 155) legal stored voices (patch.py makes any bytes legal); notes, velocities: 0-127; held: seconds from
-    note-on to note-off; start: block of the note-on. All broadcast against each other. rate: above 16,384 Hz.
+    patches: uint8 (V, 155) legal stored voices (patch.py makes any bytes legal); notes, velocities: 0-127; held: seconds
+    from note-on to note-off; start: block of the note-on. All broadcast against each other. rate: above 16,384 Hz.
     Raises ValueError on a value outside these ranges.
     """
     patches = np.atleast_2d(np.asarray(patches))
@@ -72,6 +72,8 @@ def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
             raise ValueError(f"{name} must be 0 to {top}, not {value.min()} to {value.max()}")
     if held.size and not (np.isfinite(held).all() and held.min() >= 0):
         raise ValueError("held must be seconds, 0 or more")
+    if start.size and start.min() < 0:
+        raise ValueError("start must be a block, 0 or more")
 
     operator = patches[:, : OPERATORS * _OPERATOR_BYTES].reshape(-1, OPERATORS, _OPERATOR_BYTES)
     common = patches[:, OPERATORS * _OPERATOR_BYTES :]
@@ -111,7 +113,9 @@ def _envelopes(operator: np.ndarray, note: np.ndarray, velocity: np.ndarray, rat
     slower = int(44100 / rate * tables.ONE_Q24)  # the rates are meant for 44.1 kHz
     faster = (operator[:, :, 13] * np.clip(note // 3 - 7, 0, 31)[:, None] >> 3)[:, :, None]  # rate scaling
 
-    target = np.maximum((tables.LEVEL[stored_level] >> 1 << 6) + _level(operator, note, velocity)[:, :, None] - 4256, 16) << 16
+    target = (
+        np.maximum((tables.LEVEL[stored_level] >> 1 << 6) + _level(operator, note, velocity)[:, :, None] - 4256, 16) << 16
+    )
     step = np.minimum((stored_rate * 41 >> 6) + faster, 63)
     increment = ((4 + (step & 3)) << (8 + (step >> 2))) * slower >> 24
 

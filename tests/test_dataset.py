@@ -30,7 +30,11 @@ def render(folder, *options, patches="example"):
 
 def contents(folder):
     """SHA-256 of every file that the promise of identical bytes covers."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.name != "render.log"}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != "render.log"
+    }
 
 
 def the_patch(dump):
@@ -52,7 +56,19 @@ def test_workers_do_not_matter(made, tmp_path):
 
 def test_killed_and_resumed(made, tmp_path):
     """SIGKILL with shards half made, to the parent and its workers; then the same command."""
-    command = [sys.executable, "-m", "dx7data", "render", "--patches", "example", "--out", str(tmp_path), *SMALL, "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "dx7data",
+        "render",
+        "--patches",
+        "example",
+        "--out",
+        str(tmp_path),
+        *SMALL,
+        "--workers",
+        "2",
+    ]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.stats.json"))) < 2:
@@ -179,7 +195,7 @@ def test_silent_patches_are_left_out(tmp_path, capsys):
     (tmp_path / "mixed.syx").write_bytes(sysex.write_voice(mute) + sysex.write_voice(patch.SINE))
     options = ["--samples", "4", "--seconds", "0.25"]
     assert render(tmp_path / "out", *options, patches=str(tmp_path / "mixed.syx")) == 0
-    assert "Left out, silent" in capsys.readouterr().out
+    assert "Left out, as silent" in capsys.readouterr().out
     assert plan.load(tmp_path / "out").ids == [patch.patch_id(patch.SINE)]
     assert render(tmp_path / "all", *options, "--keep-silent", patches=str(tmp_path / "mixed.syx")) == 0
     assert len(plan.load(tmp_path / "all").ids) == 2

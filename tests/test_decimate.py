@@ -42,7 +42,8 @@ def test_equals_the_definition(rate, rows, length, bits, extremes, seed):
         native = np.where(native < 0, -(2**bits), 2**bits).astype(np.int32)
     factor = engine_rate(rate) // rate
     out = decimate(native, rate)
-    assert out.dtype == np.int32 and out.shape == (rows, -(-length // factor))
+    assert out.dtype == np.int32
+    assert out.shape == (rows, -(-length // factor))
     for row, got in zip(native, out, strict=True):
         np.testing.assert_array_equal(got, defined(row, factor))
 

@@ -26,8 +26,8 @@ def assert_equal(patches, notes, velocities, held, seconds, rate):
         assert native.shape == expected.shape
         differing = np.flatnonzero(native != expected)
         assert not differing.size, (
-            f"voice {i} {patch.patch_name(patches[i])!r}, algorithm {patches[i][134] + 1}, note {notes[i]}, velocity {velocities[i]}, "
-            f"{rate} Hz: {differing.size} samples differ, the first in block {differing[0] // 64}"
+            f"voice {i} {patch.patch_name(patches[i])!r}, algorithm {patches[i][134] + 1}, note {notes[i]}, "
+            f"velocity {velocities[i]}, {rate} Hz: {differing.size} samples differ, the first in block {differing[0] // 64}"
         )
 
 
@@ -70,7 +70,9 @@ def test_uniform_legal_patches(seed):
     """The full legal range, many at once: hypothesis likes corners, these fill the middle."""
     rng = np.random.default_rng(seed)
     patches = rng.integers(0, LEGAL + 1, (150, 155)).astype(np.uint8)
-    assert_equal(patches, rng.integers(0, 128, 150), rng.integers(0, 128, 150), rng.uniform(0, 1.5, 150), 1.0, RATES[seed % 3])
+    assert_equal(
+        patches, rng.integers(0, 128, 150), rng.integers(0, 128, 150), rng.uniform(0, 1.5, 150), 1.0, RATES[seed % 3]
+    )
 
 
 def test_random_bytes():

@@ -18,7 +18,7 @@ def reference(index: int, attenuation: int) -> int:
 
 
 def test_all_phases_and_gains():
-    """The sum of sine attenuation and gain is all that the second look-up sees: every phase once, every gain once, every sum."""
+    """The second look-up sees only the sum of sine attenuation and gain: every phase, every gain, every sum."""
     sine, exponential = tables.SINE, tables.EXPONENTIAL
     for index in range(4096):
         assert operators.oscillate(np.int32(index), np.int32(0), sine, exponential) == reference(index, 0)
@@ -26,7 +26,9 @@ def test_all_phases_and_gains():
         index = (gain * 2654435761 >> 7) & 4095
         assert operators.oscillate(np.int32(index), np.int32(gain), sine, exponential) == reference(index, gain)
     sums = np.unique((sine & 0x7FFFFFFF)[:, None] + np.arange(0, 17500, 1023)).astype(np.int64)
-    expected = (4096 + np.floor(np.float32((2 ** ((1023 - (sums & 1023)) / 1024) - 1) * 4096) + 0.5).astype(np.int64)) >> (sums >> 10)
+    expected = (4096 + np.floor(np.float32((2 ** ((1023 - (sums & 1023)) / 1024) - 1) * 4096) + 0.5).astype(np.int64)) >> (
+        sums >> 10
+    )
     assert (exponential[sums & 1023] >> (sums >> 10) == expected).all()
 
 
@@ -51,7 +53,7 @@ def test_no_table_entry_lies_near_a_rounding_edge():
 
 
 def test_tremolo_never_lands_near_a_rounding_edge():
-    """The one float of the inner engine: exp in double, over every amount of tremolo; a good exp errs by less than one step."""
+    """The inner engine's one float, exp in double, over every amount of tremolo; a good exp errs by less than a step."""
     amounts = np.arange(0, (1 << 24) + 1, dtype=np.int64)
     exact = np.exp(amounts / 262144 * 0.07 + 12.2)
     assert np.abs(exact - np.rint(exact)).min() > 2 * np.spacing(exact.max())

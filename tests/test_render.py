@@ -80,6 +80,12 @@ def test_long_tails_end_with_the_clip():
     assert not whole[:, : 600 * 64].any()
 
 
+def test_notes_after_the_end_are_not_heard():
+    some = voices(SINE, 60, 100, 1.0, 48000, start=np.array([10, 749, 750, 751, 10**6]))
+    each = mix(some, np.arange(5), np.arange(5), 5, 1.0)
+    assert list(each.any(axis=1)) == [True, True, False, False, False]
+
+
 def test_no_voices_and_no_time():
     assert render(voices(np.zeros((0, 155), np.uint8), 60, 100, 1.0, 48000), 1.0).shape == (0, 48000)
     assert render(voices(SINE, 60, 100, 1.0, 48000), 0.0).shape == (1, 0)
@@ -94,6 +100,7 @@ def test_no_voices_and_no_time():
         ({"velocities": -1}, "velocities must be 0 to 127"),
         ({"held": -0.1}, "held"),
         ({"held": float("nan")}, "held"),
+        ({"start": -1}, "start"),
         ({"rate": 16384}, "above 16,384"),
     ],
 )
@@ -103,7 +110,9 @@ def test_refused_voices(change, sentence):
         voices(**arguments)
 
 
-@pytest.mark.parametrize(("seconds", "device", "word"), [(-1.0, "cpu", "seconds"), (float("inf"), "cpu", "seconds"), (1.0, "abacus", "device")])
+@pytest.mark.parametrize(
+    ("seconds", "device", "word"), [(-1.0, "cpu", "seconds"), (float("inf"), "cpu", "seconds"), (1.0, "abacus", "device")]
+)
 def test_refused_renders(seconds, device, word):
     with pytest.raises(ValueError, match=word):
         render(voices(SINE, 60, 100, 1.0, 48000), seconds, device)
@@ -121,4 +130,13 @@ def test_a_change_in_any_source_changes_the_cache(tmp_path):
         digests.add(cache.digest(copies))
         assert len(digests) == i + 2, f"a change in {copy.name} went unnoticed"
     names = {source.name for source in cache.SOURCES}
-    assert {"tables.py", "envelope.py", "lfo.py", "pitch.py", "algorithms.py", "operators.py", "cpu.py", "decimate.py"} <= names
+    assert {
+        "tables.py",
+        "envelope.py",
+        "lfo.py",
+        "pitch.py",
+        "algorithms.py",
+        "operators.py",
+        "cpu.py",
+        "decimate.py",
+    } <= names

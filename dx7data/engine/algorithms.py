@@ -4,6 +4,8 @@ A row reads like the front panel: `6>5>4` says that operator 6 modulates 5 and 5
 nothing is a carrier. Operators are indexed in stored order, op 6 first, so operator n has index 6 - n.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 OPERATORS = 6
@@ -56,7 +58,7 @@ MODULATORS = np.zeros((len(ALGORITHMS), OPERATORS), dtype=np.int32)
 for _row, (_connections, _) in enumerate(ALGORITHMS):
     for _chain in _connections.split():
         _links = _chain.split(">")
-        for _modulator, _target in zip(_links, _links[1:], strict=False):
+        for _modulator, _target in pairwise(_links):
             MODULATORS[_row, _index(_target)] |= 1 << _index(_modulator)
 
 # Bit j of CARRIERS[algorithm] is set when the operator with index j is heard.

@@ -8,16 +8,14 @@ The stages run over chunks of a few blocks, so that what one leaves for the next
 rows; nothing depends on how many there are.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit, prange
 
-from dx7data.engine import cache, envelope, lfo, operators, pitch
+from dx7data.engine import cache, control, operators
 from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
+from dx7data.engine.control import CHUNK
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
 
-CHUNK = 64  # blocks: enough that what is done once for a chunk does not count
 GROUP = 64  # voices that share the feedback stage: enough to hide the latency of the look-ups
 _REGISTER = 16  # lanes of the widest vector register; lanes are computed in whole registers
 _SILENT, _SUM = OPERATORS, OPERATORS + 1  # rows of a voice's signals, after the operators': nothing, and room for a sum
@@ -25,137 +23,6 @@ _SILENT, _SUM = OPERATORS, OPERATORS + 1  # rows of a voice's signals, after the
 _i32 = np.int32  # see operators.py
 _u64 = np.uint64  # as an index: spares numba the test for negative ones, which would keep a loop from vectorising
 _SAMPLE = np.arange(BLOCK, dtype=np.int32)  # a loop's own index is 64 bits wide
-
-
-class State(NamedTuple):
-    """What a group of W voices carries from chunk to chunk, and from stage to stage."""
-
-    lfo: np.ndarray  # (W, 4) phase, random number, delay counter, next note-on
-    stage: np.ndarray  # (W, 7) of the EGs: six operators, then pitch
-    level: np.ndarray  # (W, 7) likewise
-    countdown: np.ndarray  # (W, 6)
-    memory: np.ndarray  # (W, 2) last two outputs of the feedback loop
-    gain: np.ndarray  # (W, 6, CHUNK + 1) attenuations at block boundaries; the first is the last of the chunk before
-    phase: np.ndarray  # (W, 6, CHUNK + 1) likewise
-    increment: np.ndarray  # (W, 6, CHUNK)
-    sounding: np.ndarray  # (W,) bit j: operator j sounds in some block of the chunk
-    loop: np.ndarray  # (W, CHUNK, BLOCK) output of the feedback loop
-
-
-@njit
-def _note_on(voices, members, notes):
-    count = members.size
-    state = State(
-        np.zeros((count, 4), np.int64),
-        np.zeros((count, 7), np.int64),
-        np.zeros((count, 7), np.int64),
-        np.zeros((count, 6), np.int64),
-        np.zeros((count, 2), np.int32),
-        np.full((count, 6, CHUNK + 1), 16383, np.int32),  # Quirk: not 16384, which would be level 0
-        np.zeros((count, 6, CHUNK + 1), np.int32),
-        np.empty((count, 6, CHUNK), np.int32),
-        np.zeros(count, np.int64),
-        np.empty((count, CHUNK, BLOCK), np.int32),
-    )
-    nowhere = np.empty(CHUNK, np.int64)
-    for w in range(count):
-        v = members[w]
-        state.level[w, OPERATORS] = voices.pitch_target[v, 3]
-        for j in range(OPERATORS):
-            state.countdown[w, j] = voices.eg_plateau[v, j, 0]
-        state.lfo[w, 0] = lfo.SYNC_PHASE if voices.lfo_sync[v] else 0
-        state.lfo[w, 3] = notes[v, 0]
-        for now in range(0, voices.start[v], CHUNK):  # the LFO runs from the beginning of the row
-            _modulation(voices, v, notes, state.lfo, w, np.int64(now), np.int64(min(CHUNK, voices.start[v] - now)), nowhere, nowhere)
-    return state
-
-
-@njit
-def _modulation(voices, v, notes, state, w, now, blocks, vibrato, tremolo):
-    """The LFO's block values; the notes notes[v, 0] to notes[v, 1] - 1, in order of time, share it and restart it."""
-    phase, random, counter, note = state[w]
-    for k in range(blocks):
-        while note < notes[v, 1] and voices.start[note] <= now + k:
-            counter = 0
-            if voices.lfo_sync[v]:
-                phase = lfo.SYNC_PHASE
-            note += 1
-        phase, random = lfo.step(phase, random, voices.lfo_increment[v])
-        value = lfo.value(phase, random, voices.lfo_wave[v])
-        counter, factor = lfo.fade_in(counter, voices.lfo_delay[v, 0], voices.lfo_delay[v, 1])
-        vibrato[k] = lfo.vibrato(value, factor, voices.pitch_mod_depth[v], voices.pitch_mod_sensitivity[v])
-        tremolo[k] = lfo.tremolo(value, factor, voices.amp_mod_depth[v])
-    state[w, 0], state[w, 1], state[w, 2], state[w, 3] = phase, random, counter, note
-
-
-@njit
-def _four(row):
-    return row[0], row[1], row[2], row[3]
-
-
-@njit
-def _control(voices, members, alive, notes, state, begin, table):
-    """Stage 1 for one chunk; returns which of the voices `alive` go on after it."""
-    stage, level, countdown = state.stage, state.level, state.countdown
-    gain, phase, increment = state.gain, state.phase, state.increment
-    eg_target, eg_increment, eg_plateau = voices.eg_target, voices.eg_increment, voices.eg_plateau
-    log_frequency, fixed, amp_mod_sensitivity = voices.log_frequency, voices.fixed, voices.amp_mod_sensitivity
-
-    vibrato, tremolo = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
-    bend = np.empty(CHUNK, np.int64)
-    goes_on = np.zeros(alive.size, np.bool_)
-    for a in range(alive.size):
-        w = alive[a]
-        v = members[w]
-        release = voices.release[v] - begin
-        if voices.pitch_mod_depth[v] > 0 or voices.amp_mod_depth[v] > 0:
-            _modulation(voices, v, notes, state.lfo, w, np.int64(voices.start[v] + begin), np.int64(CHUNK), vibrato, tremolo)
-        else:
-            vibrato[:], tremolo[:] = 0, 0
-
-        s, x = stage[w, OPERATORS], level[w, OPERATORS]
-        target, steps = _four(voices.pitch_target[v]), _four(voices.pitch_increment[v])
-        for k in range(CHUNK):
-            if k == release:
-                s = envelope.RELEASE
-            s, x = pitch.step(s, x, k < release, target, steps)
-            bend[k] = x + vibrato[k]
-        stage[w, OPERATORS], level[w, OPERATORS] = s, x
-
-        heard = CARRIERS[voices.algorithm[v]]
-        if voices.loop_length[v] > 1:
-            heard |= 1  # while op 6 sounds, so does the carrier at the end of its loop
-        goes_on[a] = release >= 0
-        sounding = 0
-        for j in range(OPERATORS):
-            target, steps, plateau = _four(eg_target[v, j]), _four(eg_increment[v, j]), _four(eg_plateau[v, j])
-            sensitivity = amp_mod_sensitivity[v, j]
-            gain[w, j, 0] = gain[w, j, CHUNK]
-            s, x, c = stage[w, j], level[w, j], countdown[w, j]
-            for k in range(CHUNK):
-                if k == release:
-                    s = envelope.RELEASE
-                    c = envelope.enter(s, x, target, plateau)
-                s, x, c = envelope.step(s, x, c, k < release, target, steps, plateau)
-                attenuated = lfo.attenuate(x, tremolo[k], sensitivity) if sensitivity > 0 else x
-                gain[w, j, k + 1] = operators.gain(attenuated)
-                if operators.sounds(gain[w, j, k], gain[w, j, k + 1]):
-                    sounding |= 1 << j
-            stage[w, j], level[w, j], countdown[w, j] = s, x, c
-            if heard >> j & 1 and (s <= envelope.RELEASE or operators.gain(x) <= operators.SILENCE):
-                goes_on[a] = True
-
-            frequency, deaf = log_frequency[v, j], fixed[v, j]
-            position, advance = phase[w, j, CHUNK], _i32(0)
-            phase[w, j, 0] = position
-            for k in range(CHUNK):
-                if k == 0 or (bend[k] != bend[k - 1] and not deaf):
-                    advance = _i32(pitch.phase_increment(frequency if deaf else frequency + bend[k], table))
-                increment[w, j, k] = advance
-                position = _i32(position + _i32(advance * BLOCK))
-                phase[w, j, k + 1] = position
-        state.sounding[w] = sounding
-    return goes_on
 
 
 @njit
@@ -286,20 +153,18 @@ def _operators(voices, members, alive, state, begin, signal, row, out):
                 if 1 < loop_length > j and operators.sounds(gain[w, head, k], gain[w, head, k + 1]):
                     silent[k] = True  # part of a running loop, which stage 2 has played
             carrier = CARRIERS[algorithm] >> j & 1
-            _operator(
-                mix if carrier else signal[j], _i32(-carrier), modulation, silent, phase, increment, gain, w, j
-            )
+            _operator(mix if carrier else signal[j], _i32(-carrier), modulation, silent, phase, increment, gain, w, j)
 
 
 @njit
 def _render_group(voices, members, notes, row, out, table):
     blocks = out.shape[1] - CHUNK
-    state = _note_on(voices, members, notes)
+    state = control.note_on(voices, members, notes)
     signal = np.zeros((OPERATORS + 2, CHUNK, BLOCK), np.int32)
     alive = np.arange(members.size)  # the first `count` are those that still sound
     count, begin = members.size, 0
     while count > 0:
-        goes_on = _control(voices, members, alive[:count], notes, state, begin, table)
+        goes_on = control.advance(voices, members, alive[:count], notes, state, begin, table)
         _feedback(voices, members, alive[:count], state)
         _operators(voices, members, alive[:count], state, begin, signal, row, out)
         begin += CHUNK

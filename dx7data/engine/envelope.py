@@ -1,4 +1,4 @@
-"""Operator envelope generator: one level per block, level >> 14 in 1/1024 octave of gain (engine-spec.md, Operator envelope).
+"""Operator envelope generator: one level per block, level >> 14 in 1/1024 octave (engine-spec.md, Operator envelope).
 
 The state is (stage, level, countdown). Stages 0-2 run while the key is down, 3 after release, 4 is the end. All integers.
 """

@@ -35,8 +35,9 @@ def mix(voices, row, part, rows: int, seconds: float, device: str = "cpu") -> np
     samples = int(sample_count(seconds, voices.rate))
     blocks = -(-samples // BLOCK)
     out = np.zeros((rows, blocks + cpu.CHUNK, BLOCK), np.int32)
-    if voices.start.size:
-        _add(voices, np.asarray(row, np.int64), np.asarray(part, np.int64), out)
+    begun = np.flatnonzero(voices.start < blocks)
+    if begun.size:
+        _add(voices.take(begun), np.asarray(row, np.int64)[begun], np.asarray(part, np.int64)[begun], out)
     return out.reshape(rows, (blocks + cpu.CHUNK) * BLOCK)[:, :samples]
 
 

@@ -1,0 +1,118 @@
+"""From a bank to shards: how long a render takes, and where its CPU time goes.
+
+    python benchmarks/bench_render.py [--patches PATH ...] [--samples 1000] [--runs 5]
+
+First the whole command with all workers, from launch to exit, the compile cache warm. Then one worker in this process,
+its CPU time split by wrapping the functions of each step.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+from bench_engine import machine
+
+from dx7data import bank, patch, plan, sample, shard
+from dx7data.engine import cpu
+
+STEPS = {"engine": (cpu, "render"), "decimate": (sample, "decimate"), "gain": (sample.gain, "apply")}
+
+
+def command(options, folder):
+    """Wall time of a whole run, and of its rendering alone: from the first sample asked for to the last one done."""
+    arguments = ["render", "--patches", *options.patches, "--out", folder, "--samples", str(options.samples), "--overwrite"]
+    began = time.perf_counter()
+    found = subprocess.run(
+        [sys.executable, "-m", "dx7data", *arguments, "--sample-rate", "16000"], capture_output=True, text=True, check=True
+    )
+    whole = time.perf_counter() - began
+    rate = float(re.findall(r"([\d.,]+) samples/s", found.stderr)[-1].replace(",", ""))
+    return whole, options.samples / rate
+
+
+def split(options, folder):
+    """CPU seconds of each step of rendering in one process with one thread, and of the whole."""
+    spent = dict.fromkeys(STEPS, 0.0)
+
+    def timed(name, function):
+        def call(*arguments, **keywords):
+            began = time.process_time()
+            result = function(*arguments, **keywords)
+            spent[name] += time.process_time() - began
+            return result
+
+        return call
+
+    numba.set_num_threads(1)
+    spec = plan.Spec(
+        seconds=2.5,
+        sample_rate=16000,
+        seed=0,
+        source=patch.pack(patch.SINE).tobytes().hex(),
+        split=(1.0, 0.0, 0.0),
+        gain="native",
+        keep_silent=False,
+        shard_bytes=64_000_000,
+    )
+    made = plan.make(bank.load(options.patches), spec, options.samples)
+    sample.render(made, "train", 0, 2)
+    for name, (module, function) in STEPS.items():
+        setattr(module, function, timed(name, getattr(module, function)))
+    began = time.process_time()
+    for each in made.shards():
+        shard.write(made, each, folder)
+    whole = time.process_time() - began
+
+    tars = [path.read_bytes() for path in folder.glob("*.tar")]
+    began = time.process_time()
+    for tar in tars:
+        hashlib.sha256(tar).digest()
+    spent["hash"] = time.process_time() - began
+    began = time.process_time()
+    for i, tar in enumerate(tars):
+        (folder / f"again-{i}").write_bytes(tar)
+    spent["write"] = time.process_time() - began
+    spent["the rest: phrases, voices, wav, json, tar headers, table"] = whole - sum(spent.values())
+    return whole, spent
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patches", nargs="+", default=["example"], help="default: the example bank")
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+
+    print(
+        f"{options.samples} samples x 2.5 s at 16 kHz ({', '.join(Path(path).name for path in options.patches)})\n{machine()}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        command(options, folder)  # compiles
+        load = os.getloadavg()[0]
+        runs = np.median([command(options, folder) for _ in range(options.runs)], axis=0)
+        print(
+            f"\nmedians of {options.runs} runs, load average before {load:.2f}: the command {runs[0]:.2f} s from launch to exit, ",
+            end="",
+        )
+        print(f"of which rendering {runs[1]:.2f} s ({options.samples / runs[1]:,.0f} samples/s)")
+    with tempfile.TemporaryDirectory() as folder:
+        whole, spent = split(options, Path(folder))
+    print(
+        f"\none thread, CPU time {whole:.2f} s, {whole / spent['engine']:.2f} x the engine's own\n\n| step | s | part |\n|---|---|---|"
+    )
+    for name, took in spent.items():
+        print(f"| {name} | {took:.3f} | {took / whole:.0%} |")
+    print(f"\nmost memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What a person can get wrong at the command line: one clear sentence and exit status 2, never a traceback."""
+
+import os
+import random
+import stat
+import subprocess
+import sys
+import wave
+import zipfile
+
+import numpy as np
+import oracle
+import pytest
+
+from dx7data import bank, cli, patch, sysex
+
+RENDER = ["render", "--samples", "4", "--seconds", "0.25"]
+
+
+def run(*arguments):
+    """Status of a command; argparse exits by itself, with status 2."""
+    try:
+        return cli.main([str(each) for each in arguments])
+    except SystemExit as left:
+        return left.code
+
+
+def refused(capsys, *arguments):
+    """The sentence with which a command is refused."""
+    assert run(*arguments) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--samples", "0"], "--samples: must be 1 or more"),
+        (["--samples", "-3"], "--samples"),
+        (["--samples", "many"], "--samples"),
+        (["--seconds", "-1"], "--seconds: must be more than 0"),
+        (["--seconds", "0"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--sample-rate", "12345"], "--sample-rate"),
+        (["--sample-rate", "96000"], "8000"),
+        (["--split", "0.5,0.5"], "--split: must be three parts"),
+        (["--split", "0.5,0.6,0.1"], "add up to 1"),
+        (["--split", "a,b,c"], "--split"),
+        (["--shard-size", "0"], "--shard-size"),
+        (["--shard-size", "64 parsecs"], "--shard-size"),
+        (["--gain", "loud"], "--gain"),
+        (["--gain", "1000"], "--gain"),
+        (["--workers", "0"], "--workers"),
+        (["--source", "nowhere.syx:1"], "nowhere.syx"),
+        (["--source", "example:33"], "33"),
+        (["--sample", "4"], "--sample"),
+    ],
+)
+def test_options(tmp_path, capsys, options, word):
+    assert word in refused(capsys, "render", "--patches", "example", "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def bad_files(folder):
+    rng = random.Random(1)
+    (folder / "empty.syx").write_bytes(b"")
+    (folder / "random.syx").write_bytes(rng.randbytes(5000))
+    (folder / "truncated.syx").write_bytes(sysex.write_bank(bank.load(["example"]).patches)[:3000])
+    (folder / "text.syx").write_text("not a patch")
+    (folder / "broken.zip").write_bytes(b"PK\3\4" + rng.randbytes(100))
+    with zipfile.ZipFile(folder / "outside.zip", "w") as archive:
+        archive.writestr("../escape.syx", sysex.write_voice(patch.SINE))
+
+
+def test_nothing_usable(tmp_path, capsys):
+    bad_files(tmp_path)
+    for path in [*sorted(tmp_path.iterdir()), tmp_path, tmp_path / "missing.syx"]:
+        message = refused(capsys, *RENDER, "--patches", path, "--out", tmp_path / "out")
+        assert "no usable patch" in message
+        assert path.name in message
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path.parent / "escape.syx").exists()
+
+
+def test_bad_files_do_not_stop_good_ones(tmp_path, capsys):
+    bad_files(tmp_path)
+    (tmp_path / "good.SYX").write_bytes(sysex.write_bank(bank.load(["example"]).patches))
+    assert run("patches", "ls", tmp_path, "--report", tmp_path / "report.json") == 0
+    found = capsys.readouterr()
+    assert found.out.count("\n") == 32
+    for name in ("empty.syx", "random.syx", "truncated.syx", "text.syx", "broken.zip", "escape.syx"):
+        assert name in found.err, f"{name} was skipped in silence"
+    assert (tmp_path / "report.json").stat().st_size > 100
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_unreadable_and_not_writable(tmp_path, capsys):
+    secret = tmp_path / "secret.syx"
+    secret.write_bytes(sysex.write_voice(patch.SINE))
+    secret.chmod(0)
+    assert "secret.syx" in refused(capsys, *RENDER, "--patches", secret, "--out", tmp_path / "out")
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "locked" in refused(capsys, *RENDER, "--patches", "example", "--out", locked / "out")
+
+
+def test_out_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert "file" in refused(capsys, *RENDER, "--patches", "example", "--out", out)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert "file" in refused(capsys, "wav", "--patch", "example:1", "--out", tmp_path / "file" / "a.wav")
+
+
+def test_tars_without_a_plan_are_left_alone(tmp_path, capsys):
+    (tmp_path / "photos.tar").write_bytes(b"mine")
+    assert "photos" not in refused(capsys, *RENDER, "--patches", "example", "--out", tmp_path)
+    assert (tmp_path / "photos.tar").read_bytes() == b"mine"
+
+
+def test_names_are_shown_without_control_characters(tmp_path, capsys):
+    odd = patch.SINE.copy()
+    odd[145:155] = np.frombuffer(b"\x1b[31m\x07\x00\xff\xc3\n", np.uint8)
+    path = tmp_path / "odd.syx"
+    path.write_bytes(bytes([0xF0, 0x43, 0, 0, 1, 0x1B, *(odd & 127), -int((odd & 127).sum()) & 127, 0xF7]))
+    assert run("patches", "ls", path) == 0
+    assert run(*RENDER, "--patches", path, "--out", tmp_path / "out", "--overwrite") == 0
+    assert run("inspect", tmp_path / "out") == 0
+    shown = capsys.readouterr()
+    assert not set(shown.out) & {chr(code) for code in range(32)} - {"\n"}
+    assert "\x1b" not in shown.err
+
+
+def test_folders_that_are_no_data_set(tmp_path, capsys):
+    assert "no dataset.json" in refused(capsys, "inspect", tmp_path)
+    assert "no dataset.json" in refused(capsys, "verify", tmp_path / "missing")
+    (tmp_path / "dataset.json").write_text("{")
+    assert "dataset.json" in refused(capsys, "inspect", tmp_path)
+    (tmp_path / "dataset.json").write_text('{"format": 99}')
+    assert "another version" in refused(capsys, "inspect", tmp_path)
+
+
+def test_wav_is_what_the_oracle_plays(tmp_path):
+    out = tmp_path / "note.wav"
+    assert run("wav", "--patch", "example:5", "--note", "64", "--velocity", "90", "--gain", "native", "--out", out) == 0
+    with wave.open(str(out)) as audio:
+        assert audio.getparams()[:4] == (1, 2, 48000, 120000)
+        samples = np.frombuffer(audio.readframes(120000), "<i2")
+    assert (samples == oracle.render(bank.load(["example"]).patches[4], 64, 90, 1.0, 2.5, 48000)).all()
+
+
+@pytest.mark.parametrize("suffix", [".syx", ".json", ".parquet", ".txt"])
+def test_export(tmp_path, suffix):
+    assert run("patches", "export", "example", "--out", tmp_path / f"bank{suffix}") == 0
+    assert (tmp_path / f"bank{suffix}").stat().st_size > 1000
+    if suffix == ".syx":
+        assert (bank.load([str(tmp_path / "bank.syx")]).patches == bank.load(["example"]).patches).all()
+
+
+def test_piping_into_head():
+    command = f"{sys.executable} -m dx7data patches ls example | head -1"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert found.stdout.count("\n") == 1
+    assert "Traceback" not in found.stderr
+    assert "BrokenPipe" not in found.stderr

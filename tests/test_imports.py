@@ -1,0 +1,55 @@
+"""Imports go one way, in the order of design and data flow; and rendering on a CPU does without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "dx7data"
+
+# Each module may import those above it.
+ORDER = [
+    *("errors", "files"),
+    *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
+    *("engine.control", "engine.cache", "engine.cpu", "engine.render"),
+    *("patch", "sysex", "bank", "phrase", "voice", "decimate", "gain"),
+    *("plan", "sample", "shard", "worker", "distribute", "card", "dataset", "commands", "cli", "__main__"),
+]
+
+
+def imports(path):
+    """The modules of this package that a file imports, wherever it does so."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dx7data":
+            inside = node.module.removeprefix("dx7data").lstrip(".")
+            for alias in node.names:
+                name = f"{inside}.{alias.name}".lstrip(".")
+                yield name if name in ORDER else inside
+
+
+def module(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def test_every_module_has_its_place():
+    assert {module(path) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=module)
+def test_one_way(path):
+    if path.name != "__init__.py":
+        later = [name for name in imports(path) if ORDER.index(name) >= ORDER.index(module(path))]
+        assert not later, f"{module(path)} imports {later}"
+
+
+def test_render_does_not_import_torch(tmp_path):
+    """torch is installed here, and so is webdataset, whose import would bring it."""
+    script = (
+        "import importlib.util, sys; assert importlib.util.find_spec('torch'); from dx7data.cli import main;"
+        f"status = main(['render', '--patches', 'example', '--out', {str(tmp_path)!r}, '--samples', '9', '--seconds', '0.3']);"
+        "assert status == 0; print('torch' in sys.modules, 'webdataset' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert found.stdout.splitlines()[-1:] == ["False False"], found.stderr
