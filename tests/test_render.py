@@ -83,7 +83,17 @@ def test_long_tails_end_with_the_clip():
 def test_notes_after_the_end_are_not_heard():
     some = voices(SINE, 60, 100, 1.0, 48000, start=np.array([10, 749, 750, 751, 10**6]))
     each = mix(some, np.arange(5), np.arange(5), 5, 1.0)
-    assert list(each.any(axis=1)) == [True, True, False, False, False]
+    assert list(each.any(axis=1)) == [True, True, False, False, False]  # the sine's first sample in block 749 is heard
+
+
+def test_out_is_filled_and_returned():
+    some = voices(EXAMPLE[:3], 60, 100, 0.2, 48000)
+    out = np.full((3, 24000), 7, np.int32)
+    assert render(some, 0.5, out=out) is out
+    assert (out == render(some, 0.5)).all()
+    for wrong in (np.zeros((3, 23999), np.int32), np.zeros((3, 24000)), np.zeros((24000, 3), np.int32).T):
+        with pytest.raises(ValueError, match="out must be"):
+            render(some, 0.5, out=wrong)
 
 
 def test_no_voices_and_no_time():

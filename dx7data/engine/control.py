@@ -143,5 +143,7 @@ def advance(voices, members, alive, notes, state, begin, table):
                 increment[w, j, k] = advance
                 position = _i32(position + _i32(advance * BLOCK))
                 phase[w, j, k + 1] = position
+        if voices.loop_length[v] > 1 and sounding & 1:
+            sounding |= (1 << voices.loop_length[v]) - 1  # Quirk: while op 6 sounds, so does the rest of its loop
         state.sounding[w] = sounding
     return goes_on

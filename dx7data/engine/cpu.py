@@ -18,7 +18,7 @@ from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
 
 GROUP = 64  # voices that share the feedback stage: enough to hide the latency of the look-ups
 _REGISTER = 16  # lanes of the widest vector register; lanes are computed in whole registers
-_SILENT, _SUM = OPERATORS, OPERATORS + 1  # rows of a voice's signals, after the operators': nothing, and room for a sum
+_SILENT, _SUM, _MIX = range(OPERATORS, OPERATORS + 3)  # rows of a voice's signals, after those of its operators
 
 _i32 = np.int32  # see operators.py
 _u64 = np.uint64  # as an index: spares numba the test for negative ones, which would keep a loop from vectorising
@@ -115,7 +115,19 @@ def _add(out, signal):
 
 
 @njit
-def _operators(voices, members, alive, state, begin, signal, row, out):
+def _add_to_row(out, filled, first, mix):
+    """Add `mix` to a row at sample `first`; of the row only `filled` samples hold something yet. Returns how many now do."""
+    last = min(first + mix.size, out.size)
+    out[filled:first] = 0
+    begun = min(max(filled, first), last)
+    for i in range(begun - first):
+        out[first + i] += mix[i]
+    out[begun:last] = mix[begun - first : last - first]
+    return max(filled, last)
+
+
+@njit
+def _operators(voices, members, alive, state, begin, signal, row, out, filled):
     """Stage 3 for one chunk: every voice is added to its row of `out`."""
     gain, phase, increment, loop = state.gain, state.phase, state.increment, state.loop
     silent = np.zeros(CHUNK, np.bool_)
@@ -123,13 +135,14 @@ def _operators(voices, members, alive, state, begin, signal, row, out):
         v = members[w]
         algorithm, loop_length = voices.algorithm[v], voices.loop_length[v]
         head = FEEDBACK_OPERATOR[algorithm]
-        now = voices.start[v] + begin
-        mix = out[row[v], now : now + CHUNK]
-
         needed = CARRIERS[algorithm] & state.sounding[w]
         for j in range(OPERATORS - 1, 0, -1):
             if needed >> j & 1:
                 needed |= MODULATORS[algorithm, j] & state.sounding[w]
+        if needed == 0:
+            continue
+        mix = signal[_MIX]
+        mix[:] = 0
         if loop_length > 1 or (loop_length == 1 and CARRIERS[algorithm] >> head & 1):
             _add(mix, loop[w])
 
@@ -154,37 +167,38 @@ def _operators(voices, members, alive, state, begin, signal, row, out):
                     silent[k] = True  # part of a running loop, which stage 2 has played
             carrier = CARRIERS[algorithm] >> j & 1
             _operator(mix if carrier else signal[j], _i32(-carrier), modulation, silent, phase, increment, gain, w, j)
+        r = row[v]
+        filled[r] = _add_to_row(out[r], filled[r], (voices.start[v] + begin) * BLOCK, mix.reshape(CHUNK * BLOCK))
 
 
 @njit
-def _render_group(voices, members, notes, row, out, table):
-    blocks = out.shape[1] - CHUNK
+def _render_group(voices, members, notes, row, out, filled, table):
     state = control.note_on(voices, members, notes)
-    signal = np.zeros((OPERATORS + 2, CHUNK, BLOCK), np.int32)
+    signal = np.zeros((OPERATORS + 3, CHUNK, BLOCK), np.int32)
     alive = np.arange(members.size)  # the first `count` are those that still sound
     count, begin = members.size, 0
     while count > 0:
         goes_on = control.advance(voices, members, alive[:count], notes, state, begin, table)
         _feedback(voices, members, alive[:count], state)
-        _operators(voices, members, alive[:count], state, begin, signal, row, out)
+        _operators(voices, members, alive[:count], state, begin, signal, row, out, filled)
         begin += CHUNK
         still = 0
         for a in range(count):
-            if goes_on[a] and voices.start[members[alive[a]]] + begin < blocks:
+            if goes_on[a] and (voices.start[members[alive[a]]] + begin) * BLOCK < out.shape[1]:
                 alive[still] = alive[a]
                 still += 1
         count = still
 
 
-def _render(voices, notes, row, order, bounds, out, table):
-    """Add V voices to the rows of `out`, int32 (R, K + CHUNK, 64), of which the last CHUNK blocks are room to overrun.
+def _render(voices, notes, row, order, bounds, out, filled, table):
+    """Add V voices to the rows of `out`, int32 (R, T), of which the first `filled` samples (R,) hold something.
 
     notes: (V, 2) range of the voices that share an LFO; row: (V,); order[bounds[i]:bounds[i + 1]]: the voices of one task,
     in order of loop length, longest first; tasks share no row.
     """
     for task in prange(bounds.size - 1):
         for begin in range(bounds[task], bounds[task + 1], GROUP):
-            _render_group(voices, order[begin : min(begin + GROUP, bounds[task + 1])], notes, row, out, table)
+            _render_group(voices, order[begin : min(begin + GROUP, bounds[task + 1])], notes, row, out, filled, table)
 
 
 with cache.keyed():
