@@ -26,7 +26,7 @@ lint: .venv/lint.stamp ## check style and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: .venv/core.stamp ## measure the engine and the rendering of shards on this machine
+bench: .venv/test.stamp ## measure the engine and the rendering of shards on this machine
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_render.py
 

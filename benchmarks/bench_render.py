@@ -39,7 +39,7 @@ def command(options, folder):
     return whole, options.samples / rate
 
 
-def split(options, folder):
+def by_step(options, folder):
     """CPU seconds of each step of rendering in one process with one thread, and of the whole."""
     spent = dict.fromkeys(STEPS, 0.0)
 
@@ -92,23 +92,20 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
 
-    print(
-        f"{options.samples} samples x 2.5 s at 16 kHz ({', '.join(Path(path).name for path in options.patches)})\n{machine()}"
-    )
+    names = ", ".join(Path(path).name for path in options.patches)
+    print(f"{options.samples} samples x 2.5 s at 16 kHz ({names})\n{machine()}")
     with tempfile.TemporaryDirectory() as folder:
         command(options, folder)  # compiles
         load = os.getloadavg()[0]
         runs = np.median([command(options, folder) for _ in range(options.runs)], axis=0)
+        print(f"\nmedians of {options.runs} runs, load average before {load:.2f}: the command ", end="")
         print(
-            f"\nmedians of {options.runs} runs, load average before {load:.2f}: the command {runs[0]:.2f} s from launch to exit, ",
-            end="",
+            f"{runs[0]:.2f} s from launch to exit, of which rendering {runs[1]:.2f} s ({options.samples / runs[1]:,.0f} samples/s)"
         )
-        print(f"of which rendering {runs[1]:.2f} s ({options.samples / runs[1]:,.0f} samples/s)")
     with tempfile.TemporaryDirectory() as folder:
-        whole, spent = split(options, Path(folder))
-    print(
-        f"\none thread, CPU time {whole:.2f} s, {whole / spent['engine']:.2f} x the engine's own\n\n| step | s | part |\n|---|---|---|"
-    )
+        whole, spent = by_step(options, Path(folder))
+    print(f"\none thread, CPU time {whole:.2f} s, {whole / spent['engine']:.2f} x the engine's own\n")
+    print("| step | s | part |\n|---|---|---|")
     for name, took in spent.items():
         print(f"| {name} | {took:.3f} | {took / whole:.0%} |")
     print(f"\nmost memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")

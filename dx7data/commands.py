@@ -143,7 +143,8 @@ def _inspected(found: dict) -> str:
     made, wanted = found["shards"]
     lines = [
         f"{found['folder']}: {sum(found['samples'].values()):,} pairs of {found['seconds']:g} s "
-        f"at {found['sample_rate']} Hz, {found['hours']:.2f} hours, {found['bytes'] / 1e6:,.1f} MB in {made} of {wanted} shards"
+        f"at {found['sample_rate']} Hz, {found['hours']:.2f} hours, "
+        f"{found['bytes'] / 1e6:,.1f} MB in {made} of {wanted} shards"
     ]
     for split, count in found["samples"].items():
         missing = found["wanted"][split] - count

@@ -142,9 +142,10 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
         if needed == 0:
             continue
         mix = signal[_MIX]
-        mix[:] = 0
+        keep = _i32(0)  # what the mix holds: at first nothing of this voice, then -1, all of it
         if loop_length > 1 or (loop_length == 1 and CARRIERS[algorithm] >> head & 1):
-            _add(mix, loop[w])
+            mix[:] = loop[w]
+            keep = _i32(-1)
 
         for j in range(OPERATORS):
             if not needed >> j & 1 or (loop_length == 1 and j == head):
@@ -165,8 +166,11 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
                 silent[k] = not operators.sounds(gain[w, j, k], gain[w, j, k + 1])
                 if 1 < loop_length > j and operators.sounds(gain[w, head, k], gain[w, head, k + 1]):
                     silent[k] = True  # part of a running loop, which stage 2 has played
-            carrier = CARRIERS[algorithm] >> j & 1
-            _operator(mix if carrier else signal[j], _i32(-carrier), modulation, silent, phase, increment, gain, w, j)
+            if CARRIERS[algorithm] >> j & 1:
+                _operator(mix, keep, modulation, silent, phase, increment, gain, w, j)
+                keep = _i32(-1)
+            else:
+                _operator(signal[j], _i32(0), modulation, silent, phase, increment, gain, w, j)
         r = row[v]
         filled[r] = _add_to_row(out[r], filled[r], (voices.start[v] + begin) * BLOCK, mix.reshape(CHUNK * BLOCK))
 

@@ -48,7 +48,7 @@ def mix(voices, row, part, rows: int, seconds: float, device: str = "cpu", out: 
 
 
 def _add(voices, row: np.ndarray, part: np.ndarray, out: np.ndarray, filled: np.ndarray) -> None:
-    """Sort the voices as the driver wants them, and let it add them to the rows of `out`; `filled` is how far each then goes."""
+    """Sort the voices as the driver wants them, and let it add them to `out`; `filled` is how far each row then goes."""
     by_row = np.lexsort((voices.start, part, row))
     voices, row, part = voices.take(by_row), row[by_row], part[by_row]
     first = np.flatnonzero(np.diff(part, prepend=-1))  # of each part
