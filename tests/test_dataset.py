@@ -195,7 +195,7 @@ def test_silent_patches_are_left_out(tmp_path, capsys):
     (tmp_path / "mixed.syx").write_bytes(sysex.write_voice(mute) + sysex.write_voice(patch.SINE))
     options = ["--samples", "4", "--seconds", "0.25"]
     assert render(tmp_path / "out", *options, patches=str(tmp_path / "mixed.syx")) == 0
-    assert "Left out, as silent" in capsys.readouterr().out
+    assert "Left out, silent" in capsys.readouterr().out
     assert plan.load(tmp_path / "out").ids == [patch.patch_id(patch.SINE)]
     assert render(tmp_path / "all", *options, "--keep-silent", patches=str(tmp_path / "mixed.syx")) == 0
     assert len(plan.load(tmp_path / "all").ids) == 2
