@@ -97,11 +97,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         command(options, folder)  # compiles
         load = os.getloadavg()[0]
-        runs = np.median([command(options, folder) for _ in range(options.runs)], axis=0)
-        print(f"\nmedians of {options.runs} runs, load average before {load:.2f}: the command ", end="")
+        whole, rendering = np.median([command(options, folder) for _ in range(options.runs)], axis=0)
         print(
-            f"{runs[0]:.2f} s from launch to exit, of which rendering {runs[1]:.2f} s ({options.samples / runs[1]:,.0f} samples/s)"
+            f"\nmedians of {options.runs} runs, load average before {load:.2f}: the command {whole:.2f} s from launch ",
+            end="",
         )
+        print(f"to exit, rendering {rendering:.2f} s of it, {options.samples / rendering:,.0f} samples/s")
     with tempfile.TemporaryDirectory() as folder:
         whole, spent = by_step(options, Path(folder))
     print(f"\none thread, CPU time {whole:.2f} s, {whole / spent['engine']:.2f} x the engine's own\n")

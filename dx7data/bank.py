@@ -20,8 +20,9 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from dx7data import patch, sysex
-from dx7data.errors import InputError, Report, shown
+from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.report import Report, shown
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
 _EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")

@@ -23,7 +23,7 @@ FORMAT = 1  # of the folder; changes when older readers would misread it
 ENGINE = 1  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
 SPLITS = ("train", "val", "test")
 
-AUDIBLE = 8  # native peak of a patch that is not silent: -60 dB of one full carrier
+AUDIBLE = 4  # native peak of a patch that is not silent: -60 dB of a carrier at output level 99, 4,093
 _AUDITION_NOTES = (36, 60, 84)
 _AUDITION_VELOCITY = 100
 _FEWEST_PATCHES = 10  # with fewer, every split has all patches and other phrases

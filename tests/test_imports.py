@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dx7data"
 
 # Each module may import those above it.
 ORDER = [
-    *("errors", "files"),
+    *("errors", "report", "files"),
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.control", "engine.cache", "engine.cpu", "engine.render"),
     *("patch", "sysex", "bank", "phrase", "voice", "decimate", "gain"),

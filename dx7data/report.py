@@ -1,0 +1,64 @@
+"""What was met in the input files: found, repaired, refused and doubtful, for people and for programs."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+_LINES = 10  # of a kind in a report for people
+
+
+def shown(name) -> str:
+    """A file name that is safe to print and to store: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something about a file: byte offset in it, or None for the whole file, and a sentence."""
+
+    file: str
+    offset: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}" if self.offset is None else f"{self.file}, byte {self.offset:,}: {self.reason}"
+
+
+@dataclass
+class Report:
+    """What `load` met. Counts are of files read and of voices; `repaired_fields` counts voices for each field."""
+
+    files: int = 0
+    found: int = 0
+    repaired: int = 0
+    repaired_fields: Counter = field(default_factory=Counter)
+    duplicates: int = 0
+    refused: list[Line] = field(default_factory=list)
+    warnings: list[Line] = field(default_factory=list)
+
+    def text(self) -> str:
+        """A few lines for people; of long lists the first ten."""
+        counts = f"files {self.files:,}, voices {self.found:,}, different {self.found - self.duplicates:,}, repaired"
+        lines = [f"{counts} {self.repaired:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}"]
+        fields = [f"{name}: {count:,}" for name, count in self.repaired_fields.most_common()]
+        for title, entries in (("repaired fields", fields), ("refused", self.refused), ("warnings", self.warnings)):
+            lines += [title] * bool(entries) + [f"  {entry}" for entry in entries[:_LINES]]
+            lines += [f"  and {len(entries) - _LINES:,} more"] * (len(entries) > _LINES)
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict:
+        """Everything, ready for JSON."""
+        return asdict(self) | {"repaired_fields": dict(self.repaired_fields)}
+
+    def refuse(self, file, reason: str) -> None:
+        """Note that a whole file was left out; any name is safe here."""
+        self.refused.append(Line(shown(file), None, reason))
+
+    def add(self, file: str, reading) -> None:
+        """Count what sysex.read found in a file."""
+        self.files += 1
+        self.found += len(reading.voices)
+        self.repaired += sum(bool(record.repaired) for record in reading.voices)
+        for record in reading.voices:
+            self.repaired_fields.update(record.repaired)
+        self.refused += [Line(file, *line) for line in reading.refused]
+        self.warnings += [Line(file, *line) for line in reading.warnings]
