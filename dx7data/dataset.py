@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 import tarfile
 import time
 from collections import Counter
@@ -13,42 +14,52 @@ from dx7data import card, distribute, plan, sample, shard
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
 from dx7data.plan import Plan, Shard
+from dx7data.report import shown
 
-_OWN = ("*.tar", "*.parquet", "*.stats.json", "dataset.json", "index.json", "README.md", "render.log", f".*{PARTIAL}")
+_SHARD_FILES = re.compile(r"(train|val|test)-\d{6}\.(tar|parquet|stats\.json)")
+_OTHER_FILES = {"dataset.json", "patches.parquet", "index.json", "README.md", "render.log"}
 _REBUILT = 3  # samples that verify renders again from each shard
 
 
 def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     """Put the plan into the folder, or find it there; returns the shards that are still to be made.
 
-    Raises InputError when the folder holds another plan or shards without one, unless `overwrite`, which removes what a
-    render leaves in a folder and nothing else.
+    Raises InputError when the folder holds another plan, unless `overwrite`, which removes what a render leaves in a folder
+    and nothing else; and when it holds other files and no plan: a data set gets a folder of its own.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            clear(folder)
-        if (folder / "dataset.json").exists():
-            found = plan.load(folder)
-            if differences := plan.differences(found, wanted):
-                raise InputError(
-                    f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it"
-                )
-        elif any(folder.glob("*.tar")):
-            raise InputError(f"{folder} holds tar files but no dataset.json; choose another --out, or --overwrite them")
-        else:
-            wanted.write(folder)
-            write_atomically(folder / "README.md", lambda file: file.write(card.text(wanted).encode()))
+        if not (folder / "dataset.json").exists():
+            if foreign := [path.name for path in folder.iterdir() if not path.name.startswith(".") and not _is_own(path)]:
+                raise InputError(f"{folder} holds {shown(foreign[0])} and no data set; choose an empty or a new folder")
+            _begin(wanted, folder)
+        elif overwrite:
+            _clear(folder)
+            _begin(wanted, folder)
+        elif differences := plan.differences(plan.load(folder), wanted):
+            raise InputError(
+                f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it"
+            )
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
     return [each for each in wanted.shards() if shard.stats(wanted, each, folder) is None]
 
 
-def clear(folder: Path) -> None:
-    """Remove the files of an earlier render."""
-    for pattern in _OWN:
-        for path in folder.glob(pattern):
+def _begin(wanted: Plan, folder: Path) -> None:
+    write_atomically(folder / "README.md", lambda file: file.write(card.text(wanted).encode()))
+    wanted.write(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of an earlier render: the plan first, so that what is left is never taken for a whole data set."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != "dataset.json"):
+        if _is_own(path):
             path.unlink()
+
+
+def _is_own(path: Path) -> bool:
+    name = path.name.removeprefix(".").removesuffix(PARTIAL) if path.name.endswith(PARTIAL) else path.name
+    return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
 
 
 def render(wanted: Plan, folder: Path, missing: list[Shard], workers: int, progress: Callable[[int], None]) -> None:
@@ -102,45 +113,47 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None) ->
                 wrong.append(f"{path.name}: its content has changed since it was rendered")
         wrong += [f"{each.name}.tar: {problem}" for problem in _check_samples(of, each, folder)]
     known = {f"{each.name}.tar" for each in of.shards()}
-    wrong += [f"{path.name}: no shard of this plan" for path in sorted(folder.glob("*.tar")) if path.name not in known]
+    wrong += [
+        f"{path.name}: no shard of this plan"
+        for path in sorted(folder.glob("*.tar"))
+        if _is_own(path) and path.name not in known
+    ]
     return wrong
 
 
 def summary(folder: Path, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
-    import pyarrow as pa
+    import numpy as np
     import pyarrow.parquet as pq
 
     of = plan.load(folder)
+    samples, algorithms, first, peaks = Counter(), Counter(), [], []
     made = [(each, stats) for each, stats in shards(folder, of) if stats]
-    tables = [
-        pq.read_table(folder / f"{each.name}.parquet").append_column("split", [[each.split] * stats["samples"]])
-        for each, stats in made
-    ]
-    table = pa.concat_tables(tables).to_pylist() if tables else []
-    peaks = sorted(row["target_peak"] for row in table)
+    for each, _ in made:
+        table = pq.read_table(folder / f"{each.name}.parquet")
+        samples[each.split] += table.num_rows
+        algorithms.update(table["algorithm"].to_pylist())
+        peaks.append(table["target_peak"].to_numpy())
+        first += table.slice(0, rows - len(first)).to_pylist()
+    levels = np.percentile(np.concatenate(peaks), (0, 50, 100), method="lower").tolist() if peaks else []
     return {
         "folder": str(folder),
         "fingerprint": of.fingerprint,
         "seconds": of.spec.seconds,
         "sample_rate": of.spec.sample_rate,
         "gain": of.spec.gain,
-        "samples": {split: sum(row["split"] == split for row in table) for split in of.counts},
+        "samples": {split: samples[split] for split in of.counts},
         "wanted": of.counts,
         "shards": [len(made), len(of.shards())],
-        "hours": len(table) * of.spec.seconds / 3600,
+        "hours": samples.total() * of.spec.seconds / 3600,
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
         "patches": {split: int(of.members(split).size) for split in of.counts},
         "left_out_as_silent": of.silent,
-        "target_peak": {
-            name: peaks[int(part * (len(peaks) - 1))] for name, part in (("least", 0), ("median", 0.5), ("most", 1))
-        }
-        if peaks
-        else {},
-        "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in table),
-        "silent_samples": sum(row["target_peak"] == 0 for row in table),
-        "algorithms": dict(sorted(Counter(row["algorithm"] for row in table).items())),
-        "rows": table[:rows],
+        "target_peak": dict(zip(("least", "median", "most"), levels, strict=False)),
+        "clipped_samples": sum(stats["clipped_samples"] for _, stats in made),
+        "silent_samples": sum(stats["silent_samples"] for _, stats in made),
+        "algorithms": dict(sorted(algorithms.items())),
+        "rows": first,
     }
 
 
@@ -153,6 +166,10 @@ def _check_samples(of: Plan, each: Shard, folder: Path) -> list[str]:
     if [one["__key__"] for one in found] != expected:
         return [f"holds {len(found)} samples, or in another order, instead of {each.count}"]
     wrong = []
+    sizes = {"source.wav": 44 + 2 * of.spec.samples, "target.wav": 44 + 2 * of.spec.samples, "target.syx": 163}
+    for one in found:
+        if one.keys() != {"__key__", "json", *sizes} or any(len(one[name]) != size for name, size in sizes.items()):
+            wrong.append(f"sample {one['__key__']} lacks a member, or one has another length")
     for i in sorted({round(part * (each.count - 1) / max(1, _REBUILT - 1)) for part in range(_REBUILT)}):
         again = dict(sample.render(of, each.split, each.first + i, 1)[0].members())
         if {f"{expected[i]}.{extension}": data for extension, data in found[i].items() if extension != "__key__"} != again:

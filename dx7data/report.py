@@ -37,7 +37,7 @@ class Report:
 
     def text(self) -> str:
         """A few lines for people; of long lists the first ten."""
-        counts = f"files {self.files:,}, voices {self.found:,}, different {self.found - self.duplicates:,}, repaired"
+        counts = f"files {self.files:,}, found {self.found:,} voices, duplicates {self.duplicates:,}, repaired"
         lines = [f"{counts} {self.repaired:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}"]
         fields = [f"{name}: {count:,}" for name, count in self.repaired_fields.most_common()]
         for title, entries in (("repaired fields", fields), ("refused", self.refused), ("warnings", self.warnings)):

@@ -114,10 +114,12 @@ def test_out_is_a_file(tmp_path, capsys):
     assert "file" in refused(capsys, "wav", "--patch", "example:1", "--out", tmp_path / "file" / "a.wav")
 
 
-def test_tars_without_a_plan_are_left_alone(tmp_path, capsys):
-    (tmp_path / "photos.tar").write_bytes(b"mine")
-    assert "photos" not in refused(capsys, *RENDER, "--patches", "example", "--out", tmp_path)
-    assert (tmp_path / "photos.tar").read_bytes() == b"mine"
+@pytest.mark.parametrize("name", ["photos.tar", "README.md.bak", "table.parquet"])
+def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(b"mine")
+    for options in ([], ["--overwrite"]):
+        assert name in refused(capsys, *RENDER, "--patches", "example", "--out", tmp_path, *options)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_names_are_shown_without_control_characters(tmp_path, capsys):

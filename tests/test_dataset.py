@@ -213,9 +213,10 @@ def test_another_spec_is_refused_and_named(made, capsys):
 
 def test_overwrite_removes_only_its_own(tmp_path):
     assert render(tmp_path, "--samples", "4", "--seconds", "0.25") == 0
-    (tmp_path / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "photos.tar", ".gitkeep"):
+        (tmp_path / name).write_text("mine")
     assert render(tmp_path, "--samples", "3", "--seconds", "0.25", "--overwrite") == 0
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert all((tmp_path / name).read_text() == "mine" for name in ("notes.txt", "photos.tar", ".gitkeep"))
     assert sum(plan.load(tmp_path).counts.values()) == 3
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numba import njit
 
 from dx7data.engine import operators, tables
 
@@ -17,19 +18,23 @@ def reference(index: int, attenuation: int) -> int:
     return -r - 1 if index & 2048 else r
 
 
-def test_all_phases_and_gains():
-    """The second look-up sees only the sum of sine attenuation and gain: every phase, every gain, every sum."""
-    sine, exponential = tables.SINE, tables.EXPONENTIAL
+@njit
+def oscillate_all(gain, out):
     for index in range(4096):
-        assert operators.oscillate(np.int32(index), np.int32(0), sine, exponential) == reference(index, 0)
-    for gain in range(0, 17500):  # 17,500: below what tremolo can make of the lowest level
-        index = (gain * 2654435761 >> 7) & 4095
-        assert operators.oscillate(np.int32(index), np.int32(gain), sine, exponential) == reference(index, gain)
-    sums = np.unique((sine & 0x7FFFFFFF)[:, None] + np.arange(0, 17500, 1023)).astype(np.int64)
-    expected = (4096 + np.floor(np.float32((2 ** ((1023 - (sums & 1023)) / 1024) - 1) * 4096) + 0.5).astype(np.int64)) >> (
-        sums >> 10
-    )
-    assert (exponential[sums & 1023] >> (sums >> 10) == expected).all()
+        out[index] = operators.oscillate(np.int32(index), np.int32(gain), tables.SINE, tables.EXPONENTIAL)
+
+
+def test_all_phases_and_gains():
+    """Every phase with every gain that tremolo and velocity can make, against the formula."""
+    index = np.arange(4096)
+    quarter = np.where(index & 1024, 1023 - (index & 1023), index & 1023)
+    sinlog = np.floor(-1024 * np.log2(np.float32(np.sin((quarter + 0.5) / 1024 * np.pi / 2))) + 0.5).astype(np.int64)
+    sinexp = np.floor(np.float32((2 ** (np.arange(1024) / 1024) - 1) * 4096) + 0.5).astype(np.int64)
+    ours = np.empty(4096, np.int32)
+    for gain in range(17500):
+        oscillate_all(gain, ours)
+        magnitude = (4096 + sinexp[1023 - (sinlog + gain & 1023)]) >> (sinlog + gain >> 10)
+        assert (ours == np.where(index & 2048, -magnitude - 1, magnitude)).all(), gain
 
 
 def test_phase_wraps():
