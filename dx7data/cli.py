@@ -40,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the shards go")
     render.add_argument(
-        "--samples", type=_whole(1), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
+        "--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
     )
-    render.add_argument("--seconds", type=_positive, default=2.5, help="length of a clip (default: 2.5)")
+    render.add_argument("--seconds", type=_seconds, default=2.5, help="length of a clip (default: 2.5)")
     render.add_argument("--sample-rate", type=int, default=8000, metavar="HZ", help=f"{_RATES} (default: 8000)")
     render.add_argument("--seed", type=int, default=0, help="of the phrases (default: 0)")
     render.add_argument(
@@ -93,8 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
     wav.add_argument("--note", type=_whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
     wav.add_argument("--velocity", type=_whole(0, 127), default=100, help="default: 100")
-    wav.add_argument("--held", type=_positive, default=1.0, help="seconds until the key is released (default: 1)")
-    wav.add_argument("--seconds", type=_positive, default=2.5, help="length (default: 2.5)")
+    wav.add_argument("--held", type=_seconds, default=1.0, help="seconds until the key is released (default: 1)")
+    wav.add_argument("--seconds", type=_seconds, default=2.5, help="length (default: 2.5)")
     wav.add_argument("--sample-rate", type=int, default=48000, metavar="HZ", help=f"{_RATES} (default: 48000)")
     wav.add_argument(
         "--gain", type=_gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
@@ -123,14 +123,14 @@ def _whole(least: int, most: int | None = None):
     return parse
 
 
-def _positive(text: str) -> float:
+def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 < value < 3600:
-        raise argparse.ArgumentTypeError("must be more than 0 and less than 3600 seconds")
+    if not 0.01 <= value <= 600:
+        raise argparse.ArgumentTypeError("must be 0.01 to 600 seconds")
     return value
 
 
-_positive.__name__ = "number of seconds"
+_seconds.__name__ = "number of seconds"
 
 
 def _split(text: str) -> tuple[float, ...]:
@@ -147,7 +147,7 @@ def _size(text: str) -> int:
     units = {"kb": 1000, "mb": 1000**2, "gb": 1000**3, "": 1}
     number = text.lower().rstrip("kmgb")
     unit = text.lower()[len(number) :]
-    if unit not in units or float(number) * units[unit] < 1:
+    if unit not in units or not 1 <= float(number) * units[unit] < 1e15:
         raise argparse.ArgumentTypeError("must be a number of bytes such as 64MB")
     return int(float(number) * units[unit])
 

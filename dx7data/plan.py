@@ -26,6 +26,7 @@ SPLITS = ("train", "val", "test")
 AUDIBLE = 4  # native peak of a patch that is not silent: -60 dB of a carrier at output level 99, 4,093
 _AUDITION_NOTES = (36, 60, 84)
 _AUDITION_VELOCITY = 100
+_AUDITION_BYTES = 128 << 20  # of native integers at a time
 _FEWEST_PATCHES = 10  # with fewer, every split has all patches and other phrases
 
 
@@ -216,11 +217,13 @@ def differences(old: Plan, new: Plan) -> list[str]:
 def heard(patches: np.ndarray, spec: Spec) -> np.ndarray:
     """Which patches sound: on one of three notes, held for the clip, the native peak reaches AUDIBLE."""
     rate = engine_rate(spec.sample_rate)
+    few = max(1, int(_AUDITION_BYTES / (4 * len(_AUDITION_NOTES) * rate * spec.seconds)))
     peaks = []
-    for few in np.array_split(patches, -(-len(patches) // 64)):
-        notes = np.repeat(_AUDITION_NOTES, len(few))
-        native = render(voices(np.tile(few, (3, 1)), notes, _AUDITION_VELOCITY, spec.seconds, rate), spec.seconds)
-        peaks.append(np.abs(native).max(axis=1).reshape(3, -1).max(axis=0))
+    for first in range(0, len(patches), few):
+        some = np.repeat(patches[first : first + few], len(_AUDITION_NOTES), axis=0)
+        notes = np.tile(_AUDITION_NOTES, len(some) // len(_AUDITION_NOTES))
+        native = render(voices(some, notes, _AUDITION_VELOCITY, spec.seconds, rate), spec.seconds)
+        peaks.append(np.abs(native).max(axis=1).reshape(-1, len(_AUDITION_NOTES)).max(axis=1))
     return np.concatenate(peaks) >= AUDIBLE
 
 

@@ -36,10 +36,11 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--samples", "0"], "--samples: must be 1 or more"),
+        (["--samples", "0"], "--samples: must be 1 to"),
+        (["--samples", "9" * 30], "--samples"),
         (["--samples", "-3"], "--samples"),
         (["--samples", "many"], "--samples"),
-        (["--seconds", "-1"], "--seconds: must be more than 0"),
+        (["--seconds", "-1"], "--seconds: must be 0.01 to 600"),
         (["--seconds", "0"], "--seconds"),
         (["--seconds", "nan"], "--seconds"),
         (["--sample-rate", "12345"], "--sample-rate"),
@@ -48,6 +49,7 @@ def refused(capsys, *arguments):
         (["--split", "0.5,0.6,0.1"], "add up to 1"),
         (["--split", "a,b,c"], "--split"),
         (["--shard-size", "0"], "--shard-size"),
+        (["--shard-size", "inf"], "--shard-size"),
         (["--shard-size", "64 parsecs"], "--shard-size"),
         (["--gain", "loud"], "--gain"),
         (["--gain", "1000"], "--gain"),
