@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dx7data"
 ORDER = [
     *("errors", "report", "files"),
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
-    *("engine.control", "engine.cache", "engine.cpu", "engine.render"),
+    *("engine.cache", "engine.control", "engine.cpu", "engine.render"),
     *("patch", "sysex", "bank", "phrase", "voice", "decimate", "gain"),
     *("plan", "sample", "shard", "worker", "distribute", "card", "dataset", "commands", "cli", "__main__"),
 ]

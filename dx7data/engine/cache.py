@@ -1,4 +1,4 @@
-"""Where compiled code is kept: one folder for each state of the sources that it was compiled from.
+"""How code is compiled and where it is kept: one folder for each state of the sources that it was compiled from.
 
 numba's own cache looks only at the file of the function that is called. A change in a module which that file imports
 goes unnoticed, and the old sound comes out. Here the folder's name is a digest of all of them.
@@ -17,6 +17,9 @@ import numba
 import numpy as np
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+# For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
+inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), _PACKAGE / "decimate.py", _PACKAGE / "gain.py"])
 
 

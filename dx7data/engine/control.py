@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from dx7data.engine import envelope, lfo, operators, pitch
 from dx7data.engine.algorithms import CARRIERS, OPERATORS
+from dx7data.engine.cache import inner
 from dx7data.engine.tables import BLOCK
 
 CHUNK = 64  # blocks: enough that what is done once for a chunk does not count
@@ -29,7 +29,7 @@ class State(NamedTuple):
     loop: np.ndarray  # (W, CHUNK, BLOCK) output of the feedback loop
 
 
-@njit
+@inner
 def note_on(voices, members, notes):
     count = members.size
     state = State(
@@ -59,7 +59,7 @@ def note_on(voices, members, notes):
     return state
 
 
-@njit
+@inner
 def _modulation(voices, v, notes, state, w, now, blocks, vibrato, tremolo):
     """The LFO's block values; the notes notes[v, 0] to notes[v, 1] - 1, in order of time, share it and restart it."""
     phase, random, counter, note = state[w]
@@ -77,12 +77,12 @@ def _modulation(voices, v, notes, state, w, now, blocks, vibrato, tremolo):
     state[w, 0], state[w, 1], state[w, 2], state[w, 3] = phase, random, counter, note
 
 
-@njit
+@inner
 def _four(row):
     return row[0], row[1], row[2], row[3]
 
 
-@njit
+@inner
 def advance(voices, members, alive, notes, state, begin, table):
     """Stage 1 for one chunk; returns which of the voices `alive` go on after it."""
     stage, level, countdown = state.stage, state.level, state.countdown

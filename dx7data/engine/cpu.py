@@ -13,6 +13,7 @@ from numba import njit, prange
 
 from dx7data.engine import cache, control, operators
 from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
+from dx7data.engine.cache import inner
 from dx7data.engine.control import CHUNK
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
 
@@ -25,7 +26,7 @@ _u64 = np.uint64  # as an index: spares numba the test for negative ones, which 
 _SAMPLE = np.arange(BLOCK, dtype=np.int32)  # a loop's own index is 64 bits wide
 
 
-@njit
+@inner
 def _feedback(voices, members, alive, state):
     """Stage 2: the feedback loops of the voices `alive`, which come in order of loop length, longest first."""
     gain, phase, increment, memory, loop = state.gain, state.phase, state.increment, state.memory, state.loop
@@ -70,7 +71,7 @@ def _feedback(voices, members, alive, state):
             memory[w, 0], memory[w, 1] = output[BLOCK, lane], output[BLOCK + 1, lane]
 
 
-@njit
+@inner
 def _loop_block(output, phase, increment, gain, slope, shift, lanes):
     for i in range(BLOCK):
         older, newer, out = _u64(i), _u64(i + 1), _u64(i + 2)
@@ -89,7 +90,7 @@ def _loop_block(output, phase, increment, gain, slope, shift, lanes):
                 output[out, lane] = operators.oscillate(index, gain[link, lane], SINE, EXPONENTIAL)
 
 
-@njit
+@inner
 def _operator(out, keep, modulation, silent, phase, increment, gain, w, j):
     """Operator j of voice w over a chunk; `keep` is -1 to add to what `out` holds, 0 to replace it."""
     for k in range(CHUNK):
@@ -107,26 +108,28 @@ def _operator(out, keep, modulation, silent, phase, increment, gain, w, j):
             out[k, i] = _i32(_i32(out[k, i] & keep) + operators.oscillate(index, level, SINE, EXPONENTIAL))
 
 
-@njit
+@inner
 def _add(out, signal):
     for k in range(CHUNK):
         for i in range(BLOCK):
             out[k, i] += signal[k, i]
 
 
-@njit
+@inner
 def _add_to_row(out, filled, first, mix):
     """Add `mix` to a row at sample `first`; of the row only `filled` samples hold something yet. Returns how many now do."""
     last = min(first + mix.size, out.size)
-    out[filled:first] = 0
     begun = min(max(filled, first), last)
-    for i in range(begun - first):
-        out[first + i] += mix[i]
-    out[begun:last] = mix[begun - first : last - first]
+    for i in range(filled, first):
+        out[i] = 0
+    for i in range(first, begun):
+        out[i] += mix[i - first]
+    for i in range(begun, last):
+        out[i] = mix[i - first]
     return max(filled, last)
 
 
-@njit
+@inner
 def _operators(voices, members, alive, state, begin, signal, row, out, filled):
     """Stage 3 for one chunk: every voice is added to its row of `out`."""
     gain, phase, increment, loop = state.gain, state.phase, state.increment, state.loop
@@ -144,7 +147,8 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
         mix = signal[_MIX]
         keep = _i32(0)  # what the mix holds: at first nothing of this voice, then -1, all of it
         if loop_length > 1 or (loop_length == 1 and CARRIERS[algorithm] >> head & 1):
-            mix[:] = loop[w]
+            mix[:] = 0
+            _add(mix, loop[w])
             keep = _i32(-1)
 
         for j in range(OPERATORS):
@@ -175,12 +179,12 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
         filled[r] = _add_to_row(out[r], filled[r], (voices.start[v] + begin) * BLOCK, mix.reshape(CHUNK * BLOCK))
 
 
-@njit
+@inner
 def _render_group(voices, members, notes, row, out, filled, table):
     state = control.note_on(voices, members, notes)
     signal = np.zeros((OPERATORS + 3, CHUNK, BLOCK), np.int32)
     alive = np.arange(members.size)  # the first `count` are those that still sound
-    count, begin = members.size, 0
+    count, begin = members.size, np.int64(0)  # a plain 0 would have numba compile everything below twice
     while count > 0:
         goes_on = control.advance(voices, members, alive[:count], notes, state, begin, table)
         _feedback(voices, members, alive[:count], state)
