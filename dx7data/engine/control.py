@@ -121,15 +121,20 @@ def advance(voices, members, alive, notes, state, begin, table):
             sensitivity = amp_mod_sensitivity[v, j]
             gain[w, j, 0] = gain[w, j, CHUNK]
             s, x, c = stage[w, j], level[w, j], countdown[w, j]
-            for k in range(CHUNK):
-                if k == release:
-                    s = envelope.RELEASE
-                    c = envelope.enter(s, x, target, plateau)
-                s, x, c = envelope.step(s, x, c, k < release, target, steps, plateau)
-                attenuated = lfo.attenuate(x, tremolo[k], sensitivity) if sensitivity > 0 else x
-                gain[w, j, k + 1] = operators.gain(attenuated)
-                if operators.sounds(gain[w, j, k], gain[w, j, k + 1]):
+            if sensitivity == 0 and c <= 0 and not 0 <= release < CHUNK and envelope.at_rest(s, release > 0):
+                gain[w, j, 1:] = operators.gain(x)  # most chunks: the note is held, or has ended
+                if operators.sounds(gain[w, j, 0], gain[w, j, 1]):
                     sounding |= 1 << j
+            else:
+                for k in range(CHUNK):
+                    if k == release:
+                        s = envelope.RELEASE
+                        c = envelope.enter(s, x, target, plateau)
+                    s, x, c = envelope.step(s, x, c, k < release, target, steps, plateau)
+                    attenuated = lfo.attenuate(x, tremolo[k], sensitivity) if sensitivity > 0 else x
+                    gain[w, j, k + 1] = operators.gain(attenuated)
+                    if operators.sounds(gain[w, j, k], gain[w, j, k + 1]):
+                        sounding |= 1 << j
             stage[w, j], level[w, j], countdown[w, j] = s, x, c
             if heard >> j & 1 and (s <= envelope.RELEASE or operators.gain(x) <= operators.SILENCE):
                 goes_on[a] = True

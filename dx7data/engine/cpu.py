@@ -144,7 +144,9 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
                 needed |= MODULATORS[algorithm, j] & state.sounding[w]
         if needed == 0:
             continue
-        mix = signal[_MIX]
+        r, first = row[v], (voices.start[v] + begin) * BLOCK
+        fresh = filled[r] <= first and first + CHUNK * BLOCK <= out.shape[1]  # nothing there yet: no need to add
+        mix = out[r, first : first + CHUNK * BLOCK].reshape(CHUNK, BLOCK) if fresh else signal[_MIX]
         keep = _i32(0)  # what the mix holds: at first nothing of this voice, then -1, all of it
         if loop_length > 1 or (loop_length == 1 and CARRIERS[algorithm] >> head & 1):
             mix[:] = 0
@@ -175,8 +177,11 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
                 keep = _i32(-1)
             else:
                 _operator(signal[j], _i32(0), modulation, silent, phase, increment, gain, w, j)
-        r = row[v]
-        filled[r] = _add_to_row(out[r], filled[r], (voices.start[v] + begin) * BLOCK, mix.reshape(CHUNK * BLOCK))
+        if fresh:
+            out[r, filled[r] : first] = 0
+            filled[r] = first + CHUNK * BLOCK
+        else:
+            filled[r] = _add_to_row(out[r], filled[r], first, mix.reshape(CHUNK * BLOCK))
 
 
 @inner

@@ -22,6 +22,12 @@ def enter(stage, level, target, plateau):
 
 
 @njit(inline="always")
+def at_rest(stage, key_down):
+    """Whether the level stays for good, or until the key is released."""
+    return stage > RELEASE or (stage == RELEASE and key_down)
+
+
+@njit(inline="always")
 def step(stage, level, countdown, key_down, target, increment, plateau):
     """The state one block later. `target`, `increment`, `plateau`: one value for each of the four stages."""
     if countdown > 0:
@@ -29,7 +35,7 @@ def step(stage, level, countdown, key_down, target, increment, plateau):
         if countdown <= 0:
             stage += 1
             countdown = enter(stage, level, target, plateau)
-    if countdown > 0 or stage > RELEASE or (stage == RELEASE and key_down):
+    if countdown > 0 or at_rest(stage, key_down):
         return stage, level, countdown
 
     goal = target[stage]
