@@ -45,8 +45,8 @@ def folder() -> Path:
 
 
 def is_warm() -> bool:
-    """Whether something has been compiled from these sources before."""
-    return any(folder().rglob("*.nbc"))
+    """Whether the engine has been compiled from these sources before."""
+    return any(folder().rglob("cpu.*.nbc"))
 
 
 @contextmanager

@@ -83,15 +83,57 @@ def _four(row):
 
 
 @inner
+def _bend(stage, level, w, release, target, steps, vibrato, bend):
+    """The pitch modulation of a chunk, Q24 octaves: pitch EG and vibrato."""
+    s, x = stage[w, OPERATORS], level[w, OPERATORS]
+    for k in range(CHUNK):
+        if k == release:
+            s = envelope.RELEASE
+        s, x = pitch.step(s, x, k < release, target, steps)
+        bend[k] = x + vibrato[k]
+    stage[w, OPERATORS], level[w, OPERATORS] = s, x
+
+
+@inner
+def _gains(gain, stage, level, countdown, w, j, release, target, steps, plateau, sensitivity, tremolo):
+    """The attenuations of operator j at the block boundaries of a chunk. True when it sounds in one of the blocks."""
+    gain[w, j, 0] = gain[w, j, CHUNK]
+    s, x, c = stage[w, j], level[w, j], countdown[w, j]
+    if sensitivity == 0 and c <= 0 and not 0 <= release < CHUNK and envelope.at_rest(s, release > 0):
+        gain[w, j, 1:] = operators.gain(x)  # most chunks: the note is held, or has ended
+        return operators.sounds(gain[w, j, 0], gain[w, j, 1])
+    sounds = False
+    for k in range(CHUNK):
+        if k == release:
+            s = envelope.RELEASE
+            c = envelope.enter(s, x, target, plateau)
+        s, x, c = envelope.step(s, x, c, k < release, target, steps, plateau)
+        attenuated = lfo.attenuate(x, tremolo[k], sensitivity) if sensitivity > 0 else x
+        gain[w, j, k + 1] = operators.gain(attenuated)
+        sounds = sounds or operators.sounds(gain[w, j, k], gain[w, j, k + 1])
+    stage[w, j], level[w, j], countdown[w, j] = s, x, c
+    return sounds
+
+
+@inner
+def _phases(phase, increment, w, j, frequency, fixed, bend, table):
+    """The phase at each block of a chunk and the increment within it; fixed frequencies are deaf to `bend`."""
+    position, step = phase[w, j, CHUNK], _i32(0)
+    phase[w, j, 0] = position
+    for k in range(CHUNK):
+        if k == 0 or (bend[k] != bend[k - 1] and not fixed):
+            step = _i32(pitch.phase_increment(frequency if fixed else frequency + bend[k], table))
+        increment[w, j, k] = step
+        position = _i32(position + _i32(step * BLOCK))
+        phase[w, j, k + 1] = position
+
+
+@inner
 def advance(voices, members, alive, notes, state, begin, table):
     """Stage 1 for one chunk; returns which of the voices `alive` go on after it."""
-    stage, level, countdown = state.stage, state.level, state.countdown
-    gain, phase, increment = state.gain, state.phase, state.increment
+    stage, level, countdown, gain = state.stage, state.level, state.countdown, state.gain
     eg_target, eg_increment, eg_plateau = voices.eg_target, voices.eg_increment, voices.eg_plateau
-    log_frequency, fixed, amp_mod_sensitivity = voices.log_frequency, voices.fixed, voices.amp_mod_sensitivity
-
-    vibrato, tremolo = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
-    bend = np.empty(CHUNK, np.int64)
+    vibrato, tremolo, bend = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
     goes_on = np.zeros(alive.size, np.bool_)
     for a in range(alive.size):
         w = alive[a]
@@ -101,15 +143,7 @@ def advance(voices, members, alive, notes, state, begin, table):
             _modulation(voices, v, notes, state.lfo, w, np.int64(voices.start[v] + begin), np.int64(CHUNK), vibrato, tremolo)
         else:
             vibrato[:], tremolo[:] = 0, 0
-
-        s, x = stage[w, OPERATORS], level[w, OPERATORS]
-        target, steps = _four(voices.pitch_target[v]), _four(voices.pitch_increment[v])
-        for k in range(CHUNK):
-            if k == release:
-                s = envelope.RELEASE
-            s, x = pitch.step(s, x, k < release, target, steps)
-            bend[k] = x + vibrato[k]
-        stage[w, OPERATORS], level[w, OPERATORS] = s, x
+        _bend(stage, level, w, release, _four(voices.pitch_target[v]), _four(voices.pitch_increment[v]), vibrato, bend)
 
         heard = CARRIERS[voices.algorithm[v]]
         if voices.loop_length[v] > 1:
@@ -118,36 +152,12 @@ def advance(voices, members, alive, notes, state, begin, table):
         sounding = 0
         for j in range(OPERATORS):
             target, steps, plateau = _four(eg_target[v, j]), _four(eg_increment[v, j]), _four(eg_plateau[v, j])
-            sensitivity = amp_mod_sensitivity[v, j]
-            gain[w, j, 0] = gain[w, j, CHUNK]
-            s, x, c = stage[w, j], level[w, j], countdown[w, j]
-            if sensitivity == 0 and c <= 0 and not 0 <= release < CHUNK and envelope.at_rest(s, release > 0):
-                gain[w, j, 1:] = operators.gain(x)  # most chunks: the note is held, or has ended
-                if operators.sounds(gain[w, j, 0], gain[w, j, 1]):
-                    sounding |= 1 << j
-            else:
-                for k in range(CHUNK):
-                    if k == release:
-                        s = envelope.RELEASE
-                        c = envelope.enter(s, x, target, plateau)
-                    s, x, c = envelope.step(s, x, c, k < release, target, steps, plateau)
-                    attenuated = lfo.attenuate(x, tremolo[k], sensitivity) if sensitivity > 0 else x
-                    gain[w, j, k + 1] = operators.gain(attenuated)
-                    if operators.sounds(gain[w, j, k], gain[w, j, k + 1]):
-                        sounding |= 1 << j
-            stage[w, j], level[w, j], countdown[w, j] = s, x, c
-            if heard >> j & 1 and (s <= envelope.RELEASE or operators.gain(x) <= operators.SILENCE):
+            sensitivity = voices.amp_mod_sensitivity[v, j]
+            if _gains(gain, stage, level, countdown, w, j, release, target, steps, plateau, sensitivity, tremolo):
+                sounding |= 1 << j
+            if heard >> j & 1 and (stage[w, j] <= envelope.RELEASE or operators.gain(level[w, j]) <= operators.SILENCE):
                 goes_on[a] = True
-
-            frequency, deaf = log_frequency[v, j], fixed[v, j]
-            position, advance = phase[w, j, CHUNK], _i32(0)
-            phase[w, j, 0] = position
-            for k in range(CHUNK):
-                if k == 0 or (bend[k] != bend[k - 1] and not deaf):
-                    advance = _i32(pitch.phase_increment(frequency if deaf else frequency + bend[k], table))
-                increment[w, j, k] = advance
-                position = _i32(position + _i32(advance * BLOCK))
-                phase[w, j, k + 1] = position
+            _phases(state.phase, state.increment, w, j, voices.log_frequency[v, j], voices.fixed[v, j], bend, table)
         if voices.loop_length[v] > 1 and sounding & 1:
             sounding |= (1 << voices.loop_length[v]) - 1  # Quirk: while op 6 sounds, so does the rest of its loop
         state.sounding[w] = sounding
