@@ -45,7 +45,7 @@ def render(options) -> None:
         shard_bytes=options.shard_size,
     )
     wanted = plan.make(loaded, spec, samples)
-    print(_describe(wanted, samples if options.samples is None else None))
+    print(_describe(wanted, options.samples is None))
     if options.dry_run:
         print(_estimate(wanted, workers))
         return
@@ -58,9 +58,9 @@ def render(options) -> None:
 
 
 def _announce_compilation() -> None:
-    from dx7data.engine.render import is_compiled
+    from dx7data.engine import cache
 
-    if not is_compiled():
+    if not cache.is_warm():
         print("Compiling the engine for this machine, once: about 15 seconds", file=sys.stderr)
 
 
@@ -82,13 +82,13 @@ def _load(paths: list[str], report: Path | None = None):
     return loaded
 
 
-def _describe(wanted, default_samples: int | None) -> str:
+def _describe(wanted, by_default: bool) -> str:
     spec = wanted.spec
     total = sum(wanted.counts.values())
     lines = [
         f"{total:,} pairs of {spec.seconds:g} s at {spec.sample_rate} Hz from {len(wanted.ids)} patches: "
         + ", ".join(f"{split} {count:,}" for split, count in wanted.counts.items())
-        + (" (--samples chooses another number)" if default_samples else "")
+        + (" (--samples chooses another number)" if by_default else "")
     ]
     if "all" in wanted.splits:
         lines.append("With fewer than 10 patches the split is by phrase: every part has all patches, and phrases of its own")
@@ -103,11 +103,10 @@ def _describe(wanted, default_samples: int | None) -> str:
 def _estimate(wanted, workers: int) -> str:
     from dx7data import sample, shard
 
-    count = min(shard.batch_size(wanted), sum(wanted.counts.values()))
     first = wanted.shards()[0]
     sample.render(wanted, first.split, 0, 1)
     began = time.perf_counter()
-    members = [each.members() for each in sample.render(wanted, first.split, 0, min(count, first.count))]
+    members = [each.members() for each in sample.render(wanted, first.split, 0, min(shard.batch_size(wanted), first.count))]
     each_takes = (time.perf_counter() - began) / len(members)
     size = sum(1024 + len(data) for _, data in members[0])
     total = sum(wanted.counts.values())

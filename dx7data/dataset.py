@@ -147,7 +147,7 @@ def summary(folder: Path, rows: int = 5) -> dict:
         "shards": [len(made), len(of.shards())],
         "hours": samples.total() * of.spec.seconds / 3600,
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
-        "patches": {split: int(of.members(split).size) for split in of.counts},
+        "patches": {split: int(of.members[split].size) for split in of.counts},
         "left_out_as_silent": of.silent,
         "target_peak": dict(zip(("least", "median", "most"), levels, strict=False)),
         "clipped_samples": sum(stats["clipped_samples"] for _, stats in made),

@@ -7,6 +7,7 @@ render. So a shard can be made alone, in any order and on any machine, and is al
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ class Plan:
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that the audio depends on: neither how many samples are wanted, nor where patches came from."""
         state = hashlib.sha256(_canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
@@ -98,13 +99,14 @@ class Plan:
             for number, first in enumerate(range(0, count, size))
         ]
 
-    def members(self, split: str) -> np.ndarray:
-        """Indices of the patches that a split draws from."""
-        return np.flatnonzero([own in (split, "all") for own in self.splits])
+    @cached_property
+    def members(self) -> dict[str, np.ndarray]:
+        """Indices of the patches that each split draws from."""
+        return {split: np.flatnonzero([own in (split, "all") for own in self.splits]) for split in self.counts}
 
     def target(self, split: str, j: int) -> int:
         """Index of the target patch of a sample: all patches of a split in turn, so that none is rarer than another."""
-        members = self.members(split)
+        members = self.members[split]
         return int(members[j % members.size])
 
     def phrase(self, split: str, j: int) -> list[phrase.Note]:

@@ -41,13 +41,14 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
     rate = engine_rate(spec.sample_rate)
     numbers = range(first, first + count)
     phrases = [plan.phrase(split, j) for j in numbers]
-    targets = plan.patches[[plan.target(split, j) for j in numbers]]
+    chosen = [plan.target(split, j) for j in numbers]
+    targets = plan.patches[chosen]
     source = source_patch(plan)
 
     # Rows: all sources, then all targets. A row is one patch here, and so is a part, which shares an LFO.
     row = np.repeat(np.arange(count), [len(notes) for notes in phrases])
     start_ms, held_ms, note, velocity = np.array([event for notes in phrases for event in notes]).T
-    start = (start_ms * rate + 500 * BLOCK) // (1000 * BLOCK)
+    start = _block(start_ms, rate)
     by_source, by_target = (
         voices(patches, note, velocity, held_ms / 1000, rate, start) for patches in (source, targets[row])
     )
@@ -69,7 +70,7 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
                 "seed": spec.seed,
                 "sample_rate": spec.sample_rate,
                 "patch": {
-                    "id": plan.ids[plan.target(split, j)],
+                    "id": plan.ids[chosen[i]],
                     "name": patch.patch_name(targets[i]),
                     "algorithm": int(targets[i][134]) + 1,
                 },
@@ -79,7 +80,7 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
                 "clipped": {"source": int(cut[i]), "target": int(cut[count + i])},
                 "notes": [
                     {
-                        "start": _block_time(event.start, rate),
+                        "start": round(_block(event.start, rate) * BLOCK / rate, 6),
                         "held": event.held / 1000,
                         "note": event.note,
                         "velocity": event.velocity,
@@ -107,6 +108,6 @@ def wav(audio: np.ndarray, rate: int) -> bytes:
     )
 
 
-def _block_time(start_ms: int, rate: int) -> float:
-    """Seconds at which a note really begins: note events fall on block boundaries."""
-    return round((start_ms * rate + 500 * BLOCK) // (1000 * BLOCK) * BLOCK / rate, 6)
+def _block(start_ms, rate: int):
+    """The block, counted from 0, at which a note begins: the nearest one."""
+    return (start_ms * rate + 500 * BLOCK) // (1000 * BLOCK)

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import oracle
 import pyarrow.parquet as pq
 import pytest
 from dexed import Patch
@@ -16,7 +17,6 @@ from dx7data import bank, patch, sysex
 from dx7data.errors import InputError
 
 PACKAGE = Path(bank.__file__).parent
-FACTORY = Path(__file__).parents[2] / "shared" / "patches"
 
 
 def legal_patches(seed: int, count: int) -> np.ndarray:
@@ -259,9 +259,9 @@ def test_export_says_what_is_wrong(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not FACTORY.is_dir(), reason="the factory banks are not in ../shared/patches")
+@oracle.needs_factory
 def test_factory_banks():
-    loaded = bank.load(FACTORY)
+    loaded = bank.load(oracle.FACTORY[0].parent)
     assert (loaded.report.files, loaded.report.found, loaded.report.repaired) == (8, 256, 4)
     assert loaded.report.found - loaded.report.duplicates == len(loaded.ids)
     assert not refusals(loaded)

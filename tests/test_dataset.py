@@ -155,7 +155,7 @@ def test_source_and_target_are_aligned(tmp_path):
 
 def test_splits_share_no_patch(made):
     of = plan.load(made)
-    members = {split: set(of.members(split)) for split in of.counts}
+    members = {split: set(of.members[split]) for split in of.counts}
     assert not members["train"] & members["val"]
     assert not members["val"] & members["test"]
     assert sum(len(each) for each in members.values()) == 32

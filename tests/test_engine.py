@@ -40,7 +40,7 @@ def test_example_bank(rate, held):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not oracle.FACTORY, reason="the factory banks, ../shared/patches, are not part of the project")
+@oracle.needs_factory
 @pytest.mark.parametrize("rate", RATES)
 def test_factory_banks(rate):
     patches = bank.load([str(path) for path in oracle.FACTORY]).patches

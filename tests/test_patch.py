@@ -1,16 +1,13 @@
 """The stored patch against dexed-py as a black box, and the packed layout as a round trip."""
 
-from pathlib import Path
-
 import numpy as np
+import oracle
 import pytest
 from dexed import DexedSynth, Patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data import patch
-
-FACTORY = Path(__file__).parents[2] / "shared" / "patches"
 
 
 def arrays(size: int):
@@ -197,9 +194,9 @@ def test_sine_is_heard_as_a_sine():
     assert np.delete(spectrum, np.arange(peak - 4, peak + 5)).max() < 0.003 * spectrum[around].max()
 
 
-@pytest.mark.skipif(not FACTORY.is_dir(), reason="the factory banks are not in ../shared/patches")
+@oracle.needs_factory
 def test_factory_banks_survive():
-    for path in sorted(FACTORY.glob("*.syx")):
+    for path in oracle.FACTORY:
         packed = np.frombuffer(path.read_bytes()[6:4102], np.uint8).reshape(32, 128)
         expected = [ours.to_raw() for ours in Patch.load_bank(str(path))]
         np.testing.assert_array_equal(patch.legal_packed(packed)[0], expected)

@@ -2,10 +2,10 @@
 
 import time
 import tracemalloc
-from pathlib import Path
 
 import mido
 import numpy as np
+import oracle
 import pytest
 from dexed import Patch
 from hypothesis import given, settings
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from dx7data import patch, sysex
 
-FACTORY = Path(__file__).parents[2] / "shared" / "patches"
 BULK, SINGLE = b"\xf0\x43\x00\x09\x20\x00", b"\xf0\x43\x00\x00\x01\x1b"
 
 
@@ -249,9 +248,9 @@ def test_large_input_is_not_copied():
     assert peak < 5 << 20
 
 
-@pytest.mark.skipif(not FACTORY.is_dir(), reason="the factory banks are not in ../shared/patches")
+@oracle.needs_factory
 def test_factory_banks_are_dexeds():
-    for path in sorted(FACTORY.glob("*.syx")):
+    for path in oracle.FACTORY:
         reading = sysex.read(path.read_bytes())
         assert not reading.warnings
         assert not reading.refused

@@ -6,7 +6,7 @@ A native integer is the DX7's own: `mix >> 13` of engine-spec.md. A carrier at o
 import numba
 import numpy as np
 
-from dx7data.engine import cache, cpu
+from dx7data.engine import cpu
 from dx7data.engine.tables import BLOCK, increment_table, sample_count
 
 _SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
@@ -66,8 +66,3 @@ def _tasks(row: np.ndarray) -> np.ndarray:
     wanted = threads * max(1, min(4, row.size // (threads * _SORTED_TOGETHER)))
     inner = np.searchsorted(row, row[np.linspace(0, row.size, wanted, endpoint=False).astype(np.int64)])
     return np.unique(np.append(inner, row.size)).astype(np.int64)
-
-
-def is_compiled() -> bool:
-    """Whether the engine's compiled code is at hand; without it the first render takes some 15 seconds longer."""
-    return cache.is_warm()
