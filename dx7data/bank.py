@@ -3,6 +3,7 @@
 Takes .syx files, folders and zips, gives a Bank. What cannot be read becomes a line of its report, never an exception.
 """
 
+import difflib
 import hashlib
 import io
 import json
@@ -166,6 +167,27 @@ def pick(reference: str) -> np.ndarray:
     if index is not None and not 1 <= index <= len(voices):
         raise InputError(f"{path} has no voice {index}: its voices are 1 to {len(voices):,}")
     return np.frombuffer(voices[(index or 1) - 1].patch, np.uint8)
+
+
+def find(bank: Bank, words: Iterable[str]) -> set[str]:
+    """Ids of the patches of a bank that are called by name or as FILE:INDEX. Raises InputError for none and for several."""
+    return {_find(bank, word) for word in words}
+
+
+def _find(bank: Bank, word: str) -> str:
+    named = [i for i, name in enumerate(bank.names) if name.lower() == word.strip().lower()]
+    if len(named) == 1:
+        return bank.ids[named[0]]
+    if named:
+        places = ", ".join(f"{bank.origins[i]['file']}:{bank.origins[i]['index']}" for i in named)
+        raise InputError(f"{len(named)} patches are called {shown(word)}: {places}; choose by FILE:INDEX")
+    if os.path.exists(word) or re.fullmatch(r".+:[0-9]+", word):
+        key = patch.patch_id(pick(word))
+        if key not in bank.ids:
+            raise InputError(f"{shown(word)} is not among the --patches: add its file there")
+        return key
+    close = difflib.get_close_matches(word, bank.names, n=3)
+    raise InputError(f"no patch is called {shown(word)}" + (f"; there are {', '.join(close)}" if close else ""))
 
 
 def _read(file: str, data: bytes, report: Report) -> list[sysex.Record]:

@@ -1,7 +1,10 @@
 """The data-set card: `README.md` of a data-set folder, which says what is in it and how it was made."""
 
+from collections import Counter
+
 from dx7data import patch
-from dx7data.plan import ENGINE, Plan
+from dx7data.patches import EVERY_SPLIT
+from dx7data.plan import ENGINE, RANDOM_SOURCE, Plan
 from dx7data.sample import source_patch
 
 _TEXT = """---
@@ -12,26 +15,30 @@ tags: [synthesizer, dx7, fm, webdataset]
 
 {samples} pairs of {seconds} s clips, {hours:.2f} hours of target audio, made by dx7data (engine {engine}).
 The source clip of a pair is a phrase played by {source}; the target clip is the same phrase, aligned sample by sample,
-played by a DX7 patch: {patches} patches{silent}.
+played by {layers}.
 
 | | |
 |---|---|
 | samples | {counts} |
+| target patches | {patches} |
+| phrases | {phrases} |
 | split | {split} |
 | audio | {rate} Hz, PCM 16 bits, mono |
+| prefix | {prefix} |
 | gain | {gain} |
 | seed | {seed} |
 | fingerprint | `{fingerprint}` |
 
-Each shard is a WebDataset tar. The members of a sample: `source.wav`, `target.wav`, `target.syx` (a single-voice dump that
-a DX7 loads) and `json` (notes, patch, gains). Beside it lie a Parquet table with a row for each sample, and its hashes.
+Each shard is a WebDataset tar. The members of a sample: `source.wav`, `target.wav`, `target.syx` (a dump that a DX7 loads,
+one voice for each layer), `json` (notes, controllers, patches, gains){prefixes}. Beside it lie a Parquet table with a row for
+each sample, and its hashes.{pairs}
 
 ```python
 import webdataset
 pairs = webdataset.WebDataset("{first}.tar")
 ```
 
-`dx7data verify` checks every byte. The patches of the bank are in `patches.parquet`; their rights are their authors'.
+`dx7data verify` checks every byte. The patches are in `patches.parquet`{tables}; their rights are their authors'.
 """
 
 
@@ -39,18 +46,30 @@ def text(plan: Plan) -> str:
     """The card of a plan; it says nothing of where or when it was rendered."""
     spec = plan.spec
     samples = sum(plan.counts.values())
-    by_phrase = "all" in plan.splits
+    kinds = Counter(kind for kind, target in zip(plan.patches.kinds, plan.patches.targets, strict=True) if target)
+    fewest, most = spec.layers
+    lengths = [f"{codec}, {spec.prefix_samples(codec)} samples" for codec in spec.prefixes]
     return _TEXT.format(
         samples=samples,
         seconds=spec.seconds,
         hours=samples * spec.seconds / 3600,
         engine=ENGINE,
-        source=patch.patch_name(source_patch(plan)),
-        patches=len(plan.ids),
-        silent=f" ({len(plan.silent)} more are silent and left out)" if plan.silent else "",
+        source="any patch" if spec.source == RANDOM_SOURCE else patch.patch_name(source_patch(plan)),
+        layers="a DX7 patch" if most == 1 else f"{fewest} to {most} DX7 patches together",
+        patches=", ".join(f"{count} ({kind})" for kind, count in sorted(kinds.items()))
+        + (f"; {len(plan.silent)} more are silent and left out" if plan.silent else ""),
+        phrases="drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts",
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
-        split="by phrase: there are too few patches to divide" if by_phrase else "by patch: no patch is in two parts",
+        split="by phrase: there are too few patches to divide"
+        if EVERY_SPLIT in plan.patches.splits
+        else "by patch: no patch is in two parts, nor one made from it",
         rate=spec.sample_rate,
+        prefix="; ".join(lengths) or "none",
+        prefixes="".join(f", `prefix.{codec}.wav`" for codec in spec.prefixes),
+        pairs="\nSamples 2 i and 2 i + 1 are a pair: the same but for one parameter, which the json names."
+        if spec.pairs
+        else "",
+        tables="" if plan.phrases is None else ", the phrases in `phrases.parquet`",
         gain=spec.gain if spec.gain in ("native", "peak") else f"{spec.gain} dB",
         seed=spec.seed,
         fingerprint=plan.fingerprint,

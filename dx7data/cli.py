@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dx7data import commands
+from dx7data import commands, render_command
 from dx7data.errors import InputError
 
 _RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
@@ -33,39 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     render = _verb(
-        verbs, "render", commands.render, "render a bank of patches into WebDataset shards of source and target clips"
+        verbs, "render", render_command.render, "render a bank of patches into WebDataset shards of source and target clips"
     )
-    render.add_argument(
-        "--patches", nargs="+", required=True, metavar="PATH", help=".syx files, folders, zips; 'example' is our own bank"
-    )
-    render.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the shards go")
-    render.add_argument(
-        "--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
-    )
-    render.add_argument("--seconds", type=_seconds, default=2.5, help="length of a clip (default: 2.5)")
-    render.add_argument("--sample-rate", type=int, default=8000, metavar="HZ", help=f"{_RATES} (default: 8000)")
-    render.add_argument("--seed", type=int, default=0, help="of the phrases (default: 0)")
-    render.add_argument(
-        "--source", default="sine", metavar="sine|PATCH", help="who plays the sources: a pure sine (default) or FILE:INDEX"
-    )
-    render.add_argument(
-        "--split",
-        type=_split,
-        default=(0.8, 0.1, 0.1),
-        metavar="A,B,C",
-        help="parts for train, val and test (default: 0.8,0.1,0.1)",
-    )
-    render.add_argument(
-        "--shard-size", type=_size, default=64_000_000, metavar="BYTES", help="about this much in a shard (default: 64MB)"
-    )
-    render.add_argument(
-        "--gain", type=_gain, default="native", metavar="native|peak|DB", help="as is (default), to -1 dB, or by so many dB"
-    )
-    render.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
-    render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
-    render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
-    render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
-    render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in the patch files, as JSON")
+    _clip_options(render)
+    _patch_options(render.add_argument_group("patches"))
+    _phrase_options(render.add_argument_group("phrases"))
 
     inspect = _verb(verbs, "inspect", commands.inspect, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
@@ -103,6 +75,92 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _clip_options(render) -> None:
+    render.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the shards go")
+    count = render.add_mutually_exclusive_group()
+    count.add_argument(
+        "--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
+    )
+    count.add_argument("--per-patch", type=_whole(1, 10**6), metavar="N", help="pairs for each target patch, instead")
+    render.add_argument("--seconds", type=_seconds, default=2.5, help="length of a clip (default: 2.5)")
+    render.add_argument("--sample-rate", type=int, default=8000, metavar="HZ", help=f"{_RATES} (default: 8000)")
+    render.add_argument(
+        "--prefix",
+        nargs="+",
+        choices=("none", "bytes", "fsk", "reference"),
+        default=["none"],
+        help="tell the target patch as audio: as levels, as tones, or by an example; several may be given (default: none)",
+    )
+    render.add_argument(
+        "--gain", type=_gain, default="native", metavar="native|peak|DB", help="as is (default), to -1 dB, or by so many dB"
+    )
+    render.add_argument(
+        "--split",
+        type=_split,
+        default=(0.8, 0.1, 0.1),
+        metavar="A,B,C",
+        help="parts for train, val and test (default: 0.8,0.1,0.1)",
+    )
+    render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    render.add_argument(
+        "--shard-size", type=_size, default=64_000_000, metavar="BYTES", help="about this much in a shard (default: 64MB)"
+    )
+    render.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
+    render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
+    render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
+
+
+def _patch_options(render) -> None:
+    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, folders, zips; 'example' is our own bank")
+    render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in the patch files, as JSON")
+    render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
+    render.add_argument(
+        "--targets", nargs="+", default=["all"], metavar="PATCH", help="only these, by NAME or FILE:INDEX (default: all)"
+    )
+    render.add_argument(
+        "--source",
+        default="sine",
+        metavar="sine|random|PATCH",
+        help="who plays the sources: a pure sine (default), any patch, or FILE:INDEX",
+    )
+    render.add_argument(
+        "--layers", type=_range(1, 8), default=(1, 1), metavar="A..B", help="patches that sound together (default: 1)"
+    )
+    render.add_argument(
+        "--pairs",
+        nargs="?",
+        type=_whole(1, 1000),
+        const=1,
+        default=0,
+        metavar="N",
+        help="every second sample repeats the one before it with one parameter changed; N versions of each patch (1)",
+    )
+    render.add_argument(
+        "--perturb", type=_whole(0, 10**6), default=0, metavar="N", help="add N mutations and crossovers of the patches"
+    )
+    render.add_argument(
+        "--random-patches", type=_whole(0, 10**6), default=0, metavar="N", help="add N voices drawn from all legal ones"
+    )
+
+
+def _phrase_options(render) -> None:
+    music = render.add_mutually_exclusive_group()
+    music.add_argument("--midi", nargs="+", metavar="PATH", help="MIDI files and folders (default: phrases are drawn)")
+    music.add_argument(
+        "--phrases",
+        type=Path,
+        metavar="FILE",
+        help="Parquet table with columns phrase_id, start_time, duration, note, velocity; times in seconds",
+    )
+    render.add_argument("--beats", type=_whole(1, 1000), metavar="N", help="cut MIDI files every N beats, not every clip")
+    render.add_argument("--bpm", type=_tempo, help="the times of the table are beats at this tempo")
+    render.add_argument("--polyphony", type=_range(1, None), metavar="A..B", help="only phrases with so many notes at once")
+    render.add_argument("--notes", type=_range(1, None), metavar="A..B", help="only phrases with so many notes")
+    render.add_argument("--pitch-range", type=_range(0, 127), metavar="A..B", help="only phrases within these notes")
+    render.add_argument("--different-notes", type=_whole(1, 128), metavar="N", help="only phrases with at least N pitches")
+    render.add_argument("--filled", type=_part, metavar="PART", help="only phrases that sound for this part of their length")
+
+
 def _verb(verbs, name: str, run, text: str) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
     parser.set_defaults(run=run)
@@ -121,6 +179,41 @@ def _whole(least: int, most: int | None = None):
 
     parse.__name__ = "whole number"
     return parse
+
+
+def _range(least: int, most: int | None):
+    """`A..B`, `A..` if there is no end, or `A` alone, which is A..A."""
+
+    def parse(text: str) -> tuple[int, int | None]:
+        low, dots, high = text.partition("..")
+        first = int(low)
+        last = int(high) if high else None if dots and most is None else first
+        if not least <= first <= (first if last is None else last) <= (most or 10**9):
+            raise argparse.ArgumentTypeError(f"must be A..B, from {least} up" + (f" to {most}" if most else ""))
+        return first, last
+
+    parse.__name__ = "range A..B"
+    return parse
+
+
+def _tempo(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError("must be 1 to 1000 beats a minute")
+    return value
+
+
+_tempo.__name__ = "tempo"
+
+
+def _part(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be 0 to 1")
+    return value
+
+
+_part.__name__ = "number"
 
 
 def _seconds(text: str) -> float:

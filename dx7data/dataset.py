@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dx7data import card, distribute, plan, sample, shard
+import numpy as np
+
+from dx7data import card, distribute, patch, plan, prefix, sample, shard, sysex
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
 from dx7data.plan import Plan, Shard
 from dx7data.report import shown
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6}\.(tar|parquet|stats\.json)")
-_OTHER_FILES = {"dataset.json", "patches.parquet", "index.json", "README.md", "render.log"}
+_OTHER_FILES = {"dataset.json", "patches.parquet", "phrases.parquet", "index.json", "README.md", "render.log"}
 _REBUILT = 3  # samples that verify renders again from each shard
 
 
@@ -123,18 +125,19 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None) ->
 
 def summary(folder: Path, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
-    import numpy as np
     import pyarrow.parquet as pq
 
     of = plan.load(folder)
-    samples, algorithms, first, peaks = Counter(), Counter(), [], []
+    samples, algorithms, kinds, first, peaks = Counter(), Counter(), Counter(), [], []
     made = [(each, stats) for each, stats in shards(folder, of) if stats]
     for each, _ in made:
         table = pq.read_table(folder / f"{each.name}.parquet")
         samples[each.split] += table.num_rows
         algorithms.update(table["algorithm"].to_pylist())
+        kinds.update(table["phrase_kind"].to_pylist())
         peaks.append(table["target_peak"].to_numpy())
-        first += table.slice(0, rows - len(first)).to_pylist()
+        some = table.slice(0, rows - len(first)).to_pylist()
+        first += [row | {"prefixes": _prefix_names(of, folder / f"{each.name}.tar", row)} for row in some]
     levels = np.percentile(np.concatenate(peaks), (0, 50, 100), method="lower").tolist() if peaks else []
     return {
         "folder": str(folder),
@@ -147,12 +150,14 @@ def summary(folder: Path, rows: int = 5) -> dict:
         "shards": [len(made), len(of.shards())],
         "hours": samples.total() * of.spec.seconds / 3600,
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
-        "patches": {split: int(of.members[split].size) for split in of.counts},
+        "patches": {split: int(of.targets[split].size) for split in of.counts},
+        "phrases": dict(sorted(kinds.items())),
         "left_out_as_silent": of.silent,
         "target_peak": dict(zip(("least", "median", "most"), levels, strict=False)),
         "clipped_samples": sum(stats["clipped_samples"] for _, stats in made),
         "silent_samples": sum(stats["silent_samples"] for _, stats in made),
         "algorithms": dict(sorted(algorithms.items())),
+        "prefixes": list(of.spec.prefixes),
         "rows": first,
     }
 
@@ -166,15 +171,56 @@ def _check_samples(of: Plan, each: Shard, folder: Path) -> list[str]:
     if [one["__key__"] for one in found] != expected:
         return [f"holds {len(found)} samples, or in another order, instead of {each.count}"]
     wrong = []
-    sizes = {"source.wav": 44 + 2 * of.spec.samples, "target.wav": 44 + 2 * of.spec.samples, "target.syx": 163}
+    lengths = {"source.wav": of.spec.samples, "target.wav": of.spec.samples}
+    lengths |= {f"prefix.{codec}.wav": of.spec.prefix_samples(codec) for codec in of.spec.prefixes}
     for one in found:
-        if one.keys() != {"__key__", "json", *sizes} or any(len(one[name]) != size for name, size in sizes.items()):
+        whole = one.keys() == {"__key__", "json", "target.syx", *lengths}
+        if not whole or any(len(one[name]) != 44 + 2 * length for name, length in lengths.items()):
             wrong.append(f"sample {one['__key__']} lacks a member, or one has another length")
     for i in sorted({round(part * (each.count - 1) / max(1, _REBUILT - 1)) for part in range(_REBUILT)}):
         again = dict(sample.render(of, each.split, each.first + i, 1)[0].members())
         if {f"{expected[i]}.{extension}": data for extension, data in found[i].items() if extension != "__key__"} != again:
             wrong.append(f"sample {expected[i]} is not what its plan renders to")
+        wrong += [f"sample {expected[i]}: {problem}" for problem in _check_prefixes(of, found[i])]
     return wrong
+
+
+def _check_prefixes(of: Plan, one: dict[str, bytes]) -> Iterator[str]:
+    """What a sample's prefixes say, against the patches in its dump."""
+    dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(one["target.syx"]).voices]
+    for codec in of.spec.prefixes:
+        for stored, audio in zip(dumped, _layers(of, one[f"prefix.{codec}.wav"]), strict=False):
+            try:
+                if codec == "reference":
+                    agrees = (prefix.encode(stored, codec, of.spec.sample_rate) == audio).all()
+                else:
+                    agrees = (prefix.decode(audio, codec, of.spec.sample_rate) == stored).all()
+                if not agrees:
+                    yield f"its {codec} prefix is of another patch than target.syx"
+            except prefix.PrefixError as error:
+                yield str(error)
+
+
+def _layers(of: Plan, wav: bytes) -> np.ndarray:
+    """The prefixes of the single layers, int16 (layers, L)."""
+    return np.frombuffer(wav, "<i2", offset=44).reshape(of.spec.layers[1], -1)
+
+
+def _prefix_names(of: Plan, tar: Path, row: dict) -> dict[str, list[str]]:
+    """The names that the prefixes of a sample decode to; those that can be decoded."""
+    names = {}
+    with open(tar, "rb") as file:
+        for codec in of.spec.prefixes:
+            if codec == "reference":
+                continue
+            file.seek(row[f"prefix_{codec}_wav_offset"])
+            audio = _layers(of, file.read(row[f"prefix_{codec}_wav_bytes"]))
+            try:
+                decoded = [prefix.decode(each, codec, of.spec.sample_rate) for each in audio[: row["layers"]]]
+                names[codec] = [patch.patch_name(each) for each in decoded]
+            except prefix.PrefixError as error:
+                names[codec] = [str(error)]
+    return names
 
 
 def _write_index(of: Plan, folder: Path) -> None:

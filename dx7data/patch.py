@@ -52,6 +52,7 @@ COMMON_FIELDS = tuple(name for name, _ in _COMMON)
 FIELDS = (*(f"op{number}_{name}" for number in range(OPERATORS, 0, -1) for name in OPERATOR_FIELDS), *COMMON_FIELDS)
 MAXIMA = np.array([top for _, top in (*_OPERATOR * OPERATORS, *_COMMON)], np.uint8)
 PARAMETERS = len(FIELDS)  # 145
+ALGORITHM = FIELDS.index("algorithm")
 
 # Fields that share a byte when packed keep only their own bits; the others have the whole byte.
 _MASKS = np.array([(1 << int(top).bit_length()) - 1 if top < 32 else 255 for top in MAXIMA], np.uint8)

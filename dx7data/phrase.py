@@ -1,22 +1,27 @@
-"""Phrases: what is played, as note events; drawn from (seed, split, j) until there is music to take them from.
+"""Phrases: what is played, as notes and controller events, wherever they come from.
 
-Draws use raw Philox output, which NumPy keeps the same in every version, and integer arithmetic alone: a phrase is the
-same on every machine.
+Times are whole milliseconds from the beginning of the phrase, so that a phrase is the same on every machine.
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-_SCALE = (0, 2, 4, 7, 9)  # major pentatonic: any two of its notes go together
-_LOWEST_ROOT, _HIGHEST_ROOT = 36, 72  # C2 to C5
-_STEPS_MS = (125, 167, 200, 250, 333)  # eighths at 240, 180, 150, 120 and 90 beats a minute
-_LAST_START_MS = 100  # before the end of the clip: a note that begins later is hardly heard
+from dx7data.files import write_atomically
+
+# Their values at rest. Bend is in Q24 octaves, as all pitches of the engine; the others are MIDI's 0-127.
+REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
+CONTROLLERS = tuple(REST)
 
 
 class Note(NamedTuple):
-    """One note event; times in milliseconds from the beginning of the clip."""
+    """One note: when the key goes down, how long it stays down, which key, how fast."""
 
     start: int
     held: int
@@ -24,39 +29,108 @@ class Note(NamedTuple):
     velocity: int  # 1-127
 
 
-class Dice:
-    """An endless stream of integers, named by what it is for: (seed, "train", 12, "phrase")."""
+class Event(NamedTuple):
+    """A controller takes a value and keeps it until its next event."""
 
-    def __init__(self, *name):
-        digest = hashlib.sha256(repr(name).encode()).digest()
-        self._bits = np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))
-
-    def below(self, limit: int) -> int:
-        """A number from 0 to limit - 1; the bias, limit / 2^32, does not matter."""
-        return (int(self._bits.random_raw()) >> 32) * limit >> 32
-
-    def pick(self, choices):
-        """One of `choices`."""
-        return choices[self.below(len(choices))]
+    time: int
+    controller: int  # index into CONTROLLERS
+    value: int
 
 
-def draw(dice: Dice, seconds: float) -> list[Note]:
-    """A phrase of the clip's length: a pentatonic walk on a grid of steps, with rests, ties and now and then a chord."""
-    end = int(seconds * 1000)
-    step = dice.pick(_STEPS_MS)
-    root = _LOWEST_ROOT + dice.below(_HIGHEST_ROOT - _LOWEST_ROOT + 1)
-    loudness = 48 + dice.below(64)
-    degree = dice.below(len(_SCALE))
-    notes: list[Note] = []
-    start = 0
-    while not notes or start < end - _LAST_START_MS:
-        steps = dice.pick((1, 1, 1, 2, 2, 4))
-        if not notes or dice.below(6):  # one in six is a rest
-            degree = min(max(degree + dice.below(7) - 3, 0), 2 * len(_SCALE) - 1)
-            held = steps * step * (50 + dice.below(46)) // 100  # staccato to nearly legato
-            velocity = min(max(loudness + dice.below(33) - 16, 1), 127)
-            for voice in range(1 + (dice.below(8) == 0) * (1 + dice.below(2))):  # one in eight is a chord of two or three
-                octave, tone = divmod(degree + 2 * voice, len(_SCALE))
-                notes.append(Note(start, held, root + 12 * octave + _SCALE[tone], velocity))
-        start += steps * step
-    return notes
+@dataclass(frozen=True)
+class Phrase:
+    """Notes in order of (start, note), controller events in order of (time, controller), and what is known of them."""
+
+    notes: tuple[Note, ...]
+    events: tuple[Event, ...] = ()
+    kind: str = ""  # "midi", "table", or the way it was drawn
+    cut: bool = False  # it went on, but the clip had ended
+    about: dict = field(default_factory=dict)  # for the sample's json: file, track, ...
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of a SHA-256: what sounds the same has the same id."""
+        return hashlib.sha256(repr((*map(tuple, self.notes), *map(tuple, self.events))).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Phrases(Sequence):
+    """P phrases as flat arrays: a hundred thousand of them are quick to store, to load and to hand to a worker."""
+
+    ids: list[str]
+    kinds: list[str]
+    cut: list[bool]
+    about: list[str]  # JSON
+    notes: np.ndarray  # int32 (N, 4)
+    note_bounds: np.ndarray  # int64 (P + 1,): phrase i has notes note_bounds[i] to note_bounds[i + 1] - 1
+    events: np.ndarray  # int32 (E, 3)
+    event_bounds: np.ndarray  # int64 (P + 1,)
+
+    @staticmethod
+    def of(phrases: Sequence[Phrase]) -> "Phrases":
+        """Single phrases as one table."""
+        return Phrases(
+            ids=[phrase.id for phrase in phrases],
+            kinds=[phrase.kind for phrase in phrases],
+            cut=[phrase.cut for phrase in phrases],
+            about=[json.dumps(phrase.about, sort_keys=True) for phrase in phrases],
+            notes=np.array([note for phrase in phrases for note in phrase.notes], np.int32).reshape(-1, len(Note._fields)),
+            note_bounds=np.cumsum([0, *(len(phrase.notes) for phrase in phrases)]),
+            events=np.array([event for phrase in phrases for event in phrase.events], np.int32).reshape(
+                -1, len(Event._fields)
+            ),
+            event_bounds=np.cumsum([0, *(len(phrase.events) for phrase in phrases)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Phrase:
+        return Phrase(
+            tuple(map(Note._make, self.notes[self.note_bounds[i] : self.note_bounds[i + 1]].tolist())),
+            tuple(map(Event._make, self.events[self.event_bounds[i] : self.event_bounds[i + 1]].tolist())),
+            self.kinds[i],
+            self.cut[i],
+            json.loads(self.about[i]),
+        )
+
+    def hash_into(self, state) -> None:
+        """Update a hash with all that is here."""
+        for array in (self.notes, self.note_bounds, self.events, self.event_bounds):
+            state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        state.update(json.dumps([self.ids, self.kinds, self.cut, self.about]).encode())
+
+    def write(self, path: Path, splits: list[str]) -> None:
+        """`phrases.parquet`, with the split of each phrase."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        def lists(rows: np.ndarray, bounds: np.ndarray, fields: tuple[str, ...]):
+            values = pa.StructArray.from_arrays([pa.array(np.ascontiguousarray(column)) for column in rows.T], fields)
+            return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), values)
+
+        columns = {
+            "id": self.ids,
+            "split": splits,
+            "kind": self.kinds,
+            "cut": self.cut,
+            "about": self.about,
+            "notes": lists(self.notes, self.note_bounds, Note._fields),
+            "events": lists(self.events, self.event_bounds, Event._fields),
+        }
+        write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))
+
+    @staticmethod
+    def read(path: Path) -> tuple["Phrases", list[str]]:
+        """What `write` wrote, and the splits. Raises OSError, ValueError or KeyError when that is not so."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+
+        def arrays(name: str, fields: tuple[str, ...]):
+            column = table[name].combine_chunks()
+            rows = np.stack([np.asarray(column.values.field(each), np.int32) for each in fields], axis=1)
+            return rows, np.asarray(column.offsets, np.int64)
+
+        ids, kinds, cut, about, splits = (table[name].to_pylist() for name in ("id", "kind", "cut", "about", "split"))
+        return Phrases(ids, kinds, cut, about, *arrays("notes", Note._fields), *arrays("events", Event._fields)), splits

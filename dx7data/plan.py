@@ -1,59 +1,66 @@
-"""The plan of a data set: its spec and its patches, from which sample (split, j) follows as a pure function.
+"""The plan of a data set: its spec, patches and phrases, from which sample (split, j) follows as a pure function.
 
-A plan is computed before the first shard, kept in the folder (`dataset.json`, `patches.parquet`) and never changed by a
-render. So a shard can be made alone, in any order and on any machine, and is always the same.
+A plan is computed before the first shard, kept in the folder (`dataset.json`, `patches.parquet`, `phrases.parquet`) and
+never changed by a render. So a shard can be made alone, in any order and on any machine, and is always the same.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from dx7data import patch, phrase
-from dx7data.bank import Bank
-from dx7data.decimate import engine_rate
-from dx7data.engine.render import render
+from dx7data import compose, prefix
+from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.voice import voices
+from dx7data.patches import COUNTERFACTUAL, Patches
+from dx7data.phrase import Phrase, Phrases
 
-FORMAT = 1  # of the folder; changes when older readers would misread it
-ENGINE = 1  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
+FORMAT = 2  # of the folder; changes when older readers would misread it
+ENGINE = 2  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
 SPLITS = ("train", "val", "test")
-
-AUDIBLE = 4  # native peak of a patch that is not silent: -60 dB of a carrier at output level 99, 4,093
-_AUDITION_NOTES = (36, 60, 84)
-_AUDITION_VELOCITY = 100
-_AUDITION_BYTES = 128 << 20  # of native integers at a time
-_FEWEST_PATCHES = 10  # with fewer, every split has all patches and other phrases
+RANDOM_SOURCE = "random"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a user asked for: with the patches, all that the audio depends on. See `dx7data render --help`."""
+    """What a user asked for: with patches and phrases, all that the audio depends on. See `dx7data render --help`."""
 
     seconds: float
     sample_rate: int
     seed: int
-    source: str  # packed source patch, hexadecimal
+    source: str  # packed source patch, hexadecimal; or "random"
     split: tuple[float, ...]  # parts of the samples, and of the patches, in train, val and test
     gain: str  # "native", "peak" or decibels
     keep_silent: bool
     shard_bytes: int
+    layers: tuple[int, int] = (1, 1)  # fewest and most patches that sound together as one target
+    pairs: int = 0  # changed versions of each patch; 0: no pairs
+    perturb: int = 0  # patches made from those of the bank
+    random_patches: int = 0
+    prefixes: tuple[str, ...] = ()  # codecs
+    bend_semitones: int = 2  # the bend of MIDI phrases, unless they say otherwise
+    wheel_range: int = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
 
     @property
     def samples(self) -> int:
         """Audio samples of a clip."""
         return int(self.seconds * self.sample_rate + 0.5)
 
+    def prefix_samples(self, codec: str) -> int:
+        """Audio samples of a prefix: each layer has its place, heard or not."""
+        return self.layers[1] * prefix.samples(codec, self.sample_rate)
+
     @property
     def shard_samples(self) -> int:
-        """Clips in a shard, from their nominal size: two wavs, a dump, a json of up to 2 KiB, and their tar headers."""
-        blocks = 2 * (-(-(44 + 2 * self.samples) // 512)) + 1 + 4 + 4
-        return max(1, self.shard_bytes // (512 * blocks))
+        """Clips in a shard, from their nominal size: wavs, dumps, a json of up to 2 KiB, and their tar headers."""
+        wavs = [self.samples, self.samples, *(self.prefix_samples(codec) for codec in self.prefixes)]
+        blocks = sum(1 + -(-(44 + 2 * samples) // 512) for samples in wavs) + 1 + self.layers[1] + 1 + 4
+        clips = max(1, self.shard_bytes // (512 * blocks))
+        return max(2, clips - clips % 2) if self.pairs else clips  # a pair stays in one shard
 
 
 @dataclass(frozen=True)
@@ -71,23 +78,36 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a sample is made of; patches are indices into the plan's."""
+
+    phrase: Phrase
+    source: int | None  # None: the spec's
+    layers: tuple[int, ...]  # the target: these together; of a pair, the first is what changes
+    other: tuple[int, int] | None  # the other sample of its pair, and that one's first layer
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A spec, its patches in order of id, the split of each, and how many samples are wanted of each split."""
+    """A spec, its patches in order of id, its phrases in order of id, and how many samples are wanted of each split."""
 
     spec: Spec
-    patches: np.ndarray  # uint8 (N, 155)
-    ids: list[str]
-    splits: list[str]  # per patch; "all" where phrases, not patches, are split
-    origins: list[dict]
+    patches: Patches
+    phrases: Phrases | None  # None: drawn for each sample
+    phrase_splits: list[str]
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that the audio depends on: neither how many samples are wanted, nor where patches came from."""
+        """SHA-256 of all that a sample depends on: neither how many are wanted, nor where the patches came from."""
         state = hashlib.sha256(_canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
-        state.update(self.patches.tobytes())
-        state.update(_canonical(self.splits))
+        state.update(self.patches.stored.tobytes())
+        state.update(_canonical([self.patches.ids, self.patches.splits, self.patches.kinds]))
+        state.update(_canonical([self.patches.parents, self.patches.targets]))
+        if self.phrases is not None:
+            self.phrases.hash_into(state)
+            state.update(_canonical(self.phrase_splits))
         return state.hexdigest()
 
     def shards(self) -> list[Shard]:
@@ -100,18 +120,52 @@ class Plan:
         ]
 
     @cached_property
-    def members(self) -> dict[str, np.ndarray]:
-        """Indices of the patches that each split draws from."""
-        return {split: np.flatnonzero([own in (split, "all") for own in self.splits]) for split in self.counts}
+    def targets(self) -> dict[str, np.ndarray]:
+        """Indices of the patches that the samples of each split take as targets."""
+        return {split: np.flatnonzero(self.patches.within(split) & self.patches.targets) for split in self.counts}
 
-    def target(self, split: str, j: int) -> int:
-        """Index of the target patch of a sample: all patches of a split in turn, so that none is rarer than another."""
-        members = self.members[split]
-        return int(members[j % members.size])
+    @cached_property
+    def _sources(self) -> dict[str, np.ndarray]:
+        own = np.array(self.patches.kinds) != COUNTERFACTUAL
+        return {split: np.flatnonzero(self.patches.within(split) & own) for split in self.counts}
 
-    def phrase(self, split: str, j: int) -> list[phrase.Note]:
-        """The notes of a sample."""
-        return phrase.draw(phrase.Dice(self.spec.seed, split, j), self.spec.seconds)
+    @cached_property
+    def _versions(self) -> dict[str, list[int]]:
+        """Id of a patch -> indices of its counterfactuals."""
+        versions: dict[str, list[int]] = {}
+        for i, (kind, parents) in enumerate(zip(self.patches.kinds, self.patches.parents, strict=True)):
+            if kind == COUNTERFACTUAL:
+                versions.setdefault(parents[0], []).append(i)
+        return versions
+
+    @cached_property
+    def _music(self) -> dict[str, np.ndarray]:
+        """Indices of the phrases of each split."""
+        return {split: np.flatnonzero(np.array(self.phrase_splits) == split) for split in self.counts}
+
+    def choose(self, split: str, j: int) -> Choice:
+        """What sample (split, j) is made of. Samples 2 i and 2 i + 1 are a pair, if there are pairs."""
+        i = j // 2 if self.spec.pairs else j
+        targets, dice = self.targets[split], Dice(self.spec.seed, split, i)
+        turn, place = divmod(i, targets.size)  # targets take turns, so that none is rarer than another
+        layers: tuple[int, ...] = (int(targets[place]),)
+        for _ in range(dice.between(*self.spec.layers) - 1):
+            layers += (_another(dice, targets, layers),)
+        source = _another(dice, self._sources[split], layers[:1]) if self.spec.source == RANDOM_SOURCE else None
+        phrase = self._phrase(split, i, dice)
+        if not self.spec.pairs:
+            return Choice(phrase, source, layers, None)
+        versions = self._versions[self.patches.ids[layers[0]]]
+        pair = (layers[0], versions[turn % len(versions)])
+        return Choice(phrase, source, (pair[j % 2], *layers[1:]), (j ^ 1, pair[1 - j % 2]))
+
+    def _phrase(self, split: str, i: int, dice: Dice) -> Phrase:
+        """Phrases from music take turns too, in a new order each time."""
+        if self.phrases is None:
+            return compose.draw(dice, self.spec.seconds)
+        own = self._music[split]
+        turn, place = divmod(i, own.size)
+        return self.phrases[int(own[_order(self.spec.seed, split, turn, own.size)[place]])]
 
     def to_json(self) -> str:
         """`dataset.json`."""
@@ -121,52 +175,22 @@ class Plan:
             "fingerprint": self.fingerprint,
             "spec": asdict(self.spec),
             "samples": self.counts,
-            "patches": len(self.ids),
+            "patches": len(self.patches),
+            "phrases": "drawn" if self.phrases is None else len(self.phrases),
             "left_out_as_silent": self.silent,
         }
         return json.dumps(document, indent=1, ensure_ascii=True) + "\n"
 
     def write(self, folder: Path) -> None:
         """Put the plan into a folder; dataset.json comes last, so that a folder with it has all of the plan."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.table(
-            {
-                "id": self.ids,
-                "name": [patch.patch_name(p) for p in self.patches],
-                "split": self.splits,
-                "packed": [p.tobytes() for p in patch.pack(self.patches)],
-                **{key: [origin[key] for origin in self.origins] for key in ("file", "sha256", "index")},
-            }
-        )
-        write_atomically(folder / "patches.parquet", lambda file: pq.write_table(table, file))
+        self.patches.write(folder / "patches.parquet")
+        if self.phrases is not None:
+            self.phrases.write(folder / "phrases.parquet", self.phrase_splits)
         write_atomically(folder / "dataset.json", lambda file: file.write(self.to_json().encode()))
-
-
-def make(bank: Bank, spec: Spec, samples: int) -> Plan:
-    """The plan for a bank. Raises InputError when nothing audible is in it, or a split that is asked for stays empty."""
-    order = np.argsort(bank.ids)
-    audible = np.ones(len(order), bool) if spec.keep_silent else heard(bank.patches[order], spec)
-    kept = order[audible]
-    if not kept.size:
-        raise InputError("no patch in the bank can be heard on notes 36, 60 and 84; --keep-silent renders it all the same")
-    counts = dict(zip(SPLITS, _shares(samples, spec.split), strict=True))
-    return Plan(
-        spec=spec,
-        patches=bank.patches[kept],
-        ids=[bank.ids[i] for i in kept],
-        splits=_patch_splits(kept.size, spec.split),
-        origins=[bank.origins[i] for i in kept],
-        silent=[{"id": bank.ids[i], "name": bank.names[i]} for i in order[~audible]],
-        counts={split: count for split, count in counts.items() if count},
-    )
 
 
 def load(folder: Path) -> Plan:
     """The plan in a folder. Raises InputError when there is none, or it is of another version, damaged or edited."""
-    import pyarrow.parquet as pq
-
     try:
         document = json.loads((folder / "dataset.json").read_text())
     except FileNotFoundError:
@@ -178,26 +202,17 @@ def load(folder: Path) -> Plan:
             f"{folder / 'dataset.json'} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)"
         )
     try:
-        table = pq.read_table(folder / "patches.parquet").to_pydict()
-        spec = Spec(**document["spec"] | {"split": tuple(document["spec"]["split"])})
-        packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, 128)
-        origins = [
-            dict(zip(("file", "sha256", "index"), row, strict=True))
-            for row in zip(table["file"], table["sha256"], table["index"], strict=True)
-        ]
-        plan = Plan(
-            spec,
-            patch.unpack(packed),
-            table["id"],
-            table["split"],
-            origins,
-            document["left_out_as_silent"],
-            document["samples"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
+        phrases, phrase_splits = None, []
+        if document["phrases"] != "drawn":
+            phrases, phrase_splits = Phrases.read(folder / "phrases.parquet")
+        patches = Patches.read(folder / "patches.parquet")
+        plan = Plan(spec, patches, phrases, phrase_splits, document["left_out_as_silent"], document["samples"])
+        genuine = plan.fingerprint == document["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"the plan in {folder} can't be read: {error}") from None
-    if plan.fingerprint != document["fingerprint"]:
-        raise InputError(f"the plan in {folder} was edited: dataset.json and patches.parquet do not match its fingerprint")
+    if not genuine:
+        raise InputError(f"the plan in {folder} was edited: dataset.json and its tables do not match its fingerprint")
     return plan
 
 
@@ -207,47 +222,28 @@ def differences(old: Plan, new: Plan) -> list[str]:
     found = [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
     if old.counts != new.counts:
         found.append(f"samples are {old.counts} there and {new.counts} here")
-    if old.ids != new.ids:
-        found.append(
-            f"{len(set(old.ids) - set(new.ids))} patches are only there and {len(set(new.ids) - set(old.ids))} only here"
-        )
-    elif not found and old.fingerprint != new.fingerprint:
-        found.append("the patches differ in name")
+    for what, there, here in (
+        ("patches", old.patches.ids, new.patches.ids),
+        ("phrases", old.phrases.ids if old.phrases else [], new.phrases.ids if new.phrases else []),
+    ):
+        if there != here:
+            only_there, only_here = len(set(there) - set(here)), len(set(here) - set(there))
+            found.append(f"{only_there} {what} are only there and {only_here} only here")
+    if not found and old.fingerprint != new.fingerprint:
+        found.append("patches or phrases differ in name, place or role")
     return found
 
 
-def heard(patches: np.ndarray, spec: Spec) -> np.ndarray:
-    """Which patches sound: on one of three notes, held for the clip, the native peak reaches AUDIBLE."""
-    rate = engine_rate(spec.sample_rate)
-    few = max(1, int(_AUDITION_BYTES / (4 * len(_AUDITION_NOTES) * rate * spec.seconds)))
-    peaks = []
-    for first in range(0, len(patches), few):
-        some = np.repeat(patches[first : first + few], len(_AUDITION_NOTES), axis=0)
-        notes = np.tile(_AUDITION_NOTES, len(some) // len(_AUDITION_NOTES))
-        native = render(voices(some, notes, _AUDITION_VELOCITY, spec.seconds, rate), spec.seconds)
-        peaks.append(np.abs(native).max(axis=1).reshape(-1, len(_AUDITION_NOTES)).max(axis=1))
-    return np.concatenate(peaks) >= AUDIBLE
+@lru_cache(maxsize=8)
+def _order(seed: int, split: str, turn: int, count: int) -> np.ndarray:
+    return Dice(seed, split, "phrases", turn).shuffled(count)
 
 
-def _patch_splits(patches: int, parts: tuple[float, ...]) -> list[str]:
-    """A split for each patch in order of id. Ids are hashes, so their order is a random one that never changes."""
-    if patches < _FEWEST_PATCHES:
-        return ["all"] * patches
-    shares = _shares(patches, parts)
-    for i, part in enumerate(parts):
-        if part and not shares[i]:  # a split that is asked for gets at least one patch, from the largest
-            shares[i] += 1
-            shares[int(np.argmax(shares))] -= 1
-    return [split for split, share in zip(SPLITS, shares, strict=True) for _ in range(share)]
-
-
-def _shares(total: int, parts: tuple[float, ...]) -> list[int]:
-    """`total` divided in proportion to `parts`, by largest remainder."""
-    exact = [total * part / sum(parts) for part in parts]
-    shares = [int(share) for share in exact]
-    for i in sorted(range(len(parts)), key=lambda i: shares[i] - exact[i])[: total - sum(shares)]:
-        shares[i] += 1
-    return shares
+def _another(dice: Dice, choices: np.ndarray, taken: tuple[int, ...]) -> int:
+    """One of `choices`, and none that is taken, if others are left."""
+    while (one := int(dice.pick(choices))) in taken and len(taken) < choices.size:
+        pass
+    return one
 
 
 def _canonical(value) -> bytes:

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dx7data import gain, patch, sysex
+from dx7data import gain, patch, prefix, sysex
 from dx7data.decimate import decimate, engine_rate
-from dx7data.engine.render import mix
-from dx7data.engine.tables import BLOCK
-from dx7data.plan import Plan
+from dx7data.engine.render import Curves, mix
+from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
+from dx7data.phrase import CONTROLLERS, REST, Phrase
+from dx7data.plan import Choice, Plan
 from dx7data.voice import voices
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair: int16 mono clips of the same length, aligned sample by sample, and what is known of them."""
+    """One pair: int16 mono clips of the same length, aligned sample by sample, its prefixes, and what is known of them."""
 
     key: str
     source: np.ndarray
     target: np.ndarray
-    patch: np.ndarray  # the target's, uint8 (155,)
+    prefixes: dict[str, np.ndarray]  # by codec; int16, one layer after the other, silence for the layers that there are not
+    layers: np.ndarray  # the target's patches, uint8 (layers, 155)
     meta: dict
 
     def members(self) -> list[tuple[str, bytes]]:
@@ -29,72 +31,150 @@ class Sample:
         rate = self.meta["sample_rate"]
         return [
             (f"{self.key}.json", json.dumps(self.meta, separators=(",", ":")).encode()),
+            *((f"{self.key}.prefix.{codec}.wav", wav(audio, rate)) for codec, audio in self.prefixes.items()),
             (f"{self.key}.source.wav", wav(self.source, rate)),
-            (f"{self.key}.target.syx", sysex.write_voice(self.patch)),
+            (f"{self.key}.target.syx", b"".join(map(sysex.write_voice, self.layers))),
             (f"{self.key}.target.wav", wav(self.target, rate)),
         ]
 
 
 def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
     """The samples (split, first) to (split, first + count - 1)."""
-    spec = plan.spec
-    rate = engine_rate(spec.sample_rate)
-    numbers = range(first, first + count)
-    phrases = [plan.phrase(split, j) for j in numbers]
-    chosen = [plan.target(split, j) for j in numbers]
-    targets = plan.patches[chosen]
-    source = source_patch(plan)
-
-    # Rows: all sources, then all targets. A row is one patch here, and so is a part, which shares an LFO.
-    row = np.repeat(np.arange(count), [len(notes) for notes in phrases])
-    start_ms, held_ms, note, velocity = np.array([event for notes in phrases for event in notes]).T
-    start = _block(start_ms, rate)
-    by_source, by_target = (
-        voices(patches, note, velocity, held_ms / 1000, rate, start) for patches in (source, targets[row])
-    )
-    rows = np.concatenate([row, row + count])
-    native = decimate(mix(by_source.join(by_target), rows, rows, 2 * count, spec.seconds), spec.sample_rate)[
-        :, : spec.samples
-    ]
-
-    clips, gains, peaks, cut = gain.apply(native, spec.gain)
+    choices = [plan.choose(split, j) for j in range(first, first + count)]
+    clips, levels = _clips(plan, choices)
+    prefixes = _prefixes(plan, choices)
     return [
         Sample(
-            key=f"{split}_{j:08d}",
+            key=_key(split, first + i),
             source=clips[i],
             target=clips[count + i],
-            patch=targets[i],
-            meta={
-                "split": split,
-                "index": j,
-                "seed": spec.seed,
-                "sample_rate": spec.sample_rate,
-                "patch": {
-                    "id": plan.ids[chosen[i]],
-                    "name": patch.patch_name(targets[i]),
-                    "algorithm": int(targets[i][134]) + 1,
-                },
-                "source": {"id": patch.patch_id(source), "name": patch.patch_name(source)},
-                "gain": {"source": int(gains[i]) / gain.ONE, "target": int(gains[count + i]) / gain.ONE},
-                "peak": {"source": int(peaks[i]), "target": int(peaks[count + i])},
-                "clipped": {"source": int(cut[i]), "target": int(cut[count + i])},
-                "notes": [
-                    {
-                        "start": round(_block(event.start, rate) * BLOCK / rate, 6),
-                        "held": event.held / 1000,
-                        "note": event.note,
-                        "velocity": event.velocity,
-                    }
-                    for event in phrases[i]
-                ],
-            },
+            prefixes={codec: audio[i] for codec, audio in prefixes.items()},
+            layers=plan.patches.stored[list(choice.layers)],
+            meta=_meta(plan, split, first + i, choice)
+            | {name: {"source": level[i], "target": level[count + i]} for name, level in levels.items()},
         )
-        for i, j in enumerate(numbers)
+        for i, choice in enumerate(choices)
     ]
+
+
+def _clips(plan: Plan, choices: list[Choice]) -> tuple[np.ndarray, dict[str, list]]:
+    """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
+    spec, count = plan.spec, len(choices)
+    rate = engine_rate(spec.sample_rate)
+    # A part is what one patch plays in one row: it has an LFO of its own.
+    sources = [source_patch(plan) if choice.source is None else plan.patches.stored[choice.source] for choice in choices]
+    parts = [(i, choice.phrase, patched) for i, (choice, patched) in enumerate(zip(choices, sources, strict=True))]
+    parts += [
+        (count + i, choice.phrase, plan.patches.stored[layer]) for i, choice in enumerate(choices) for layer in choice.layers
+    ]
+    notes = np.array([note for _, phrase, _ in parts for note in phrase.notes])
+    part = np.repeat(np.arange(len(parts)), [len(phrase.notes) for _, phrase, _ in parts])
+    row = np.array([row for row, _, _ in parts])[part]
+    stored = np.array([patched for _, _, patched in parts])[part]
+    start_ms, held_ms, key, velocity = notes.T
+    played = voices(stored, key, velocity, held_ms / 1000, rate, _block(start_ms, rate))
+
+    curves, volume = _curves(plan, choices, rate)
+    native = decimate(mix(played, row, part, 2 * count, spec.seconds, curves=curves), spec.sample_rate)[:, : spec.samples]
+    clips, gains, peaks, cut = gain.apply(native, spec.gain, volume, rate // spec.sample_rate)
+    return clips, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
+
+
+def _prefixes(plan: Plan, choices: list[Choice]) -> dict[str, np.ndarray]:
+    """Of each codec int16 (B, prefix samples)."""
+    spec = plan.spec
+    sample = np.repeat(np.arange(len(choices)), [len(choice.layers) for choice in choices])
+    layer = np.concatenate([np.arange(len(choice.layers)) for choice in choices])
+    stored = plan.patches.stored[np.concatenate([choice.layers for choice in choices])]
+    prefixes = {}
+    for codec in spec.prefixes:
+        audio = np.zeros((len(choices), spec.layers[1], prefix.samples(codec, spec.sample_rate)), np.int16)
+        audio[sample, layer] = prefix.encode(stored, codec, spec.sample_rate)
+        prefixes[codec] = audio.reshape(len(choices), -1)
+    return prefixes
+
+
+def _curves(plan: Plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray | None]:
+    """Bend and wheel of the rows, and their volume at block boundaries, (2 B, K + 1); None where nothing moves."""
+    moved = [i for i, choice in enumerate(choices) if choice.phrase.events]
+    if not moved:
+        return None, None
+    blocks = -(-int(sample_count(plan.spec.seconds, rate)) // BLOCK)
+    values = {name: np.full((len(moved), blocks + 1), rest, np.int64) for name, rest in REST.items()}
+    for c, i in enumerate(moved):
+        for event in choices[i].phrase.events:  # in order of time: the later ones overwrite
+            values[CONTROLLERS[event.controller]][c, _block(event.time, rate) :] = event.value
+
+    of = np.full(2 * len(choices), -1)
+    of[moved] = of[np.array(moved) + len(choices)] = np.arange(len(moved))
+    volume = np.full((2 * len(choices), blocks + 1), gain.FULL, np.int32)
+    loudness = values["volume"] * values["expression"]
+    # The square law that General MIDI recommends: 40 dB a decade, so that 64 is 12 dB below 127.
+    volume[of >= 0] = ((loudness * loudness * gain.FULL + 127**4 // 2) // 127**4)[of[of >= 0]]
+    wheel = values["wheel"] * plan.spec.wheel_range // 100
+    return Curves(of, values["bend"].astype(np.int32), wheel.astype(np.int32)), volume
+
+
+def _meta(plan: Plan, split: str, j: int, choice: Choice) -> dict:
+    """The `json` of a sample, but for the levels of its clips."""
+    spec, phrase = plan.spec, choice.phrase
+    source = source_patch(plan) if choice.source is None else plan.patches.stored[choice.source]
+    meta = {
+        "split": split,
+        "index": j,
+        "seed": spec.seed,
+        "sample_rate": spec.sample_rate,
+        "layers": [_about_patch(plan, layer) for layer in choice.layers],
+        "source": {"id": patch.patch_id(source), "name": patch.patch_name(source)},
+        "phrase": {"id": phrase.id, "kind": phrase.kind, "cut": phrase.cut, **phrase.about},
+        "prefix": {codec: {"layers": len(choice.layers), "max_layers": spec.layers[1]} for codec in spec.prefixes},
+        **_played(phrase, engine_rate(spec.sample_rate)),
+    }
+    if choice.other:
+        meta["pair"] = _about_pair(plan, split, choice)
+    return meta
+
+
+def _about_patch(plan: Plan, i: int) -> dict:
+    stored, patches = plan.patches.stored[i], plan.patches
+    about = {"id": patches.ids[i], "name": patch.patch_name(stored), "algorithm": int(stored[patch.ALGORITHM]) + 1}
+    return about | {"kind": patches.kinds[i], "parents": patches.parents[i]}
+
+
+def _about_pair(plan: Plan, split: str, choice: Choice) -> dict:
+    j, layer = choice.other
+    own, other = plan.patches.stored[choice.layers[0]], plan.patches.stored[layer]
+    changed = int(np.flatnonzero(own[: patch.PARAMETERS] != other[: patch.PARAMETERS])[0])
+    return {
+        "with": _key(split, j),
+        "parameter": patch.FIELDS[changed],
+        "value": int(own[changed]),
+        "value_there": int(other[changed]),
+    }
+
+
+def _played(phrase: Phrase, rate: int) -> dict:
+    """Notes and controllers, at the times, in seconds, at which the engine plays them; bend in semitones."""
+
+    def seconds(ms: int) -> float:
+        return round(_block(ms, rate) * BLOCK / rate, 6)
+
+    controllers: dict[str, list] = {}
+    for event in phrase.events:
+        name = CONTROLLERS[event.controller]
+        value = round(event.value * 12 / ONE_Q24, 6) if name == "bend" else event.value
+        controllers.setdefault(name, []).append([seconds(event.time), value])
+    return {
+        "notes": [
+            {"start": seconds(note.start), "held": note.held / 1000, "note": note.note, "velocity": note.velocity}
+            for note in phrase.notes
+        ],
+        "controllers": controllers,
+    }
 
 
 def source_patch(plan: Plan) -> np.ndarray:
-    """The patch that plays the sources, uint8 (155,)."""
+    """The patch that plays the sources, uint8 (155,); not for random ones."""
     return patch.unpack(np.frombuffer(bytes.fromhex(plan.spec.source), np.uint8))
 
 
@@ -108,6 +188,10 @@ def wav(audio: np.ndarray, rate: int) -> bytes:
     )
 
 
-def _block(start_ms, rate: int):
-    """The block, counted from 0, at which a note begins: the nearest one."""
-    return (start_ms * rate + 500 * BLOCK) // (1000 * BLOCK)
+def _key(split: str, j: int) -> str:
+    return f"{split}_{j:08d}"
+
+
+def _block(ms, rate: int):
+    """The block, counted from 0, at which something begins: the nearest one."""
+    return (ms * rate + 500 * BLOCK) // (1000 * BLOCK)

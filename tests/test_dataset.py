@@ -116,8 +116,9 @@ def test_plain_tar_and_wave(made):
                 place = slice(row[f"{clip}_wav_offset"], row[f"{clip}_wav_offset"] + row[f"{clip}_wav_bytes"])
                 assert raw[place] == members[f"{row['key']}.{clip}.wav"]
             dumped = the_patch(members[f"{row['key']}.target.syx"])
-            assert patch.patch_id(dumped) == row["patch_id"] == meta["patch"]["id"]
-            assert (dumped == of.patches[of.target(row["key"].split("_")[0], row["index"])]).all()
+            assert patch.patch_id(dumped) == row["patch_id"] == meta["layers"][0]["id"]
+            chosen = of.choose(row["key"].split("_")[0], row["index"]).layers
+            assert (dumped == of.patches.stored[chosen[0]]).all()
     assert len(set(keys)) == 60
 
 
@@ -155,7 +156,7 @@ def test_source_and_target_are_aligned(tmp_path):
 
 def test_splits_share_no_patch(made):
     of = plan.load(made)
-    members = {split: set(of.members[split]) for split in of.counts}
+    members = {split: set(of.targets[split]) for split in of.counts}
     assert not members["train"] & members["val"]
     assert not members["val"] & members["test"]
     assert sum(len(each) for each in members.values()) == 32
@@ -196,9 +197,9 @@ def test_silent_patches_are_left_out(tmp_path, capsys):
     options = ["--samples", "4", "--seconds", "0.25"]
     assert render(tmp_path / "out", *options, patches=str(tmp_path / "mixed.syx")) == 0
     assert "Left out, silent" in capsys.readouterr().out
-    assert plan.load(tmp_path / "out").ids == [patch.patch_id(patch.SINE)]
+    assert plan.load(tmp_path / "out").patches.ids == [patch.patch_id(patch.SINE)]
     assert render(tmp_path / "all", *options, "--keep-silent", patches=str(tmp_path / "mixed.syx")) == 0
-    assert len(plan.load(tmp_path / "all").ids) == 2
+    assert len(plan.load(tmp_path / "all").patches) == 2
     (tmp_path / "mute.syx").write_bytes(sysex.write_voice(mute))
     assert render(tmp_path / "none", *options, patches=str(tmp_path / "mute.syx")) == 2
 

@@ -14,8 +14,9 @@ ORDER = [
     *("errors", "report", "files"),
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.cache", "engine.control", "engine.cpu", "engine.render"),
-    *("patch", "sysex", "bank", "phrase", "voice", "decimate", "gain"),
-    *("plan", "sample", "shard", "worker", "distribute", "card", "dataset", "commands", "cli", "__main__"),
+    *("patch", "sysex", "bank", "audible", "dice", "derive", "phrase", "compose", "midi", "music"),
+    *("voice", "decimate", "gain", "audition", "prefix", "patches", "plan", "planning"),
+    *("sample", "shard", "worker", "distribute", "card", "dataset", "commands", "render_command", "cli", "__main__"),
 ]
 
 

@@ -44,7 +44,7 @@ def note_on(voices, members, notes):
         np.zeros(count, np.int64),
         np.empty((count, CHUNK, BLOCK), np.int32),
     )
-    nowhere = np.empty(CHUNK, np.int64)
+    nowhere, no_wheel = np.empty(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
     for w in range(count):
         v = members[w]
         state.level[w, OPERATORS] = voices.pitch_target[v, 3]
@@ -53,14 +53,13 @@ def note_on(voices, members, notes):
         state.lfo[w, 0] = lfo.SYNC_PHASE if voices.lfo_sync[v] else 0
         state.lfo[w, 3] = notes[v, 0]
         for now in range(0, voices.start[v], CHUNK):  # the LFO runs from the beginning of the row
-            _modulation(
-                voices, v, notes, state.lfo, w, np.int64(now), np.int64(min(CHUNK, voices.start[v] - now)), nowhere, nowhere
-            )
+            blocks = np.int64(min(CHUNK, voices.start[v] - now))
+            _modulation(voices, v, notes, state.lfo, w, np.int64(now), blocks, no_wheel, nowhere, nowhere)
     return state
 
 
 @inner
-def _modulation(voices, v, notes, state, w, now, blocks, vibrato, tremolo):
+def _modulation(voices, v, notes, state, w, now, blocks, wheel, vibrato, tremolo):
     """The LFO's block values; the notes notes[v, 0] to notes[v, 1] - 1, in order of time, share it and restart it."""
     phase, random, counter, note = state[w]
     for k in range(blocks):
@@ -72,9 +71,16 @@ def _modulation(voices, v, notes, state, w, now, blocks, vibrato, tremolo):
         phase, random = lfo.step(phase, random, voices.lfo_increment[v])
         value = lfo.value(phase, random, voices.lfo_wave[v])
         counter, factor = lfo.fade_in(counter, voices.lfo_delay[v, 0], voices.lfo_delay[v, 1])
-        vibrato[k] = lfo.vibrato(value, factor, voices.pitch_mod_depth[v], voices.pitch_mod_sensitivity[v])
+        vibrato[k] = lfo.vibrato(value, factor, voices.pitch_mod_depth[v], wheel[k], voices.pitch_mod_sensitivity[v])
         tremolo[k] = lfo.tremolo(value, factor, voices.amp_mod_depth[v])
     state[w, 0], state[w, 1], state[w, 2], state[w, 3] = phase, random, counter, note
+
+
+@inner
+def _follow(curve, c, first, out):
+    """The values of controller curve c in a chunk whose first block is `first`; what lies beyond the row does not matter."""
+    for k in range(CHUNK):
+        out[k] = curve[c, min(first + k, curve.shape[1] - 1)]
 
 
 @inner
@@ -84,13 +90,13 @@ def _four(row):
 
 @inner
 def _bend(stage, level, w, release, target, steps, vibrato, bend):
-    """The pitch modulation of a chunk, Q24 octaves: pitch EG and vibrato."""
+    """Add pitch EG and vibrato to the pitch modulation of a chunk, Q24 octaves."""
     s, x = stage[w, OPERATORS], level[w, OPERATORS]
     for k in range(CHUNK):
         if k == release:
             s = envelope.RELEASE
         s, x = pitch.step(s, x, k < release, target, steps)
-        bend[k] = x + vibrato[k]
+        bend[k] += x + vibrato[k]
     stage[w, OPERATORS], level[w, OPERATORS] = s, x
 
 
@@ -129,18 +135,26 @@ def _phases(phase, increment, w, j, frequency, fixed, bend, table):
 
 
 @inner
-def advance(voices, members, alive, notes, state, begin, table):
+def advance(voices, curves, members, alive, notes, state, begin, table):
     """Stage 1 for one chunk; returns which of the voices `alive` go on after it."""
     stage, level, countdown, gain = state.stage, state.level, state.countdown, state.gain
     eg_target, eg_increment, eg_plateau = voices.eg_target, voices.eg_increment, voices.eg_plateau
-    vibrato, tremolo, bend = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
+    of_voice, bend_curve, wheel_curve = curves.of, curves.bend, curves.wheel
+    vibrato, tremolo = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
+    bend, wheel = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
     goes_on = np.zeros(alive.size, np.bool_)
     for a in range(alive.size):
         w = alive[a]
         v = members[w]
         release = voices.release[v] - begin
-        if voices.pitch_mod_depth[v] > 0 or voices.amp_mod_depth[v] > 0:
-            _modulation(voices, v, notes, state.lfo, w, np.int64(voices.start[v] + begin), np.int64(CHUNK), vibrato, tremolo)
+        now, c = np.int64(voices.start[v] + begin), of_voice[v]
+        if c >= 0:
+            _follow(bend_curve, c, now, bend)
+            _follow(wheel_curve, c, now, wheel)
+        else:
+            bend[:], wheel[:] = 0, 0
+        if voices.pitch_mod_depth[v] > 0 or voices.amp_mod_depth[v] > 0 or c >= 0:
+            _modulation(voices, v, notes, state.lfo, w, now, np.int64(CHUNK), wheel, vibrato, tremolo)
         else:
             vibrato[:], tremolo[:] = 0, 0
         _bend(stage, level, w, release, _four(voices.pitch_target[v]), _four(voices.pitch_increment[v]), vibrato, bend)

@@ -185,13 +185,13 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
 
 
 @inner
-def _render_group(voices, members, notes, row, out, filled, table):
+def _render_group(voices, curves, members, notes, row, out, filled, table):
     state = control.note_on(voices, members, notes)
     signal = np.zeros((OPERATORS + 3, CHUNK, BLOCK), np.int32)
     alive = np.arange(members.size)  # the first `count` are those that still sound
     count, begin = members.size, np.int64(0)  # a plain 0 would have numba compile everything below twice
     while count > 0:
-        goes_on = control.advance(voices, members, alive[:count], notes, state, begin, table)
+        goes_on = control.advance(voices, curves, members, alive[:count], notes, state, begin, table)
         _feedback(voices, members, alive[:count], state)
         _operators(voices, members, alive[:count], state, begin, signal, row, out, filled)
         begin += CHUNK
@@ -203,15 +203,16 @@ def _render_group(voices, members, notes, row, out, filled, table):
         count = still
 
 
-def _render(voices, notes, row, order, bounds, out, filled, table):
+def _render(voices, curves, notes, row, order, bounds, out, filled, table):
     """Add V voices to the rows of `out`, int32 (R, T), of which the first `filled` samples (R,) hold something.
 
-    notes: (V, 2) range of the voices that share an LFO; row: (V,); order[bounds[i]:bounds[i + 1]]: the voices of one task,
+    curves: Curves, of each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,); order[bounds[i]:bounds[i + 1]]: the voices of one task,
     in order of loop length, longest first; tasks share no row.
     """
     for task in prange(bounds.size - 1):
         for begin in range(bounds[task], bounds[task + 1], GROUP):
-            _render_group(voices, order[begin : min(begin + GROUP, bounds[task + 1])], notes, row, out, filled, table)
+            members = order[begin : min(begin + GROUP, bounds[task + 1])]
+            _render_group(voices, curves, members, notes, row, out, filled, table)
 
 
 with cache.keyed():

@@ -59,10 +59,11 @@ def fade_in(counter, slow, fast):
 
 
 @njit(inline="always")
-def vibrato(value, factor, depth, sensitivity):
-    """Pitch modulation in Q24 octaves; `depth` and `sensitivity` 0-255."""
+def vibrato(value, factor, depth, wheel, sensitivity):
+    """Pitch modulation in Q24 octaves: by the patch's depth (0-255, with fade-in) or the wheel (0-127), the stronger one."""
     swing = sensitivity * (value - (ONE_Q24 >> 1))
-    return (depth * factor * swing) >> 39
+    own, wheeled = (depth * factor * swing) >> 39, (wheel * swing) >> 14
+    return max(own, wheeled) if swing > 0 else min(own, wheeled)
 
 
 @njit(inline="always")

@@ -3,6 +3,8 @@
 A native integer is the DX7's own: `mix >> 13` of engine-spec.md. A carrier at output level 99 peaks at 4,093; notes add up.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -10,6 +12,14 @@ from dx7data.engine import cpu
 from dx7data.engine.tables import BLOCK, increment_table, sample_count
 
 _SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
+
+
+class Curves(NamedTuple):
+    """Controller curves, one value per block of a row. A row without one is at rest."""
+
+    of: np.ndarray  # int64 (rows,): which curve is whose; -1: none
+    bend: np.ndarray  # int32 (C, K), Q24 octaves
+    wheel: np.ndarray  # int32 (C, K), 0-127: modulation wheel, range already taken off
 
 
 def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None = None) -> np.ndarray:
@@ -22,11 +32,20 @@ def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None =
     return mix(voices, alone, alone, alone.size, seconds, device, out)
 
 
-def mix(voices, row, part, rows: int, seconds: float, device: str = "cpu", out: np.ndarray | None = None) -> np.ndarray:
+def mix(
+    voices,
+    row,
+    part,
+    rows: int,
+    seconds: float,
+    device: str = "cpu",
+    out: np.ndarray | None = None,
+    curves: Curves | None = None,
+) -> np.ndarray:
     """Voices added up in rows: native integers, int32 `(rows, T)`.
 
     row: (V,) where each voice goes; part: (V,) whose LFO it shares: a part, numbered from 0, is the notes of one patch in
-    one row; out: as in `render`.
+    one row; out: as in `render`; curves: pitch bend and modulation wheel of the rows (engine-spec.md, Controllers).
     Raises ValueError on another device than "cpu", a length that is no number of seconds, or an `out` that does not fit.
     """
     if device != "cpu":
@@ -41,13 +60,18 @@ def mix(voices, row, part, rows: int, seconds: float, device: str = "cpu", out: 
     filled = np.zeros(rows, np.int64)
     begun = np.flatnonzero(voices.start * BLOCK < shape[1])
     if begun.size:
-        _add(voices.take(begun), np.asarray(row, np.int64)[begun], np.asarray(part, np.int64)[begun], out, filled)
+        row, part = (np.asarray(each, np.int64)[begun] for each in (row, part))
+        _add(voices.take(begun), curves or _at_rest(rows), row, part, out, filled)
     for r in range(rows):
         out[r, filled[r] :] = 0
     return out
 
 
-def _add(voices, row: np.ndarray, part: np.ndarray, out: np.ndarray, filled: np.ndarray) -> None:
+def _at_rest(rows: int) -> Curves:
+    return Curves(np.full(rows, -1), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
+
+
+def _add(voices, curves: Curves, row: np.ndarray, part: np.ndarray, out: np.ndarray, filled: np.ndarray) -> None:
     """Sort the voices as the driver wants them, and let it add them to `out`; `filled` is how far each row then goes."""
     by_row = np.lexsort((voices.start, part, row))
     voices, row, part = voices.take(by_row), row[by_row], part[by_row]
@@ -57,7 +81,9 @@ def _add(voices, row: np.ndarray, part: np.ndarray, out: np.ndarray, filled: np.
     bounds = _tasks(row)
     task = np.searchsorted(bounds, np.arange(row.size), "right")
     order = np.lexsort((-voices.loop_length.astype(np.int64), task))
-    cpu.render(voices, notes, row, order, bounds, out, filled, increment_table(voices.rate))
+    cpu.render(
+        voices, curves._replace(of=curves.of[row]), notes, row, order, bounds, out, filled, increment_table(voices.rate)
+    )
 
 
 def _tasks(row: np.ndarray) -> np.ndarray:

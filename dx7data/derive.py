@@ -1,0 +1,79 @@
+"""Patches made from patches: mutations, crossovers, counterfactuals, and wholly random ones.
+
+Each is a pure function of the dice, and legal; what goes in is left alone. Patches are legal uint8 (155,).
+"""
+
+import numpy as np
+
+from dx7data.audible import audible
+from dx7data.dice import Dice
+from dx7data.patch import FIELDS, MAXIMA, NAME_BYTES, PARAMETERS, patch_name
+
+_MOST_MOVES = 8  # parameters of a mutation
+_REACH = np.maximum(MAXIMA // 10, 1)  # how far one moves: 9 of 99, 4 of 48 semitones of transpose, 3 of 31, else 1
+# Parameters whose values are names rather than amounts: the next one sounds no more alike than any other.
+_NAMES = ("algorithm", "oscillator_mode", "left_curve", "right_curve", "lfo_wave", "oscillator_sync", "lfo_key_sync")
+_IS_ORDINAL = np.array([not field.endswith(_NAMES) for field in FIELDS])
+_ATTEMPTS = 64  # to mix two patches: if they differ in two places only, one mix in four may be what is wanted
+
+
+def mutation(dice: Dice, patch: np.ndarray) -> np.ndarray:
+    """The patch with one to eight audible amounts moved, each by at most a tenth of its range (at least 1).
+
+    The name stays, and so do algorithm, modes, curves, waves and synchronisations. Raises ValueError if nothing of the
+    patch can be heard.
+    """
+    movable = _choices(audible(patch) & _IS_ORDINAL)
+    count = min(dice.between(1, _MOST_MOVES), len(movable))
+    mutant = patch.copy()
+    for field in movable[dice.shuffled(len(movable))[:count]]:
+        value, reach = int(patch[field]), int(_REACH[field])
+        mutant[field] = _other(dice, value, max(value - reach, 0), min(value + reach, int(MAXIMA[field])))
+    return mutant
+
+
+def counterfactual(dice: Dice, patch: np.ndarray) -> tuple[np.ndarray, int]:
+    """The patch with a single audible parameter changed to another legal value, any with the same chance; and its index.
+
+    The name stays. Raises ValueError if nothing of the patch can be heard.
+    """
+    field = int(dice.pick(_choices(audible(patch))))
+    changed = patch.copy()
+    changed[field] = _other(dice, int(patch[field]), 0, int(MAXIMA[field]))
+    return changed, field
+
+
+def crossover(dice: Dice, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A patch that has each parameter from either parent, named after both.
+
+    It differs from both in something audible, unless the parents have fewer than two differences, or ones that are
+    nothing without each other (like the depth and the sensitivity of a vibrato that only one of them has).
+    """
+    children = np.where(dice.all_below(np.full(_ATTEMPTS * len(a), 2)).reshape(_ATTEMPTS, -1), a, b)
+    heard = audible(children)
+    mixed = [((children != parent)[:, :PARAMETERS] & (heard | audible(parent))).any(axis=1) for parent in (a, b)]
+    child = children[np.argmax(mixed[0] & mixed[1])]  # the first if none differs from both
+    return _named(child, "".join(patch_name(parent).strip()[:5] for parent in (a, b)))
+
+
+def uniform(dice: Dice, count: int) -> np.ndarray:
+    """Uint8 (count, 155): every parameter takes each of its legal values with the same chance."""
+    parameters = dice.all_below(np.tile(MAXIMA.astype(np.int64) + 1, count)).reshape(count, PARAMETERS)
+    return _named(np.pad(parameters.astype(np.uint8), ((0, 0), (0, NAME_BYTES))), "RANDOM")
+
+
+def _choices(mask: np.ndarray) -> np.ndarray:
+    if not mask.any():
+        raise ValueError("nothing of this patch can be heard: all operators are silent")
+    return np.flatnonzero(mask)
+
+
+def _other(dice: Dice, value: int, least: int, most: int) -> int:
+    """A number from least to most, but not `value`, which is one of them."""
+    drawn = dice.between(least, most - 1)
+    return drawn + (drawn >= value)
+
+
+def _named(patches: np.ndarray, name: str) -> np.ndarray:
+    patches[..., PARAMETERS:] = np.frombuffer(name.ljust(NAME_BYTES).encode("ascii"), np.uint8)
+    return patches

@@ -1,0 +1,320 @@
+"""Phrases from music: MIDI files cut into windows, or a Parquet table of notes; filters to choose among them."""
+
+import hashlib
+import os
+import stat
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+
+from dx7data import midi
+from dx7data.errors import InputError
+from dx7data.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
+from dx7data.report import Line, shown
+
+COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
+
+_LINES = 10  # of refused files in a report for people
+_BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
+_DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What phrases must be like. Pairs are the least and the most, both included; None: no limit."""
+
+    notes: tuple[int, int | None] = (1, None)
+    polyphony: tuple[int, int | None] = (1, None)  # the most notes that sound at one moment; (1, 1) is monophonic
+    pitch_range: tuple[int, int] = (0, 127)  # of all notes: 60 is middle C
+    different_notes: int = 1  # at least so many keys
+    filled: float = 0.0  # at least this part of the time in which a note sounds
+
+    def first_to_refuse(self, phrase: Phrase, length_ms: int) -> str | None:
+        """The name of the first filter that a phrase of this length does not pass."""
+        keys = {note.note for note in phrase.notes}
+        most, sounding = _sounding(phrase.notes, length_ms)
+        passed = {
+            "notes": _within(len(phrase.notes), self.notes),
+            "polyphony": _within(most, self.polyphony),
+            "pitch range": _within(min(keys), self.pitch_range) and _within(max(keys), self.pitch_range),
+            "different notes": len(keys) >= self.different_notes,
+            "filled": sounding / length_ms >= self.filled,
+        }
+        return next((name for name, passes in passed.items() if not passes), None)
+
+
+def _within(value: int, limits: tuple[int, int | None]) -> bool:
+    least, most = limits
+    return value >= least and (most is None or value <= most)
+
+
+def _sounding(notes: Iterable[Note], length_ms: int) -> tuple[int, int]:
+    """The most notes that sound at one moment, and for how many ms at least one does."""
+    edges = [edge for note in notes for edge in ((note.start, 1), (min(note.start + note.held, length_ms), -1))]
+    count = most = sounding = before = 0
+    for time, step in sorted(edges):  # ends come before beginnings: notes that touch don't overlap
+        if count:
+            sounding += time - before
+        before = time
+        count += step
+        if count > most:
+            most = count
+    return most, sounding
+
+
+@dataclass
+class MusicReport:
+    """What was met on the way to the phrases."""
+
+    files: int = 0  # read
+    found: int = 0  # phrases
+    left_out: Counter = field(default_factory=Counter)  # of them, by the name of the filter
+    duplicates: int = 0  # and of what the filters let through
+    cut: int = 0  # kept, but they go on when the clip has ended
+    zero_length: int = 0  # notes that round to 0 ms, left out
+    never_ending: int = 0  # notes that nothing ends, so they last until the end of their file
+    refused: list[Line] = field(default_factory=list)
+
+    def refuse(self, file, reason: str) -> None:
+        """Note that a file was left out; any name is safe here."""
+        self.refused.append(Line(shown(file), None, reason))
+
+    def text(self) -> str:
+        """A few lines for people; of refused files the first ten."""
+        kept = self.found - self.left_out.total() - self.duplicates
+        lines = [
+            f"files {self.files:,}, refused {len(self.refused):,}",
+            f"phrases {self.found:,}, kept {kept:,}, of these cut {self.cut:,}, duplicates {self.duplicates:,}",
+            f"notes of no length {self.zero_length:,}, notes without an end {self.never_ending:,}",
+        ]
+        lines += [f"left out: {self.filters()}"] * bool(self.left_out)
+        lines += ["refused"] * bool(self.refused) + [f"  {line}" for line in self.refused[:_LINES]]
+        lines += [f"  and {len(self.refused) - _LINES:,} more"] * (len(self.refused) > _LINES)
+        return "\n".join(lines)
+
+    def filters(self) -> str:
+        """How many phrases each filter took, the greediest first."""
+        return ", ".join(f"{name} took {count:,}" for name, count in self.left_out.most_common())
+
+
+class _Selection:
+    """The phrases that pass the filters, each once, for a clip of some ms; all that happens is counted."""
+
+    def __init__(self, seconds: float, filters: Filters):
+        self.clip = int(seconds * 1000)
+        self.report = MusicReport()
+        self._filters = filters
+        self._phrases: dict[str, Phrase] = {}
+
+    def offer(self, notes: Sequence[Note], events: Sequence[Event], length: int, kind: str, about: dict) -> None:
+        """Take a phrase of so many ms as far as it lies within the clip."""
+        self.report.found += 1
+        phrase = Phrase(
+            notes=tuple(note for note in notes if note.start < self.clip),
+            events=tuple(event for event in events if event.time < self.clip),
+            kind=kind,
+            cut=any(note.start + note.held > self.clip for note in notes),
+            about=about,
+        )
+        refused = self._filters.first_to_refuse(phrase, min(length, self.clip)) if phrase.notes else _BEYOND
+        if refused:
+            self.report.left_out[refused] += 1
+        elif phrase.id in self._phrases:
+            self.report.duplicates += 1
+        else:
+            self.report.cut += phrase.cut
+            self._phrases[phrase.id] = phrase
+
+    def result(self) -> tuple[Phrases, MusicReport]:
+        """In order of id, which does not depend on the order of the input. Raises InputError when there is nothing."""
+        report = self.report
+        if self._phrases:
+            return Phrases.of([self._phrases[key] for key in sorted(self._phrases)]), report
+        if report.found:
+            raise InputError(f"no phrase is left of {report.found:,}: {report.filters()}")
+        raise InputError(f"there is no music: {report.refused[0] if report.refused else 'name a file or a folder'}")
+
+
+def from_midi(paths, seconds: float, beats: int | None, filters: Filters) -> tuple[Phrases, MusicReport]:
+    """Phrases for clips of so many seconds from MIDI files and folders, which are searched recursively for .mid and .midi.
+
+    What a channel plays in a track is cut into windows of `beats` beats of the time signature, counted from the beginning
+    of the file and anew where it changes; without `beats` into windows of the clip's length, each from the first note that
+    is left. A phrase is what begins in a window, with notes cut at its end. What cannot be read becomes a line of the
+    report. Raises InputError when no phrase is left.
+    """
+    selection = _Selection(seconds, filters)
+    report = selection.report
+    for path, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
+        try:
+            reading = midi.read(data)
+        except ValueError as error:
+            report.refuse(path, str(error))
+            continue
+        if not reading.performances:
+            report.refuse(path, "holds no notes that last and are no drums (channel 10)")
+            continue
+        report.files += 1
+        report.zero_length += reading.zero_length
+        report.never_ending += reading.never_ending
+        file = {"file": shown(path.name), "sha256": hashlib.sha256(data).hexdigest()}
+        for performance in reading.performances:
+            about = file | {"track": performance.track, "channel": performance.channel}
+            for begin, end, notes, events in _windows(performance, beats, selection.clip):
+                selection.offer(notes, events, end - begin, "midi", about | {"start": begin / 1000})
+    return selection.result()
+
+
+def _files(paths: Iterable, report: MusicReport) -> Iterator[tuple[Path, bytes]]:
+    for path in map(Path, paths):
+        for file in _folder(path, report) if os.path.isdir(path) else [path]:
+            data = _contents(file, report)
+            if data is not None:
+                yield file, data
+
+
+def _folder(folder: Path, report: MusicReport) -> list[Path]:
+    """The MIDI files under a folder, sorted; links to folders are not followed."""
+
+    def unreadable(error: OSError) -> None:
+        report.refuse(error.filename, f"cannot be read: {error.strerror}")
+
+    walk = os.walk(folder, onerror=unreadable)
+    found = [Path(parent, name) for parent, _, names in walk for name in names if name.lower().endswith((".mid", ".midi"))]
+    if not found:
+        report.refuse(folder, "holds no .mid or .midi file")
+    return sorted(found)
+
+
+def _contents(path: Path, report: MusicReport) -> bytes | None:
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                return file.read(midi.BYTES_LIMIT + 1)  # enough to see that there is too much
+        report.refuse(path, "is no regular file")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        report.refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
+def _windows(
+    performance: midi.Performance, beats: int | None, clip: int
+) -> Iterator[tuple[int, int, list[Note], list[Event]]]:
+    """Beginning and end in ms of each window in which notes begin, and these and the events from its beginning on."""
+    notes, events = performance.notes, performance.events
+    values, first, upcoming = list(REST.values()), 0, 0
+    while first < len(notes):
+        begin = notes[first].start
+        begin, end = performance.bars.window(begin, beats) if beats else (begin, begin + clip)
+        while upcoming < len(events) and events[upcoming].time <= begin:
+            values[events[upcoming].controller] = events[upcoming].value
+            upcoming += 1
+        later = events[upcoming : bisect_left(events, end, upcoming, key=attrgetter("time"))]
+        at_first = [Event(0, i, value) for i, value in enumerate(values) if value != REST[CONTROLLERS[i]]]
+        after = bisect_left(notes, end, first, key=attrgetter("start"))
+        yield (
+            begin,
+            end,
+            [Note(n.start - begin, min(n.held, end - n.start), n.note, n.velocity) for n in notes[first:after]],
+            at_first + [Event(event.time - begin, event.controller, event.value) for event in later],
+        )
+        first = after
+
+
+def from_table(path, seconds: float, bpm: float | None, filters: Filters) -> tuple[Phrases, MusicReport]:
+    """Phrases for clips of so many seconds from a Parquet table with a row for each note.
+
+    phrase_id: integers or strings; start_time, from the beginning of the phrase, and duration: numbers of seconds, or of
+    beats where `bpm` is given; note and velocity: whole numbers. Other columns are ignored, rows come in any order. Raises
+    InputError when the table does not fit, or no phrase is left.
+    """
+    path = Path(path)
+    selection = _Selection(seconds, filters)
+    ids, which, notes = _notes(path, bpm or 60)  # at 60 beats a minute a beat is a second
+    lasting = notes[:, 1] > 0
+    selection.report.files = 1
+    selection.report.zero_length = int(np.count_nonzero(~lasting))
+    which, notes = which[lasting], notes[lasting]
+    if not len(notes):
+        raise InputError(f"{shown(path)} holds only notes of 0 ms; durations are seconds, or beats if their tempo is given")
+    order = np.lexsort(
+        (*notes.T[[1, 3, 2, 0]], which)
+    )  # by start and note; the others so that the order of rows never matters
+    which, notes = which[order], notes[order]
+    with open(path, "rb") as file:
+        about = {"file": shown(path.name), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    for first, after in pairwise([0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(which)]):
+        played = [Note._make(note) for note in notes[first:after].tolist()]
+        length = max(note.start + note.held for note in played)
+        selection.offer(played, (), length, "table", about | {"phrase": ids[which[first]]})
+    return selection.result()
+
+
+def _notes(path: Path, bpm: float) -> tuple[list, np.ndarray, np.ndarray]:
+    """The phrase ids in order of first appearance; which of them (N,); int64 (N, 4): notes, with times in ms.
+
+    Ends are rounded, not durations, so that notes which touch in the table neither overlap nor part.
+    """
+    table = _table(path)
+    ids = _column(path, table, "phrase_id", "integer", "string", "large_string").combine_chunks().dictionary_encode()
+    day = _DAY * bpm / 60
+    start = _numbers(path, table, "start_time", 0, day)
+    end = start + _numbers(path, table, "duration", 0, day)
+    note = _numbers(path, table, "note", 0, 127, whole=True)
+    velocity = _numbers(path, table, "velocity", 1, 127, whole=True)
+    start, end = (np.floor(beats * 60_000 / bpm + 0.5) for beats in (start, end))
+    notes = np.stack([start, end - start, note, velocity], axis=1).astype(np.int64)
+    return ids.dictionary.to_pylist(), ids.indices.to_numpy(), notes
+
+
+def _table(path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise InputError(f"{shown(path)} is no file; name a Parquet table")
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=list(COLUMNS))
+        table.validate(full=True)  # reading alone does not see text that is not UTF-8
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{shown(path)} can't be read as Parquet: {shown(error)}; write it anew") from None
+    if not table.num_rows:
+        raise InputError(f"{shown(path)} has no rows; give it one for each note")
+    return table
+
+
+def _column(path: Path, table, name: str, *kinds: str):
+    """A column of one of these kinds of types, without nulls; where it holds categories, their values."""
+    from pyarrow import types
+
+    if (count := table.column_names.count(name)) != 1:
+        raise InputError(f"{shown(path)} has {count} columns {name}; give it one each of {', '.join(COLUMNS)}")
+    column = table[name]
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not any(getattr(types, f"is_{kind}")(column.type) for kind in kinds):
+        wish = " or ".join(kinds)
+        raise InputError(f"{shown(path)}: column {name} is of type {shown(column.type)}; convert it to {wish}")
+    if column.null_count:
+        raise InputError(f"{shown(path)}: column {name} is null in {column.null_count:,} rows; fill or remove these")
+    return column
+
+
+def _numbers(path: Path, table, name: str, least: float, most: float, whole: bool = False) -> np.ndarray:
+    """A column as float64, all of it from least to most."""
+    values = _column(path, table, name, "integer", "floating", "decimal").cast("float64", safe=False).to_numpy()
+    good = (values >= least) & (values <= most)  # NaN is neither
+    if whole:
+        good &= values == np.floor(values)
+    if not good.all():
+        row = int(np.argmin(good))
+        wish = f"{'whole ' * whole}numbers from {least} to {most:,}"
+        raise InputError(f"{shown(path)}: column {name} holds {values[row]} in row {row + 1:,}; it must hold {wish}")
+    return values

@@ -1,0 +1,158 @@
+"""`dx7data render`: from the options of the command line to a plan, and from the plan to shards.
+
+Imports that take time are inside the functions, after the workers have begun to load theirs.
+"""
+
+import sys
+import time
+
+from dx7data.commands import announce_compilation, checked_rate, load
+from dx7data.errors import InputError
+
+
+def render(options) -> None:
+    """`dx7data render`: patches in, shards out."""
+    from dx7data import distribute
+
+    workers = options.workers or distribute.default_workers()
+    if not options.dry_run:
+        distribute.start_early(workers)
+    wanted = _plan(options)
+    if options.dry_run:
+        print(_estimate(wanted, workers))
+        return
+    from dx7data import dataset
+
+    missing = dataset.prepare(wanted, options.out, options.overwrite)
+    with _bar(wanted, missing) as bar:
+        dataset.render(wanted, options.out, missing, workers, lambda count: _advance(bar, count, wanted))
+    print(f"{len(missing)} shards written, {len(wanted.shards()) - len(missing)} were there: {options.out}")
+    print(f"Look at them: dx7data inspect {options.out}")
+
+
+def _plan(options):
+    """The plan that the options ask for; says what it is."""
+    from dx7data import bank, planning
+
+    _check(options)
+    spec = _spec(options)
+    phrases = _phrases(options)
+    loaded = load(options.patches, options.report) if options.patches else bank.load([])
+    targets = None if "all" in options.targets else bank.find(loaded, options.targets)
+    announce_compilation()
+    samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
+    wanted = planning.make(loaded, spec, samples, options.per_patch, targets, phrases)
+    print(_describe(wanted, options.samples is None and options.per_patch is None))
+    return wanted
+
+
+def _check(options) -> None:
+    """Options that have no meaning without another."""
+    checked_rate(options.sample_rate)
+    music = options.midi or options.phrases
+    filters = ("polyphony", "notes", "pitch_range", "different_notes", "filled")
+    alone = [f"--{name.replace('_', '-')}" for name in filters if getattr(options, name) is not None and not music]
+    if alone:
+        raise InputError(f"{alone[0]} chooses among phrases from music: add --midi or --phrases")
+    if options.beats and not options.midi:
+        raise InputError("--beats says where MIDI files are cut: add --midi")
+    if options.bpm and not options.phrases:
+        raise InputError("--bpm is the tempo of a table in beats: add --phrases")
+    if "none" in options.prefix and len(options.prefix) > 1 or len(set(options.prefix)) < len(options.prefix):
+        raise InputError(f"--prefix {' '.join(options.prefix)}: name each codec once, or none alone")
+    if not options.patches and not options.random_patches:
+        raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")
+
+
+def _spec(options):
+    from dx7data import bank, patch, plan
+
+    source = options.source
+    if source != plan.RANDOM_SOURCE:
+        source = patch.pack(patch.SINE if source == "sine" else bank.pick(source)).tobytes().hex()
+    return plan.Spec(
+        seconds=options.seconds,
+        sample_rate=options.sample_rate,
+        seed=options.seed,
+        source=source,
+        split=options.split,
+        gain=options.gain,
+        keep_silent=options.keep_silent,
+        shard_bytes=options.shard_size,
+        layers=options.layers,
+        pairs=options.pairs,
+        perturb=options.perturb,
+        random_patches=options.random_patches,
+        prefixes=tuple(sorted(codec for codec in options.prefix if codec != "none")),
+    )
+
+
+def _phrases(options):
+    """Phrases from music, or None for drawn ones."""
+    if not options.midi and not options.phrases:
+        return None
+    from dx7data import music
+
+    names = ("polyphony", "notes", "pitch_range", "different_notes", "filled")
+    filters = music.Filters(**{name: value for name in names if (value := getattr(options, name)) is not None})
+    if options.midi:
+        phrases, report = music.from_midi(options.midi, options.seconds, options.beats, filters)
+    else:
+        phrases, report = music.from_table(options.phrases, options.seconds, options.bpm, filters)
+    print(report.text(), file=sys.stderr)
+    return phrases
+
+
+def _describe(wanted, by_default: bool) -> str:
+    from collections import Counter
+
+    spec = wanted.spec
+    total = sum(wanted.counts.values())
+    kinds = Counter(kind for kind, target in zip(wanted.patches.kinds, wanted.patches.targets, strict=True) if target)
+    targets = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else f"{kinds.total():,}"
+    splits = ", ".join(f"{split} {count:,}" for split, count in wanted.counts.items())
+    lines = [
+        f"{total:,} pairs of {spec.seconds:g} s at {spec.sample_rate} Hz from {targets} patches"
+        + (f" and {len(wanted.phrases):,} phrases" if wanted.phrases else "")
+        + f": {splits}"
+        + (" (--samples chooses another number)" if by_default else "")
+    ]
+    if "all" in wanted.patches.splits:
+        lines.append("With fewer than 10 patches the split is by phrase: every part has all patches, and phrases of its own")
+    if wanted.silent:
+        names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
+        lines.append(
+            f"Left out, silent on notes 36, 60 and 84: {len(wanted.silent)} patches ({names}); --keep-silent keeps them"
+        )
+    return "\n".join(lines)
+
+
+def _estimate(wanted, workers: int) -> str:
+    from dx7data import sample, shard
+
+    first = wanted.shards()[0]
+    sample.render(wanted, first.split, 0, 1)
+    began = time.perf_counter()
+    members = [each.members() for each in sample.render(wanted, first.split, 0, min(shard.batch_size(wanted), first.count))]
+    each_takes = (time.perf_counter() - began) / len(members)
+    size = sum(1024 + len(data) for _, data in members[0])
+    total = sum(wanted.counts.values())
+    return (
+        f"{total * wanted.spec.seconds / 3600:.2f} hours of target audio, about {total * size / 1e6:,.0f} MB in "
+        f"{len(wanted.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers. "
+        "Nothing was written."
+    )
+
+
+def _bar(wanted, missing):
+    from tqdm import tqdm
+
+    total = sum(wanted.counts.values())
+    there = total - sum(each.count for each in missing)
+    return tqdm(total=total, initial=there, unit=" samples", file=sys.stderr, smoothing=0.1)
+
+
+def _advance(bar, count: int, wanted) -> None:
+    bar.update(count)
+    rate = bar.format_dict["rate"] or (bar.n - bar.initial) / max(bar.format_dict["elapsed"], 1e-9)
+    bar.set_postfix_str(f"{rate * wanted.spec.seconds:,.0f} x real time", refresh=False)
