@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data import bank
-from dx7data.engine import cache
-from dx7data.engine.render import mix, render
+from dx7data.engine import cache, tables
+from dx7data.engine.render import Curves, mix, render
 from dx7data.patch import SINE
 from dx7data.voice import voices
 
@@ -150,3 +150,61 @@ def test_a_change_in_any_source_changes_the_cache(tmp_path):
         "cpu.py",
         "decimate.py",
     } <= names
+
+
+# --- Controllers: what the oracle can be made to play with its own means ---
+
+
+def with_curves(one, bend=0, wheel=0, note=60):
+    """A second of a held note under constant controllers."""
+    constant = [np.full((1, 750), value, np.int32) for value in (bend, wheel)]
+    curves = Curves(np.zeros(1, np.int64), *constant)
+    return mix(voices(one, note, 100, 0.5, 48000), [0], [0], 1, 1.0, curves=curves)[0]
+
+
+@pytest.mark.parametrize("level", [0, 30, 49, 51, 70, 99])
+def test_a_constant_bend_is_a_flat_pitch_envelope(level):
+    """Four equal pitch-EG levels move the oracle's pitch as a bend of the same height moves ours; fixed operators stay."""
+    for one in EXAMPLE:
+        shifted, plain = one.copy(), one.copy()
+        shifted[126:130], shifted[130:134] = 99, level
+        plain[126:130], plain[130:134] = 99, 50
+        bend = int(tables.PITCH_EG_LEVEL[level]) << 19
+        assert (with_curves(plain, bend) == oracle.render(shifted, 60, 100, 0.5, 1.0, 48000)).all()
+
+
+@pytest.mark.parametrize("wave", range(6))
+@pytest.mark.parametrize("wheel", [5, 50, 125])
+def test_the_wheel_is_pitch_modulation_without_delay(wave, wheel):
+    """A wheel of w does what a pitch-mod depth of 2 w of 255 does; however long the patch's delay."""
+    depth = next(depth for depth in range(100) if depth * 165 >> 6 == 2 * wheel)
+    shaken = EXAMPLE[0].copy()
+    shaken[137:144] = 35, 0, depth, 0, 1, wave, 5
+    still = shaken.copy()
+    still[[138, 139]] = 0, 0
+    expected = oracle.render(shaken, 60, 100, 0.5, 1.0, 48000)
+    assert (with_curves(still, wheel=wheel) == expected).all()
+    still[138] = 99
+    assert (with_curves(still, wheel=wheel) == expected).all()
+
+
+def test_wheel_and_depth_do_not_add_up():
+    one = vibrato_patch(sync=1)
+    alone = with_curves(one)
+    assert (with_curves(one, wheel=1) == alone).all()
+    assert (with_curves(one, wheel=125) != alone).any()
+    one[143] = 0  # no sensitivity
+    assert (with_curves(one, wheel=125) == with_curves(one)).all()
+
+
+def test_curves_move_their_own_rows_at_their_own_time():
+    """A bend of an octave from block 300 on; the row without a curve stays as it is."""
+    bend = np.zeros((1, 750), np.int32)
+    bend[0, 300:] = 1 << 24
+    both = voices(np.stack([SINE, SINE]), 60, 100, 2.0, 48000)
+    curves = Curves(np.array([-1, 0]), bend, np.zeros((1, 750), np.int32))
+    still, bent = mix(both, (0, 1), (0, 1), 2, 1.0, curves=curves)
+    assert (still == oracle.render(SINE, 60, 100, 2.0, 1.0, 48000)).all()
+    assert (bent[: 300 * 64] == still[: 300 * 64]).all()
+    spectrum = np.abs(np.fft.rfft(bent[-24000:] * np.hanning(24000)))
+    assert abs(spectrum.argmax() * 2 - 523.25) <= 2
