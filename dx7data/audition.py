@@ -13,7 +13,7 @@ _BYTES = 128 << 20  # of native integers at a time
 
 
 def heard(patches: np.ndarray, sample_rate: int, seconds: float) -> np.ndarray:
-    """Which patches uint8 (N, 155) sound, bool (N,): on one of three notes, held for the clip, the native peak is AUDIBLE."""
+    """Which patches uint8 (N, 155) sound, bool (N,): on one of NOTES, held for the clip, the native peak is AUDIBLE."""
     rate = engine_rate(sample_rate)
     few = max(1, int(_BYTES / (4 * len(NOTES) * rate * seconds)))
     peaks = [np.zeros(0, np.int32)]

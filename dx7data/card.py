@@ -30,8 +30,8 @@ played by {layers}.
 | fingerprint | `{fingerprint}` |
 
 Each shard is a WebDataset tar. The members of a sample: `source.wav`, `target.wav`, `target.syx` (a dump that a DX7 loads,
-one voice for each layer), `json` (notes, controllers, patches, gains){prefixes}. Beside it lie a Parquet table with a row for
-each sample, and its hashes.{pairs}
+one voice for each layer), `json` (notes, controllers, patches, gains){prefixes}. Beside it lie a Parquet table with a row
+for each sample, and its hashes.{pairs}
 
 ```python
 import webdataset

@@ -84,7 +84,7 @@ def _sounds(stored: np.ndarray, spec: Spec) -> np.ndarray:
 
 
 def _divided(patches: Patches, spec: Spec) -> Patches:
-    """The same rows with a split for each, by order of id. Ids are hashes: their order is a random one that never changes."""
+    """The same rows with a split for each, by order of id. Ids are hashes: a random order that never changes."""
     if sum(patches.targets) < _FEWEST_TARGETS:
         return patches
     splits = np.array(patches.splits, object)

@@ -74,8 +74,8 @@ def encode(patches: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
 def decode(audio: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
     """The patch uint8 (155,) of a prefix, int16 (L,), of the codec `bytes` or `fsk`.
 
-    `bytes` bears 8-bit mu-law and back, `fsk` also noise 20 dB below it and any gain that does not cut it. Raises PrefixError,
-    never returns another patch, when the checksum or a level is wrong.
+    `bytes` bears 8-bit mu-law and back, `fsk` also noise 20 dB below it and any gain that does not cut it. When a level or
+    the checksum is wrong, raises PrefixError: never returns another patch.
     """
     if codec == "reference":
         raise PrefixError("a reference is an example: no patch can be read from it")
@@ -137,7 +137,7 @@ def _chords(rate: int) -> np.ndarray:
 
 
 def _play_symbols(patches: np.ndarray, rate: int) -> np.ndarray:
-    """What the engine's `mix` gives for all the notes: native integers add up, so that chords need to be played only once."""
+    """What the engine's `mix` gives for all the notes: native integers add up, so that a chord is played only once."""
     chords = _chords(rate)[_symbols(patches)].reshape(len(patches), _SYMBOLS, _RING_SYMBOLS, _SYMBOL)
     native = np.zeros((len(patches), _SYMBOLS + _RING_SYMBOLS, _SYMBOL), np.int32)
     for late in range(_RING_SYMBOLS):

@@ -58,7 +58,7 @@ def _check(options) -> None:
         raise InputError("--beats says where MIDI files are cut: add --midi")
     if options.bpm and not options.phrases:
         raise InputError("--bpm is the tempo of a table in beats: add --phrases")
-    if "none" in options.prefix and len(options.prefix) > 1 or len(set(options.prefix)) < len(options.prefix):
+    if len(set(options.prefix)) < len(options.prefix) or ("none" in options.prefix and len(options.prefix) > 1):
         raise InputError(f"--prefix {' '.join(options.prefix)}: name each codec once, or none alone")
     if not options.patches and not options.random_patches:
         raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")

@@ -159,10 +159,10 @@ def _played(phrase: Phrase, rate: int) -> dict:
     def seconds(ms: int) -> float:
         return round(_block(ms, rate) * BLOCK / rate, 6)
 
-    controllers: dict[str, list] = {}
+    controllers: dict[str, list] = {}  # seven decimals of a semitone give the integer back
     for event in phrase.events:
         name = CONTROLLERS[event.controller]
-        value = round(event.value * 12 / ONE_Q24, 6) if name == "bend" else event.value
+        value = round(event.value * 12 / ONE_Q24, 7) if name == "bend" else event.value
         controllers.setdefault(name, []).append([seconds(event.time), value])
     return {
         "notes": [

@@ -1,4 +1,4 @@
-"""Many voices, told as audio: layers, pairs, new patches, phrases from music and prefixes, from the command line to shards."""
+"""Many voices, told as audio: layers, pairs, new patches, phrases from music, prefixes; from the command line to shards."""
 
 import hashlib
 import io

@@ -206,8 +206,8 @@ def _render_group(voices, curves, members, notes, row, out, filled, table):
 def _render(voices, curves, notes, row, order, bounds, out, filled, table):
     """Add V voices to the rows of `out`, int32 (R, T), of which the first `filled` samples (R,) hold something.
 
-    curves: Curves, of each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,); order[bounds[i]:bounds[i + 1]]: the voices of one task,
-    in order of loop length, longest first; tasks share no row.
+    curves: Curves, `of` each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,);
+    order[bounds[i]:bounds[i + 1]]: the voices of one task, in order of loop length, longest first; tasks share no row.
     """
     for task in prange(bounds.size - 1):
         for begin in range(bounds[task], bounds[task + 1], GROUP):
