@@ -14,7 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/core.stamp ## render the example bank into shards/ and show what was made
-	$(BIN)/dx7data render --patches example --out shards/ --samples 64 --overwrite
+	$(BIN)/dx7data render --patches example --out shards/ --samples 64 --prefix fsk --overwrite
 	$(BIN)/dx7data inspect shards/
 
 install: .venv/core.stamp ## set up .venv with dx7data and its few core dependencies

@@ -1,6 +1,6 @@
 """From a bank to shards: how long a render takes, and where its CPU time goes.
 
-    python benchmarks/bench_render.py [--patches PATH ...] [--samples 1000] [--runs 5]
+    python benchmarks/bench_render.py [--patches PATH ...] [--samples 1000] [--runs 5] [-- any options of dx7data render]
 
 First the whole command with all workers, from launch to exit, the compile cache warm. Then one worker in this process,
 its CPU time split by wrapping the functions of each step.
@@ -21,19 +21,29 @@ import numba
 import numpy as np
 from bench_engine import machine
 
-from dx7data import bank, patch, plan, sample, shard
+from dx7data import cli, plan, prefix, render_command, sample, shard
 from dx7data.engine import cpu
 
-STEPS = {"engine": (cpu, "render"), "decimate": (sample, "decimate"), "gain": (sample.gain, "apply")}
+STEPS = {
+    "engine": [(cpu, "render")],
+    "decimate": [(sample, "decimate"), (prefix, "decimate")],
+    "gain": [(sample.gain, "apply")],
+    "prefixes, but for the steps above": [(prefix, "encode")],
+    "choice of phrases and patches": [(plan.Plan, "choose")],
+}
+
+
+def arguments(options, folder):
+    """What is measured, as `dx7data` takes it."""
+    fixed = ["render", "--out", str(folder), "--samples", str(options.samples), "--sample-rate", "16000", "--overwrite"]
+    return [*fixed, "--patches", *options.patches, *options.more]
 
 
 def command(options, folder):
     """Wall time of a whole run, and of its rendering alone: from the first sample asked for to the last one done."""
-    arguments = ["render", "--patches", *options.patches, "--out", folder, "--samples", str(options.samples), "--overwrite"]
     began = time.perf_counter()
-    found = subprocess.run(
-        [sys.executable, "-m", "dx7data", *arguments, "--sample-rate", "16000"], capture_output=True, text=True, check=True
-    )
+    program = [sys.executable, "-m", "dx7data", *arguments(options, folder)]
+    found = subprocess.run(program, capture_output=True, text=True, check=True)
     whole = time.perf_counter() - began
     rate = float(re.findall(r"([\d.,]+) samples/s", found.stderr)[-1].replace(",", ""))
     return whole, options.samples / rate
@@ -45,28 +55,19 @@ def by_step(options, folder):
 
     def timed(name, function):
         def call(*arguments, **keywords):
-            began = time.process_time()
+            began, of_others = time.process_time(), sum(spent.values())
             result = function(*arguments, **keywords)
-            spent[name] += time.process_time() - began
+            spent[name] += time.process_time() - began - (sum(spent.values()) - of_others)
             return result
 
         return call
 
     numba.set_num_threads(1)
-    spec = plan.Spec(
-        seconds=2.5,
-        sample_rate=16000,
-        seed=0,
-        source=patch.pack(patch.SINE).tobytes().hex(),
-        split=(1.0, 0.0, 0.0),
-        gain="native",
-        keep_silent=False,
-        shard_bytes=64_000_000,
-    )
-    made = plan.make(bank.load(options.patches), spec, options.samples)
+    made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder)))
     sample.render(made, "train", 0, 2)
-    for name, (module, function) in STEPS.items():
-        setattr(module, function, timed(name, getattr(module, function)))
+    for name, places in STEPS.items():
+        for place, function in places:
+            setattr(place, function, timed(name, getattr(place, function)))
     began = time.process_time()
     for each in made.shards():
         shard.write(made, each, folder)
@@ -81,7 +82,7 @@ def by_step(options, folder):
     for i, tar in enumerate(tars):
         (folder / f"again-{i}").write_bytes(tar)
     spent["write"] = time.process_time() - began
-    spent["the rest: phrases, voices, wav, json, tar headers, table"] = whole - sum(spent.values())
+    spent["the rest: voices, wav, json, tar headers, table"] = whole - sum(spent.values())
     return whole, spent
 
 
@@ -90,10 +91,13 @@ def main():
     parser.add_argument("--patches", nargs="+", default=["example"], help="default: the example bank")
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("more", nargs="*", help="after --: more options of dx7data render")
     options = parser.parse_args()
 
     names = ", ".join(Path(path).name for path in options.patches)
-    print(f"{options.samples} samples x 2.5 s at 16 kHz ({names})\n{machine()}")
+    print(
+        f"{options.samples} samples x 2.5 s at 16 kHz ({names}{''.join(f' {word}' for word in options.more)})\n{machine()}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         command(options, folder)  # compiles
         load = os.getloadavg()[0]

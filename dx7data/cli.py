@@ -12,7 +12,7 @@ _RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except InputError as error:
@@ -26,11 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    top = argparse.ArgumentParser(
         prog="dx7data", description="Turns Yamaha DX7 patches into training data.", allow_abbrev=False
     )
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     render = _verb(
         verbs, "render", render_command.render, "render a bank of patches into WebDataset shards of source and target clips"
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--gain", type=_gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
     )
     wav.add_argument("--out", type=Path, default=Path("patch.wav"), help="default: patch.wav")
-    return parser
+    return top
 
 
 def _clip_options(render) -> None:

@@ -15,7 +15,7 @@ import mido
 
 from dx7data.phrase import CONTROLLERS, REST, Event, Note
 
-BYTES_LIMIT = 4 << 20  # of a file; takes up to 15 s and 600 MB to parse. Long pieces for piano have less than 1 MiB
+BYTES_LIMIT = 4 << 20  # of a file; at worst 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
 
 _DRUMS = 9  # MIDI channel 10
 _PLAYED = {"note_on", "note_off", "control_change", "pitchwheel"}
@@ -33,9 +33,10 @@ class Bars:
 
     def __init__(self, division: int, messages: Iterable[tuple[int, mido.Message]]):
         """`division`: ticks in a quarter note; messages in order of time, each with its tick. Raises ValueError."""
-        self._scale = 1000 * division  # ticks × microseconds in one millisecond
-        self._ticks, self._elapsed, self._tempos = [0], [0], [_QUARTER]  # of each tempo; elapsed in ticks × microseconds
         self._division = division
+        self._scale = 1000 * division  # ticks × microseconds in one millisecond
+        # Where each tempo begins, in ticks and in ticks × microseconds, and the microseconds of its quarter note.
+        self._ticks, self._elapsed, self._tempos = [0], [0], [_QUARTER]
         signatures = [(0, (4, 4))]
         for tick, message in messages:
             if message.type == "set_tempo":

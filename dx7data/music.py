@@ -144,10 +144,11 @@ class _Selection:
 def from_midi(paths, seconds: float, beats: int | None, filters: Filters) -> tuple[Phrases, MusicReport]:
     """Phrases for clips of so many seconds from MIDI files and folders, which are searched recursively for .mid and .midi.
 
+    paths: one or several; a file named here is read whatever its suffix.
     What a channel plays in a track is cut into windows of `beats` beats of the time signature, counted from the beginning
     of the file and anew where it changes; without `beats` into windows of the clip's length, each from the first note that
-    is left. A phrase is what begins in a window, with notes cut at its end. What cannot be read becomes a line of the
-    report. Raises InputError when no phrase is left.
+    is left. A phrase is the notes that begin in a window, cut at its end, and the controllers. What cannot be read becomes
+    a line of the report. Raises InputError when no phrase is left.
     """
     selection = _Selection(seconds, filters)
     report = selection.report
@@ -203,10 +204,8 @@ def _contents(path: Path, report: MusicReport) -> bytes | None:
     return None
 
 
-def _windows(
-    performance: midi.Performance, beats: int | None, clip: int
-) -> Iterator[tuple[int, int, list[Note], list[Event]]]:
-    """Beginning and end in ms of each window in which notes begin, and these and the events from its beginning on."""
+def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list]]:
+    """Beginning and end in ms of each window in which notes begin; these notes and the events from its beginning on."""
     notes, events = performance.notes, performance.events
     values, first, upcoming = list(REST.values()), 0, 0
     while first < len(notes):
@@ -218,12 +217,8 @@ def _windows(
         later = events[upcoming : bisect_left(events, end, upcoming, key=attrgetter("time"))]
         at_first = [Event(0, i, value) for i, value in enumerate(values) if value != REST[CONTROLLERS[i]]]
         after = bisect_left(notes, end, first, key=attrgetter("start"))
-        yield (
-            begin,
-            end,
-            [Note(n.start - begin, min(n.held, end - n.start), n.note, n.velocity) for n in notes[first:after]],
-            at_first + [Event(event.time - begin, event.controller, event.value) for event in later],
-        )
+        inside = [Note(n.start - begin, min(n.held, end - n.start), n.note, n.velocity) for n in notes[first:after]]
+        yield begin, end, inside, at_first + [event._replace(time=event.time - begin) for event in later]
         first = after
 
 
@@ -243,9 +238,8 @@ def from_table(path, seconds: float, bpm: float | None, filters: Filters) -> tup
     which, notes = which[lasting], notes[lasting]
     if not len(notes):
         raise InputError(f"{shown(path)} holds only notes of 0 ms; durations are seconds, or beats if their tempo is given")
-    order = np.lexsort(
-        (*notes.T[[1, 3, 2, 0]], which)
-    )  # by start and note; the others so that the order of rows never matters
+    # By phrase, start and note; by velocity and length too, so that the order of the rows never matters.
+    order = np.lexsort((*notes.T[[1, 3, 2, 0]], which))
     which, notes = which[order], notes[order]
     with open(path, "rb") as file:
         about = {"file": shown(path.name), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -17,7 +17,7 @@ def render(options) -> None:
     workers = options.workers or distribute.default_workers()
     if not options.dry_run:
         distribute.start_early(workers)
-    wanted = _plan(options)
+    wanted = plan_for(options)
     if options.dry_run:
         print(_estimate(wanted, workers))
         return
@@ -30,7 +30,7 @@ def render(options) -> None:
     print(f"Look at them: dx7data inspect {options.out}")
 
 
-def _plan(options):
+def plan_for(options):
     """The plan that the options ask for; says what it is."""
     from dx7data import bank, planning
 

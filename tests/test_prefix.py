@@ -1,4 +1,4 @@
-"""Prefixes: audio from which the patch comes back, after what a model's input goes through; or nothing, never another patch."""
+"""Prefixes: audio from which the patch comes back, after what a model's input goes through; never another patch."""
 
 import contextlib
 from functools import lru_cache
