@@ -14,16 +14,16 @@ _REACH = np.maximum(MAXIMA // 10, 1)  # how far one moves: 9 of 99, 4 of 48 semi
 # Parameters whose values are names rather than amounts: the next one sounds no more alike than any other.
 _NAMES = ("algorithm", "oscillator_mode", "left_curve", "right_curve", "lfo_wave", "oscillator_sync", "lfo_key_sync")
 _IS_ORDINAL = np.array([not field.endswith(_NAMES) for field in FIELDS])
-_ATTEMPTS = 64  # to mix two patches: if they differ in two places only, one mix in four may be what is wanted
+_ATTEMPTS = 16  # to mix two patches: if they differ in two places only, one mix in two is like neither
 
 
-def mutation(dice: Dice, patch: np.ndarray) -> np.ndarray:
+def mutation(dice: Dice, patch: np.ndarray, heard: np.ndarray) -> np.ndarray:
     """The patch with one to eight audible amounts moved, each by at most a tenth of its range (at least 1).
 
-    The name stays, and so do algorithm, modes, curves, waves and synchronisations. Raises ValueError if nothing of the
-    patch can be heard.
+    heard: bool (145,), what can be heard of it, as `audible` says. The name stays, and so do algorithm, modes, curves, waves
+    and synchronisations. Raises ValueError if nothing can be heard.
     """
-    movable = _choices(audible(patch) & _IS_ORDINAL)
+    movable = _choices(heard & _IS_ORDINAL)
     count = min(dice.between(1, _MOST_MOVES), len(movable))
     mutant = patch.copy()
     for field in movable[dice.shuffled(len(movable))[:count]]:
@@ -32,12 +32,12 @@ def mutation(dice: Dice, patch: np.ndarray) -> np.ndarray:
     return mutant
 
 
-def counterfactual(dice: Dice, patch: np.ndarray) -> tuple[np.ndarray, int]:
+def counterfactual(dice: Dice, patch: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, int]:
     """The patch with a single audible parameter changed to another legal value, any with the same chance; and its index.
 
-    The name stays. Raises ValueError if nothing of the patch can be heard.
+    heard: as for `mutation`. The name stays. Raises ValueError if nothing can be heard.
     """
-    field = int(dice.pick(_choices(audible(patch))))
+    field = int(dice.pick(_choices(heard)))
     changed = patch.copy()
     changed[field] = _other(dice, int(patch[field]), 0, int(MAXIMA[field]))
     return changed, field
@@ -50,9 +50,9 @@ def crossover(dice: Dice, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     nothing without each other (like the depth and the sensitivity of a vibrato that only one of them has).
     """
     children = np.where(dice.all_below(np.full(_ATTEMPTS * len(a), 2)).reshape(_ATTEMPTS, -1), a, b)
-    heard = audible(children)
-    mixed = [((children != parent)[:, :PARAMETERS] & (heard | audible(parent))).any(axis=1) for parent in (a, b)]
-    child = children[np.argmax(mixed[0] & mixed[1])]  # the first if none differs from both
+    of_a, of_b, *of_children = audible(np.stack([a, b, *children]))
+    differs = (children[:, None] != (a, b))[..., :PARAMETERS] & (np.array(of_children)[:, None] | (of_a, of_b))
+    child = children[np.argmax(differs.any(axis=2).all(axis=1))]  # the first if none differs from both
     return _named(child, "".join(patch_name(parent).strip()[:5] for parent in (a, b)))
 
 

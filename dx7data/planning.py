@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data import derive, patch
+from dx7data.audible import audible
 from dx7data.audition import heard
 from dx7data.bank import Bank
 from dx7data.dice import Dice
@@ -34,13 +35,17 @@ def make(
     phrases: what is played; None: drawn phrases. Raises InputError when nothing audible is in the bank, or a split that is
     asked for stays empty.
     """
+    if spec.keep_silent and (spec.perturb or spec.pairs):
+        raise InputError("--perturb and --pairs change what can be heard of a patch: leave out --keep-silent")
     patches, silent = _from_bank(bank, spec, targets)
     patches = patches.join(_random(spec, patches))
     if not len(patches):
         raise InputError("no patch in the bank can be heard on notes 36, 60 and 84; --keep-silent renders it all the same")
     patches = _divided(patches, spec)
-    patches = patches.join(_perturbed(spec, patches))
-    patches = patches.join(_counterfactuals(spec, patches))
+    if spec.perturb:
+        patches = patches.join(_perturbed(spec, patches))
+    if spec.pairs:
+        patches = patches.join(_counterfactuals(spec, patches))
     patches = patches.take(np.argsort(patches.ids))
     counts = _counts(spec, patches, samples, per_patch)
     phrase_splits = _phrase_splits(len(phrases), counts, spec) if phrases is not None else []
@@ -144,18 +149,19 @@ def _perturbed(spec: Spec, patches: Patches) -> Patches:
     names = sorted(set(splits[parents]))
     members = {name: np.flatnonzero((splits == name) & parents) for name in names}
     shares = _shares(spec.perturb, [members[name].size for name in names])
+    masks = audible(patches.stored)
     wishes = [
-        _Wish(partial(_perturbation, patches, members[name]), Dice(spec.seed, "perturb", name, i), name)
+        _Wish(partial(_perturbation, patches, masks, members[name]), Dice(spec.seed, "perturb", name, i), name)
         for name, share in zip(names, shares, strict=True)
         for i in range(share)
     ]
     return _drawn(spec, patches, wishes, targets=True)
 
 
-def _perturbation(patches: Patches, members: np.ndarray, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
+def _perturbation(patches: Patches, masks: np.ndarray, members: np.ndarray, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
     one = dice.pick(members)
     if members.size == 1 or dice.below(2):
-        return derive.mutation(dice, patches.stored[one]), MUTATION, [patches.ids[one]]
+        return derive.mutation(dice, patches.stored[one], masks[one]), MUTATION, [patches.ids[one]]
     while (other := dice.pick(members)) == one:
         pass
     crossed = derive.crossover(dice, patches.stored[one], patches.stored[other])
@@ -164,16 +170,17 @@ def _perturbation(patches: Patches, members: np.ndarray, dice: Dice) -> tuple[np
 
 def _counterfactuals(spec: Spec, patches: Patches) -> Patches:
     """Versions of each target with one parameter changed."""
+    masks = audible(patches.stored)
     wishes = [
-        _Wish(partial(_version, patches, i), Dice(spec.seed, "pairs", patches.ids[i], version), patches.splits[i])
+        _Wish(partial(_version, patches, masks, i), Dice(spec.seed, "pairs", patches.ids[i], version), patches.splits[i])
         for i in np.flatnonzero(patches.targets)
         for version in range(spec.pairs)
     ]
     return _drawn(spec, patches, wishes, targets=False)
 
 
-def _version(patches: Patches, i: int, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
-    return derive.counterfactual(dice, patches.stored[i])[0], COUNTERFACTUAL, [patches.ids[i]]
+def _version(patches: Patches, masks: np.ndarray, i: int, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
+    return derive.counterfactual(dice, patches.stored[i], masks[i])[0], COUNTERFACTUAL, [patches.ids[i]]
 
 
 # --- Splits ---

@@ -32,7 +32,7 @@ def changed_fields(before, after):
 @given(SEEDS, HEARD)
 def test_mutations_are_small(seed, patch):
     before = patch.copy()
-    mutant = mutation(Dice(seed), patch)
+    mutant = mutation(Dice(seed), patch, audible(patch))
     assert (patch == before).all()
     require_legal(mutant)
     fields = changed_fields(patch, mutant)
@@ -43,13 +43,13 @@ def test_mutations_are_small(seed, patch):
     for field in fields:
         assert abs(int(patch[field]) - int(mutant[field])) <= max(1, MAXIMA[field] / 10)
     assert differences(patch, mutant).size
-    assert (mutation(Dice(seed), patch) == mutant).all()
+    assert (mutation(Dice(seed), patch, audible(patch)) == mutant).all()
 
 
 def test_mutations_reach_everything_that_can_be_heard():
     """Over many draws: every audible amount, in both directions, to its bound, and one to eight at a time."""
     patch = EXAMPLE[0]
-    mutants = np.array([mutation(Dice(i), patch) for i in range(1500)])[:, :PARAMETERS].astype(int)
+    mutants = np.array([mutation(Dice(i), patch, audible(patch)) for i in range(1500)])[:, :PARAMETERS].astype(int)
     moves = mutants - patch[:PARAMETERS]
     ordinal = np.array([field not in CHOICES for field in FIELDS])
     assert ((moves != 0).any(axis=0) == (audible(patch) & ordinal)).all()
@@ -66,21 +66,21 @@ def test_mutations_reach_everything_that_can_be_heard():
 @given(SEEDS, HEARD)
 def test_counterfactuals_change_one_audible_parameter(seed, patch):
     before = patch.copy()
-    changed, field = counterfactual(Dice(seed), patch)
+    changed, field = counterfactual(Dice(seed), patch, audible(patch))
     assert (patch == before).all()
     require_legal(changed)
     assert changed_fields(patch, changed).tolist() == [field]
     assert type(field) is int
     assert audible(patch)[field]
     assert differences(patch, changed).tolist() == [field]
-    again, same = counterfactual(Dice(seed), patch)
+    again, same = counterfactual(Dice(seed), patch, audible(patch))
     assert (again == changed).all()
     assert same == field
 
 
 def test_counterfactuals_are_spread_evenly():
     patch = INIT.copy()
-    draws = [counterfactual(Dice(i), patch) for i in range(1500)]
+    draws = [counterfactual(Dice(i), patch, audible(patch)) for i in range(1500)]
     fields = np.bincount([field for _, field in draws], minlength=PARAMETERS)
     assert (fields > 0).tolist() == audible(patch).tolist()
     expected = len(draws) / audible(patch).sum()
@@ -91,7 +91,7 @@ def test_counterfactuals_are_spread_evenly():
 
 def test_most_counterfactuals_change_a_sample():
     parents = EXAMPLE[np.arange(320) % 32]
-    children = np.array([counterfactual(Dice("heard", i), parent)[0] for i, parent in enumerate(parents)])
+    children = np.array([counterfactual(Dice("heard", i), parent, audible(parent))[0] for i, parent in enumerate(parents)])
     changed = np.zeros(len(parents), bool)
     for note, velocity, held in ((36, 40, 0.3), (60, 100, 0.3), (84, 127, 0.3), (60, 100, 1.2)):
         one, other = (render(voices(p, note, velocity, held, 44100), held + 0.3) for p in (parents, children))
@@ -158,7 +158,9 @@ def test_names():
     b[PARAMETERS:] = list(b"\x01BELLS\x7f   ")  # no letters: they must not get into a file name or a terminal
     assert crossover(Dice(1), a, b)[PARAMETERS:].tobytes() == b"PAD?BELL  "
     assert (
-        mutation(Dice(1), a)[PARAMETERS:].tobytes() == counterfactual(Dice(1), a)[0][PARAMETERS:].tobytes() == b"  PAD     "
+        mutation(Dice(1), a, audible(a))[PARAMETERS:].tobytes()
+        == counterfactual(Dice(1), a, audible(a))[0][PARAMETERS:].tobytes()
+        == b"  PAD     "
     )
     assert patch_name(uniform(Dice(1), 1)[0]) == "RANDOM"
 
@@ -180,4 +182,4 @@ def test_uniform_is_uniform():
 @pytest.mark.parametrize("derive", [mutation, counterfactual])
 def test_a_patch_that_nobody_hears_is_refused(derive):
     with pytest.raises(ValueError, match="nothing of this patch can be heard"):
-        derive(Dice(1), np.zeros(155, np.uint8))
+        derive(Dice(1), np.zeros(155, np.uint8), audible(np.zeros(155, np.uint8)))

@@ -229,7 +229,7 @@ def test_a_pedal_that_stays_down_holds_until_the_end():
     reading = midi.read(midi_file([(0, control(64, 127)), (5, on(60)), (9, off(60)), END]))
     assert reading.performances[0].notes == [Note(5, 995, 60, 100)]
     assert reading.never_ending == 0  # the key was released
-    stray = midi_file([(0, control(64, 127)), (5, off(60)), (9, on(60)), END])
+    stray = midi_file([(0, control(64, 127)), (5, off(61)), (9, on(60)), END])
     assert midi.read(stray).never_ending == 1
 
 

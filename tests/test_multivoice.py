@@ -324,6 +324,7 @@ def test_an_edited_table_is_refused(everything, tmp_path, capsys, table):
         (["--targets", "nowhere.syx:1"], ["nowhere.syx"]),
         (["--pairs", "--samples", "61"], ["--pairs", "even"]),
         (["--samples", "5", "--per-patch", "5"], ["--per-patch", "--samples"]),
+        (["--pairs", "--keep-silent", "--samples", "60"], ["--pairs", "--keep-silent"]),
         (["--notes", "4..18"], ["--notes", "--midi"]),
         (["--filled", "1.5"], ["--filled"]),
         (["--beats", "4"], ["--beats", "--midi"]),
