@@ -10,7 +10,6 @@ import json
 import lzma
 import os
 import re
-import stat
 import tomllib
 import zipfile
 import zlib
@@ -22,7 +21,7 @@ import numpy as np
 
 from dx7data import patch, sysex
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import contents, find, write_atomically
 from dx7data.report import Report, shown
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
@@ -51,40 +50,13 @@ def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
     """Path and base name as shown, contents."""
     for path in paths:
         path = _EXAMPLE_FILE if path == EXAMPLE else Path(path)
-        inside = _folder(path, report) if os.path.isdir(path) else [path]
+        inside = find(path, (".syx", ".zip"), report) if os.path.isdir(path) else [path]
         for file in inside:
-            data = _contents(file, report)
+            data = contents(file, _FILE_LIMIT, report)
             if data is not None and file.suffix.lower() == ".zip":
                 yield from _members(file, data, report)
             elif data is not None:
                 yield shown(file), shown(file.name), data
-
-
-def _folder(folder: Path, report: Report) -> list[Path]:
-    """The patch files under a folder, sorted; links to folders are not followed."""
-
-    def unreadable(error: OSError) -> None:
-        report.refuse(error.filename, f"cannot be read: {error.strerror}")
-
-    walk = os.walk(folder, onerror=unreadable)
-    found = [Path(parent, name) for parent, _, names in walk for name in names if name.lower().endswith((".syx", ".zip"))]
-    if not found:
-        report.refuse(folder, "holds no .syx or .zip file")
-    return sorted(found)
-
-
-def _contents(path: Path, report: Report) -> bytes | None:
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            report.refuse(path, "is no regular file")
-        elif status.st_size > _FILE_LIMIT:
-            report.refuse(path, f"has {status.st_size:,} bytes, more than the {_FILE_LIMIT:,} that are read: split it")
-        else:
-            return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        report.refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    return None
 
 
 def _members(path: Path, data: bytes, report: Report) -> Iterator[tuple[str, str, bytes]]:
@@ -95,9 +67,9 @@ def _members(path: Path, data: bytes, report: Report) -> Iterator[tuple[str, str
             if not entries:
                 report.refuse(path, "holds no .syx or .bin file")
             for entry in entries:
-                contents = _member(archive, entry, report, f"{path}/{entry.filename}")
-                if contents is not None:
-                    yield shown(f"{path}/{entry.filename}"), shown(f"{path.name}/{entry.filename}"), contents
+                unpacked = _member(archive, entry, report, f"{path}/{entry.filename}")
+                if unpacked is not None:
+                    yield shown(f"{path}/{entry.filename}"), shown(f"{path.name}/{entry.filename}"), unpacked
     except _ZIP_ERRORS as error:
         report.refuse(path, f"is no zip file that can be read: {shown(error)}")
 
@@ -169,12 +141,12 @@ def pick(reference: str) -> np.ndarray:
     return np.frombuffer(voices[(index or 1) - 1].patch, np.uint8)
 
 
-def find(bank: Bank, words: Iterable[str]) -> set[str]:
+def choose(bank: Bank, words: Iterable[str]) -> set[str]:
     """Ids of the patches of a bank that are called by name or as FILE:INDEX. Raises InputError for none and for several."""
-    return {_find(bank, word) for word in words}
+    return {_choose(bank, word) for word in words}
 
 
-def _find(bank: Bank, word: str) -> str:
+def _choose(bank: Bank, word: str) -> str:
     named = [i for i, name in enumerate(bank.names) if name.lower() == word.strip().lower()]
     if len(named) == 1:
         return bank.ids[named[0]]
@@ -248,8 +220,8 @@ def export(bank: Bank, path) -> None:
         raise InputError(f"{shown(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
     if not len(bank.patches):
         raise InputError(f"there are no patches to write to {shown(path)}")
-    contents = _WRITERS[path.suffix.lower()](bank)
+    written = _WRITERS[path.suffix.lower()](bank)
     try:
-        write_atomically(path, lambda file: file.write(contents))
+        write_atomically(path, lambda file: file.write(written))
     except OSError as error:
         raise InputError(f"{shown(path)} cannot be written: {error.strerror}") from error

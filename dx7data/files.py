@@ -1,6 +1,7 @@
-"""Files that are whole or not there: written under another name beside their own, and renamed when complete."""
+"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,3 +26,31 @@ def write_atomically(path: Path, write: Callable) -> None:
     """Let `write(file)` make the file at `path`."""
     with whole(path) as file:
         write(file)
+
+
+def find(folder: Path, suffixes: tuple[str, ...], report) -> list[Path]:
+    """The files under a folder that have one of these suffixes, sorted; links to folders are not followed."""
+
+    def unreadable(error: OSError) -> None:
+        report.refuse(error.filename, f"cannot be read: {error.strerror}")
+
+    walk = os.walk(folder, onerror=unreadable)
+    found = [Path(parent, name) for parent, _, names in walk for name in names if name.lower().endswith(suffixes)]
+    if not found:
+        report.refuse(folder, f"holds no {' or '.join(suffixes)} file")
+    return sorted(found)
+
+
+def contents(path: Path, limit: int, report) -> bytes | None:
+    """The bytes of a regular file that has no more than `limit`."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            report.refuse(path, "is no regular file")
+        elif status.st_size > limit:
+            report.refuse(path, f"has {status.st_size:,} bytes, more than the {limit:,} that are read: split it")
+        else:
+            return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        report.refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None

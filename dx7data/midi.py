@@ -15,7 +15,7 @@ import mido
 
 from dx7data.phrase import CONTROLLERS, REST, Event, Note
 
-BYTES_LIMIT = 4 << 20  # of a file; at worst 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
+BYTES_LIMIT = 4 << 20  # of a file; at worst some 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
 
 _DRUMS = 9  # MIDI channel 10
 _PLAYED = {"note_on", "note_off", "control_change", "pitchwheel"}

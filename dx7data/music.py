@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +14,12 @@ import numpy as np
 
 from dx7data import midi
 from dx7data.errors import InputError
+from dx7data.files import contents, find
 from dx7data.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
-from dx7data.report import Line, shown
+from dx7data.report import Line, listed, shown
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
-_LINES = 10  # of refused files in a report for people
 _BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
 
@@ -94,9 +93,7 @@ class MusicReport:
             f"notes of no length {self.zero_length:,}, notes without an end {self.never_ending:,}",
         ]
         lines += [f"left out: {self.filters()}"] * bool(self.left_out)
-        lines += ["refused"] * bool(self.refused) + [f"  {line}" for line in self.refused[:_LINES]]
-        lines += [f"  and {len(self.refused) - _LINES:,} more"] * (len(self.refused) > _LINES)
-        return "\n".join(lines)
+        return "\n".join(lines + listed("refused", self.refused))
 
     def filters(self) -> str:
         """How many phrases each filter took, the greediest first."""
@@ -174,34 +171,10 @@ def from_midi(paths, seconds: float, beats: int | None, filters: Filters) -> tup
 
 def _files(paths: Iterable, report: MusicReport) -> Iterator[tuple[Path, bytes]]:
     for path in map(Path, paths):
-        for file in _folder(path, report) if os.path.isdir(path) else [path]:
-            data = _contents(file, report)
+        for file in find(path, (".mid", ".midi"), report) if os.path.isdir(path) else [path]:
+            data = contents(file, midi.BYTES_LIMIT, report)
             if data is not None:
                 yield file, data
-
-
-def _folder(folder: Path, report: MusicReport) -> list[Path]:
-    """The MIDI files under a folder, sorted; links to folders are not followed."""
-
-    def unreadable(error: OSError) -> None:
-        report.refuse(error.filename, f"cannot be read: {error.strerror}")
-
-    walk = os.walk(folder, onerror=unreadable)
-    found = [Path(parent, name) for parent, _, names in walk for name in names if name.lower().endswith((".mid", ".midi"))]
-    if not found:
-        report.refuse(folder, "holds no .mid or .midi file")
-    return sorted(found)
-
-
-def _contents(path: Path, report: MusicReport) -> bytes | None:
-    try:
-        if stat.S_ISREG(os.stat(path).st_mode):
-            with open(path, "rb") as file:
-                return file.read(midi.BYTES_LIMIT + 1)  # enough to see that there is too much
-        report.refuse(path, "is no regular file")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        report.refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    return None
 
 
 def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list]]:

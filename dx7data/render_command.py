@@ -38,7 +38,7 @@ def plan_for(options):
     spec = _spec(options)
     phrases = _phrases(options)
     loaded = load(options.patches, options.report) if options.patches else bank.load([])
-    targets = None if "all" in options.targets else bank.find(loaded, options.targets)
+    targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
     wanted = planning.make(loaded, spec, samples, options.per_patch, targets, phrases)

@@ -23,6 +23,12 @@ class Line:
         return f"{self.file}: {self.reason}" if self.offset is None else f"{self.file}, byte {self.offset:,}: {self.reason}"
 
 
+def listed(title: str, entries: list) -> list[str]:
+    """The lines of a list under its title, the first ten entries; none for an empty list."""
+    more = [f"  and {len(entries) - _LINES:,} more"] * (len(entries) > _LINES)
+    return [title, *(f"  {entry}" for entry in entries[:_LINES]), *more] if entries else []
+
+
 @dataclass
 class Report:
     """What `load` met. Counts are of files read and of voices; `repaired_fields` counts voices for each field."""
@@ -41,8 +47,7 @@ class Report:
         lines = [f"{counts} {self.repaired:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}"]
         fields = [f"{name}: {count:,}" for name, count in self.repaired_fields.most_common()]
         for title, entries in (("repaired fields", fields), ("refused", self.refused), ("warnings", self.warnings)):
-            lines += [title] * bool(entries) + [f"  {entry}" for entry in entries[:_LINES]]
-            lines += [f"  and {len(entries) - _LINES:,} more"] * (len(entries) > _LINES)
+            lines += listed(title, entries)
         return "\n".join(lines)
 
     def to_dict(self) -> dict:

@@ -170,9 +170,8 @@ def test_controllers_at_the_beginning_of_a_window(put):
         (2500, control(11, 3)),
         (4000, control(7, 127)),
     ]
-    phrases, _ = taken(
-        put("a.mid", song([Note(100, 9, 60, 1), Note(3000, 9, 60, 1), Note(4100, 9, 60, 1)], others)), beats=4
-    )
+    path = put("a.mid", song([Note(100, 9, 60, 1), Note(3000, 9, 60, 1), Note(4100, 9, 60, 1)], others))
+    phrases, _ = taken(path, seconds=9.0, beats=4)
     assert [phrase.events for phrase in phrases] == [
         (Event(10, 1, 5), Event(500, 2, 90)),
         (Event(0, 2, 90), Event(500, 3, 3)),  # the wheel is at rest again where the window begins
