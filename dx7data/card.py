@@ -4,8 +4,9 @@ from collections import Counter
 
 from dx7data import patch
 from dx7data.patches import EVERY_SPLIT
-from dx7data.plan import ENGINE, RANDOM_SOURCE, Plan
+from dx7data.plan import ENGINE, Plan
 from dx7data.sample import source_patch
+from dx7data.spec import RANDOM_SOURCE
 
 _TEXT = """---
 task_categories: [audio-to-audio]

@@ -15,8 +15,9 @@ import numpy as np
 from dx7data import card, distribute, patch, plan, prefix, sample, shard, sysex
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
-from dx7data.plan import Plan, Shard
+from dx7data.plan import Plan
 from dx7data.report import shown
+from dx7data.spec import Shard
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6}\.(tar|parquet|stats\.json)")
 _OTHER_FILES = {"dataset.json", "patches.parquet", "phrases.parquet", "index.json", "README.md", "render.log"}
@@ -38,7 +39,7 @@ def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
         elif overwrite:
             _clear(folder)
             _begin(wanted, folder)
-        elif differences := plan.differences(plan.load(folder), wanted):
+        elif differences := plan.differences(Plan.load(folder), wanted):
             raise InputError(
                 f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it"
             )
@@ -103,7 +104,7 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None) ->
 
     Every file is hashed and every member counted and measured; of each shard a few samples are rendered again.
     """
-    of = plan.load(folder)
+    of = Plan.load(folder)
     wrong = []
     for each, stats in shards(folder, of):
         if stats is None:
@@ -127,7 +128,7 @@ def summary(folder: Path, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
     import pyarrow.parquet as pq
 
-    of = plan.load(folder)
+    of = Plan.load(folder)
     samples, algorithms, kinds, first, peaks = Counter(), Counter(), Counter(), [], []
     made = [(each, stats) for each, stats in shards(folder, of) if stats]
     for each, _ in made:

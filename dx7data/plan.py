@@ -12,79 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import compose, prefix
+from dx7data import compose, sample
 from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
 from dx7data.phrase import Phrase, Phrases
+from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
 
 FORMAT = 2  # of the folder; changes when older readers would misread it
 ENGINE = 2  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
-SPLITS = ("train", "val", "test")
-RANDOM_SOURCE = "random"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """What a user asked for: with patches and phrases, all that the audio depends on. See `dx7data render --help`."""
-
-    seconds: float
-    sample_rate: int
-    seed: int
-    source: str  # packed source patch, hexadecimal; or "random"
-    split: tuple[float, ...]  # parts of the samples, and of the patches, in train, val and test
-    gain: str  # "native", "peak" or decibels
-    keep_silent: bool
-    shard_bytes: int
-    layers: tuple[int, int] = (1, 1)  # fewest and most patches that sound together as one target
-    pairs: int = 0  # changed versions of each patch; 0: no pairs
-    perturb: int = 0  # patches made from those of the bank
-    random_patches: int = 0
-    prefixes: tuple[str, ...] = ()  # codecs
-    bend_semitones: int = 2  # the bend of MIDI phrases, unless they say otherwise
-    wheel_range: int = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
-
-    @property
-    def samples(self) -> int:
-        """Audio samples of a clip."""
-        return int(self.seconds * self.sample_rate + 0.5)
-
-    def prefix_samples(self, codec: str) -> int:
-        """Audio samples of a prefix: each layer has its place, heard or not."""
-        return self.layers[1] * prefix.samples(codec, self.sample_rate)
-
-    @property
-    def shard_samples(self) -> int:
-        """Clips in a shard, from their nominal size: wavs, dumps, a json of up to 2 KiB, and their tar headers."""
-        wavs = [self.samples, self.samples, *(self.prefix_samples(codec) for codec in self.prefixes)]
-        blocks = sum(1 + -(-(44 + 2 * samples) // 512) for samples in wavs) + 1 + self.layers[1] + 1 + 4
-        clips = max(1, self.shard_bytes // (512 * blocks))
-        return max(2, clips - clips % 2) if self.pairs else clips  # a pair stays in one shard
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The samples first to first + count - 1 of a split."""
-
-    split: str
-    number: int
-    first: int
-    count: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.split}-{self.number:06d}"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a sample is made of; patches are indices into the plan's."""
-
-    phrase: Phrase
-    source: int | None  # None: the spec's
-    layers: tuple[int, ...]  # the target: these together; of a pair, the first is what changes
-    other: tuple[int, int] | None  # the other sample of its pair, and that one's first layer
 
 
 @dataclass(frozen=True)
@@ -98,6 +35,33 @@ class Plan:
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
 
+    @staticmethod
+    def load(folder: Path) -> "Plan":
+        """The plan in a folder. Raises InputError when there is none, or it is of another version, damaged or edited."""
+        try:
+            document = json.loads((folder / "dataset.json").read_text())
+        except FileNotFoundError:
+            raise InputError(f"{folder} is no data set: it has no dataset.json") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / 'dataset.json'} can't be read: {error}") from None
+        if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("engine") != ENGINE:
+            raise InputError(
+                f"{folder / 'dataset.json'} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)"
+            )
+        try:
+            spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
+            phrases, phrase_splits = None, []
+            if document["phrases"] != "drawn":
+                phrases, phrase_splits = Phrases.read(folder / "phrases.parquet")
+            patches = Patches.read(folder / "patches.parquet")
+            plan = Plan(spec, patches, phrases, phrase_splits, document["left_out_as_silent"], document["samples"])
+            genuine = plan.fingerprint == document["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise InputError(f"the plan in {folder} can't be read: {error}") from None
+        if not genuine:
+            raise InputError(f"the plan in {folder} was edited: dataset.json and its tables do not match its fingerprint")
+        return plan
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that a sample depends on: neither how many are wanted, nor where the patches came from."""
@@ -109,6 +73,11 @@ class Plan:
             self.phrases.hash_into(state)
             state.update(_canonical(self.phrase_splits))
         return state.hexdigest()
+
+    def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
+        """Sample (split, j), rendered here and now: the same as in its shard."""
+        split, j = place
+        return sample.render(self, split, j, 1)[0]
 
     def shards(self) -> list[Shard]:
         """All shards, in the order of their names within train, val and test."""
@@ -187,33 +156,6 @@ class Plan:
         if self.phrases is not None:
             self.phrases.write(folder / "phrases.parquet", self.phrase_splits)
         write_atomically(folder / "dataset.json", lambda file: file.write(self.to_json().encode()))
-
-
-def load(folder: Path) -> Plan:
-    """The plan in a folder. Raises InputError when there is none, or it is of another version, damaged or edited."""
-    try:
-        document = json.loads((folder / "dataset.json").read_text())
-    except FileNotFoundError:
-        raise InputError(f"{folder} is no data set: it has no dataset.json") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'dataset.json'} can't be read: {error}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("engine") != ENGINE:
-        raise InputError(
-            f"{folder / 'dataset.json'} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)"
-        )
-    try:
-        spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
-        phrases, phrase_splits = None, []
-        if document["phrases"] != "drawn":
-            phrases, phrase_splits = Phrases.read(folder / "phrases.parquet")
-        patches = Patches.read(folder / "patches.parquet")
-        plan = Plan(spec, patches, phrases, phrase_splits, document["left_out_as_silent"], document["samples"])
-        genuine = plan.fingerprint == document["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"the plan in {folder} can't be read: {error}") from None
-    if not genuine:
-        raise InputError(f"the plan in {folder} was edited: dataset.json and its tables do not match its fingerprint")
-    return plan
 
 
 def differences(old: Plan, new: Plan) -> list[str]:

@@ -15,7 +15,8 @@ from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches
 from dx7data.phrase import Phrases
-from dx7data.plan import RANDOM_SOURCE, SPLITS, Plan, Spec
+from dx7data.plan import Plan
+from dx7data.spec import RANDOM_SOURCE, SPLITS, Spec
 
 _FEWEST_TARGETS = 10  # with fewer, every split has all patches and other phrases
 _TRIES = 100  # to draw a patch that is new and can be heard

@@ -35,13 +35,13 @@ def plan_for(options):
     from dx7data import bank, planning
 
     _check(options)
-    spec = _spec(options)
+    asked = _spec(options)
     phrases = _phrases(options)
     loaded = load(options.patches, options.report) if options.patches else bank.load([])
     targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
-    wanted = planning.make(loaded, spec, samples, options.per_patch, targets, phrases)
+    wanted = planning.make(loaded, asked, samples, options.per_patch, targets, phrases)
     print(_describe(wanted, options.samples is None and options.per_patch is None))
     return wanted
 
@@ -65,12 +65,12 @@ def _check(options) -> None:
 
 
 def _spec(options):
-    from dx7data import bank, patch, plan
+    from dx7data import bank, patch, spec
 
     source = options.source
-    if source != plan.RANDOM_SOURCE:
+    if source != spec.RANDOM_SOURCE:
         source = patch.pack(patch.SINE if source == "sine" else bank.pick(source)).tobytes().hex()
-    return plan.Spec(
+    return spec.Spec(
         seconds=options.seconds,
         sample_rate=options.sample_rate,
         seed=options.seed,

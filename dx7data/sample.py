@@ -11,7 +11,7 @@ from dx7data.decimate import decimate, engine_rate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
 from dx7data.phrase import CONTROLLERS, REST, Phrase
-from dx7data.plan import Choice, Plan
+from dx7data.spec import Choice
 from dx7data.voice import voices
 
 
@@ -38,8 +38,8 @@ class Sample:
         ]
 
 
-def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
-    """The samples (split, first) to (split, first + count - 1)."""
+def render(plan, split: str, first: int, count: int) -> list[Sample]:
+    """The samples (split, first) to (split, first + count - 1) of a plan.Plan."""
     choices = [plan.choose(split, j) for j in range(first, first + count)]
     clips, levels = _clips(plan, choices)
     prefixes = _prefixes(plan, choices)
@@ -57,7 +57,7 @@ def render(plan: Plan, split: str, first: int, count: int) -> list[Sample]:
     ]
 
 
-def _clips(plan: Plan, choices: list[Choice]) -> tuple[np.ndarray, dict[str, list]]:
+def _clips(plan, choices: list[Choice]) -> tuple[np.ndarray, dict[str, list]]:
     """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
@@ -80,7 +80,7 @@ def _clips(plan: Plan, choices: list[Choice]) -> tuple[np.ndarray, dict[str, lis
     return clips, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
 
 
-def _prefixes(plan: Plan, choices: list[Choice]) -> dict[str, np.ndarray]:
+def _prefixes(plan, choices: list[Choice]) -> dict[str, np.ndarray]:
     """Of each codec int16 (B, prefix samples)."""
     spec = plan.spec
     sample = np.repeat(np.arange(len(choices)), [len(choice.layers) for choice in choices])
@@ -94,7 +94,7 @@ def _prefixes(plan: Plan, choices: list[Choice]) -> dict[str, np.ndarray]:
     return prefixes
 
 
-def _curves(plan: Plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray | None]:
+def _curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray | None]:
     """Bend and wheel of the rows, and their volume at block boundaries, (2 B, K + 1); None where nothing moves."""
     moved = [i for i, choice in enumerate(choices) if choice.phrase.events]
     if not moved:
@@ -115,7 +115,7 @@ def _curves(plan: Plan, choices: list[Choice], rate: int) -> tuple[Curves | None
     return Curves(of, values["bend"].astype(np.int32), wheel.astype(np.int32)), volume
 
 
-def _meta(plan: Plan, split: str, j: int, choice: Choice) -> dict:
+def _meta(plan, split: str, j: int, choice: Choice) -> dict:
     """The `json` of a sample, but for the levels of its clips."""
     spec, phrase = plan.spec, choice.phrase
     source = source_patch(plan) if choice.source is None else plan.patches.stored[choice.source]
@@ -135,13 +135,13 @@ def _meta(plan: Plan, split: str, j: int, choice: Choice) -> dict:
     return meta
 
 
-def _about_patch(plan: Plan, i: int) -> dict:
+def _about_patch(plan, i: int) -> dict:
     stored, patches = plan.patches.stored[i], plan.patches
     about = {"id": patches.ids[i], "name": patch.patch_name(stored), "algorithm": int(stored[patch.ALGORITHM]) + 1}
     return about | {"kind": patches.kinds[i], "parents": patches.parents[i]}
 
 
-def _about_pair(plan: Plan, split: str, choice: Choice) -> dict:
+def _about_pair(plan, split: str, choice: Choice) -> dict:
     j, layer = choice.other
     own, other = plan.patches.stored[choice.layers[0]], plan.patches.stored[layer]
     changed = int(np.flatnonzero(own[: patch.PARAMETERS] != other[: patch.PARAMETERS])[0])
@@ -173,7 +173,7 @@ def _played(phrase: Phrase, rate: int) -> dict:
     }
 
 
-def source_patch(plan: Plan) -> np.ndarray:
+def source_patch(plan) -> np.ndarray:
     """The patch that plays the sources, uint8 (155,); not for random ones."""
     return patch.unpack(np.frombuffer(bytes.fromhex(plan.spec.source), np.uint8))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dx7data import sample
 from dx7data.files import whole
-from dx7data.plan import Plan, Shard
+from dx7data.plan import Plan
+from dx7data.spec import Shard
 
 _BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
 _RECORD = tarfile.RECORDSIZE

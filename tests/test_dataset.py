@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import bank, cli, dataset, files, patch, plan, sysex
+from dx7data import bank, cli, dataset, files, patch, sysex
 from dx7data.decimate import decimate
 from dx7data.engine.render import mix
+from dx7data.plan import Plan
 from dx7data.voice import voices
 
 SMALL = ["--samples", "60", "--seconds", "0.5", "--shard-size", "200kB", "--seed", "5"]
@@ -95,7 +96,7 @@ def test_batch_size_does_not_matter(made, tmp_path, monkeypatch):
 
 def test_plain_tar_and_wave(made):
     """tarfile, wave and json alone read what the sidecar says, and the dump is the patch."""
-    of = plan.load(made)
+    of = Plan.load(made)
     keys = []
     for path in sorted(made.glob("*.tar")):
         rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
@@ -132,7 +133,7 @@ def test_webdataset_reads_it(made):
 
 def test_a_sample_is_what_its_json_says(made):
     """From the json and the dump alone, by the engine's other entry: one voice a row, added up here."""
-    of = plan.load(made)
+    of = Plan.load(made)
     first = next(dataset.samples(made, "train-000000"))
     meta = json.loads(first["json"])
     one = the_patch(first["target.syx"])
@@ -155,7 +156,7 @@ def test_source_and_target_are_aligned(tmp_path):
 
 
 def test_splits_share_no_patch(made):
-    of = plan.load(made)
+    of = Plan.load(made)
     members = {split: set(of.targets[split]) for split in of.counts}
     assert not members["train"] & members["val"]
     assert not members["val"] & members["test"]
@@ -197,9 +198,9 @@ def test_silent_patches_are_left_out(tmp_path, capsys):
     options = ["--samples", "4", "--seconds", "0.25"]
     assert render(tmp_path / "out", *options, patches=str(tmp_path / "mixed.syx")) == 0
     assert "Left out, silent" in capsys.readouterr().out
-    assert plan.load(tmp_path / "out").patches.ids == [patch.patch_id(patch.SINE)]
+    assert Plan.load(tmp_path / "out").patches.ids == [patch.patch_id(patch.SINE)]
     assert render(tmp_path / "all", *options, "--keep-silent", patches=str(tmp_path / "mixed.syx")) == 0
-    assert len(plan.load(tmp_path / "all").patches) == 2
+    assert len(Plan.load(tmp_path / "all").patches) == 2
     (tmp_path / "mute.syx").write_bytes(sysex.write_voice(mute))
     assert render(tmp_path / "none", *options, patches=str(tmp_path / "mute.syx")) == 2
 
@@ -218,7 +219,7 @@ def test_overwrite_removes_only_its_own(tmp_path):
         (tmp_path / name).write_text("mine")
     assert render(tmp_path, "--samples", "3", "--seconds", "0.25", "--overwrite") == 0
     assert all((tmp_path / name).read_text() == "mine" for name in ("notes.txt", "photos.tar", ".gitkeep"))
-    assert sum(plan.load(tmp_path).counts.values()) == 3
+    assert sum(Plan.load(tmp_path).counts.values()) == 3
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):

@@ -15,8 +15,8 @@ ORDER = [
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.cache", "engine.control", "engine.cpu", "engine.render"),
     *("patch", "sysex", "bank", "audible", "dice", "derive", "phrase", "compose", "midi", "music"),
-    *("voice", "decimate", "gain", "audition", "prefix", "patches", "plan", "planning"),
-    *("sample", "shard", "worker", "distribute", "card", "dataset", "commands", "render_command", "cli", "__main__"),
+    *("voice", "decimate", "gain", "audition", "prefix", "spec", "patches", "sample", "plan", "planning"),
+    *("shard", "worker", "distribute", "card", "dataset", "commands", "render_command", "cli", "__main__"),
 ]
 
 

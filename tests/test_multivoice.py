@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import audible, bank, cli, dataset, patch, plan, prefix, sysex
+from dx7data import audible, bank, cli, dataset, patch, prefix, sysex
 from dx7data.decimate import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
 from dx7data.phrase import REST
+from dx7data.plan import Plan
 from dx7data.voice import voices
 
 SHORT = ["--samples", "60", "--seconds", "0.5", "--shard-size", "400kB", "--seed", "7"]
@@ -33,7 +34,7 @@ def tars(folder):
 
 def samples(folder):
     """Every sample of a data set, with its json as a dictionary and its audio as integers."""
-    for shard in plan.load(folder).shards():
+    for shard in Plan.load(folder).shards():
         for one in dataset.samples(folder, shard.name):
             audio = {name: clip(data) for name, data in one.items() if name.endswith(".wav")}
             yield one | audio | {"json": json.loads(one["json"])}
@@ -135,7 +136,7 @@ def test_prefixes_are_those_of_the_dump(everything):
 
 def test_a_wrong_prefix_is_found(everything, tmp_path):
     """The dump of another patch beside the prefix, with all hashes in order: only decoding can find it."""
-    of = plan.load(everything)
+    of = Plan.load(everything)
     one = next(dataset.samples(everything, "train-000000"))
     assert not list(dataset._check_prefixes(of, one))
     other = bank.load("example").patches[9]
@@ -146,7 +147,7 @@ def test_a_wrong_prefix_is_found(everything, tmp_path):
 
 
 def test_nothing_derived_crosses_a_split(everything):
-    patches = plan.load(everything).patches
+    patches = Plan.load(everything).patches
     split = dict(zip(patches.ids, patches.splits, strict=True))
     kinds = Counter(patches.kinds)
     assert kinds == {"bank": 32, "random": 4, "counterfactual": 96, **{k: kinds[k] for k in ("mutation", "crossover")}}
@@ -181,7 +182,7 @@ def test_pairs_differ_in_one_parameter(everything):
 
 def test_a_phrase_from_midi_is_what_its_json_says(everything):
     """Notes, layers and controllers of the json and the dump alone, put together here, make the clips."""
-    of, checked = plan.load(everything), Counter()
+    of, checked = Plan.load(everything), Counter()
     by_id = dict(zip(of.patches.ids, of.patches.stored, strict=True))
     for one in samples(everything):
         meta = one["json"]
@@ -219,7 +220,7 @@ def curve(controllers, name):
 
 
 def test_phrases_take_turns_and_stay_in_a_split(everything):
-    of = plan.load(everything)
+    of = Plan.load(everything)
     split = dict(zip(of.phrases.ids, of.phrase_splits, strict=True))
     used = {name: Counter() for name in of.counts}
     for one in samples(everything):
@@ -257,7 +258,7 @@ def test_per_patch(tmp_path):
 def test_random_patches_alone(tmp_path):
     options = ["--random-patches", "12", "--out", str(tmp_path), "--samples", "12", "--seconds", "0.25"]
     assert cli.main(["render", *options]) == 0
-    patches = plan.load(tmp_path).patches
+    patches = Plan.load(tmp_path).patches
     assert set(patches.kinds) == {"random"}
     assert len(patches) == 12
 
@@ -287,7 +288,7 @@ def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
     """Loaded from the folder alone, the plan is the same and renders the same bytes."""
     from dx7data import shard
 
-    of = plan.load(everything)
+    of = Plan.load(everything)
     one = of.shards()[-1]
     shard.write(of, one, tmp_path)
     assert tars(tmp_path) == {f"{one.name}.tar": tars(everything)[f"{one.name}.tar"]}

@@ -1,0 +1,71 @@
+"""What a user asks for, and what a sample is made of: the words that plans and samples have in common."""
+
+from dataclasses import dataclass
+
+from dx7data import prefix
+from dx7data.phrase import Phrase
+
+SPLITS = ("train", "val", "test")
+RANDOM_SOURCE = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a user asked for: with patches and phrases, all that the audio depends on. See `dx7data render --help`."""
+
+    seconds: float
+    sample_rate: int
+    seed: int
+    source: str  # packed source patch, hexadecimal; or "random"
+    split: tuple[float, ...]  # parts of the samples, and of the patches, in train, val and test
+    gain: str  # "native", "peak" or decibels
+    keep_silent: bool
+    shard_bytes: int
+    layers: tuple[int, int] = (1, 1)  # fewest and most patches that sound together as one target
+    pairs: int = 0  # changed versions of each patch; 0: no pairs
+    perturb: int = 0  # patches made from those of the bank
+    random_patches: int = 0
+    prefixes: tuple[str, ...] = ()  # codecs
+    bend_semitones: int = 2  # the bend of MIDI phrases, unless they say otherwise
+    wheel_range: int = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
+
+    @property
+    def samples(self) -> int:
+        """Audio samples of a clip."""
+        return int(self.seconds * self.sample_rate + 0.5)
+
+    def prefix_samples(self, codec: str) -> int:
+        """Audio samples of a prefix: each layer has its place, heard or not."""
+        return self.layers[1] * prefix.samples(codec, self.sample_rate)
+
+    @property
+    def shard_samples(self) -> int:
+        """Clips in a shard, from their nominal size: wavs, dumps, a json of up to 2 KiB, and their tar headers."""
+        wavs = [self.samples, self.samples, *(self.prefix_samples(codec) for codec in self.prefixes)]
+        blocks = sum(1 + -(-(44 + 2 * samples) // 512) for samples in wavs) + 1 + self.layers[1] + 1 + 4
+        clips = max(1, self.shard_bytes // (512 * blocks))
+        return max(2, clips - clips % 2) if self.pairs else clips  # a pair stays in one shard
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The samples first to first + count - 1 of a split."""
+
+    split: str
+    number: int
+    first: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.number:06d}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a sample is made of; patches are indices into the plan's."""
+
+    phrase: Phrase
+    source: int | None  # None: the spec's
+    layers: tuple[int, ...]  # the target: these together; of a pair, the first is what changes
+    other: tuple[int, int] | None  # the other sample of its pair, and that one's first layer
