@@ -69,6 +69,14 @@ def differences(a, b) -> np.ndarray:
     return np.flatnonzero(different & (audible(a) | audible(b)))
 
 
+def distinct(patches) -> np.ndarray:
+    """Legal uint8 (N, 155) -> indices, ascending, of the first patch of each sound: the others differ from one of these in
+    nothing that can be heard."""
+    heard = audible(patches)
+    sounds = np.concatenate([np.where(heard, patches[:, :PARAMETERS], 0), heard], axis=1, dtype=np.uint8)
+    return np.sort(np.unique(sounds, axis=0, return_index=True)[1])
+
+
 def _scaling(operators: np.ndarray):
     """Of each side of the break point: its name, depth, curve, and what +LIN adds at the last key (+EXP never adds more)."""
     break_point = operators[..., _FIELD["break_point"]]

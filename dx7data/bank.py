@@ -19,9 +19,9 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from dx7data import patch, sysex
+from dx7data import audible, patch, sysex
 from dx7data.errors import InputError
-from dx7data.files import contents, find, write_atomically
+from dx7data.files import contents, find, parquet, write_atomically
 from dx7data.report import Report, shown
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
@@ -33,7 +33,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 
 @dataclass(frozen=True)
 class Bank:
-    """N patches, unique by id, in order of first appearance.
+    """N patches, unique by id unless duplicates are kept, in order of first appearance.
 
     patches: uint8 (N, 155), legal; origins: where each was met first: `file` (base name; `zip/member` in a zip), `sha256`
     of that file's bytes, `index` (1-based among its voices), and `copies`, how often it was met again.
@@ -91,27 +91,28 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, report: Report, pa
     return None
 
 
-def load(paths) -> Bank:
+def load(paths, keep_duplicates: bool = False) -> Bank:
     """The patches of files, folders (searched recursively for .syx and .zip) and zips (their .syx and .bin members).
 
     paths: one or several; the word `example` stands for the shipped bank. A file named here is read whatever its suffix.
+    With keep_duplicates, patches of the same id stay, each with its own origin.
     """
-    report, rows, origins = Report(), {}, {}
+    report, rows, origins, first = Report(), [], [], {}
     for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
         reading = sysex.read(data)
         report.add(path, reading)
         sha256 = hashlib.sha256(data).hexdigest()
         for index, record in enumerate(reading.voices, 1):
             row = np.frombuffer(record.patch, np.uint8)
-            key = patch.patch_id(row)
-            if key in rows:
+            known = first.setdefault(patch.patch_id(row), len(rows))
+            if known < len(rows):
                 report.duplicates += 1
-                origins[key]["copies"] += 1
-            else:
-                rows[key] = row
-                origins[key] = {"file": name, "sha256": sha256, "index": index, "copies": 0}
-    patches = np.array(list(rows.values()), np.uint8).reshape(-1, patch.STORED_BYTES)
-    return Bank(patches, list(rows), [patch.patch_name(row) for row in patches], list(origins.values()), report)
+                origins[known]["copies"] += 1
+            if known == len(rows) or keep_duplicates:
+                rows.append(row)
+                origins.append({"file": name, "sha256": sha256, "index": index, "copies": 0})
+    patches = np.array(rows, np.uint8).reshape(-1, patch.STORED_BYTES)
+    return Bank(patches, [patch.patch_id(row) for row in rows], [patch.patch_name(row) for row in rows], origins, report)
 
 
 def example() -> Bank:
@@ -142,11 +143,13 @@ def pick(reference: str) -> np.ndarray:
 
 
 def choose(bank: Bank, words: Iterable[str]) -> set[str]:
-    """Ids of the patches of a bank that are called by name or as FILE:INDEX. Raises InputError for none and for several."""
+    """Ids of the patches of a bank that are called by id, name or FILE:INDEX. Raises InputError for none and for several."""
     return {_choose(bank, word) for word in words}
 
 
 def _choose(bank: Bank, word: str) -> str:
+    if word in bank.ids:
+        return word
     named = [i for i, name in enumerate(bank.names) if name.lower() == word.strip().lower()]
     if len(named) == 1:
         return bank.ids[named[0]]
@@ -160,6 +163,22 @@ def _choose(bank: Bank, word: str) -> str:
         return key
     close = difflib.get_close_matches(word, bank.names, n=3)
     raise InputError(f"no patch is called {shown(word)}" + (f"; there are {', '.join(close)}" if close else ""))
+
+
+def listed(bank: Bank, path: Path) -> set[str]:
+    """Ids of the patches that a text file lists, each in a line of its own as for `choose`; # begins a comment."""
+    try:
+        lines = [line.split("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(path)} can't be read as a list of patches: {error}") from None
+    return choose(bank, filter(None, lines))
+
+
+def distinct(bank: Bank) -> Bank:
+    """The bank without the patches that sound like an earlier one (audible.py)."""
+    kept = audible.distinct(bank.patches)
+    lists = ([column[i] for i in kept] for column in (bank.ids, bank.names, bank.origins))
+    return Bank(bank.patches[kept], *lists, bank.report)
 
 
 def _read(file: str, data: bytes, report: Report) -> list[sysex.Record]:
@@ -186,15 +205,12 @@ def _to_json(bank: Bank) -> bytes:
 
 def _to_parquet(bank: Bank) -> bytes:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns = {"id": bank.ids, "name": bank.names}
     columns |= {key: [origin[key] for origin in bank.origins] for key in ("file", "sha256", "index", "copies")}
     columns["packed"] = pa.array([row.tobytes() for row in patch.pack(bank.patches)], pa.binary(patch.PACKED_BYTES))
     columns |= {name: np.ascontiguousarray(bank.patches[:, i]) for i, name in enumerate(patch.FIELDS)}
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink)
-    return sink.getvalue()
+    return parquet(pa.table(columns))
 
 
 def _to_syx(bank: Bank) -> bytes:

@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
     options = parser().parse_args(arguments)
     try:
+        _refuse_beside_plan(options)
         return options.run(options) or 0
     except InputError as error:
         print(f"dx7data: {error}", file=sys.stderr)
@@ -26,6 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _refuse_beside_plan(options) -> None:
+    """With --plan, what to render is in its folder: an option that says otherwise would be ignored."""
+    if getattr(options, "plan", None):
+        defaults = vars(parser().parse_args(["render"]))
+        how = {"plan", "out", "only", "job", "workers", "overwrite", "dry_run"}
+        if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
+            raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
+
+
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(
@@ -36,9 +46,19 @@ def parser() -> argparse.ArgumentParser:
     render = _verb(
         verbs, "render", render_command.render, "render a bank of patches into WebDataset shards of source and target clips"
     )
-    _clip_options(render)
-    _patch_options(render.add_argument_group("patches"))
-    _phrase_options(render.add_argument_group("phrases"))
+    _render_options(render)
+    _plan_options(render)
+    plan = _verb(verbs, "plan", render_command.plan, "write the plan of a data set alone, for others to render with --plan")
+    plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the plan goes")
+    plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
+    _plan_options(plan)
+
+    extend = _verb(verbs, "extend", render_command.extend, "add samples to a data set, or patches to its plan")
+    extend.add_argument("folder", type=Path)
+    extend.add_argument("--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
+    extend.add_argument("--patches", nargs="+", metavar="PATH", help="add these; then --out gets the new plan")
+    extend.add_argument("--out", type=Path, metavar="FOLDER", help="where the plan with new patches goes")
+    extend.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
 
     inspect = _verb(verbs, "inspect", commands.inspect, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
@@ -49,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         verbs, "verify", commands.verify, "check every byte of a folder of shards, and render a few samples again"
     )
     verify.add_argument("folder", type=Path)
+    verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")
 
     patches = verbs.add_parser("patches", help="list, show and convert patches").add_subparsers(
         required=True, metavar="VERB"
@@ -76,8 +97,26 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _render_options(render) -> None:
+    render.add_argument("--out", type=Path, metavar="FOLDER", help="where the shards go")
+    render.add_argument(
+        "--plan", type=Path, metavar="FOLDER", help="render the plan in this folder, there or to --out; no other inputs"
+    )
+    part = render.add_mutually_exclusive_group()
+    part.add_argument("--only", type=_shard_name, metavar="SPLIT/N", help="this shard alone, as in train/000012")
+    part.add_argument("--job", type=_job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`")
+    render.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
+    render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
+    render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
+
+
+def _plan_options(verb) -> None:
+    _clip_options(verb)
+    _patch_options(verb.add_argument_group("patches"))
+    _phrase_options(verb.add_argument_group("phrases"))
+
+
 def _clip_options(render) -> None:
-    render.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the shards go")
     count = render.add_mutually_exclusive_group()
     count.add_argument(
         "--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
@@ -102,13 +141,16 @@ def _clip_options(render) -> None:
         metavar="A,B,C",
         help="parts for train, val and test (default: 0.8,0.1,0.1)",
     )
+    render.add_argument(
+        "--split-by",
+        choices=("patch", "phrase", "algorithm", "bank"),
+        default="patch",
+        help="what is in one part only; near-copies of a patch always are, but for 'phrase' (default: patch)",
+    )
     render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     render.add_argument(
         "--shard-size", type=_size, default=64_000_000, metavar="BYTES", help="about this much in a shard (default: 64MB)"
     )
-    render.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
-    render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
-    render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
 
 
 def _patch_options(render) -> None:
@@ -117,6 +159,18 @@ def _patch_options(render) -> None:
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
     render.add_argument(
         "--targets", nargs="+", default=["all"], metavar="PATCH", help="only these, by NAME or FILE:INDEX (default: all)"
+    )
+    render.add_argument(
+        "--hold-out",
+        type=Path,
+        metavar="FILE",
+        help="a list of patches, a line each, that go to test with their near-copies",
+    )
+    render.add_argument(
+        "--dedupe",
+        choices=("none", "bytes", "audible"),
+        default="bytes",
+        help="leave out patches with the same parameters (default), or all that sound the same, or none",
     )
     render.add_argument(
         "--source",
@@ -180,6 +234,26 @@ def _whole(least: int, most: int | None = None):
 
     parse.__name__ = "whole number"
     return parse
+
+
+def _shard_name(text: str) -> tuple[str, int]:
+    split, _, number = text.partition("/")
+    if split not in ("train", "val", "test"):
+        raise argparse.ArgumentTypeError("must be a split and a number, as in train/000012")
+    return split, int(number)
+
+
+_shard_name.__name__ = "shard"
+
+
+def _job(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not 1 <= int(number) <= int(of):
+        raise argparse.ArgumentTypeError("must be K/N, from 1/N to N/N")
+    return int(number), int(of)
+
+
+_job.__name__ = "job"
 
 
 def _range(least: int, most: int | None):

@@ -5,6 +5,7 @@ Imports that take time are inside the functions: `dx7data --help` answers at onc
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from dx7data.errors import InputError
@@ -28,12 +29,12 @@ def announce_compilation() -> None:
         print("Compiling the engine for this machine, once: about 15 seconds", file=sys.stderr)
 
 
-def load(paths: list[str], report: Path | None = None):
+def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes"):
     """The patches of some files, with a report for people and, if asked for, for programs."""
     from dx7data import bank
     from dx7data.files import write_atomically
 
-    loaded = bank.load(paths)
+    loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
         try:
             write_atomically(
@@ -44,6 +45,9 @@ def load(paths: list[str], report: Path | None = None):
     print(loaded.report.text(), file=sys.stderr)
     if not loaded.ids:
         raise InputError(f"no usable patch in {', '.join(paths)}")
+    if dedupe == "audible":
+        found, loaded = len(loaded.ids), bank.distinct(loaded)
+        print(f"left out, since they sound like others: {found - len(loaded.ids):,} patches", file=sys.stderr)
     return loaded
 
 
@@ -88,19 +92,29 @@ def _inspected(found: dict) -> str:
 
 
 def verify(options) -> int:
-    """`dx7data verify FOLDER`: 0 when every byte is as it was rendered, else 1."""
+    """`dx7data verify FOLDER [--fix]`: 0 when every byte is as it was rendered, or is so again, else 1."""
     from tqdm import tqdm
 
-    from dx7data import dataset
+    from dx7data.verify import verify
 
     announce_compilation()
     size = sum(path.stat().st_size for pattern in ("*.tar", "*.parquet") for path in options.folder.glob(pattern))
+    began = time.perf_counter()
     with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
-        wrong = dataset.verify(options.folder, bar.update)
+        wrong = verify(options.folder, bar.update, options.fix)
+    took = time.perf_counter() - began
     for problem in wrong:
         print(problem)
-    print(f"{options.folder}: {len(wrong)} problems" if wrong else f"{options.folder}: every byte is as it was rendered")
-    return 1 if wrong else 0
+    checked = f"{options.folder}: {size / 1e6:,.0f} MB at {size / 1e6 / took:,.0f} MB/s"
+    if not wrong:
+        print(f"{checked}; every byte is as it was rendered")
+        return 0
+    if not options.fix:
+        print(f"{checked}; {len(wrong)} problems, --fix makes again what is damaged")
+        return 1
+    left = verify(options.folder)
+    print("\n".join([*left, f"{checked}; {len(wrong)} problems, {len(left)} of them are left"]))
+    return 1 if left else 0
 
 
 def patches_ls(options) -> None:

@@ -1,6 +1,5 @@
 """A data-set folder: rendering a plan into it, and reading back what is there."""
 
-import hashlib
 import json
 import platform
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import card, distribute, patch, plan, prefix, sample, shard, sysex
+from dx7data import card, distribute, patch, plan, prefix, shard
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
 from dx7data.plan import Plan
@@ -21,7 +20,6 @@ from dx7data.spec import Shard
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6}\.(tar|parquet|stats\.json)")
 _OTHER_FILES = {"dataset.json", "patches.parquet", "phrases.parquet", "index.json", "README.md", "render.log"}
-_REBUILT = 3  # samples that verify renders again from each shard
 
 
 def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
@@ -33,44 +31,62 @@ def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "dataset.json").exists():
-            if foreign := [path.name for path in folder.iterdir() if not path.name.startswith(".") and not _is_own(path)]:
+            if foreign := [path.name for path in folder.iterdir() if not path.name.startswith(".") and not is_own(path)]:
                 raise InputError(f"{folder} holds {shown(foreign[0])} and no data set; choose an empty or a new folder")
-            _begin(wanted, folder)
+            begin(wanted, folder)
         elif overwrite:
             _clear(folder)
-            _begin(wanted, folder)
+            begin(wanted, folder)
         elif differences := plan.differences(Plan.load(folder), wanted):
+            more = "; `dx7data extend` adds samples" if differences[0].startswith("samples") else ""
             raise InputError(
-                f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it"
+                f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it{more}"
             )
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
-    return [each for each in wanted.shards() if shard.stats(wanted, each, folder) is None]
+    return missing(wanted, folder)
 
 
-def _begin(wanted: Plan, folder: Path) -> None:
-    write_atomically(folder / "README.md", lambda file: file.write(card.text(wanted).encode()))
-    wanted.write(folder)
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed render had begun to write; not while another one writes."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        if is_own(path):
+            path.unlink(missing_ok=True)
+
+
+def missing(of: Plan, folder: Path) -> list[Shard]:
+    """The shards of a plan that are still to be made."""
+    return [each for each, stats in shards(folder, of) if stats is None]
+
+
+def extend(folder: Path, wanted: Plan) -> None:
+    """Put a plan that asks for more samples in the place of the one in a folder. Each split's last shard may grow."""
+    try:
+        (folder / "index.json").unlink(missing_ok=True)
+        begin(wanted, folder)
+    except OSError as error:
+        raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
 
 
 def _clear(folder: Path) -> None:
     """Remove the files of an earlier render: the plan first, so that what is left is never taken for a whole data set."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name != "dataset.json"):
-        if _is_own(path):
+        if is_own(path):
             path.unlink()
 
 
-def _is_own(path: Path) -> bool:
-    name = path.name.removeprefix(".").removesuffix(PARTIAL) if path.name.endswith(PARTIAL) else path.name
+def is_own(path: Path) -> bool:
+    """Whether a render makes a file of this name."""
+    name = re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
     return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
 
 
 def render(wanted: Plan, folder: Path, missing: list[Shard], workers: int, progress: Callable[[int], None]) -> None:
-    """Make the missing shards, then the index. Whatever stops it, the folder holds only whole shards."""
+    """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards."""
     began = time.time()
     try:
         distribute.render(wanted, missing, folder, workers, progress)
-        _write_index(wanted, folder)
+        write_index(wanted, folder)
         with open(folder / "render.log", "a") as log:
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
             log.write(f"{now} {platform.node()} {len(missing)} shards in {took:.1f} s\n")
@@ -97,31 +113,6 @@ def samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
             current |= {"__key__": key, extension: tar.extractfile(member).read()}
         if current:
             yield current
-
-
-def verify(folder: Path, progress: Callable[[int], None] = lambda size: None) -> list[str]:
-    """What is wrong with a data set, a sentence each; empty when every byte is as it was rendered.
-
-    Every file is hashed and every member counted and measured; of each shard a few samples are rendered again.
-    """
-    of = Plan.load(folder)
-    wrong = []
-    for each, stats in shards(folder, of):
-        if stats is None:
-            wrong.append(f"{each.name}: missing, cut short, or of another plan; the same render makes it again")
-            continue
-        for kind in ("tar", "parquet"):
-            path = folder / f"{each.name}.{kind}"
-            if _sha256(path, progress) != stats[kind]["sha256"]:
-                wrong.append(f"{path.name}: its content has changed since it was rendered")
-        wrong += [f"{each.name}.tar: {problem}" for problem in _check_samples(of, each, folder)]
-    known = {f"{each.name}.tar" for each in of.shards()}
-    wrong += [
-        f"{path.name}: no shard of this plan"
-        for path in sorted(folder.glob("*.tar"))
-        if _is_own(path) and path.name not in known
-    ]
-    return wrong
 
 
 def summary(folder: Path, rows: int = 5) -> dict:
@@ -163,46 +154,7 @@ def summary(folder: Path, rows: int = 5) -> dict:
     }
 
 
-def _check_samples(of: Plan, each: Shard, folder: Path) -> list[str]:
-    try:
-        found = list(samples(folder, each.name))
-    except (tarfile.TarError, OSError) as error:
-        return [f"is no readable tar: {error}"]
-    expected = [f"{each.split}_{j:08d}" for j in range(each.first, each.first + each.count)]
-    if [one["__key__"] for one in found] != expected:
-        return [f"holds {len(found)} samples, or in another order, instead of {each.count}"]
-    wrong = []
-    lengths = {"source.wav": of.spec.samples, "target.wav": of.spec.samples}
-    lengths |= {f"prefix.{codec}.wav": of.spec.prefix_samples(codec) for codec in of.spec.prefixes}
-    for one in found:
-        whole = one.keys() == {"__key__", "json", "target.syx", *lengths}
-        if not whole or any(len(one[name]) != 44 + 2 * length for name, length in lengths.items()):
-            wrong.append(f"sample {one['__key__']} lacks a member, or one has another length")
-    for i in sorted({round(part * (each.count - 1) / max(1, _REBUILT - 1)) for part in range(_REBUILT)}):
-        again = dict(sample.render(of, each.split, each.first + i, 1)[0].members())
-        if {f"{expected[i]}.{extension}": data for extension, data in found[i].items() if extension != "__key__"} != again:
-            wrong.append(f"sample {expected[i]} is not what its plan renders to")
-        wrong += [f"sample {expected[i]}: {problem}" for problem in _check_prefixes(of, found[i])]
-    return wrong
-
-
-def _check_prefixes(of: Plan, one: dict[str, bytes]) -> Iterator[str]:
-    """What a sample's prefixes say, against the patches in its dump."""
-    dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(one["target.syx"]).voices]
-    for codec in of.spec.prefixes:
-        for stored, audio in zip(dumped, _layers(of, one[f"prefix.{codec}.wav"]), strict=False):
-            try:
-                if codec == "reference":
-                    agrees = (prefix.encode(stored, codec, of.spec.sample_rate) == audio).all()
-                else:
-                    agrees = (prefix.decode(audio, codec, of.spec.sample_rate) == stored).all()
-                if not agrees:
-                    yield f"its {codec} prefix is of another patch than target.syx"
-            except prefix.PrefixError as error:
-                yield str(error)
-
-
-def _layers(of: Plan, wav: bytes) -> np.ndarray:
+def layers(of: Plan, wav: bytes) -> np.ndarray:
     """The prefixes of the single layers, int16 (layers, L)."""
     return np.frombuffer(wav, "<i2", offset=44).reshape(of.spec.layers[1], -1)
 
@@ -215,7 +167,7 @@ def _prefix_names(of: Plan, tar: Path, row: dict) -> dict[str, list[str]]:
             if codec == "reference":
                 continue
             file.seek(row[f"prefix_{codec}_wav_offset"])
-            audio = _layers(of, file.read(row[f"prefix_{codec}_wav_bytes"]))
+            audio = layers(of, file.read(row[f"prefix_{codec}_wav_bytes"]))
             try:
                 decoded = [prefix.decode(each, codec, of.spec.sample_rate) for each in audio[: row["layers"]]]
                 names[codec] = [patch.patch_name(each) for each in decoded]
@@ -224,22 +176,20 @@ def _prefix_names(of: Plan, tar: Path, row: dict) -> dict[str, list[str]]:
     return names
 
 
-def _write_index(of: Plan, folder: Path) -> None:
-    index = {
-        "fingerprint": of.fingerprint,
-        "shards": [
-            {"name": each.name, "samples": each.count, "bytes": stats["tar"]["bytes"], "sha256": stats["tar"]["sha256"]}
-            for each, stats in shards(folder, of)
-            if stats
-        ],
-    }
-    write_atomically(folder / "index.json", lambda file: file.write((json.dumps(index, indent=1) + "\n").encode()))
+def write_index(of: Plan, folder: Path) -> None:
+    """`index.json`, if all shards are there: the samples, length and SHA-256 of each."""
+    made = list(shards(folder, of))
+    if all(stats for _, stats in made):
+        write_atomically(folder / "index.json", lambda file: file.write(index(of, made)))
 
 
-def _sha256(path: Path, progress: Callable[[int], None]) -> str:
-    state = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            state.update(block)
-            progress(len(block))
-    return state.hexdigest()
+def index(of: Plan, made: list[tuple[Shard, dict]]) -> bytes:
+    """The content of `index.json`."""
+    listed = [{"name": each.name, "samples": each.count, "tar": s["tar"], "parquet": s["parquet"]} for each, s in made]
+    return (json.dumps({"fingerprint": of.fingerprint, "shards": listed}, indent=1) + "\n").encode()
+
+
+def begin(wanted: Plan, folder: Path) -> None:
+    """Write the plan and its card."""
+    write_atomically(folder / "README.md", lambda file: file.write(card.text(wanted).encode()))
+    wanted.write(folder)

@@ -1,6 +1,7 @@
 """Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
 
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ PARTIAL = ".partial"
 @contextmanager
 def whole(path: Path):
     """A binary file to write; it gets its name at the end of the block, or vanishes if the block raises."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
     try:
         with open(partial, "wb") as file:
             yield file
@@ -26,6 +27,16 @@ def write_atomically(path: Path, write: Callable) -> None:
     """Let `write(file)` make the file at `path`."""
     with whole(path) as file:
         write(file)
+
+
+def parquet(table) -> bytes:
+    """A pyarrow table as the content of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    return buffer.getvalue().to_pybytes()
 
 
 def find(folder: Path, suffixes: tuple[str, ...], report) -> list[Path]:

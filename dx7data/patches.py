@@ -1,12 +1,13 @@
 """The patches of a plan, a row each: the bank's own and those made from them, with where they came from."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from dx7data import patch
-from dx7data.files import write_atomically
+from dx7data.files import parquet
 
 BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL = "bank", "random", "mutation", "crossover", "counterfactual"
 EVERY_SPLIT = "all"  # instead of a split, where there are too few patches to divide
@@ -19,6 +20,7 @@ class Patches:
 
     stored: np.ndarray  # uint8 (N, 155)
     ids: list[str]
+    families: list[str]  # the least id among those that near steps connect; made patches have their first parent's
     splits: list[str]
     kinds: list[str]
     parents: list[list[str]]  # ids; of two only for a crossover
@@ -30,27 +32,29 @@ class Patches:
 
     def take(self, index) -> "Patches":
         """The rows with these indices, in this order."""
-        columns = (self.ids, self.splits, self.kinds, self.parents, self.origins, self.targets)
-        return Patches(self.stored[index], *([column[i] for i in index] for column in columns))
+        lists = {name: [column[i] for i in index] for name, column in self._lists().items()}
+        return replace(self, stored=self.stored[index], **lists)
 
     def join(self, other: "Patches") -> "Patches":
         """These rows and then those."""
-        lists = ("ids", "splits", "kinds", "parents", "origins", "targets")
-        columns = [getattr(self, name) + getattr(other, name) for name in lists]
-        return Patches(np.concatenate([self.stored, other.stored]), *columns)
+        lists = {name: column + getattr(other, name) for name, column in self._lists().items()}
+        return replace(self, stored=np.concatenate([self.stored, other.stored]), **lists)
+
+    def _lists(self) -> dict[str, list]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "stored"}
 
     def within(self, split: str) -> np.ndarray:
         """Which rows belong to a split, bool (N,)."""
         return np.array([own in (split, EVERY_SPLIT) for own in self.splits], bool)
 
-    def write(self, path: Path) -> None:
+    def to_parquet(self) -> bytes:
         """`patches.parquet`."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         columns = {
             "id": self.ids,
             "name": [patch.patch_name(each) for each in self.stored],
+            "family": self.families,
             "split": self.splits,
             "target": self.targets,
             "kind": self.kinds,
@@ -60,18 +64,25 @@ class Patches:
             "sha256": pa.array([origin["sha256"] for origin in self.origins], pa.string()),
             "index": pa.array([origin["index"] for origin in self.origins], pa.int32()),
         }
-        write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))
+        return parquet(pa.table(columns))
 
     @staticmethod
-    def read(path: Path) -> "Patches":
-        """What `write` wrote. Raises OSError, ValueError or KeyError when that is not so."""
+    def from_parquet(data: bytes) -> "Patches":
+        """What `to_parquet` gave. Raises OSError, ValueError or KeyError when that is not so."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(path).to_pydict()
+        table = pq.read_table(io.BytesIO(data)).to_pydict()
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
             patch.unpack(packed),
-            *(table[name] for name in ("id", "split", "kind", "parents")),
+            *(table[name] for name in ("id", "family", "split", "kind", "parents")),
             [dict(zip(NOWHERE, row, strict=True)) for row in zip(*(table[name] for name in NOWHERE), strict=True)],
             table["target"],
         )
+
+
+def rows(stored: Sequence[np.ndarray], kinds: list[str], origins: list[dict], targets: list[bool]) -> Patches:
+    """New rows, each a family of its own, without parents, and not yet in a split."""
+    table = np.array(stored, np.uint8).reshape(-1, patch.STORED_BYTES)
+    ids = [patch.patch_id(each) for each in table]
+    return Patches(table, ids, ids, [EVERY_SPLIT] * len(ids), kinds, [[] for _ in ids], origins, targets)

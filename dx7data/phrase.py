@@ -4,16 +4,16 @@ Times are whole milliseconds from the beginning of the phrase, so that a phrase 
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dx7data.files import write_atomically
+from dx7data.files import parquet
 
 # Their values at rest. Bend is in Q24 octaves, as all pitches of the engine; the others are MIDI's 0-127.
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
@@ -100,10 +100,9 @@ class Phrases(Sequence):
             state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
         state.update(json.dumps([self.ids, self.kinds, self.cut, self.about]).encode())
 
-    def write(self, path: Path, splits: list[str]) -> None:
+    def to_parquet(self, splits: list[str]) -> bytes:
         """`phrases.parquet`, with the split of each phrase."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         def lists(rows: np.ndarray, bounds: np.ndarray, fields: tuple[str, ...]):
             values = pa.StructArray.from_arrays([pa.array(np.ascontiguousarray(column)) for column in rows.T], fields)
@@ -118,14 +117,14 @@ class Phrases(Sequence):
             "notes": lists(self.notes, self.note_bounds, Note._fields),
             "events": lists(self.events, self.event_bounds, Event._fields),
         }
-        write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))
+        return parquet(pa.table(columns))
 
     @staticmethod
-    def read(path: Path) -> tuple["Phrases", list[str]]:
-        """What `write` wrote, and the splits. Raises OSError, ValueError or KeyError when that is not so."""
+    def from_parquet(data: bytes) -> tuple["Phrases", list[str]]:
+        """What `to_parquet` gave, and the splits. Raises OSError, ValueError or KeyError when that is not so."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(path)
+        table = pq.read_table(io.BytesIO(data))
 
         def arrays(name: str, fields: tuple[str, ...]):
             column = table[name].combine_chunks()

@@ -34,33 +34,26 @@ class Plan:
     phrase_splits: list[str]
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
+    split_report: dict  # how far the splits are apart, see planning.py
 
     @staticmethod
     def load(folder: Path) -> "Plan":
         """The plan in a folder. Raises InputError when there is none, or it is of another version, damaged or edited."""
+        folder = Path(folder)
+        document = _read_document(folder / "dataset.json")
         try:
-            document = json.loads((folder / "dataset.json").read_text())
-        except FileNotFoundError:
-            raise InputError(f"{folder} is no data set: it has no dataset.json") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / 'dataset.json'} can't be read: {error}") from None
-        if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("engine") != ENGINE:
-            raise InputError(
-                f"{folder / 'dataset.json'} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)"
-            )
-        try:
+            tables = {name: (folder / name).read_bytes() for name in document["tables"]}
+            for name, data in tables.items():
+                if hashlib.sha256(data).hexdigest() != document["tables"][name]:
+                    raise InputError(f"{folder / name} is not what it was: put a copy back, or make the plan anew")
             spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
-            phrases, phrase_splits = None, []
-            if document["phrases"] != "drawn":
-                phrases, phrase_splits = Phrases.read(folder / "phrases.parquet")
-            patches = Patches.read(folder / "patches.parquet")
-            plan = Plan(spec, patches, phrases, phrase_splits, document["left_out_as_silent"], document["samples"])
-            genuine = plan.fingerprint == document["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            patches, (phrases, phrase_splits) = Patches.from_parquet(tables["patches.parquet"]), (None, [])
+            if "phrases.parquet" in tables:
+                phrases, phrase_splits = Phrases.from_parquet(tables["phrases.parquet"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"the plan in {folder} can't be read: {error}") from None
-        if not genuine:
-            raise InputError(f"the plan in {folder} was edited: dataset.json and its tables do not match its fingerprint")
-        return plan
+        silent, report = document["left_out_as_silent"], document["split_report"]
+        return Plan(spec, patches, phrases, phrase_splits, silent, document["samples"], report)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -136,8 +129,11 @@ class Plan:
         turn, place = divmod(i, own.size)
         return self.phrases[int(own[_order(self.spec.seed, split, turn, own.size)[place]])]
 
-    def to_json(self) -> str:
-        """`dataset.json`."""
+    def files(self) -> dict[str, bytes]:
+        """Name and content of the files of a plan, `dataset.json`, which has the hashes of the others, last."""
+        tables = {"patches.parquet": self.patches.to_parquet()}
+        if self.phrases is not None:
+            tables["phrases.parquet"] = self.phrases.to_parquet(self.phrase_splits)
         document = {
             "format": FORMAT,
             "engine": ENGINE,
@@ -146,16 +142,38 @@ class Plan:
             "samples": self.counts,
             "patches": len(self.patches),
             "phrases": "drawn" if self.phrases is None else len(self.phrases),
+            "split_report": self.split_report,
             "left_out_as_silent": self.silent,
+            "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
         }
-        return json.dumps(document, indent=1, ensure_ascii=True) + "\n"
+        return tables | {"dataset.json": _signed(document)}
 
     def write(self, folder: Path) -> None:
-        """Put the plan into a folder; dataset.json comes last, so that a folder with it has all of the plan."""
-        self.patches.write(folder / "patches.parquet")
-        if self.phrases is not None:
-            self.phrases.write(folder / "phrases.parquet", self.phrase_splits)
-        write_atomically(folder / "dataset.json", lambda file: file.write(self.to_json().encode()))
+        """Put the plan into a folder; a folder with a dataset.json has all of it."""
+        for name, data in self.files().items():
+            write_atomically(folder / name, lambda file, data=data: file.write(data))
+
+
+def _read_document(path: Path) -> dict:
+    try:
+        data = path.read_bytes()
+        document = json.loads(data)
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("engine") != ENGINE:
+        raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
+    document.pop("sha256", None)
+    if data != _signed(document):
+        raise InputError(f"{path} was edited or damaged: its own hash does not match")
+    return document
+
+
+def _signed(document: dict) -> bytes:
+    """A document with its own hash as the last entry."""
+    own = hashlib.sha256(_canonical(document)).hexdigest()
+    return (json.dumps(document | {"sha256": own}, indent=1) + "\n").encode()
 
 
 def differences(old: Plan, new: Plan) -> list[str]:

@@ -17,17 +17,88 @@ def render(options) -> None:
     workers = options.workers or distribute.default_workers()
     if not options.dry_run:
         distribute.start_early(workers)
-    wanted = plan_for(options)
+    if not options.out and not options.plan:
+        raise InputError("--out says where the shards go: name a folder")
+    if options.plan:
+        from dx7data.plan import Plan
+
+        wanted = Plan.load(options.plan)
+        announce_compilation()
+    else:
+        wanted = plan_for(options)
     if options.dry_run:
         print(_estimate(wanted, workers))
         return
     from dx7data import dataset
 
-    missing = dataset.prepare(wanted, options.out, options.overwrite)
+    folder = options.out or options.plan
+    missing = dataset.prepare(wanted, folder, options.overwrite)
+    if options.only or options.job:
+        missing = _part(wanted, missing, options)
+    else:
+        dataset.remove_partial(folder)
+    _render(wanted, folder, missing, workers)
+    if not (folder / "index.json").exists():
+        print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
+
+
+def _render(wanted, folder, missing: list, workers: int) -> None:
+    from dx7data import dataset
+
     with _bar(wanted, missing) as bar:
-        dataset.render(wanted, options.out, missing, workers, lambda count: _advance(bar, count, wanted))
-    print(f"{len(missing)} shards written, {len(wanted.shards()) - len(missing)} were there: {options.out}")
-    print(f"Look at them: dx7data inspect {options.out}")
+        dataset.render(wanted, folder, missing, workers, lambda count: _advance(bar, count, wanted))
+    print(f"{len(missing)} shards written, {len(wanted.shards()) - len(missing)} others: {folder}")
+    print(f"Look at them: dx7data inspect {folder}")
+
+
+def _part(wanted, missing: list, options) -> list:
+    """Of the missing shards those that --only or --job asks for."""
+    shards = wanted.shards()
+    if options.job:
+        number, of = options.job
+        return [each for each in shards[number - 1 :: of] if each in missing]
+    split, number = options.only
+    chosen = [each for each in shards if (each.split, each.number) == (split, number)]
+    if not chosen:
+        raise InputError(f"--only {split}/{number:06d}: {split} has {sum(each.split == split for each in shards)} shards")
+    return [each for each in chosen if each in missing]
+
+
+def plan(options) -> None:
+    """`dx7data plan`: what `render` would write before the first shard."""
+    from dx7data import dataset
+
+    wanted = plan_for(options)
+    dataset.prepare(wanted, options.out, options.overwrite)
+    print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
+
+
+def extend(options) -> None:
+    """`dx7data extend`: more samples in the same folder, or more patches in the plan of a new one."""
+    from dx7data import dataset, distribute, planning
+    from dx7data.plan import Plan
+
+    if not options.samples and not options.patches:
+        raise InputError("there is nothing to add: ask for more --samples N, or name more --patches")
+    if bool(options.patches) != bool(options.out):
+        raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
+    wanted = Plan.load(options.folder)
+    if options.patches:
+        loaded = load(options.patches)
+        announce_compilation()
+        wanted, refused = planning.with_patches(wanted, loaded)
+        for reason in refused:
+            print(reason, file=sys.stderr)
+    if options.samples:
+        wanted = planning.with_samples(wanted, options.samples)
+    if options.patches:
+        print(_describe(wanted, False))
+        dataset.prepare(wanted, options.out, overwrite=False)
+        print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
+        return
+    announce_compilation()
+    dataset.extend(options.folder, wanted)
+    _render(wanted, options.folder, dataset.missing(wanted, options.folder), options.workers or distribute.default_workers())
 
 
 def plan_for(options):
@@ -37,11 +108,12 @@ def plan_for(options):
     _check(options)
     asked = _spec(options)
     phrases = _phrases(options)
-    loaded = load(options.patches, options.report) if options.patches else bank.load([])
+    loaded = load(options.patches, options.report, options.dedupe) if options.patches else bank.load([])
     targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
+    held_out = bank.listed(loaded, options.hold_out) if options.hold_out else set()
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
-    wanted = planning.make(loaded, asked, samples, options.per_patch, targets, phrases)
+    wanted = planning.make(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
     print(_describe(wanted, options.samples is None and options.per_patch is None))
     return wanted
 
@@ -76,6 +148,7 @@ def _spec(options):
         seed=options.seed,
         source=source,
         split=options.split,
+        split_by=options.split_by,
         gain=options.gain,
         keep_silent=options.keep_silent,
         shard_bytes=options.shard_size,
@@ -117,14 +190,27 @@ def _describe(wanted, by_default: bool) -> str:
         + f": {splits}"
         + (" (--samples chooses another number)" if by_default else "")
     ]
-    if "all" in wanted.patches.splits:
-        lines.append("With fewer than 10 patches the split is by phrase: every part has all patches, and phrases of its own")
+    lines.append(split_text(wanted))
     if wanted.silent:
         names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
         lines.append(
             f"Left out, silent on notes 36, 60 and 84: {len(wanted.silent)} patches ({names}); --keep-silent keeps them"
         )
     return "\n".join(lines)
+
+
+def split_text(wanted) -> str:
+    """The split report of a plan in a sentence or two."""
+    report = wanted.split_report
+    text = f"{report['families']:,} families of near-copies, the largest of {report['largest_family']:,}; "
+    if report["split_by"] == "phrase":
+        return text + "split by phrase: every part has all patches, and phrases of its own"
+    if report["nearest_across_splits"] is None:
+        return text + "all in one part"
+    return (
+        f"{text}split by {report['split_by']}: between parts at least {report['nearest_across_splits']} audible parameters "
+        f"differ; a random split would have leaked {report['a_random_split_would_leak']:,} patches into val and test"
+    )
 
 
 def _estimate(wanted, workers: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dx7data import sample
-from dx7data.files import whole
+from dx7data.files import parquet, whole, write_atomically
 from dx7data.plan import Plan
 from dx7data.spec import Shard
 
@@ -38,26 +38,25 @@ class _HashedFile:
 
 def write(plan: Plan, shard: Shard, folder: Path, progress: Callable[[int], None] = lambda samples: None) -> dict:
     """Render a shard into a folder; returns its stats. `progress` is told of every few samples as they are done."""
-    stats = _Stats()
+    rows: list[dict] = []
     with whole(folder / f"{shard.name}.tar") as file:
         tar = _HashedFile(file)
         for done in range(0, shard.count, batch := batch_size(plan)):
             samples = sample.render(plan, shard.split, shard.first + done, min(batch, shard.count - done))
             for one in samples:
-                stats.add(one, _add(tar, one))
+                rows.append(_row(one, _add(tar, one)))
             progress(len(samples))
         tar.write(bytes(-(tar.size + 2 * tarfile.BLOCKSIZE) % _RECORD + 2 * tarfile.BLOCKSIZE))
-    table = _write_table(stats.rows, folder / f"{shard.name}.parquet")
+    table = _write_table(rows, folder / f"{shard.name}.parquet")
     summary = {
         "fingerprint": plan.fingerprint,
         "split": shard.split,
         "shard": shard.number,
-        **stats.summary(),
+        **totals(rows),
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
         "parquet": table,
     }
-    with whole(folder / f"{shard.name}.stats.json") as file:
-        file.write((json.dumps(summary, indent=1) + "\n").encode())
+    write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(stats_json(summary)))
     return summary
 
 
@@ -73,6 +72,23 @@ def stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
     if not isinstance(summary, dict) or {key: summary.get(key) for key in expected} != expected:
         return None
     return summary if summary["tar"]["bytes"] == size else None
+
+
+def stats_json(summary: dict) -> bytes:
+    """The content of `NAME.stats.json`."""
+    return (json.dumps(summary, indent=1) + "\n").encode()
+
+
+def totals(rows: list[dict]) -> dict:
+    """What the table of a shard adds up to."""
+    return {
+        "samples": len(rows),
+        "patches": len({row["patch_id"] for row in rows}),
+        "phrases": len({row["phrase_id"] for row in rows}),
+        "peak": max(max(row["source_peak"], row["target_peak"]) for row in rows),
+        "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in rows),
+        "silent_samples": sum(row["target_peak"] == 0 for row in rows),
+    }
 
 
 def batch_size(plan: Plan) -> int:
@@ -93,56 +109,31 @@ def _add(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
     return places
 
 
-class _Stats:
-    """The table of a shard, and its totals."""
-
-    def __init__(self):
-        self.rows: list[dict] = []
-
-    def add(self, one: sample.Sample, places: dict[str, int]) -> None:
-        meta = one.meta
-        self.rows.append(
-            {
-                "key": one.key,
-                "index": meta["index"],
-                "patch_id": meta["layers"][0]["id"],
-                "patch_name": meta["layers"][0]["name"],
-                "algorithm": meta["layers"][0]["algorithm"],
-                "layers": len(meta["layers"]),
-                "source_id": meta["source"]["id"],
-                "phrase_id": meta["phrase"]["id"],
-                "phrase_kind": meta["phrase"]["kind"],
-                **({"pair_with": meta["pair"]["with"]} if "pair" in meta else {}),
-                "notes": len(meta["notes"]),
-                "lowest_note": min(note["note"] for note in meta["notes"]),
-                "highest_note": max(note["note"] for note in meta["notes"]),
-                **{
-                    f"{clip}_{what}": meta[what][clip]
-                    for what in ("peak", "clipped", "gain")
-                    for clip in ("source", "target")
-                },
-                **places,
-            }
-        )
-
-    def summary(self) -> dict:
-        return {
-            "samples": len(self.rows),
-            "patches": len({row["patch_id"] for row in self.rows}),
-            "phrases": len({row["phrase_id"] for row in self.rows}),
-            "peak": max(max(row["source_peak"], row["target_peak"]) for row in self.rows),
-            "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in self.rows),
-            "silent_samples": sum(row["target_peak"] == 0 for row in self.rows),
-        }
+def _row(one: sample.Sample, places: dict[str, int]) -> dict:
+    """The row of a sample in the table of its shard."""
+    meta = one.meta
+    return {
+        "key": one.key,
+        "index": meta["index"],
+        "patch_id": meta["layers"][0]["id"],
+        "patch_name": meta["layers"][0]["name"],
+        "algorithm": meta["layers"][0]["algorithm"],
+        "layers": len(meta["layers"]),
+        "source_id": meta["source"]["id"],
+        "phrase_id": meta["phrase"]["id"],
+        "phrase_kind": meta["phrase"]["kind"],
+        **({"pair_with": meta["pair"]["with"]} if "pair" in meta else {}),
+        "notes": len(meta["notes"]),
+        "lowest_note": min(note["note"] for note in meta["notes"]),
+        "highest_note": max(note["note"] for note in meta["notes"]),
+        **{f"{clip}_{what}": meta[what][clip] for what in ("peak", "clipped", "gain") for clip in ("source", "target")},
+        **places,
+    }
 
 
 def _write_table(rows: list[dict], path: Path) -> dict:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with whole(path) as file:
-        hashed = _HashedFile(file)
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows), buffer)
-        hashed.write(buffer.getvalue().to_pybytes())
-    return {"bytes": hashed.size, "sha256": hashed.hexdigest()}
+    data = parquet(pa.Table.from_pylist(rows))
+    write_atomically(path, lambda file: file.write(data))
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

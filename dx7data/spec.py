@@ -6,6 +6,7 @@ from dx7data import prefix
 from dx7data.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
+SPLIT_BY = ("patch", "phrase", "algorithm", "bank")
 RANDOM_SOURCE = "random"
 
 
@@ -18,6 +19,7 @@ class Spec:
     seed: int
     source: str  # packed source patch, hexadecimal; or "random"
     split: tuple[float, ...]  # parts of the samples, and of the patches, in train, val and test
+    split_by: str = "patch"  # what is kept whole: "patch", "algorithm" or "bank", with families; "phrase": no patches at all
     gain: str  # "native", "peak" or decibels
     keep_silent: bool
     shard_bytes: int

@@ -168,7 +168,7 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     single = tmp_path / "one.syx"
     single.write_bytes(sysex.write_voice(bank.load(["example"]).patches[4]))
     assert render(tmp_path / "out", "--samples", "20", "--seconds", "0.25", patches=str(single)) == 0
-    assert "split is by phrase" in capsys.readouterr().out
+    assert "split by phrase" in capsys.readouterr().out
     phrases = [
         tuple(map(tuple, (note.values() for note in json.loads(one["json"])["notes"])))
         for split in ("train", "val", "test")

@@ -14,9 +14,11 @@ ORDER = [
     *("errors", "report", "files"),
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.cache", "engine.control", "engine.cpu", "engine.render"),
-    *("patch", "sysex", "bank", "audible", "dice", "derive", "phrase", "compose", "midi", "music"),
-    *("voice", "decimate", "gain", "audition", "prefix", "spec", "patches", "sample", "plan", "planning"),
-    *("shard", "worker", "distribute", "card", "dataset", "commands", "render_command", "cli", "__main__"),
+    *("patch", "sysex", "audible", "bank", "dice", "derive", "phrase", "compose", "midi", "music"),
+    *("voice", "decimate", "gain", "audition", "prefix", "spec", "patches", "family", "split", "widen"),
+    *("sample", "plan", "planning"),
+    *("shard", "worker", "distribute", "card", "dataset", "verify"),
+    *("spectrum", "drawing", "page", "commands", "render_command", "cli", "__main__"),
 ]
 
 

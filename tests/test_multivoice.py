@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import audible, bank, cli, dataset, patch, prefix, sysex
+from dx7data import audible, bank, cli, dataset, patch, prefix, sysex, verify
 from dx7data.decimate import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
@@ -138,12 +138,12 @@ def test_a_wrong_prefix_is_found(everything, tmp_path):
     """The dump of another patch beside the prefix, with all hashes in order: only decoding can find it."""
     of = Plan.load(everything)
     one = next(dataset.samples(everything, "train-000000"))
-    assert not list(dataset._check_prefixes(of, one))
+    assert not list(verify.check_prefixes(of, one))
     other = bank.load("example").patches[9]
-    assert len(list(dataset._check_prefixes(of, one | {"target.syx": sysex.write_voice(other)}))) == 3
+    assert len(list(verify.check_prefixes(of, one | {"target.syx": sysex.write_voice(other)}))) == 3
     broken = bytearray(one["prefix.bytes.wav"])
     broken[44 + 2 * 5] ^= 0x40
-    assert "bytes" in next(dataset._check_prefixes(of, one | {"prefix.bytes.wav": bytes(broken)}))
+    assert "bytes" in next(verify.check_prefixes(of, one | {"prefix.bytes.wav": bytes(broken)}))
 
 
 def test_nothing_derived_crosses_a_split(everything):

@@ -20,7 +20,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
 inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), _PACKAGE / "decimate.py", _PACKAGE / "gain.py"])
+SOURCES = sorted(
+    [*(_PACKAGE / "engine").glob("*.py"), *(_PACKAGE / name for name in ("decimate.py", "gain.py", "family.py"))]
+)
 
 
 def digest(sources=SOURCES) -> str:

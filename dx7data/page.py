@@ -1,0 +1,301 @@
+"""The page: one HTML file with samples of a data set to look at and to listen to, which needs no network.
+
+Everything is in the file: audio as wav, pictures as PNG and SVG. Whatever comes from the data set is escaped.
+"""
+
+import base64
+import json
+from collections import Counter
+from html import escape
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from dx7data import dataset, drawing, patch, spectrum, sysex
+from dx7data.errors import InputError
+from dx7data.files import write_atomically
+from dx7data.phrase import REST
+from dx7data.plan import Plan
+from dx7data.sample import wav
+from dx7data.spec import Shard
+
+ROWS = 24  # samples on a page: six megabytes at 16 kHz
+_PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60  # of the histogram
+_LEAST_COLUMNS = 12  # of a histogram: a few would be too broad
+_COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
+_DAMAGED = (OSError, ValueError, KeyError, IndexError)  # of what reads a file that was cut or edited
+
+
+def write(folder: Path, path: Path, rows: int = ROWS) -> None:
+    """Write the page of a data set's folder to `path`, with about `rows` samples of all splits.
+
+    Raises InputError when there is nothing to show, what there is can't be read, or the page can't be written.
+    """
+    of = Plan.load(folder)
+    made = [each for each, stats in dataset.shards(folder, of) if stats]
+    if not made:
+        raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
+    try:
+        samples = [[_read(folder, shard, i) for shard, i in unit] for unit in chosen(made, rows, 2 if of.spec.pairs else 1)]
+        summary, table = dataset.summary(folder, 0), _table(folder, made)
+    except _DAMAGED as error:
+        raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
+    html = _page(folder, of, summary, table, samples)
+    try:
+        write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
+    except OSError as error:
+        raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
+
+
+# --- Which samples, and what is in them ---
+
+
+def chosen(made: list[Shard], rows: int, together: int) -> list[list[tuple[Shard, int]]]:
+    """Of every split its share, at least one, evenly spread: shard and row of each sample, `together` in a list."""
+    places: dict[str, list] = {}
+    for shard in made:
+        places.setdefault(shard.split, []).extend((shard, i) for i in range(0, shard.count, together))
+    wanted, available = max(1, rows // together), sum(map(len, places.values()))
+    share = {split: min(len(own), max(1, round(wanted * len(own) / available))) for split, own in places.items()}
+    largest = max(share, key=share.get)
+    share[largest] = min(len(places[largest]), max(1, share[largest] + wanted - sum(share.values())))
+    picked = [own[i * len(own) // share[split]] for split, own in places.items() for i in range(share[split])]
+    return [[(shard, i) for i in range(first, min(first + together, shard.count))] for shard, first in picked]
+
+
+def _read(folder: Path, shard: Shard, i: int) -> dict:
+    """The members of row i of a shard, read where its table says they are."""
+    import pyarrow.parquet as pq
+
+    row = pq.read_table(folder / f"{shard.name}.parquet").slice(i, 1).to_pylist()[0]
+    members = {}
+    with open(folder / f"{shard.name}.tar", "rb") as file:
+        for name in (column.removesuffix("_offset") for column in row if column.endswith("_offset")):
+            file.seek(row[f"{name}_offset"])
+            members[name] = file.read(row[f"{name}_bytes"])
+    audio = {
+        name.removesuffix("_wav"): np.frombuffer(data, "<i2", offset=44) for name, data in members.items() if "wav" in name
+    }
+    dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target_syx"]).voices]
+    return {"key": row["key"], "meta": json.loads(members["json"]), "audio": audio, "layers": dumped}
+
+
+def _table(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
+    """What the histograms count, of all samples."""
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(folder / f"{shard.name}.parquet", columns=_COLUMNS) for shard in made]
+    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
+
+
+# --- The page ---
+
+
+def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list[dict]]) -> str:
+    numbered, number = [], 1
+    for unit in samples:
+        numbered.append([(number + i, one) for i, one in enumerate(unit)])
+        number += len(unit)
+    shown = {one["key"] for unit in samples for one in unit}
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(folder.resolve().name),
+        facts=_facts(of, summary),
+        display=escape(_display(summary)),
+        histograms=_histograms(summary, table),
+        shown=f"{len(shown)} of {sum(summary['samples'].values()):,} samples, evenly spread"
+        + f"; the first {spectrum.SECONDS} s of each" * (of.spec.seconds > spectrum.SECONDS),
+        contents="".join(_link(i, one) for unit in numbered for i, one in unit),
+        samples="".join(_unit(unit, of, shown) for unit in numbered),
+    )
+
+
+def _display(summary: dict) -> str:
+    """Two lines of 16 characters and more, as the instrument's own display has them."""
+    count = sum(summary["samples"].values())
+    return (
+        f"{count:,} PAIRS {summary['seconds']:g} S\n{summary['sample_rate']} HZ {sum(summary['patches'].values())} PATCHES"
+    )
+
+
+def _facts(of: Plan, summary: dict) -> str:
+    made, wanted = summary["shards"]
+    facts = {
+        "audio": f"{summary['hours']:.2f} hours of targets",
+        "shards": f"{made:,}" + (f" of {wanted:,}" if made < wanted else "") + f", {summary['bytes'] / 1e6:,.1f} MB",
+        "gain": summary["gain"] + ("" if summary["gain"] in ("native", "peak") else " dB"),
+        "prefixes": ", ".join(summary["prefixes"]) or "none",
+        "layers": "–".join(map(str, dict.fromkeys(of.spec.layers))),
+        "clipped": f"{summary['clipped_samples']:,} samples",
+        "silent": f"{summary['silent_samples']:,} samples",
+        "fingerprint": summary["fingerprint"][:12],
+    }
+    return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+
+
+def _histograms(summary: dict, table: dict) -> str:
+    peaks = table["target_peak"]
+    levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
+    steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)
+    decibels = [(f"{low} to {low + _PEAK_STEP_DB} dB", steps[low]) for low in range(_PEAK_LEAST_DB, 0, _PEAK_STEP_DB)]
+    decibels[-1] = (decibels[-1][0], decibels[-1][1] + steps[0])  # full scale
+    lowest, highest = int(table["lowest_note"].min()), int(table["highest_note"].max())
+    keys = range(lowest, highest + 1)
+    reach = [(f"key {key}", int(((table["lowest_note"] <= key) & (key <= table["highest_note"])).sum())) for key in keys]
+    algorithms = [(f"algorithm {n}", summary["algorithms"].get(n, 0)) for n in range(1, 33)]
+    return "".join(
+        (
+            drawing.histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
+            drawing.histogram("Notes in a phrase", *_whole_numbers(table["notes"])),
+            drawing.histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
+            drawing.histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
+            _bars("Splits", summary["samples"]),
+            _bars("Phrases", summary["phrases"]),
+        )
+    )
+
+
+def _whole_numbers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[str, str]]:
+    """Columns for 1 to the largest value, some numbers in each if there are many; and the words below."""
+    step = -(-int(values.max()) // 32)
+    counts = np.bincount((values - 1) // step, minlength=_LEAST_COLUMNS)
+    labels = [f"{1 + i * step}" + f" to {(i + 1) * step}" * (step > 1) for i in range(len(counts))]
+    return list(zip(labels, counts.tolist(), strict=True)), ("1", str(len(counts) * step))
+
+
+def _bars(title: str, counts: dict[str, int]) -> str:
+    most = max(counts.values())
+    rows = "".join(
+        f'<li><span>{escape(name)}</span><i style="--part:{count / most:.3f}"></i><b>{count:,}</b></li>'
+        for name, count in counts.items()
+    )
+    return f'<figure class="histogram"><figcaption>{title}</figcaption><ul class="bars">{rows}</ul></figure>'
+
+
+def _link(number: int, one: dict) -> str:
+    return f'<li><a href="#{escape(one["key"])}"><b>{number}</b> {_names(one)}</a></li>'
+
+
+def _names(one: dict) -> str:
+    return " + ".join(f'<span class="name">{escape(layer["name"]) or "(no name)"}</span>' for layer in one["meta"]["layers"])
+
+
+# --- A sample, or a pair of them ---
+
+
+def _unit(unit: list[tuple[int, dict]], of: Plan, shown: set[str]) -> str:
+    articles = "".join(_sample(number, one, of, shown) for number, one in unit)
+    return f'<div class="pair">{articles}</div>' if len(unit) > 1 else articles
+
+
+def _sample(number: int, one: dict, of: Plan, shown: set[str]) -> str:
+    meta, key = one["meta"], escape(one["key"])
+    changed = _changed_operator(meta)
+    seconds = min(of.spec.seconds, spectrum.SECONDS)
+    prefixes = "".join(
+        f'<div class="timed">{_clip(one, clip, of.spec.sample_rate)}</div>'
+        for clip in one["audio"]
+        if clip.startswith("prefix")
+    )
+    patches = "".join(_patch(stored, changed if i == 0 else None) for i, stored in enumerate(one["layers"]))
+    about = "\n".join(f"{escape(name)}: {escape(json.dumps(value, ensure_ascii=False))}" for name, value in meta.items())
+    return (
+        f'<article id="{key}" aria-labelledby="{key}-name"><header><h3 id="{key}-name"><b>{number}</b> {_names(one)}</h3>'
+        f"<p>{_about(one)}</p>{_pair(meta, shown)}</header>"
+        f'<div class="sheets"><div class="sound"><div class="timed">{_score(meta, seconds)}'
+        f"{_clip(one, 'source', of.spec.sample_rate)}{_clip(one, 'target', of.spec.sample_rate)}"
+        f'<p class="time"><span>0</span><span>{seconds:g} s</span></p></div>'
+        f'</div><div class="patches">{patches}<div class="prefixes">{prefixes}</div></div></div>'
+        f"<details><summary>All that its json says</summary><pre>{about}</pre></details></article>"
+    )
+
+
+def _about(one: dict) -> str:
+    meta, phrase = one["meta"], one["meta"]["phrase"]
+    count = len(meta["notes"])
+    parts = [
+        f"<b>{escape(meta['split'])}</b> <code>{escape(one['key'])}</code>",
+        f"{escape(phrase['kind'])} of {count} note{'s' * (count != 1)}" + ", cut short" * phrase["cut"],
+    ]
+    if "scale" in phrase:
+        parts.append(f"{escape(phrase['scale'])} on {drawing.key_name(phrase['root'])}")
+    if "bpm" in phrase:
+        parts.append(f"{phrase['bpm']:g} bpm")
+    if "file" in phrase:
+        parts.append(escape(phrase["file"]) + (f" from {phrase['start']:g} s" if "start" in phrase else ""))
+    return " · ".join([*parts, f'source <span class="name">{escape(meta["source"]["name"])}</span>'])
+
+
+def _pair(meta: dict, shown: set[str]) -> str:
+    """What the other sample of its pair has that this one has not."""
+    if "pair" not in meta:
+        return ""
+    pair = meta["pair"]
+    other = escape(pair["with"])
+    link = f'<a href="#{other}">{other}</a>' if pair["with"] in shown else other
+    return (
+        f'<p class="changed">{escape(_in_words(pair["parameter"]))} is stored as <b>{int(pair["value"])}</b> here, '
+        f"<b>{int(pair['value_there'])}</b> in {link}; all else is the same</p>"
+    )
+
+
+def _in_words(parameter: str) -> str:
+    """A field of a patch in words: op3_eg_rate_1 is operator 3's EG rate 1."""
+    start, _, rest = parameter.partition("_")
+    words = f"operator {start[2:]}: {rest}" if start[:2] == "op" and start[2:].isdigit() else parameter
+    words = words.replace("_", " ").replace("eg ", "EG ").replace("lfo ", "LFO ")
+    return words[0].upper() + words[1:]
+
+
+def _changed_operator(meta: dict) -> int | None:
+    start = meta.get("pair", {}).get("parameter", "").partition("_")[0]
+    return int(start[2:]) if start[:2] == "op" and start[2:].isdigit() else None
+
+
+def _score(meta: dict, seconds: float) -> str:
+    """The phrase and its controllers, on the same axis of time as source and target."""
+    sheets = {"phrase": drawing.roll(meta["notes"], seconds)}
+    for name, values in meta["controllers"].items():
+        reach = max(1, int(np.ceil(max(abs(value) for _, value in values)))) if name == "bend" else 127
+        label, low = (f"bend ±{reach}", -reach) if name == "bend" else (name, 0)
+        sheets[label] = drawing.controller(values, REST[name], low, reach, seconds)
+    return "".join(
+        f'<div class="row"><span class="label">{escape(label)}</span><div class="sheet">{sheet}</div></div>'
+        for label, sheet in sheets.items()
+    )
+
+
+def _clip(one: dict, clip: str, rate: int) -> str:
+    """A player: a button, the wave and the spectrogram, and the audio itself."""
+    audio, rate = spectrum.for_page(one["audio"][clip], rate)
+    kind, _, codec = clip.partition("_")
+    seconds = audio.size / rate
+    peak = int(np.abs(one["audio"][clip].astype(int)).max(initial=0))
+    level = f"{20 * np.log10(peak / 32768):.1f} dB".replace("-", "−") if peak else "silent"
+    level += ", clips" * bool(one["meta"]["clipped"].get(clip))
+    length = f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+    words = f"{kind} {codec}".strip()
+    return (
+        f'<div class="row clip {kind}"><div class="label"><button type="button" aria-pressed="false" '
+        f'aria-label="Play {words} of {escape(one["key"])}"></button><b>{codec or kind}</b> '
+        f"<span>{length if codec else level}</span></div>"
+        f'<div class="sheet screen">{spectrum.waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
+        f'src="{_data("image/png", spectrum.picture(audio, rate))}"></div>'
+        f'<audio controls preload="none" src="{_data("audio/wav", wav(audio, rate))}"></audio></div>'
+    )
+
+
+def _patch(stored: np.ndarray, changed: int | None) -> str:
+    fields = patch.to_dict(stored)
+    off = {operator["operator"] for operator in fields["operators"] if operator["output_level"] == 0}
+    number, feedback = fields["algorithm"] + 1, fields["feedback"]
+    return (
+        f'<section class="patch"><figure class="panel"><figcaption><span class="name">{escape(fields["name"])}</span>'
+        f"<span>algorithm <b>{number}</b></span><span>feedback <b>{feedback}</b></span></figcaption>"
+        f"{drawing.algorithm(number, off, changed, feedback)}</figure>{drawing.envelopes(stored, changed)}</section>"
+    )
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

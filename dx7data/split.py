@@ -1,0 +1,169 @@
+"""Splits: which patches and phrases belong to train, val and test. Near-copies are never in two of them.
+
+A family (family.py) goes to one split whole, with what is made from its patches.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dx7data.errors import InputError
+from dx7data.family import NEAR, Codes, families, nearest
+from dx7data.patch import ALGORITHM
+from dx7data.patches import BANK, EVERY_SPLIT, Patches
+from dx7data.spec import SPLITS, Spec
+
+_FEWEST_FAMILIES = 10  # with fewer, every split has all patches and other phrases
+
+
+def with_families(patches: Patches) -> Patches:
+    """The same rows with the family of each: the least id in it."""
+    first = families(Codes(patches.stored))
+    least: dict[int, str] = {}
+    for i in np.argsort(patches.ids):
+        least.setdefault(int(first[i]), patches.ids[i])
+    return replace(patches, families=[least[int(i)] for i in first])
+
+
+def divide(patches: Patches, spec: Spec, held_out: set[str]) -> Patches:
+    """The same rows with a split for each. held_out: ids of patches that belong to test, with their families.
+
+    Raises InputError when there is too little to divide by algorithm or by bank.
+    """
+    if spec.split_by == "phrase" or len(_target_families(patches)) < _FEWEST_FAMILIES:
+        if held_out:
+            raise InputError("--hold-out divides patches, and these are too few, or are split by phrase: leave it out")
+        return replace(patches, splits=[EVERY_SPLIT] * len(patches))
+    out = {family for family, key in zip(patches.families, patches.ids, strict=True) if key in held_out}
+    label = _labels(patches, spec)
+    targets = {own: 0 for own, family in zip(label, patches.families, strict=True) if family not in out}
+    for own, family, target in zip(label, patches.families, patches.targets, strict=True):
+        if family not in out:
+            targets[own] += target
+    of_label = _allot(targets, spec)
+    of_family = dict.fromkeys(out, "test")
+    for family, own in _by_family(patches, label).items():
+        of_family.setdefault(family, of_label.get(own, "test"))  # of some labels everything is held out
+    return replace(patches, splits=[of_family[family] for family in patches.families])
+
+
+def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, list[str]]]:
+    """New rows after the old ones, which stay as they are; and the new ones that are near several splits, with these."""
+    together = old.join(new)
+    first = families(Codes(together.stored))
+    split_of: dict[int, set[str]] = {}
+    family_of: dict[int, str] = {}
+    for i in range(len(old)):
+        split_of.setdefault(int(first[i]), set()).add(old.splits[i])
+        family_of.setdefault(int(first[i]), old.families[i])
+    bridges = {
+        i: sorted(split_of[own]) for i, own in enumerate(first[len(old) :].tolist()) if len(split_of.get(own, ())) > 1
+    }
+    left = [i for i in range(len(new)) if i not in bridges]
+    roots = [int(first[len(old) + i]) for i in left]
+    new = with_families(new).take(left)
+    new = replace(new, families=[family_of.get(root, own) for root, own in zip(roots, new.families, strict=True)])
+    if EVERY_SPLIT in old.splits:
+        return old.join(new), bridges
+    strangers = [i for i, root in enumerate(roots) if root not in split_of]
+    splits = {i: next(iter(split_of[root])) for i, root in enumerate(roots) if root in split_of}
+    splits |= dict(zip(strangers, _divide_more(old, new.take(strangers), spec), strict=True))
+    return old.join(replace(new, splits=[splits[i] for i in range(len(new))])), bridges
+
+
+def _divide_more(old: Patches, strangers: Patches, spec: Spec) -> list[str]:
+    """A split for each new family, always for that which lacks most."""
+    wanted = {split: part * (sum(old.targets) + len(strangers)) for split, part in zip(SPLITS, spec.split, strict=True)}
+    for split, target in zip(old.splits, old.targets, strict=True):
+        wanted[split] -= target
+    of_family: dict[str, str] = {}
+    for family, size in sorted(Counter(strangers.families).items(), key=lambda item: (-item[1], item[0])):
+        of_family[family] = max(wanted, key=lambda split: wanted[split])
+        wanted[of_family[family]] -= size
+    return [of_family[family] for family in strangers.families]
+
+
+def _target_families(patches: Patches) -> set[str]:
+    return {family for family, target in zip(patches.families, patches.targets, strict=True) if target}
+
+
+def _labels(patches: Patches, spec: Spec) -> list:
+    """What is kept together: families, algorithms or files."""
+    if spec.split_by == "algorithm":
+        return [str(algorithm + 1) for algorithm in patches.stored[:, ALGORITHM].tolist()]
+    if spec.split_by == "bank":
+        return [
+            origin["sha256"] if kind == BANK else kind for origin, kind in zip(patches.origins, patches.kinds, strict=True)
+        ]
+    return patches.families
+
+
+def _by_family(patches: Patches, label: list) -> dict[str, str]:
+    """The label that most patches of a family have: a family stays whole, and goes where most of it belongs."""
+    counts: dict[str, Counter] = {}
+    for family, own in sorted(zip(patches.families, label, strict=True)):
+        counts.setdefault(family, Counter())[own] += 1
+    return {family: own.most_common(1)[0][0] for family, own in counts.items()}
+
+
+def _allot(targets: dict[str, int], spec: Spec) -> dict[str, str]:
+    """A split for each label, so that the targets are divided as is asked for, as nearly as whole labels allow."""
+    asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
+    left = sum(count > 0 for count in targets.values())
+    if left < len(asked):
+        raise InputError(f"--split-by {spec.split_by} finds only {left} to divide among {', '.join(asked)}: change --split")
+    wanted = {split: part * sum(targets.values()) for split, part in zip(SPLITS, spec.split, strict=True)}
+    empty, split_of = set(asked), {}
+    for label in sorted(targets, key=lambda label: (-targets[label], label)):
+        open_to = [split for split in asked if split in empty] if 0 < left <= len(empty) else asked
+        split = max(open_to, key=lambda split: wanted[split])
+        wanted[split] -= targets[label]
+        empty.discard(split)
+        left -= 1
+        split_of[label] = split
+    return split_of
+
+
+def divide_phrases(phrases: int, counts: dict[str, int], spec: Spec) -> list[str]:
+    """A split for each phrase in order of id (a hash, so a random order that never changes). Raises InputError."""
+    parts = [part if split in counts else 0 for split, part in zip(SPLITS, spec.split, strict=True)]
+    if phrases < sum(part > 0 for part in parts):
+        raise InputError(f"{phrases} phrases are too few for {', '.join(counts)}: no phrase is in two; use --split 1,0,0")
+    found = shares(phrases, parts)
+    for i, part in enumerate(parts):
+        if part and not found[i]:  # a split that is asked for gets at least one, from the largest
+            found[i] += 1
+            found[int(np.argmax(found))] -= 1
+    return [split for split, share in zip(SPLITS, found, strict=True) for _ in range(share)]
+
+
+def shares(total: int, parts: Sequence[float]) -> list[int]:
+    """`total` divided in proportion to `parts`, by largest remainder."""
+    exact = [total * part / sum(parts) for part in parts]
+    found = [int(share) for share in exact]
+    for i in sorted(range(len(parts)), key=lambda i: found[i] - exact[i])[: total - sum(found)]:
+        found[i] += 1
+    return found
+
+
+def report(patches: Patches, spec: Spec) -> dict:
+    """How far apart the splits are, and what a split of the same patches without regard to families would leak."""
+    sizes = Counter(family for family, kind in zip(patches.families, patches.kinds, strict=True) if kind == BANK)
+    found = {
+        "split_by": "phrase" if EVERY_SPLIT in patches.splits else spec.split_by,
+        "families": len(set(patches.families)),
+        "largest_family": max(sizes.values(), default=0),
+        "nearest_across_splits": None,
+        "a_random_split_would_leak": None,
+    }
+    if EVERY_SPLIT not in patches.splits and len(set(patches.splits)) > 1:
+        codes = Codes(patches.stored)
+        labels = np.unique(patches.splits, return_inverse=True)[1]
+        found["nearest_across_splits"] = int(nearest(codes, codes, labels, labels).min())
+        train = shares(len(patches), spec.split)[0]  # by id, that is by hash: at random
+        inside, outside = Codes(patches.stored[:train]), Codes(patches.stored[train:])
+        distance = nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
+        found["a_random_split_would_leak"] = int((distance <= NEAR).sum())
+    return found

@@ -1,0 +1,135 @@
+"""Is a data set what its plan renders to? Every byte is checked, and what is damaged can be made again."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dx7data import card, dataset, prefix, shard, sysex
+from dx7data.errors import InputError
+from dx7data.plan import Plan
+from dx7data.spec import Shard
+
+_REBUILT = 3  # samples of each shard that are rendered again
+_BLOCK = 1 << 22
+
+
+def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fix: bool = False) -> list[str]:
+    """What is wrong with a data set, a sentence each; empty when every byte is as it was rendered.
+
+    All files are hashed, their totals are added up again, and of each shard a few samples are rendered and their prefixes
+    decoded. progress: is told of every few bytes. fix: make what is damaged again. Last, `index.json` is written if all
+    shards are there. Raises InputError if the plan itself is damaged: everything else follows from it.
+    """
+    of = Plan.load(folder)
+    wrong = []
+    for each in of.shards():
+        if problems := list(_check_shard(of, each, folder, progress)):
+            wrong += [f"{each.name}: {problem}" for problem in problems]
+            if fix:
+                _remake(of, each, folder)
+    wrong += _check_others(of, folder)
+    known = {f"{each.name}.tar" for each in of.shards()}
+    wrong += [
+        f"{path.name}: no shard of this plan; remove it"
+        for path in sorted(folder.glob("*.tar"))
+        if dataset.is_own(path) and path.name not in known
+    ]
+    if fix:
+        dataset.begin(of, folder)
+    if fix or not wrong:
+        dataset.write_index(of, folder)
+    return wrong
+
+
+def _remake(of: Plan, each: Shard, folder: Path) -> None:
+    try:
+        shard.write(of, each, folder)
+    except OSError as error:
+        raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
+
+
+def _check_shard(of: Plan, each: Shard, folder: Path, progress: Callable[[int], None]) -> Iterator[str]:
+    """What is wrong with a shard; the first thing, mostly."""
+    stats = shard.stats(of, each, folder)
+    if stats is None:
+        yield "missing, cut short, or of another plan"
+        return
+    for kind in ("tar", "parquet"):
+        size, digest = _hash(folder / f"{each.name}.{kind}", progress)
+        if {"bytes": size, "sha256": digest} != stats[kind]:
+            yield f"the {kind} has changed since it was rendered"
+            return
+    rows = _rows(folder / f"{each.name}.parquet")
+    expected = stats | shard.totals(rows)
+    if (folder / f"{each.name}.stats.json").read_bytes() != shard.stats_json(expected) or stats != expected:
+        yield "its stats.json has changed since it was rendered"
+        return
+    for i in sorted({round(part * (each.count - 1) / max(1, _REBUILT - 1)) for part in range(_REBUILT)}):
+        yield from _check_sample(of, each, folder, rows[i])
+
+
+def _check_sample(of: Plan, each: Shard, folder: Path, row: dict) -> Iterator[str]:
+    """A sample against its plan, and its prefixes against the patches in its dump."""
+    again = of[each.split, row["index"]]
+    members = {name.removeprefix(f"{again.key}."): data for name, data in again.members()}
+    there = dict(_members(folder / f"{each.name}.tar", row, members))
+    if there != members or row["key"] != again.key:
+        yield f"sample {row['key']} is not what its plan renders to"
+    yield from (f"sample {row['key']}: {problem}" for problem in check_prefixes(of, there))
+
+
+def _members(tar: Path, row: dict, names) -> Iterator[tuple[str, bytes]]:
+    """The members of a sample, by their places in the table."""
+    with open(tar, "rb") as file:
+        for name in names:
+            column = name.replace(".", "_")
+            file.seek(row[f"{column}_offset"])
+            yield name, file.read(row[f"{column}_bytes"])
+
+
+def check_prefixes(of: Plan, members: dict[str, bytes]) -> Iterator[str]:
+    """What the prefixes of a sample say, against the patches in its dump."""
+    dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
+    for codec in of.spec.prefixes:
+        for stored, audio in zip(dumped, dataset.layers(of, members[f"prefix.{codec}.wav"]), strict=False):
+            try:
+                if codec == "reference":
+                    agrees = (prefix.encode(stored, codec, of.spec.sample_rate) == audio).all()
+                else:
+                    agrees = (prefix.decode(audio, codec, of.spec.sample_rate) == stored).all()
+                if not agrees:
+                    yield f"its {codec} prefix is of another patch than target.syx"
+            except prefix.PrefixError as error:
+                yield str(error)
+
+
+def _check_others(of: Plan, folder: Path) -> Iterator[str]:
+    """The files that follow from the plan and the shards."""
+    if not (folder / "README.md").exists() or (folder / "README.md").read_bytes() != card.text(of).encode():
+        yield "README.md: has changed since it was written"
+    made = list(dataset.shards(folder, of))
+    path = folder / "index.json"
+    if path.exists() and all(stats for _, stats in made) and path.read_bytes() != dataset.index(of, made):
+        yield "index.json: has changed since it was written"
+
+
+def _rows(path: Path) -> list[dict]:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).to_pylist()
+
+
+def _hash(path: Path, progress: Callable[[int], None] = lambda size: None) -> tuple[int, str]:
+    """Length and SHA-256 of a file; 0 and none if it is not there."""
+    state, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                state.update(block)
+                size += len(block)
+                progress(len(block))
+    except FileNotFoundError:
+        return 0, ""
+    return size, state.hexdigest()

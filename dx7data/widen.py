@@ -1,0 +1,116 @@
+"""New patches for a bank: random ones, mutations, crossovers, counterfactuals. Each can be heard, and stays in one split."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from dx7data import derive
+from dx7data.audible import audible
+from dx7data.audition import heard
+from dx7data.dice import Dice
+from dx7data.errors import InputError
+from dx7data.family import NEAR, Codes, nearest
+from dx7data.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches, rows
+from dx7data.spec import Spec
+from dx7data.split import shares
+
+_TRIES = 100  # to draw a patch that is new, can be heard, and is not near another split
+
+
+class _Wish(NamedTuple):
+    """A patch to be drawn; `draw` gives it with its kind and its parents."""
+
+    draw: Callable[[Dice], tuple[np.ndarray, str, list[str]]]
+    dice: Dice
+    split: str
+
+
+def _drawn(spec: Spec, patches: Patches, wishes: list[_Wish], targets: bool) -> Patches:
+    """A row for each wish, drawn again until it is new, can be heard, and is not near a patch of another split."""
+    known = set(patches.ids)
+    all_patches, pending = patches, wishes
+    for _ in range(_TRIES):
+        if not pending:
+            return all_patches.take(range(len(patches), len(all_patches)))
+        drawn = _candidates(pending, patches, targets)
+        good = heard(drawn.stored, spec.sample_rate, spec.seconds) & _apart(drawn, all_patches)
+        for i, key in enumerate(drawn.ids):
+            good[i] &= key not in known
+            if good[i]:
+                known.add(key)
+        all_patches = all_patches.join(drawn.take(np.flatnonzero(good)))
+        pending = [wish for wish, is_good in zip(pending, good, strict=True) if not is_good]
+    raise InputError(f"{len(pending)} new patches were silent, known or near another split in {_TRIES} tries: ask for fewer")
+
+
+def _candidates(wishes: list[_Wish], patches: Patches, targets: bool) -> Patches:
+    stored, kinds, parents = zip(*(wish.draw(wish.dice) for wish in wishes), strict=True)
+    made = rows(stored, list(kinds), [NOWHERE] * len(wishes), [targets] * len(wishes))
+    family = dict(zip(patches.ids, patches.families, strict=True))
+    families = [family[own[0]] if own else key for own, key in zip(parents, made.ids, strict=True)]
+    return replace(made, splits=[wish.split for wish in wishes], parents=list(parents), families=families)
+
+
+def _apart(drawn: Patches, patches: Patches) -> np.ndarray:
+    """Which of the drawn patches, bool (N,), are near none of another split, drawn or not."""
+    together = patches.join(drawn)
+    if len(set(together.splits)) == 1:
+        return np.ones(len(drawn), bool)
+    labels = np.unique(together.splits, return_inverse=True)[1]
+    codes = Codes(drawn.stored)
+    return nearest(codes, Codes(together.stored), labels[len(patches) :], labels) > NEAR
+
+
+def random_patches(spec: Spec, patches: Patches) -> Patches:
+    """Uniform legal voices."""
+    wishes = [_Wish(_uniform, Dice(spec.seed, RANDOM, i), EVERY_SPLIT) for i in range(spec.random_patches)]
+    return _drawn(spec, patches, wishes, targets=True)
+
+
+def _uniform(dice: Dice) -> tuple[np.ndarray, str, list[str]]:
+    return derive.uniform(dice, 1)[0], RANDOM, []
+
+
+def perturbed(spec: Spec, patches: Patches) -> Patches:
+    """Mutations and crossovers of the bank's targets, as many in each split as it has a share in them."""
+    splits, kinds = np.array(patches.splits), np.array(patches.kinds)
+    parents = (kinds == (BANK if BANK in patches.kinds else RANDOM)) & patches.targets
+    names = sorted(set(splits[parents]))
+    members = {name: np.flatnonzero((splits == name) & parents) for name in names}
+    counts = shares(spec.perturb, [members[name].size for name in names])
+    masks = audible(patches.stored)
+    wishes = [
+        _Wish(partial(_perturbation, patches, masks, members[name]), Dice(spec.seed, "perturb", name, i), name)
+        for name, count in zip(names, counts, strict=True)
+        for i in range(count)
+    ]
+    return _drawn(spec, patches, wishes, targets=True)
+
+
+def _perturbation(patches: Patches, masks: np.ndarray, members: np.ndarray, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
+    one = dice.pick(members)
+    if members.size == 1 or dice.below(2):
+        return derive.mutation(dice, patches.stored[one], masks[one]), MUTATION, [patches.ids[one]]
+    while (other := dice.pick(members)) == one:
+        pass
+    crossed = derive.crossover(dice, patches.stored[one], patches.stored[other])
+    return crossed, CROSSOVER, [patches.ids[one], patches.ids[other]]
+
+
+def counterfactuals(spec: Spec, patches: Patches, of: set[str] | None = None) -> Patches:
+    """Versions of each target, or of those with the ids `of`, with one parameter changed."""
+    masks = audible(patches.stored)
+    wishes = [
+        _Wish(partial(_version, patches, masks, i), Dice(spec.seed, "pairs", patches.ids[i], version), patches.splits[i])
+        for i in np.flatnonzero(patches.targets)
+        if of is None or patches.ids[i] in of
+        for version in range(spec.pairs)
+    ]
+    return _drawn(spec, patches, wishes, targets=False)
+
+
+def _version(patches: Patches, masks: np.ndarray, i: int, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
+    return derive.counterfactual(dice, patches.stored[i], masks[i])[0], COUNTERFACTUAL, [patches.ids[i]]

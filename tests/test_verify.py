@@ -1,0 +1,292 @@
+"""The plan as an object: rendered elsewhere, in parts, extended, damaged and repaired, and always to the same bytes."""
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dx7data import bank, cli, dataset, patch, sysex, verify
+from dx7data.plan import Plan
+
+SMALL = ["--seconds", "0.25", "--shard-size", "150kB", "--seed", "5", "--prefix", "bytes", "fsk"]
+
+
+def run(*arguments):
+    return cli.main([str(each) for each in arguments])
+
+
+def contents(folder):
+    """SHA-256 of every file that the promise of identical bytes covers."""
+    paths = (path for path in sorted(folder.iterdir()) if path.name != "render.log")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    assert run("render", "--patches", "example", "--out", folder, "--samples", 60, *SMALL, "--workers", 1) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+# --- The plan ---
+
+
+def test_a_plan_alone_renders_everything(made, tmp_path):
+    """In another process, in an empty folder, from the plan's own files: no bank, no MIDI."""
+    assert run("plan", "--patches", "example", "--out", tmp_path / "plan", "--samples", 60, *SMALL) == 0
+    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["README.md", "dataset.json", "patches.parquet"]
+    command = [sys.executable, "-m", "dx7data", "render", "--plan", str(tmp_path / "plan"), "--out", str(tmp_path / "there")]
+    assert subprocess.run(command, capture_output=True, timeout=120, cwd=tmp_path).returncode == 0
+    assert contents(tmp_path / "there") == contents(made)
+    assert run("render", "--plan", tmp_path / "plan") == 0
+    assert contents(tmp_path / "plan") == contents(made)
+
+
+def test_jobs_share_nothing(made, tmp_path):
+    """Three jobs, in any order, one of them twice; then verify writes the index, and all is as if one had made it."""
+    for job in ("2/3", "3/3", "2/3", "1/3"):
+        assert not (tmp_path / "index.json").exists()
+        command = ["render", "--patches", "example", "--out", tmp_path, "--samples", 60, *SMALL]
+        assert run(*command, "--workers", 1, "--job", job) == 0
+    (tmp_path / "index.json").unlink()
+    assert run("verify", tmp_path) == 0
+    assert contents(tmp_path) == contents(made)
+
+
+def test_one_shard_alone(made, tmp_path, capsys):
+    assert run("render", "--plan", made, "--out", tmp_path, "--only", "train/000001") == 0
+    assert [path.name for path in tmp_path.glob("*.tar")] == ["train-000001.tar"]
+    assert contents(tmp_path)["train-000001.tar"] == contents(made)["train-000001.tar"]
+    assert run("render", "--plan", made, "--out", tmp_path, "--only", "train/000099") == 2
+    assert "train/000099" in capsys.readouterr().err
+
+
+def test_a_sample_of_a_plan_is_the_one_in_the_shard(made):
+    of = Plan.load(made)
+    for each in of.shards()[::2]:
+        for i, one in enumerate(dataset.samples(made, each.name)):
+            live = of[each.split, each.first + i]
+            assert {f"{one['__key__']}.{name}": data for name, data in one.items() if name != "__key__"} == dict(
+                live.members()
+            )
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--seconds", "1"], "--seconds"),
+        (["--patches", "example"], "--patches"),
+        (["--prefix", "fsk"], "--prefix"),
+        (["--only", "train"], "--only"),
+        (["--only", "best/1"], "--only"),
+        (["--job", "4/3"], "--job"),
+        (["--job", "1/3", "--only", "train/0"], "--only"),
+    ],
+)
+def test_refused_beside_a_plan(made, capsys, options, word):
+    before = contents(made)
+    try:
+        status = run("render", "--plan", made, *options)
+    except SystemExit as left:  # argparse
+        status = left.code
+    assert status == 2
+    assert word in capsys.readouterr().err
+    assert contents(made) == before
+
+
+# --- More samples, more patches ---
+
+
+@pytest.mark.parametrize("steps", [(90,), (61, 75, 90)])
+def test_extended_is_as_if_rendered_at_once(made, copy, tmp_path, steps):
+    old = {name: (copy / name).stat().st_mtime_ns for name in contents(copy) if name.endswith(".tar")}
+    short = {list(dataset_shards)[-1].name for dataset_shards in by_split(Plan.load(made))}
+    for samples in steps:
+        assert run("extend", copy, "--samples", samples) == 0
+    assert run("render", "--patches", "example", "--out", tmp_path / "once", "--samples", 90, *SMALL) == 0
+    assert contents(copy) == contents(tmp_path / "once")
+    untouched = {name for name, time in old.items() if (copy / name).stat().st_mtime_ns == time}
+    assert untouched >= {f"{each.name}.tar" for each in Plan.load(made).shards() if each.name not in short}
+
+
+def by_split(of):
+    return [[each for each in of.shards() if each.split == split] for split in of.counts]
+
+
+def test_what_extend_refuses(copy, tmp_path, capsys):
+    before = contents(copy)
+    for options, word in (
+        (["--samples", 59], "ask for more"),
+        ([], "nothing to add"),
+        (["--patches", "example"], "--out"),
+        (["--samples", 90, "--out", tmp_path / "new"], "--patches"),
+        (["--patches", "example", "--out", tmp_path / "new"], "no patch among these is new"),
+    ):
+        assert run("extend", copy, *options) == 2
+        assert word in capsys.readouterr().err
+    assert contents(copy) == before
+
+
+def test_new_patches_keep_to_the_splits(made, tmp_path, capsys):
+    """A near-copy joins its family, a stranger goes anywhere, and what is near patches of two splits is refused by name."""
+    old = Plan.load(made).patches
+    split_of = dict(zip(old.ids, old.splits, strict=True))
+    copy = old.stored[old.splits.index("val")].copy()
+    copy[144] ^= 1
+    stranger = bank.load("example").patches[0].copy()
+    stranger[[144, 143, 139, 138]] = 30, 3, 50, 60
+    (tmp_path / "more.syx").write_bytes(sysex.write_voice(copy) + sysex.write_voice(stranger))
+    assert run("extend", made, "--patches", tmp_path / "more.syx", "--out", tmp_path / "new") == 0
+    new = Plan.load(tmp_path / "new").patches
+    now = dict(zip(new.ids, new.splits, strict=True))
+    assert {key: now[key] for key in split_of} == split_of
+    assert now[patch.patch_id(copy)] == "val"
+    assert len(new) == len(old) + 2
+    assert run("render", "--plan", tmp_path / "new") == 0
+    assert run("verify", tmp_path / "new") == 0
+
+
+def test_a_bridge_between_splits_is_refused_by_name(tmp_path, capsys):
+    """Twelve patches on a line, three steps apart: no families; one between two of them, of different splits, is near both."""
+    base = bank.load("example").patches[0]
+    line = np.repeat(base[None], 12, axis=0)
+    for i in range(12):
+        line[i, [16, 37, 58]] = np.minimum(40 + 5 * i, 99)
+    (tmp_path / "line.syx").write_bytes(b"".join(map(sysex.write_voice, line)))
+    options = ["--samples", 24, "--seconds", 0.25]
+    assert run("plan", "--patches", tmp_path / "line.syx", "--out", tmp_path / "old", *options) == 0
+    old = Plan.load(tmp_path / "old").patches
+    assert len(set(old.families)) == 12
+    a, b = old.stored[old.splits.index("val")].copy(), old.stored[old.splits.index("test")]
+    a[16] = b[16]
+    a[145:155] = np.frombuffer(b"BRIDGE    ", np.uint8)
+    (tmp_path / "bridge.syx").write_bytes(sysex.write_voice(a) + sysex.write_voice(bank.load("example").patches[9]))
+    assert run("extend", tmp_path / "old", "--patches", tmp_path / "bridge.syx", "--out", tmp_path / "new") == 0
+    assert "bridge.syx:1, BRIDGE, is left out: it is near patches of test and val" in capsys.readouterr().err
+    assert len(Plan.load(tmp_path / "new").patches) == 13
+
+
+# --- Damage and repair ---
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "a flipped bit": lambda folder: flip(folder / "train-000001.tar"),
+    "a flipped bit in a table": lambda folder: flip(folder / "val-000000.parquet"),
+    "a truncated tar": lambda folder: (folder / "train-000000.tar").write_bytes(
+        (folder / "train-000000.tar").read_bytes()[:5000]
+    ),
+    "a lengthened tar": lambda folder: (folder / "train-000000.tar").open("ab").write(bytes(512)),
+    "a deleted tar": lambda folder: (folder / "test-000000.tar").unlink(),
+    "a deleted table": lambda folder: (folder / "train-000002.parquet").unlink(),
+    "deleted stats": lambda folder: (folder / "train-000002.stats.json").unlink(),
+    "empty stats": lambda folder: (folder / "train-000002.stats.json").write_bytes(b""),
+    "a deleted card": lambda folder: (folder / "README.md").unlink(),
+    "an edited index": lambda folder: flip(folder / "index.json"),
+}
+
+
+def swap(folder):
+    """Two shards change places, with everything that belongs to them."""
+    for kind in ("tar", "parquet", "stats.json"):
+        one, other = folder / f"train-000000.{kind}", folder / f"train-000001.{kind}"
+        first, second = one.read_bytes(), other.read_bytes()
+        one.write_bytes(second)
+        other.write_bytes(first)
+
+
+def edit(folder):
+    """A sidecar whose numbers are other ones, well-formed."""
+    path = folder / "train-000000.stats.json"
+    stats = json.loads(path.read_text())
+    stats["peak"] += 1
+    path.write_text(json.dumps(stats, indent=1) + "\n")
+
+
+def forge(folder):
+    """Another sample's audio, with hashes in order: only rendering it again can find it."""
+    path = folder / "train-000000.tar"
+    data = bytearray(path.read_bytes())
+    of = Plan.load(folder)
+    (row, *_) = verify._rows(folder / "train-000000.parquet")
+    start = row["target_wav_offset"] + 44
+    data[start : start + 100] = bytes(100)
+    path.write_bytes(data)
+    stats = json.loads((folder / "train-000000.stats.json").read_text())
+    stats["tar"]["sha256"] = hashlib.sha256(data).hexdigest()
+    (folder / "train-000000.stats.json").write_text(json.dumps(stats, indent=1) + "\n")
+    assert of.shards()[0].name == "train-000000"
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "swapped shards", "an edited sidecar", "a forgery"])
+def test_repair_brings_back_the_same_bytes(made, copy, capsys, damage):
+    {**DAMAGE, "swapped shards": swap, "an edited sidecar": edit, "a forgery": forge}[damage](copy)
+    assert contents(copy) != contents(made)
+    untouched = {
+        path: path.stat().st_mtime_ns
+        for path in copy.glob("*.tar")
+        if contents(copy)[path.name] == contents(made)[path.name]
+    }
+    assert run("verify", copy) == 1
+    assert contents(copy) != contents(made)
+    assert run("verify", copy, "--fix") == 0
+    assert contents(copy) == contents(made)
+    assert run("verify", copy) == 0
+    if damage.startswith(("a flipped", "a trunc", "a forg")):
+        kept = {path for path, time in untouched.items() if path.stat().st_mtime_ns == time}
+        assert len(kept) >= len(untouched) - 1, "more than the damaged shard was made again"
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "patches.parquet"])
+def test_a_damaged_plan_is_refused(copy, capsys, name):
+    flip(copy / name)
+    for options in ([], ["--fix"]):
+        assert run("verify", copy, *options) == 2
+        message = capsys.readouterr().err
+        assert name in message
+        assert "Traceback" not in message
+
+
+def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
+    """Anywhere in the folder but the log; the hashes alone must find it, without rendering anything again."""
+    options = ["--samples", 6, "--seconds", 0.05, "--split", "0.5,0.25,0.25"]
+    assert run("render", "--patches", "example", "--out", tmp_path, *options) == 0
+    monkeypatch.setattr(verify, "_REBUILT", 0)
+    assert verify.verify(tmp_path) == []
+    files = [path for path in sorted(tmp_path.iterdir()) if path.name != "render.log"]
+    dice = random.Random(1)
+    for _ in range(1000):
+        path = dice.choice(files)
+        whole = path.read_bytes()
+        place = dice.randrange(len(whole))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :])
+        try:
+            assert verify.verify(tmp_path), f"bit flipped in byte {place} of {path.name}"
+        except verify.InputError:
+            pass
+        path.write_bytes(whole)
+    assert verify.verify(tmp_path) == []
+
+
+def test_leftovers_of_killed_renders_are_removed(copy, made):
+    (copy / ".0123abcd.train-000000.tar.partial").write_bytes(b"half")
+    (copy / ".mine.partial").write_bytes(b"mine")
+    assert run("render", "--plan", copy) == 0
+    assert not (copy / ".0123abcd.train-000000.tar.partial").exists()
+    assert (copy / ".mine.partial").exists()
