@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("folder", type=Path)
     inspect.add_argument("--rows", type=_whole(0), default=5, metavar="N", help="samples to show (default: 5)")
     inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at and listen to, of 24 samples")
 
     verify = _verb(
         verbs, "verify", commands.verify, "check every byte of a folder of shards, and render a few samples again"

@@ -55,6 +55,12 @@ def inspect(options) -> None:
     """`dx7data inspect FOLDER`: counts, lengths, levels and a few samples."""
     from dx7data import dataset
 
+    if options.html:
+        from dx7data import page
+
+        page.write(options.folder, options.html)
+        print(f"Open it in a browser: {options.html}")
+        return
     found = dataset.summary(options.folder, options.rows)
     print(json.dumps(found, indent=1) if options.json else _inspected(found))
 

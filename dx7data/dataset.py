@@ -129,7 +129,7 @@ def summary(folder: Path, rows: int = 5) -> dict:
         kinds.update(table["phrase_kind"].to_pylist())
         peaks.append(table["target_peak"].to_numpy())
         some = table.slice(0, rows - len(first)).to_pylist()
-        first += [row | {"prefixes": _prefix_names(of, folder / f"{each.name}.tar", row)} for row in some]
+        first += [row | {"prefixes": _prefix_names(of, folder, each, row)} for row in some]
     levels = np.percentile(np.concatenate(peaks), (0, 50, 100), method="lower").tolist() if peaks else []
     return {
         "folder": str(folder),
@@ -143,6 +143,7 @@ def summary(folder: Path, rows: int = 5) -> dict:
         "hours": samples.total() * of.spec.seconds / 3600,
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
         "patches": {split: int(of.targets[split].size) for split in of.counts},
+        "families": dict(sorted(Counter(Counter(of.patches.families).values()).items())),
         "phrases": dict(sorted(kinds.items())),
         "left_out_as_silent": of.silent,
         "target_peak": dict(zip(("least", "median", "most"), levels, strict=False)),
@@ -159,18 +160,14 @@ def layers(of: Plan, wav: bytes) -> np.ndarray:
     return np.frombuffer(wav, "<i2", offset=44).reshape(of.spec.layers[1], -1)
 
 
-def _prefix_names(of: Plan, tar: Path, row: dict) -> dict[str, list[str]]:
+def _prefix_names(of: Plan, folder: Path, each: Shard, row: dict) -> dict[str, list[str]]:
     """The names that the prefixes of a sample decode to; those that can be decoded."""
-    names = {}
-    with open(tar, "rb") as file:
-        for codec in of.spec.prefixes:
-            if codec == "reference":
-                continue
-            file.seek(row[f"prefix_{codec}_wav_offset"])
-            audio = layers(of, file.read(row[f"prefix_{codec}_wav_bytes"]))
+    members, names = shard.read(folder, each, row), {}
+    for codec in of.spec.prefixes:
+        if codec != "reference":
+            audio = layers(of, members[f"prefix.{codec}.wav"])[: row["layers"]]
             try:
-                decoded = [prefix.decode(each, codec, of.spec.sample_rate) for each in audio[: row["layers"]]]
-                names[codec] = [patch.patch_name(each) for each in decoded]
+                names[codec] = [patch.patch_name(prefix.decode(one, codec, of.spec.sample_rate)) for one in audio]
             except prefix.PrefixError as error:
                 names[codec] = [str(error)]
     return names

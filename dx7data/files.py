@@ -1,5 +1,7 @@
 """Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
 
+import hashlib
+import json
 import os
 import secrets
 import stat
@@ -27,6 +29,20 @@ def write_atomically(path: Path, write: Callable) -> None:
     """Let `write(file)` make the file at `path`."""
     with whole(path) as file:
         write(file)
+
+
+def signed(document: dict) -> bytes:
+    """A JSON document as the content of a file, with its own hash as the last entry."""
+    own = hashlib.sha256(json.dumps(document).encode()).hexdigest()
+    return (json.dumps(document | {"sha256": own}, indent=1) + "\n").encode()
+
+
+def unsigned(data: bytes) -> dict:
+    """The document that `signed` made a file of. Raises ValueError if a single bit of it is another one."""
+    document = json.loads(data)
+    if not isinstance(document, dict) or document.pop("sha256", None) is None or signed(document) != data:
+        raise ValueError("its own hash does not match: it was edited or damaged")
+    return document
 
 
 def parquet(table) -> bytes:

@@ -12,7 +12,7 @@ from string import Template
 
 import numpy as np
 
-from dx7data import dataset, drawing, patch, spectrum, sysex
+from dx7data import dataset, drawing, patch, shard, spectrum, sysex
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.phrase import REST
@@ -37,7 +37,7 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
     if not made:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
     try:
-        samples = [[_read(folder, shard, i) for shard, i in unit] for unit in chosen(made, rows, 2 if of.spec.pairs else 1)]
+        samples = [[_read(folder, *place) for place in unit] for unit in chosen(made, rows, 2 if of.spec.pairs else 1)]
         summary, table = dataset.summary(folder, 0), _table(folder, made)
     except _DAMAGED as error:
         raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
@@ -54,30 +54,26 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
 def chosen(made: list[Shard], rows: int, together: int) -> list[list[tuple[Shard, int]]]:
     """Of every split its share, at least one, evenly spread: shard and row of each sample, `together` in a list."""
     places: dict[str, list] = {}
-    for shard in made:
-        places.setdefault(shard.split, []).extend((shard, i) for i in range(0, shard.count, together))
+    for each in made:
+        places.setdefault(each.split, []).extend((each, i) for i in range(0, each.count, together))
     wanted, available = max(1, rows // together), sum(map(len, places.values()))
     share = {split: min(len(own), max(1, round(wanted * len(own) / available))) for split, own in places.items()}
     largest = max(share, key=share.get)
     share[largest] = min(len(places[largest]), max(1, share[largest] + wanted - sum(share.values())))
     picked = [own[i * len(own) // share[split]] for split, own in places.items() for i in range(share[split])]
-    return [[(shard, i) for i in range(first, min(first + together, shard.count))] for shard, first in picked]
+    return [[(each, i) for i in range(first, min(first + together, each.count))] for each, first in picked]
 
 
-def _read(folder: Path, shard: Shard, i: int) -> dict:
+def _read(folder: Path, one: Shard, i: int) -> dict:
     """The members of row i of a shard, read where its table says they are."""
-    import pyarrow.parquet as pq
-
-    row = pq.read_table(folder / f"{shard.name}.parquet").slice(i, 1).to_pylist()[0]
-    members = {}
-    with open(folder / f"{shard.name}.tar", "rb") as file:
-        for name in (column.removesuffix("_offset") for column in row if column.endswith("_offset")):
-            file.seek(row[f"{name}_offset"])
-            members[name] = file.read(row[f"{name}_bytes"])
+    row = shard.rows(folder, one)[i]
+    members = shard.read(folder, one, row)
     audio = {
-        name.removesuffix("_wav"): np.frombuffer(data, "<i2", offset=44) for name, data in members.items() if "wav" in name
+        name.removesuffix(".wav"): np.frombuffer(data, "<i2", offset=44)
+        for name, data in members.items()
+        if name.endswith(".wav")
     }
-    dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target_syx"]).voices]
+    dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     return {"key": row["key"], "meta": json.loads(members["json"]), "audio": audio, "layers": dumped}
 
 
@@ -152,8 +148,18 @@ def _histograms(summary: dict, table: dict) -> str:
             drawing.histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
             _bars("Splits", summary["samples"]),
             _bars("Phrases", summary["phrases"]),
+            _bars("Families of near-copies", _sizes(summary["families"])),
         )
     )
+
+
+def _sizes(families: dict[int, int]) -> dict[str, int]:
+    """How many families there are of each size, from 5 on of sizes up to twice as large."""
+    sizes: Counter = Counter()
+    for size, count in families.items():
+        top = size if size <= 4 else 1 << (size - 1).bit_length()
+        sizes[str(size) if size <= 4 else f"{top // 2 + 1}–{top}"] += count
+    return dict(sizes)
 
 
 def _whole_numbers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[str, str]]:
@@ -269,7 +275,7 @@ def _score(meta: dict, seconds: float) -> str:
 def _clip(one: dict, clip: str, rate: int) -> str:
     """A player: a button, the wave and the spectrogram, and the audio itself."""
     audio, rate = spectrum.for_page(one["audio"][clip], rate)
-    kind, _, codec = clip.partition("_")
+    kind, _, codec = clip.partition(".")
     seconds = audio.size / rate
     peak = int(np.abs(one["audio"][clip].astype(int)).max(initial=0))
     level = f"{20 * np.log10(peak / 32768):.1f} dB".replace("-", "−") if peak else "silent"

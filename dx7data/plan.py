@@ -15,7 +15,7 @@ import numpy as np
 from dx7data import compose, sample
 from dx7data.dice import Dice
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import signed, unsigned, write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
 from dx7data.phrase import Phrase, Phrases
 from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
@@ -146,7 +146,7 @@ class Plan:
             "left_out_as_silent": self.silent,
             "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
         }
-        return tables | {"dataset.json": _signed(document)}
+        return tables | {"dataset.json": signed(document)}
 
     def write(self, folder: Path) -> None:
         """Put the plan into a folder; a folder with a dataset.json has all of it."""
@@ -157,23 +157,14 @@ class Plan:
 def _read_document(path: Path) -> dict:
     try:
         data = path.read_bytes()
-        document = json.loads(data)
+        version = json.loads(data)
+        if not isinstance(version, dict) or (version.get("format"), version.get("engine")) != (FORMAT, ENGINE):
+            raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
+        return unsigned(data)
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("engine") != ENGINE:
-        raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
-    document.pop("sha256", None)
-    if data != _signed(document):
-        raise InputError(f"{path} was edited or damaged: its own hash does not match")
-    return document
-
-
-def _signed(document: dict) -> bytes:
-    """A document with its own hash as the last entry."""
-    own = hashlib.sha256(_canonical(document)).hexdigest()
-    return (json.dumps(document | {"sha256": own}, indent=1) + "\n").encode()
 
 
 def differences(old: Plan, new: Plan) -> list[str]:

@@ -5,13 +5,12 @@ depends on who wrote it or when. `NAME.stats.json` is the sign that a shard is w
 """
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 from dx7data import sample
-from dx7data.files import parquet, whole, write_atomically
+from dx7data.files import parquet, signed, unsigned, whole, write_atomically
 from dx7data.plan import Plan
 from dx7data.spec import Shard
 
@@ -38,57 +37,42 @@ class _HashedFile:
 
 def write(plan: Plan, shard: Shard, folder: Path, progress: Callable[[int], None] = lambda samples: None) -> dict:
     """Render a shard into a folder; returns its stats. `progress` is told of every few samples as they are done."""
-    rows: list[dict] = []
+    table: list[dict] = []
     with whole(folder / f"{shard.name}.tar") as file:
         tar = _HashedFile(file)
         for done in range(0, shard.count, batch := batch_size(plan)):
             samples = sample.render(plan, shard.split, shard.first + done, min(batch, shard.count - done))
             for one in samples:
-                rows.append(_row(one, _add(tar, one)))
+                table.append(_row(one, _add(tar, one)))
             progress(len(samples))
         tar.write(bytes(-(tar.size + 2 * tarfile.BLOCKSIZE) % _RECORD + 2 * tarfile.BLOCKSIZE))
-    table = _write_table(rows, folder / f"{shard.name}.parquet")
     summary = {
         "fingerprint": plan.fingerprint,
         "split": shard.split,
         "shard": shard.number,
-        **totals(rows),
+        "samples": len(table),
+        "patches": len({row["patch_id"] for row in table}),
+        "phrases": len({row["phrase_id"] for row in table}),
+        "peak": max(max(row["source_peak"], row["target_peak"]) for row in table),
+        "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in table),
+        "silent_samples": sum(row["target_peak"] == 0 for row in table),
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
-        "parquet": table,
+        "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
     }
-    write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(stats_json(summary)))
+    write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(signed(summary)))
     return summary
 
 
 def stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
     """The stats of a shard that is whole and of this plan, else None."""
     try:
-        summary = json.loads((folder / f"{shard.name}.stats.json").read_text())
+        summary = unsigned((folder / f"{shard.name}.stats.json").read_bytes())
         size = (folder / f"{shard.name}.tar").stat().st_size
         (folder / f"{shard.name}.parquet").stat()
     except (OSError, ValueError):
         return None
     expected = {"fingerprint": plan.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
-    if not isinstance(summary, dict) or {key: summary.get(key) for key in expected} != expected:
-        return None
-    return summary if summary["tar"]["bytes"] == size else None
-
-
-def stats_json(summary: dict) -> bytes:
-    """The content of `NAME.stats.json`."""
-    return (json.dumps(summary, indent=1) + "\n").encode()
-
-
-def totals(rows: list[dict]) -> dict:
-    """What the table of a shard adds up to."""
-    return {
-        "samples": len(rows),
-        "patches": len({row["patch_id"] for row in rows}),
-        "phrases": len({row["phrase_id"] for row in rows}),
-        "peak": max(max(row["source_peak"], row["target_peak"]) for row in rows),
-        "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in rows),
-        "silent_samples": sum(row["target_peak"] == 0 for row in rows),
-    }
+    return summary if summary | expected == summary and summary["tar"]["bytes"] == size else None
 
 
 def batch_size(plan: Plan) -> int:
@@ -107,6 +91,23 @@ def _add(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
         places[f"{column}_offset"], places[f"{column}_bytes"] = tar.size, len(data)
         tar.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
     return places
+
+
+def read(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
+    """The members of one row of a shard's table, by name, such as `source.wav`; nothing else of the tar is read."""
+    members = {}
+    with open(folder / f"{shard.name}.tar", "rb") as file:
+        for column in (name.removesuffix("_offset") for name in row if name.endswith("_offset")):
+            file.seek(row[f"{column}_offset"])
+            members[column.replace("_", ".")] = file.read(row[f"{column}_bytes"])
+    return members
+
+
+def rows(folder: Path, shard: Shard) -> list[dict]:
+    """The table of a shard, a dictionary for each sample."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(folder / f"{shard.name}.parquet").to_pylist()
 
 
 def _row(one: sample.Sample, places: dict[str, int]) -> dict:

@@ -481,8 +481,8 @@ addEventListener("load", async () => {
   const pressed = button.getAttribute("aria-pressed");
   button.click();
   const broken = [...document.images].filter((image) => !image.naturalWidth).length;
-  const report = { durations, errors, focused, pressed, paused: player.paused, broken, width: document.documentElement.clientWidth,
-    scroll: document.documentElement.scrollWidth, images: document.images.length };
+  const report = { durations, errors, focused, pressed, paused: player.paused, broken, images: document.images.length,
+    width: document.documentElement.clientWidth, scroll: document.documentElement.scrollWidth };
   console.log("REPORT" + JSON.stringify(report) + "END");
 });
 </script>
