@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from dx7data import card, dataset, prefix, shard, sysex
+from dx7data import card, dataset, distribute, prefix, shard, sysex
 from dx7data.errors import InputError
 from dx7data.plan import Plan
 from dx7data.spec import Shard
@@ -24,10 +25,12 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
     """
     of = Plan.load(folder)
     wrong = []
-    for each in of.shards():
-        if problems := list(_check_shard(of, each, folder, progress)):
+    with ThreadPoolExecutor(distribute.default_workers()) as pool:  # hashing does not hold the interpreter's lock
+        checked = pool.map(lambda each: _check_files(of, each, folder, progress), of.shards())
+        for each, problem in zip(of.shards(), checked, strict=True):
+            problems = [problem] if problem else list(_check_samples(of, each, folder))
             wrong += [f"{each.name}: {problem}" for problem in problems]
-            if fix:
+            if problems and fix:
                 _remake(of, each, folder)
     wrong += _check_others(of, folder)
     known = {f"{each.name}.tar" for each in of.shards()}
@@ -50,17 +53,20 @@ def _remake(of: Plan, each: Shard, folder: Path) -> None:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
 
 
-def _check_shard(of: Plan, each: Shard, folder: Path, progress: Callable[[int], None]) -> Iterator[str]:
-    """What is wrong with a shard; the first thing, mostly."""
+def _check_files(of: Plan, each: Shard, folder: Path, progress: Callable[[int], None]) -> str | None:
+    """What is wrong with the files of a shard, if anything is."""
     stats = shard.stats(of, each, folder)
     if stats is None:
-        yield "missing, cut short, damaged, or of another plan"
-        return
+        return "missing, cut short, damaged, or of another plan"
     for kind in ("tar", "parquet"):
         size, digest = _hash(folder / f"{each.name}.{kind}", progress)
         if {"bytes": size, "sha256": digest} != stats[kind]:
-            yield f"the {kind} has changed since it was rendered"
-            return
+            return f"the {kind} has changed since it was rendered"
+    return None
+
+
+def _check_samples(of: Plan, each: Shard, folder: Path) -> Iterator[str]:
+    """What is wrong with a few samples of a shard whose files are as they were written."""
     rows = shard.rows(folder, each)
     for i in sorted({round(part * (each.count - 1) / max(1, _REBUILT - 1)) for part in range(_REBUILT)}):
         yield from _check_sample(of, each, folder, rows[i])
