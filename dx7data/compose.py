@@ -81,7 +81,7 @@ def draw(dice: Dice, seconds: float) -> Phrase:
     end = round(seconds * 1000)
     kind = dice.pick(tuple(_KINDS))
     compose, patterns = _KINDS[kind]
-    about = {"bpm": dice.between(60, 240), "touch": dice.pick(tuple(_TOUCHES)), "contour": dice.pick(tuple(_CONTOURS))}
+    about = {"bpm": dice.between(60, 160), "touch": dice.pick(tuple(_TOUCHES)), "contour": dice.pick(tuple(_CONTOURS))}
     velocity = _dynamics(dice, about["contour"], end * about["bpm"] // _MINUTE)
     first = dice.pick((0, 0, dice.below(min(end // 8, 250) + 1)))
     strokes = compose(dice, about)
