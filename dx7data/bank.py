@@ -169,9 +169,12 @@ def listed(bank: Bank, path: Path) -> set[str]:
     """Ids of the patches that a text file lists, each in a line of its own as for `choose`; # begins a comment."""
     try:
         lines = [line.split("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+        return choose(bank, filter(None, lines))
     except (OSError, ValueError) as error:
-        raise InputError(f"{shown(path)} can't be read as a list of patches: {error}") from None
-    return choose(bank, filter(None, lines))
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{shown(path)} can't be read as a list of patches: {reason}") from None
+    except InputError as error:
+        raise InputError(f"{shown(path)}: {error}") from None
 
 
 def distinct(bank: Bank) -> Bank:

@@ -1,18 +1,20 @@
-"""The command line: `dx7data VERB`. What options there are, and what they mean; commands.py does the work."""
+"""The command line: `dx7data VERB`, and what options there are. arguments.py reads them, commands.py does the work."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from dx7data import commands, render_command
+from dx7data import arguments, commands, render_command
+from dx7data.arguments import number, span, whole
 from dx7data.errors import InputError
 
 _RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
+_SECONDS = number(0.01, 600, "seconds")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(words: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(words)
     try:
         _refuse_beside_plan(options)
         return options.run(options) or 0
@@ -55,14 +57,14 @@ def parser() -> argparse.ArgumentParser:
 
     extend = _verb(verbs, "extend", render_command.extend, "add samples to a data set, or patches to its plan")
     extend.add_argument("folder", type=Path)
-    extend.add_argument("--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
+    extend.add_argument("--samples", type=whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
     extend.add_argument("--patches", nargs="+", metavar="PATH", help="add these; then --out gets the new plan")
     extend.add_argument("--out", type=Path, metavar="FOLDER", help="where the plan with new patches goes")
-    extend.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
+    extend.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one for each core)")
 
     inspect = _verb(verbs, "inspect", commands.inspect, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
-    inspect.add_argument("--rows", type=_whole(0), default=5, metavar="N", help="samples to show (default: 5)")
+    inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
     inspect.add_argument("--json", action="store_true", help="for programs")
     inspect.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at and listen to, of 24 samples")
 
@@ -86,13 +88,13 @@ def parser() -> argparse.ArgumentParser:
 
     wav = _verb(verbs, "wav", commands.wav, "hear one patch: render a note to a wav file")
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
-    wav.add_argument("--note", type=_whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
-    wav.add_argument("--velocity", type=_whole(0, 127), default=100, help="default: 100")
-    wav.add_argument("--held", type=_seconds, default=1.0, help="seconds until the key is released (default: 1)")
-    wav.add_argument("--seconds", type=_seconds, default=2.5, help="length (default: 2.5)")
+    wav.add_argument("--note", type=whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
+    wav.add_argument("--velocity", type=whole(0, 127), default=100, help="default: 100")
+    wav.add_argument("--held", type=_SECONDS, default=1.0, help="seconds until the key is released (default: 1)")
+    wav.add_argument("--seconds", type=_SECONDS, default=2.5, help="length (default: 2.5)")
     wav.add_argument("--sample-rate", type=int, default=48000, metavar="HZ", help=f"{_RATES} (default: 48000)")
     wav.add_argument(
-        "--gain", type=_gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
+        "--gain", type=arguments.gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
     )
     wav.add_argument("--out", type=Path, default=Path("patch.wav"), help="default: patch.wav")
     return top
@@ -104,9 +106,11 @@ def _render_options(render) -> None:
         "--plan", type=Path, metavar="FOLDER", help="render the plan in this folder, there or to --out; no other inputs"
     )
     part = render.add_mutually_exclusive_group()
-    part.add_argument("--only", type=_shard_name, metavar="SPLIT/N", help="this shard alone, as in train/000012")
-    part.add_argument("--job", type=_job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`")
-    render.add_argument("--workers", type=_whole(1), metavar="N", help="processes (default: one for each core)")
+    part.add_argument("--only", type=arguments.shard, metavar="SPLIT/N", help="this shard alone, as in train/000012")
+    part.add_argument(
+        "--job", type=arguments.job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`"
+    )
+    render.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one for each core)")
     render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
     render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
 
@@ -120,10 +124,10 @@ def _plan_options(verb) -> None:
 def _clip_options(render) -> None:
     count = render.add_mutually_exclusive_group()
     count.add_argument(
-        "--samples", type=_whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
+        "--samples", type=whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
     )
-    count.add_argument("--per-patch", type=_whole(1, 10**6), metavar="N", help="pairs for each target patch, instead")
-    render.add_argument("--seconds", type=_seconds, default=2.5, help="length of a clip (default: 2.5)")
+    count.add_argument("--per-patch", type=whole(1, 10**6), metavar="N", help="pairs for each target patch, instead")
+    render.add_argument("--seconds", type=_SECONDS, default=2.5, help="length of a clip (default: 2.5)")
     render.add_argument("--sample-rate", type=int, default=8000, metavar="HZ", help=f"{_RATES} (default: 8000)")
     render.add_argument(
         "--prefix",
@@ -133,11 +137,15 @@ def _clip_options(render) -> None:
         help="tell the target patch as audio: as levels, as tones, or by an example; several may be given (default: none)",
     )
     render.add_argument(
-        "--gain", type=_gain, default="native", metavar="native|peak|DB", help="as is (default), to -1 dB, or by so many dB"
+        "--gain",
+        type=arguments.gain,
+        default="native",
+        metavar="native|peak|DB",
+        help="as is (default), to -1 dB, or by so many dB",
     )
     render.add_argument(
         "--split",
-        type=_split,
+        type=arguments.split,
         default=(0.8, 0.1, 0.1),
         metavar="A,B,C",
         help="parts for train, val and test (default: 0.8,0.1,0.1)",
@@ -150,7 +158,11 @@ def _clip_options(render) -> None:
     )
     render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     render.add_argument(
-        "--shard-size", type=_size, default=64_000_000, metavar="BYTES", help="about this much in a shard (default: 64MB)"
+        "--shard-size",
+        type=arguments.size,
+        default=64_000_000,
+        metavar="BYTES",
+        help="about this much in a shard (default: 64MB)",
     )
 
 
@@ -180,22 +192,22 @@ def _patch_options(render) -> None:
         help="who plays the sources: a pure sine (default), any patch, or FILE:INDEX",
     )
     render.add_argument(
-        "--layers", type=_range(1, 8), default=(1, 1), metavar="A..B", help="patches that sound together (default: 1)"
+        "--layers", type=span(1, 8), default=(1, 1), metavar="A..B", help="patches that sound together (default: 1)"
     )
     render.add_argument(
         "--pairs",
         nargs="?",
-        type=_whole(1, 1000),
+        type=whole(1, 1000),
         const=1,
         default=0,
         metavar="N",
         help="every second sample repeats the one before it with one parameter changed; N versions of each patch (1)",
     )
     render.add_argument(
-        "--perturb", type=_whole(0, 10**6), default=0, metavar="N", help="add N mutations and crossovers of the patches"
+        "--perturb", type=whole(0, 10**6), default=0, metavar="N", help="add N mutations and crossovers of the patches"
     )
     render.add_argument(
-        "--random-patches", type=_whole(0, 10**6), default=0, metavar="N", help="add N voices drawn from all legal ones"
+        "--random-patches", type=whole(0, 10**6), default=0, metavar="N", help="add N voices drawn from all legal ones"
     )
 
 
@@ -208,126 +220,20 @@ def _phrase_options(render) -> None:
         metavar="FILE",
         help="Parquet table with columns phrase_id, start_time, duration, note, velocity; times in seconds",
     )
-    render.add_argument("--beats", type=_whole(1, 1000), metavar="N", help="cut MIDI files every N beats, not every clip")
-    render.add_argument("--bpm", type=_tempo, help="the times of the table are beats at this tempo")
-    render.add_argument("--polyphony", type=_range(1, None), metavar="A..B", help="only phrases with so many notes at once")
-    render.add_argument("--notes", type=_range(1, None), metavar="A..B", help="only phrases with so many notes")
-    render.add_argument("--pitch-range", type=_range(0, 127), metavar="A..B", help="only phrases within these notes")
-    render.add_argument("--different-notes", type=_whole(1, 128), metavar="N", help="only phrases with at least N pitches")
-    render.add_argument("--filled", type=_part, metavar="PART", help="only phrases that sound for this part of their length")
+    render.add_argument("--beats", type=whole(1, 1000), metavar="N", help="cut MIDI files every N beats, not every clip")
+    render.add_argument(
+        "--bpm", type=number(1, 1000, "beats a minute"), help="the times of the table are beats at this tempo"
+    )
+    render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help="only phrases with so many notes at once")
+    render.add_argument("--notes", type=span(1, None), metavar="A..B", help="only phrases with so many notes")
+    render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="only phrases within these notes")
+    render.add_argument("--different-notes", type=whole(1, 128), metavar="N", help="only phrases with at least N pitches")
+    render.add_argument(
+        "--filled", type=number(0, 1), metavar="PART", help="only phrases that sound for this part of their length"
+    )
 
 
 def _verb(verbs, name: str, run, text: str) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
-
-
-# --- What the options mean ---
-
-
-def _whole(least: int, most: int | None = None):
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < least or (most is not None and value > most):
-            raise argparse.ArgumentTypeError(f"must be {least} or more" if most is None else f"must be {least} to {most}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
-
-
-def _shard_name(text: str) -> tuple[str, int]:
-    split, _, number = text.partition("/")
-    if split not in ("train", "val", "test"):
-        raise argparse.ArgumentTypeError("must be a split and a number, as in train/000012")
-    return split, int(number)
-
-
-_shard_name.__name__ = "shard"
-
-
-def _job(text: str) -> tuple[int, int]:
-    number, _, of = text.partition("/")
-    if not 1 <= int(number) <= int(of):
-        raise argparse.ArgumentTypeError("must be K/N, from 1/N to N/N")
-    return int(number), int(of)
-
-
-_job.__name__ = "job"
-
-
-def _range(least: int, most: int | None):
-    """`A..B`, `A..` if there is no end, or `A` alone, which is A..A."""
-
-    def parse(text: str) -> tuple[int, int | None]:
-        low, dots, high = text.partition("..")
-        first = int(low)
-        last = int(high) if high else None if dots and most is None else first
-        if not least <= first <= (first if last is None else last) <= (most or 10**9):
-            raise argparse.ArgumentTypeError(f"must be A..B, from {least} up" + (f" to {most}" if most else ""))
-        return first, last
-
-    parse.__name__ = "range A..B"
-    return parse
-
-
-def _tempo(text: str) -> float:
-    value = float(text)
-    if not 1 <= value <= 1000:
-        raise argparse.ArgumentTypeError("must be 1 to 1000 beats a minute")
-    return value
-
-
-_tempo.__name__ = "tempo"
-
-
-def _part(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be 0 to 1")
-    return value
-
-
-_part.__name__ = "number"
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.01 <= value <= 600:
-        raise argparse.ArgumentTypeError("must be 0.01 to 600 seconds")
-    return value
-
-
-_seconds.__name__ = "number of seconds"
-
-
-def _split(text: str) -> tuple[float, ...]:
-    parts = tuple(float(part) for part in text.split(","))
-    if len(parts) != 3 or min(parts) < 0 or not 0.999 < sum(parts) < 1.001:
-        raise argparse.ArgumentTypeError("must be three parts that add up to 1, such as 0.8,0.1,0.1")
-    return parts
-
-
-_split.__name__ = "split"
-
-
-def _size(text: str) -> int:
-    units = {"kb": 1000, "mb": 1000**2, "gb": 1000**3, "": 1}
-    number = text.lower().rstrip("kmgb")
-    unit = text.lower()[len(number) :]
-    if unit not in units or not 1 <= float(number) * units[unit] < 1e15:
-        raise argparse.ArgumentTypeError("must be a number of bytes such as 64MB")
-    return int(float(number) * units[unit])
-
-
-_size.__name__ = "size"
-
-
-def _gain(text: str) -> str:
-    if text not in ("native", "peak") and not -120 <= float(text) <= 60:
-        raise argparse.ArgumentTypeError("must be native, peak, or -120 to 60 dB")
-    return text if text in ("native", "peak") else repr(float(text))
-
-
-_gain.__name__ = "gain"

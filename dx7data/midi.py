@@ -17,6 +17,8 @@ from dx7data.phrase import CONTROLLERS, REST, Event, Note
 
 BYTES_LIMIT = 4 << 20  # of a file; at worst some 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
 
+BEND_SEMITONES = 2  # of the pitch wheel, up and down, where RPN 0 says nothing else
+
 _DRUMS = 9  # MIDI channel 10
 _PLAYED = {"note_on", "note_off", "control_change", "pitchwheel"}
 _QUARTER = 500_000  # microseconds of a quarter note where nothing is said: 120 beats a minute
@@ -111,7 +113,7 @@ class _Channel:
         self._pedal = False
         self._values: dict[tuple[int, int], int] = {}  # by (time, controller): the last one in a millisecond counts
         self._bend = 0  # -8192 to 8191
-        self._bend_range = {"semitones": 2, "cents": 0}
+        self._bend_range = {"semitones": BEND_SEMITONES, "cents": 0}
         self._parameter: dict[int, int] = {}  # the registered one that is selected: values of CC 101 and 100
 
     def take(self, time: int, track: int, message: mido.Message) -> None:

@@ -5,14 +5,13 @@ Everything is in the file: audio as wav, pictures as PNG and SVG. Whatever comes
 
 import base64
 import json
-from collections import Counter
 from html import escape
 from pathlib import Path
 from string import Template
 
 import numpy as np
 
-from dx7data import dataset, drawing, patch, shard, spectrum, sysex
+from dx7data import dataset, drawing, histograms, patch, shard, spectrum, sysex
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.phrase import REST
@@ -21,9 +20,6 @@ from dx7data.sample import wav
 from dx7data.spec import Shard
 
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
-_PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60  # of the histogram
-_LEAST_COLUMNS = 12  # of a histogram: a few would be too broad
-_COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 _DAMAGED = (OSError, ValueError, KeyError, IndexError)  # of what reads a file that was cut or edited
 
 
@@ -38,7 +34,7 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
     try:
         samples = [[_read(folder, *place) for place in unit] for unit in chosen(made, rows, 2 if of.spec.pairs else 1)]
-        summary, table = dataset.summary(folder, 0), _table(folder, made)
+        summary, table = dataset.summary(folder, 0), histograms.table(folder, made)
     except _DAMAGED as error:
         raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
     html = _page(folder, of, summary, table, samples)
@@ -77,14 +73,6 @@ def _read(folder: Path, one: Shard, i: int) -> dict:
     return {"key": row["key"], "meta": json.loads(members["json"]), "audio": audio, "layers": dumped}
 
 
-def _table(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
-    """What the histograms count, of all samples."""
-    import pyarrow.parquet as pq
-
-    tables = [pq.read_table(folder / f"{shard.name}.parquet", columns=_COLUMNS) for shard in made]
-    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
-
-
 # --- The page ---
 
 
@@ -99,7 +87,7 @@ def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list
         title=escape(folder.resolve().name),
         facts=_facts(of, summary),
         display=escape(_display(summary)),
-        histograms=_histograms(summary, table),
+        histograms=histograms.html(summary, table),
         shown=f"{len(shown)} of {sum(summary['samples'].values()):,} samples, evenly spread"
         + f"; the first {spectrum.SECONDS} s of each" * (of.spec.seconds > spectrum.SECONDS),
         contents="".join(_link(i, one) for unit in numbered for i, one in unit),
@@ -128,55 +116,6 @@ def _facts(of: Plan, summary: dict) -> str:
         "fingerprint": summary["fingerprint"][:12],
     }
     return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-
-
-def _histograms(summary: dict, table: dict) -> str:
-    peaks = table["target_peak"]
-    levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
-    steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)
-    decibels = [(f"{low} to {low + _PEAK_STEP_DB} dB", steps[low]) for low in range(_PEAK_LEAST_DB, 0, _PEAK_STEP_DB)]
-    decibels[-1] = (decibels[-1][0], decibels[-1][1] + steps[0])  # full scale
-    lowest, highest = int(table["lowest_note"].min()), int(table["highest_note"].max())
-    keys = range(lowest, highest + 1)
-    reach = [(f"key {key}", int(((table["lowest_note"] <= key) & (key <= table["highest_note"])).sum())) for key in keys]
-    algorithms = [(f"algorithm {n}", summary["algorithms"].get(n, 0)) for n in range(1, 33)]
-    return "".join(
-        (
-            drawing.histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
-            drawing.histogram("Notes in a phrase", *_whole_numbers(table["notes"])),
-            drawing.histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
-            drawing.histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
-            _bars("Splits", summary["samples"]),
-            _bars("Phrases", summary["phrases"]),
-            _bars("Families of near-copies", _sizes(summary["families"])),
-        )
-    )
-
-
-def _sizes(families: dict[int, int]) -> dict[str, int]:
-    """How many families there are of each size, from 5 on of sizes up to twice as large."""
-    sizes: Counter = Counter()
-    for size, count in families.items():
-        top = size if size <= 4 else 1 << (size - 1).bit_length()
-        sizes[str(size) if size <= 4 else f"{top // 2 + 1}–{top}"] += count
-    return dict(sizes)
-
-
-def _whole_numbers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[str, str]]:
-    """Columns for 1 to the largest value, some numbers in each if there are many; and the words below."""
-    step = -(-int(values.max()) // 32)
-    counts = np.bincount((values - 1) // step, minlength=_LEAST_COLUMNS)
-    labels = [f"{1 + i * step}" + f" to {(i + 1) * step}" * (step > 1) for i in range(len(counts))]
-    return list(zip(labels, counts.tolist(), strict=True)), ("1", str(len(counts) * step))
-
-
-def _bars(title: str, counts: dict[str, int]) -> str:
-    most = max(counts.values())
-    rows = "".join(
-        f'<li><span>{escape(name)}</span><i style="--part:{count / most:.3f}"></i><b>{count:,}</b></li>'
-        for name, count in counts.items()
-    )
-    return f'<figure class="histogram"><figcaption>{title}</figcaption><ul class="bars">{rows}</ul></figure>'
 
 
 def _link(number: int, one: dict) -> str:

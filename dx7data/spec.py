@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dx7data import prefix
+from dx7data import midi, prefix
 from dx7data.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
@@ -28,7 +28,7 @@ class Spec:
     perturb: int = 0  # patches made from those of the bank
     random_patches: int = 0
     prefixes: tuple[str, ...] = ()  # codecs
-    bend_semitones: int = 2  # the bend of MIDI phrases, unless they say otherwise
+    bend_semitones: int = midi.BEND_SEMITONES  # the bend of MIDI phrases, unless they say otherwise
     wheel_range: int = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
 
     @property

@@ -18,7 +18,7 @@ ORDER = [
     *("voice", "decimate", "gain", "audition", "prefix", "spec", "patches", "family", "split", "widen"),
     *("sample", "plan", "planning"),
     *("shard", "worker", "distribute", "card", "dataset", "verify"),
-    *("spectrum", "drawing", "page", "commands", "render_command", "cli", "__main__"),
+    *("spectrum", "drawing", "histograms", "page", "commands", "render_command", "arguments", "cli", "__main__"),
 ]
 
 

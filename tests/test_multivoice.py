@@ -375,3 +375,41 @@ def test_too_few_phrases_to_divide(tmp_path, capsys):
     assert render(tmp_path / "out", *SHORT, "--midi", tmp_path / "one.mid") == 2
     assert "--split 1,0,0" in capsys.readouterr().err
     assert render(tmp_path / "out", *SHORT, "--midi", tmp_path / "one.mid", "--split", "1,0,0") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, ["list.txt", "No such file"]), ("NO SUCH PATCH\n", ["list.txt", "NO SUCH PATCH"]), (b"\xff", ["list.txt"])],
+)
+def test_a_wrong_hold_out_list(tmp_path, capsys, content, words):
+    path = tmp_path / "list.txt"
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert render(tmp_path / "out", *SHORT, "--hold-out", path) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
+
+
+def test_a_hold_out_list(tmp_path):
+    (tmp_path / "list.txt").write_text(
+        "MOON PAD  # by name\nexample:3\n\n# by id\n" + patch.patch_id(bank.load("example").patches[7])
+    )
+    assert render(tmp_path / "out", *SHORT, "--hold-out", tmp_path / "list.txt") == 0
+    patches = Plan.load(tmp_path / "out").patches
+    split_of = dict(zip(patches.ids, patches.splits, strict=True))
+    example = bank.load("example")
+    for i in (2, 7, example.names.index("MOON PAD")):
+        assert split_of[example.ids[i]] == "test"
+
+
+@pytest.mark.parametrize(("dedupe", "count"), [("none", 34), ("bytes", 33), ("audible", 32)])
+def test_dedupe(tmp_path, dedupe, count):
+    """The example bank, one of its patches again, and one with another value where nobody hears it."""
+    stored = bank.load("example").patches
+    silent = stored[0].copy()
+    silent[136] ^= 1  # oscillator sync
+    (tmp_path / "bank.syx").write_bytes(b"".join(map(sysex.write_voice, (*stored, stored[5], silent))))
+    options = [*SHORT, "--dedupe", dedupe]
+    assert render(tmp_path / "out", *options, patches=(str(tmp_path / "bank.syx"),)) == 0
+    assert len(Plan.load(tmp_path / "out").patches) == count
+    assert cli.main(["verify", str(tmp_path / "out")]) == 0

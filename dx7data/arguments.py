@@ -1,0 +1,105 @@
+"""What the words on the command line mean: each takes the text of an option and gives its value.
+
+A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the sentence that it carries.
+"""
+
+from argparse import ArgumentTypeError
+
+
+def _called(name: str):
+    """Gives a function the name by which argparse speaks of it."""
+
+    def rename(parse):
+        parse.__name__ = name
+        return parse
+
+    return rename
+
+
+def whole(least: int, most: int | None = None):
+    """A whole number within limits."""
+
+    @_called("whole number")
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < least or (most is not None and value > most):
+            raise ArgumentTypeError(f"must be {least} or more" if most is None else f"must be {least} to {most}")
+        return value
+
+    return parse
+
+
+def number(least: float, most: float, unit: str = ""):
+    """A number within limits, of some unit."""
+
+    @_called("number")
+    def parse(text: str) -> float:
+        value = float(text)
+        if not least <= value <= most:
+            raise ArgumentTypeError(f"must be {least:g} to {most:g} {unit}".rstrip())
+        return value
+
+    return parse
+
+
+def span(least: int, most: int | None):
+    """`A..B`, `A..` if there is no end, or `A` alone, which is A..A."""
+
+    @_called("range A..B")
+    def parse(text: str) -> tuple[int, int | None]:
+        low, dots, high = text.partition("..")
+        first = int(low)
+        last = int(high) if high else None if dots and most is None else first
+        if not least <= first <= (first if last is None else last) <= (most or 10**9):
+            raise ArgumentTypeError(f"must be A..B, from {least} up" + (f" to {most}" if most else ""))
+        return first, last
+
+    return parse
+
+
+@_called("shard")
+def shard(text: str) -> tuple[str, int]:
+    """`train/000012`: split and number."""
+    name, _, place = text.partition("/")
+    if name not in ("train", "val", "test"):
+        raise ArgumentTypeError("must be a split and a number, as in train/000012")
+    return name, int(place)
+
+
+@_called("job")
+def job(text: str) -> tuple[int, int]:
+    """`3/16`: the third of sixteen."""
+    place, _, of = text.partition("/")
+    if not 1 <= int(place) <= int(of):
+        raise ArgumentTypeError("must be K/N, from 1/N to N/N")
+    return int(place), int(of)
+
+
+@_called("split")
+def split(text: str) -> tuple[float, ...]:
+    """`0.8,0.1,0.1`: parts for train, val and test."""
+    parts = tuple(float(part) for part in text.split(","))
+    if len(parts) != 3 or min(parts) < 0 or not 0.999 < sum(parts) < 1.001:
+        raise ArgumentTypeError("must be three parts that add up to 1, such as 0.8,0.1,0.1")
+    return parts
+
+
+@_called("size")
+def size(text: str) -> int:
+    """`64MB`, `1.5GB`, `1000`: bytes."""
+    units = {"kb": 1000, "mb": 1000**2, "gb": 1000**3, "": 1}
+    value = text.lower().rstrip("kmgb")
+    unit = text.lower()[len(value) :]
+    if unit not in units or not 1 <= float(value) * units[unit] < 1e15:
+        raise ArgumentTypeError("must be a number of bytes such as 64MB")
+    return int(float(value) * units[unit])
+
+
+@_called("gain")
+def gain(text: str) -> str:
+    """`native`, `peak` or decibels."""
+    if text in ("native", "peak"):
+        return text
+    if not -120 <= float(text) <= 60:
+        raise ArgumentTypeError("must be native, peak, or -120 to 60 dB")
+    return repr(float(text))
