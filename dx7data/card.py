@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-from dx7data import patch
-from dx7data.patches import EVERY_SPLIT
+from dx7data import patch, split
 from dx7data.plan import ENGINE, Plan
 from dx7data.sample import source_patch
 from dx7data.spec import RANDOM_SOURCE
@@ -61,9 +60,7 @@ def text(plan: Plan) -> str:
         + (f"; {len(plan.silent)} more are silent and left out" if plan.silent else ""),
         phrases="drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts",
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
-        split="by phrase: there are too few patches to divide"
-        if EVERY_SPLIT in plan.patches.splits
-        else "by patch: no patch is in two parts, nor one made from it",
+        split=split.text(plan.split_report),
         rate=spec.sample_rate,
         prefix="; ".join(lengths) or "none",
         prefixes="".join(f", `prefix.{codec}.wav`" for codec in spec.prefixes),

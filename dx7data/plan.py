@@ -6,7 +6,7 @@ never changed by a render. So a shard can be made alone, in any order and on any
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dx7data.errors import InputError
 from dx7data.files import signed, unsigned, write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
 from dx7data.phrase import Phrase, Phrases
-from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
+from dx7data.spec import RANDOM_SOURCE, SPLITS, Choice, Shard, Spec
 
 FORMAT = 2  # of the folder; changes when older readers would misread it
 ENGINE = 2  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
@@ -34,7 +34,7 @@ class Plan:
     phrase_splits: list[str]
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
-    split_report: dict  # how far the splits are apart, see planning.py
+    split_report: dict  # how far the splits are apart, see split.py
 
     @staticmethod
     def load(folder: Path) -> "Plan":
@@ -122,9 +122,9 @@ class Plan:
         return Choice(phrase, source, (pair[j % 2], *layers[1:]), (j ^ 1, pair[1 - j % 2]))
 
     def _phrase(self, split: str, i: int, dice: Dice) -> Phrase:
-        """Phrases from music take turns too, in a new order each time."""
+        """Phrases from music take turns too, in a new order each time; drawn ones are made to differ between splits."""
         if self.phrases is None:
-            return compose.draw(dice, self.spec.seconds)
+            return _marked(compose.draw(dice, self.spec.seconds), SPLITS.index(split))
         own = self._music[split]
         turn, place = divmod(i, own.size)
         return self.phrases[int(own[_order(self.spec.seed, split, turn, own.size)[place]])]
@@ -188,6 +188,14 @@ def differences(old: Plan, new: Plan) -> list[str]:
 @lru_cache(maxsize=8)
 def _order(seed: int, split: str, turn: int, count: int) -> np.ndarray:
     return Dice(seed, split, "phrases", turn).shuffled(count)
+
+
+def _marked(phrase: Phrase, mark: int) -> Phrase:
+    """The phrase with the first note's velocity changed by one or two, so that it leaves `mark` when divided by three."""
+    first, *others = phrase.notes
+    velocity = first.velocity - first.velocity % 3 + mark
+    velocity += 3 * (velocity < 1) - 3 * (velocity > 127)
+    return replace(phrase, notes=(first._replace(velocity=velocity), *others))
 
 
 def _another(dice: Dice, choices: np.ndarray, taken: tuple[int, ...]) -> int:

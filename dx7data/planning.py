@@ -44,11 +44,12 @@ def make(
         patches = patches.join(widen.counterfactuals(spec, patches))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
     counts = _counts(spec, patches, samples, per_patch)
-    phrase_splits = split.divide_phrases(len(phrases), counts, spec) if phrases is not None else []
+    phrase_splits = split.divide_phrases(len(phrases), spec) if phrases is not None else []
     made = Plan(spec, patches, phrases, phrase_splits, silent, counts, split.report(patches, spec))
-    for name, own in made.targets.items():
-        if own.size < spec.layers[1]:
-            raise InputError(f"{spec.layers[1]} layers need as many patches, and {name} has {own.size}: use fewer --layers")
+    for name, part in zip(SPLITS, spec.split, strict=True):
+        own = int((patches.within(name) & patches.targets).sum())
+        if part and own < spec.layers[1]:
+            raise InputError(f"{spec.layers[1]} layers need as many patches, and {name} has {own}: use fewer --layers")
     return made
 
 
@@ -76,8 +77,6 @@ def with_samples(old: Plan, samples: int) -> Plan:
     for name, count in old.counts.items():
         if counts.get(name, 0) < count:
             raise InputError(f"{samples:,} samples give {name} {counts.get(name, 0):,}, and it has {count:,}: ask for more")
-    if new := counts.keys() - old.counts.keys():
-        raise InputError(f"{samples:,} samples would begin a new part, {', '.join(new)}: render a new data set")
     return replace(old, counts=counts)
 
 

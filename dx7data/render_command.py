@@ -179,6 +179,8 @@ def _phrases(options):
 def _describe(wanted, by_default: bool) -> str:
     from collections import Counter
 
+    from dx7data import split
+
     spec = wanted.spec
     total = sum(wanted.counts.values())
     kinds = Counter(kind for kind, target in zip(wanted.patches.kinds, wanted.patches.targets, strict=True) if target)
@@ -190,27 +192,13 @@ def _describe(wanted, by_default: bool) -> str:
         + f": {splits}"
         + (" (--samples chooses another number)" if by_default else "")
     ]
-    lines.append(split_text(wanted))
+    lines.append(split.text(wanted.split_report))
     if wanted.silent:
         names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
         lines.append(
             f"Left out, silent on notes 36, 60 and 84: {len(wanted.silent)} patches ({names}); --keep-silent keeps them"
         )
     return "\n".join(lines)
-
-
-def split_text(wanted) -> str:
-    """The split report of a plan in a sentence or two."""
-    report = wanted.split_report
-    text = f"{report['families']:,} families of near-copies, the largest of {report['largest_family']:,}; "
-    if report["split_by"] == "phrase":
-        return text + "split by phrase: every part has all patches, and phrases of its own"
-    if report["nearest_across_splits"] is None:
-        return text + "all in one part"
-    return (
-        f"{text}split by {report['split_by']}: between parts at least {report['nearest_across_splits']} audible parameters "
-        f"differ; a random split would have leaked {report['a_random_split_would_leak']:,} patches into val and test"
-    )
 
 
 def _estimate(wanted, workers: int) -> str:

@@ -127,13 +127,13 @@ def _allot(targets: dict[str, int], spec: Spec) -> dict[str, str]:
     return split_of
 
 
-def divide_phrases(phrases: int, counts: dict[str, int], spec: Spec) -> list[str]:
+def divide_phrases(phrases: int, spec: Spec) -> list[str]:
     """A split for each phrase in order of id (a hash, so a random order that never changes). Raises InputError."""
-    parts = [part if split in counts else 0 for split, part in zip(SPLITS, spec.split, strict=True)]
-    if phrases < sum(part > 0 for part in parts):
-        raise InputError(f"{phrases} phrases are too few for {', '.join(counts)}: no phrase is in two; use --split 1,0,0")
-    found = shares(phrases, parts)
-    for i, part in enumerate(parts):
+    asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
+    if phrases < len(asked):
+        raise InputError(f"{phrases} phrases are too few for {', '.join(asked)}: no phrase is in two; use --split 1,0,0")
+    found = shares(phrases, spec.split)
+    for i, part in enumerate(spec.split):
         if part and not found[i]:  # a split that is asked for gets at least one, from the largest
             found[i] += 1
             found[int(np.argmax(found))] -= 1
@@ -141,11 +141,13 @@ def divide_phrases(phrases: int, counts: dict[str, int], spec: Spec) -> list[str
 
 
 def shares(total: int, parts: Sequence[float]) -> list[int]:
-    """`total` divided in proportion to `parts`, by largest remainder."""
-    exact = [total * part / sum(parts) for part in parts]
-    found = [int(share) for share in exact]
-    for i in sorted(range(len(parts)), key=lambda i: found[i] - exact[i])[: total - sum(found)]:
-        found[i] += 1
+    """`total` divided in proportion to `parts`, by Webster's method: with a larger total no share gets smaller.
+
+    With at most three parts the method gives each its exact share, but for less than one: a few rounds complete it.
+    """
+    found = [max(0, int(total * part / sum(parts)) - 1) for part in parts]
+    for _ in range(total - sum(found)):
+        found[max(range(len(parts)), key=lambda i: parts[i] / (2 * found[i] + 1))] += 1
     return found
 
 
@@ -169,3 +171,16 @@ def report(patches: Patches, spec: Spec) -> dict:
         distance = nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
         found["a_random_split_would_leak"] = int((distance <= NEAR).sum())
     return found
+
+
+def text(report: dict) -> str:
+    """The report in words."""
+    text = f"{report['families']:,} families of near-copies, the largest of {report['largest_family']:,}; "
+    if report["split_by"] == "phrase":
+        return text + "split by phrase: every part has all patches, and phrases of its own"
+    if report["nearest_across_splits"] is None:
+        return text + "all in one part"
+    return (
+        f"{text}split by {report['split_by']}: between parts at least {report['nearest_across_splits']} audible parameters "
+        f"differ; a random split would have leaked {report['a_random_split_would_leak']:,} patches into val and test"
+    )

@@ -170,12 +170,13 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     assert render(tmp_path / "out", "--samples", "20", "--seconds", "0.25", patches=str(single)) == 0
     assert "split by phrase" in capsys.readouterr().out
     phrases = [
-        tuple(map(tuple, (note.values() for note in json.loads(one["json"])["notes"])))
+        {json.loads(one["json"])["phrase"]["id"] for one in dataset.samples(tmp_path / "out", f"{split}-000000")}
         for split in ("train", "val", "test")
-        for one in dataset.samples(tmp_path / "out", f"{split}-000000")
     ]
-    assert len(phrases) == 20
-    assert len(set(phrases)) > 1
+    assert [len(each) for each in phrases] == [16, 2, 2]
+    of = Plan.load(tmp_path / "out")
+    first = [{of.choose(split, j).phrase.notes[0].velocity % 3 for j in range(200)} for split in of.counts]
+    assert first == [{0}, {1}, {2}], "the first velocity keeps the phrases of splits apart, however many there are"
 
 
 @pytest.mark.parametrize(("gain", "expected"), [("native", None), ("peak", 29204), ("-12", None)])

@@ -141,3 +141,13 @@ def test_the_factory_banks_do_not_leak():
         if patches.splits[i] != patches.splits[j]
     ]
     assert min(distances) > 2
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 10**9), st.lists(st.floats(0, 1), min_size=1, max_size=3).filter(lambda parts: sum(parts) > 0.01))
+def test_shares(total, parts):
+    """They add up, differ from the exact ones by less than one, and none shrinks when there is more to divide."""
+    found, more = split.shares(total, parts), split.shares(total + 1, parts)
+    assert sum(found) == total
+    assert all(abs(share - total * part / sum(parts)) < 1.001 for share, part in zip(found, parts, strict=True))
+    assert all(b >= a for a, b in zip(found, more, strict=True))
