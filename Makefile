@@ -27,9 +27,10 @@ lint: .venv/lint.stamp ## check style and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: .venv/test.stamp ## measure the engine and the rendering of shards on this machine
+bench: .venv/test.stamp ## measure the engine, the rendering of shards and their plans on this machine
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_render.py
+	$(BIN)/python benchmarks/bench_plan.py
 
 # Order-only (|): pip's own date must not cause a new set-up. pip is also what a half-made .venv lacks.
 .venv/core.stamp: pyproject.toml | $(BIN)/pip
