@@ -1,0 +1,1 @@
+"""Sequence layers, one per file, and what stacks them."""

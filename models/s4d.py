@@ -1,0 +1,183 @@
+"""S4D, the diagonal state space layer, and the block around the state space that it shares with S4.
+
+After Gu, Gupta, Goel and Ré, "On the Parameterization and Initialization of Diagonal State Space Models" (2022).
+Shapes: B batch, L sequence length, D = H channels (each with its own state space), N real state dimensions. The N states
+are N/2 conjugate pairs, of which one each is kept: real outputs are twice the real part of a sum over N/2 modes.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layer import LR_CAP, ssm_parameter
+
+
+class S4Block(nn.Module):
+    """A linear time-invariant state space per channel, then GELU, Linear and GLU, which mix the channels.
+
+    Subclasses give `kernel` and `recur`: the same system as a convolution and as a recurrence.
+
+    dt is log-uniform in [dt_min, dt_max], in units of one sample: 1e-3 to 1e-1 is meant for 8 kHz, where modes then decay in
+    250 to 2.5 ms; halve both at 16 kHz to keep these times. C and D are standard normal, as in both papers.
+    """
+
+    def __init__(self, d_model: int, d_state: int, dt_min: float, dt_max: float):
+        super().__init__()
+        if d_state < 2 or d_state % 2:
+            raise ValueError(f"d_state is {d_state}: states come in conjugate pairs, so take an even number from 2")
+        if not 0 < dt_min <= dt_max:
+            raise ValueError(f"dt_min is {dt_min} and dt_max {dt_max}: both must be above 0, dt_min not above dt_max")
+        self.d_model, self.d_state = d_model, d_state
+        log_dt = torch.empty(d_model, dtype=torch.float64).uniform_(math.log(dt_min), math.log(dt_max))
+        self.log_dt = ssm_parameter(log_dt, LR_CAP)  # H
+        # Complex parameters are stored as (real, imaginary): `module.double()` and most optimisers pass over complex ones.
+        self.C = ssm_parameter(torch.randn(d_model, d_state // 2, 2) * math.sqrt(0.5))  # H N/2 2
+        self.D = ssm_parameter(torch.randn(d_model))  # H
+        self.output = nn.Linear(d_model, 2 * d_model)
+
+    def kernel(self, length: int) -> Tensor:
+        """The impulse response without D, H L."""
+        raise NotImplementedError
+
+    def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step without D: input B H and state B H N/2, complex, to output and next state."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What kernels, convolutions and states are computed in: autocast and low-precision weights stop here."""
+        return torch.promote_types(self.log_dt.dtype, torch.float32)
+
+    def forward(self, x: Tensor) -> Tensor:  # B L D -> B L D
+        with torch.autocast(x.device.type, enabled=False):
+            u = x.mT.to(self.dtype)  # B H L
+            y = causal_convolution(u, self.kernel(x.shape[1])) + self.D[:, None] * u
+        return self.mix(y.mT)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # B D, B H N/2 2 -> the same
+        with torch.autocast(x.device.type, enabled=False):
+            u = x.to(self.dtype)
+            y, after = self.recur(u, torch.view_as_complex(state))
+            y = y + self.D * u
+        return self.mix(y), torch.view_as_real(after)
+
+    def initial_state(self, batch: int) -> Tensor:
+        return torch.zeros(batch, self.d_model, self.d_state // 2, 2, dtype=self.dtype, device=self.log_dt.device)
+
+    def mix(self, y: Tensor) -> Tensor:
+        return F.glu(self.output(F.gelu(y)), dim=-1)
+
+
+class S4D(S4Block):
+    """Diagonal A: x' = A x + u, y = 2 Re(C x). B is 1 and folded into C: a diagonal system knows only their product.
+
+    `init`, from section 4 of the paper, real parts always -1/2:
+      lin   A_n = -1/2 + i pi n: evenly spaced frequencies, 0 to N/4 per unit of time
+      inv   A_n = -1/2 + i N/pi (N/(2n+1) - 1): the approximate spacing of HiPPO-LegS
+      legs  the eigenvalues of the normal part of HiPPO-LegS themselves
+    `discretisation`: zero-order hold is exact for the decay and frequency of a mode, but modes above half the sample rate
+    alias (at dt = 0.1 with N = 64, 21 of 32 in `lin`); bilinear compresses them below it instead.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 64,
+        init: str = "lin",
+        discretisation: str = "zoh",
+        dt_min: float = 1e-3,
+        dt_max: float = 1e-1,
+    ):
+        super().__init__(d_model, d_state, dt_min, dt_max)
+        if discretisation not in ("zoh", "bilinear"):
+            raise ValueError(f"discretisation is {discretisation!r}: take zoh or bilinear")
+        self.discretisation = discretisation
+        n = torch.arange(d_state // 2, dtype=torch.float64)
+        if init == "lin":
+            frequency = math.pi * n
+        elif init == "inv":
+            frequency = d_state / math.pi * (d_state / (2 * n + 1) - 1)
+        elif init == "legs":
+            frequency = hippo_legs(d_state)[0].imag
+        else:
+            raise ValueError(f"init is {init!r}: take lin, inv or legs")
+        # Re A = -exp(log_A_real) stays negative whatever the optimiser does, hence every mode stable.
+        self.log_A_real = ssm_parameter(torch.full((d_model, d_state // 2), math.log(0.5)), LR_CAP)  # H N/2
+        self.A_imag = ssm_parameter(frequency.repeat(d_model, 1), LR_CAP)  # H N/2
+
+    def discretise(self) -> tuple[Tensor, Tensor]:
+        """A and B of x_l = A x_(l-1) + B u_l, each H N/2, complex128."""
+        A = torch.complex(-self.log_A_real.double().exp(), self.A_imag.double())
+        dt = self.log_dt.double().exp()[:, None]
+        if self.discretisation == "zoh":
+            return (dt * A).exp(), (dt * A).expm1() / A
+        return (1 + dt / 2 * A) / (1 - dt / 2 * A), dt / (1 - dt / 2 * A)
+
+    def kernel(self, length: int) -> Tensor:
+        """K_l = 2 Re sum_n C_n B_n A_n^l, H L, with l = q + Q p: 2 H sqrt(L) N numbers and one product, never H N L.
+
+        Formed in double and rounded once: in float32 the phase of a mode after l steps would be off by l roundings, and its
+        matrix product might run in TF32, with three decimal digits. It is small beside the convolution, for it has no batch.
+        """
+        A, B = self.discretise()
+        C = torch.view_as_complex(self.C.double())
+        side = kernel_side(length)
+        fine, leap = powers(torch.ones_like(A)[:, None], A[:, None], side, torch.mul)  # H Q N/2: A^q, and A^Q
+        coarse, _ = powers((2 * C * B)[:, None], leap, -(-length // side), torch.mul)  # H P N/2: 2 C B A^(Qp)
+        # Re(ab) = Re a Re b - Im a Im b is a real product over N.
+        kernel = torch.view_as_real(coarse).flatten(2) @ torch.view_as_real(fine.conj().resolve_conj()).flatten(2).mT
+        return kernel.flatten(1)[:, :length].to(self.dtype)  # H P Q -> H L
+
+    def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        A, B = (value.to(state.dtype) for value in self.discretise())
+        state = A * state + B * u[..., None]
+        return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
+
+
+def kernel_side(length: int) -> int:
+    """Q of l = q + Q p: the power of two next to sqrt(L), so that repeated squaring ends on the Q-th power."""
+    return 1 << ((length - 1).bit_length() + 1) // 2
+
+
+def powers(first: Tensor, factor: Tensor, count: int, product: Callable) -> tuple[Tensor, Tensor]:
+    """first · factor^k for k < count, along dimension 1, and factor to the power of the next power of two, by doubling.
+
+    `product` is `torch.mul` for a diagonal factor (H 1 N/2), `torch.matmul` for a dense one (H N N, acting on rows).
+    """
+    rows = first
+    while (have := rows.shape[1]) < count:
+        rows = torch.cat((rows, product(rows[:, : count - have], factor)), dim=1)
+        factor = product(factor, factor)
+    return rows, factor
+
+
+def causal_convolution(u: Tensor, kernel: Tensor) -> Tensor:
+    """y_l = sum_k kernel_k u_(l-k), along the last dimension: B H L and H L to B H L."""
+    length = u.shape[-1]
+    # Zero-padded against wrap-around, to a length with small prime factors, which the FFT handles several times faster.
+    odd = (1, 3, 5, 9, 15, 25, 27, 45, 75, 81, 125)
+    padded = min(factor << (-(-(2 * length - 1) // factor) - 1).bit_length() for factor in odd)
+    return torch.fft.irfft(torch.fft.rfft(u, n=padded) * torch.fft.rfft(kernel, n=padded), n=padded)[..., :length]
+
+
+def hippo_legs(d_state: int) -> tuple[Tensor, Tensor, Tensor]:
+    """HiPPO-LegS as (Lambda, P, B), complex128, N/2 each: A = Lambda - P P* in the basis where its normal part is diagonal.
+
+    S4 paper (Gu, Goel, Ré 2022), appendix C.1: A_nk = -sqrt((2n+1)(2k+1)) below the diagonal, -(n+1) on it, 0 above;
+    B_n = sqrt(2n+1); and A + P P^T with P_n = sqrt(n+1/2) is -1/2 I plus a skew-symmetric matrix, so unitarily diagonal.
+    """
+    B = torch.sqrt(2 * torch.arange(d_state, dtype=torch.float64) + 1)
+    P = B / math.sqrt(2)
+    skew = (torch.tril(-torch.outer(B, B), -1) + torch.triu(torch.outer(B, B), 1)) / 2
+    # i times a skew-symmetric matrix is Hermitian. Eigenvalues ascend: the upper half is the one of positive frequency.
+    frequency, V = torch.linalg.eigh(-1j * skew)
+    frequency, V = frequency[d_state // 2 :], V[:, d_state // 2 :]
+    # An eigenvector's phase is free and differs between LAPACKs: turned so that V* B, and with it V* P, is positive.
+    return (
+        torch.complex(torch.full_like(frequency, -0.5), frequency),
+        (V.mH @ (P + 0j)).abs() + 0j,
+        (V.mH @ (B + 0j)).abs() + 0j,
+    )

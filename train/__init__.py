@@ -1,0 +1,1 @@
+"""Shards in, checkpoints out: rendering and training meet only at the files in a data-set folder."""

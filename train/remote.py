@@ -1,0 +1,183 @@
+"""Where shards lie: a folder of this machine, or any address that fsspec knows, with a bounded cache and retries."""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+
+from dx7data.errors import InputError
+
+TRIES = 5
+PAUSE = 0.2  # seconds before the second try, doubled before each one after it: 3 s in all
+CACHE_BYTES = 8 << 30  # 125 shards of the usual size
+_BLOCK = 1 << 20
+_STALE = 600  # seconds without a byte, after which nobody is fetching that part any more
+_GROUP = 8  # shards, 512 MB of the usual size: with all of them in one group, every sample would fetch a whole shard
+
+
+class Local:
+    """A folder."""
+
+    default_group = None  # all shards: any of them is at hand
+
+    def __init__(self, folder: Path):
+        self.name = str(folder)
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        """A whole file. Raises FileNotFoundError when there is none."""
+        return (self._folder / name).read_bytes()
+
+    def whole(self, name: str, size: int) -> bool:
+        """Whether a shard is there in its full length."""
+        path = self._folder / name
+        return path.is_file() and path.stat().st_size == size
+
+    def path(self, name: str, size: int, digest: str) -> Path:
+        """A shard as a file of this machine."""
+        return self._folder / name
+
+    def holds(self, largest: int) -> int | None:
+        """How many shards are at hand at once; None: any number."""
+        return None
+
+
+class Remote:
+    """A folder at a URL. Shards are copied whole into the cache when first needed; those used least recently go.
+
+    Processes of one machine share a cache: a file lock, which the kernel drops with its owner, lets one of them fetch a
+    shard while the others wait for it.
+    """
+
+    default_group = _GROUP
+
+    def __init__(self, url: str, cache: Path | None = None, cache_bytes: int = CACHE_BYTES):
+        self.name = url.rstrip("/")
+        # By address: two data sets have shards of the same names.
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self._root = cache or home / "dx7data"
+        self._cache = self._root / hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        self._limit = cache_bytes
+
+    def read(self, name: str) -> bytes:
+        """A whole file. Raises FileNotFoundError when there is none."""
+
+        def whole(fs, path):
+            with fs.open(path, "rb") as file:
+                return file.read()
+
+        return self._tried(name, whole)
+
+    def whole(self, name: str, size: int) -> bool:
+        """Always: a request for each of thousands of shards takes minutes. A missing one is an error when it is needed."""
+        return True
+
+    def path(self, name: str, size: int, digest: str) -> Path:
+        """A shard as a file of this machine: exactly the bytes that were rendered."""
+        path = self._cache / name
+        try:
+            if not _touch(path, size):
+                self._cache.mkdir(parents=True, exist_ok=True)
+                with _locked(self._cache / f"{name}.lock"):
+                    if not _touch(path, size):  # another process may have fetched it meanwhile
+                        self._download(name, path, size, digest)
+        except FileNotFoundError:
+            raise InputError(f"{self.name} has no {name}: render the rest, or skip what is missing") from None
+        except OSError as error:
+            raise InputError(f"can't write to the cache {self._cache}: {error.strerror or error}") from None
+        return path
+
+    def holds(self, largest: int) -> int | None:
+        """How many shards are at hand at once. Raises InputError if not even one is."""
+        if largest > self._limit:
+            raise InputError(f"a cache of {self._limit:,} bytes can't hold a shard of {largest:,}: enlarge it")
+        return self._limit // max(1, largest)
+
+    def _download(self, name: str, path: Path, size: int, digest: str) -> None:
+        # The lock makes the name of the partial file safe, so what a killed process left is written over.
+        partial = path.with_name(f"{name}.part")
+        with _locked(self._root / "room.lock"):
+            self._make_room(size)
+            with open(partial, "wb") as file:
+                file.truncate(size)  # its room is taken now, so that others who fetch count it
+
+        def copy(fs, remote):
+            state, copied = hashlib.sha256(), 0
+            with fs.open(remote, "rb") as source, open(partial, "r+b") as file:
+                while block := source.read(_BLOCK):
+                    file.write(block)
+                    state.update(block)
+                    copied += len(block)
+            if (copied, state.hexdigest()) != (size, digest):
+                raise ValueError("it is not what was rendered; `dx7data verify` tells more")
+
+        try:
+            self._tried(name, copy)
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def _make_room(self, size: int) -> None:
+        """Unlink shards until `size` bytes fit. A process that has one mapped reads on: its pages live until it lets go."""
+        found = []
+        for path in self._root.glob("*/*.tar*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if path.suffix != ".lock":
+                found.append((status.st_mtime, status.st_size, path))
+        room = self._limit - size - sum(taken for _, taken, _ in found)
+        for used, taken, path in sorted(found):
+            if room >= 0:
+                return
+            if path.suffix == ".part" and time.time() - used < _STALE:
+                continue
+            path.unlink(missing_ok=True)
+            room += taken
+
+    def _tried(self, name: str, act: Callable):
+        """act(file system, path), as often as it takes. Raises FileNotFoundError at once, InputError after the last try."""
+        for turn in range(TRIES):
+            try:
+                # Opened anew in each process: the sessions of remote file systems do not survive a fork. fsspec keeps them.
+                fs, root = fsspec.core.url_to_fs(self.name)
+                return act(fs, f"{root}/{name}")
+            except FileNotFoundError:
+                raise
+            except ImportError as error:
+                raise InputError(f"{self.name} can't be opened: {error}") from None
+            except Exception as error:  # every file system has error classes of its own
+                reason = str(error) or type(error).__name__
+                if turn < TRIES - 1:
+                    time.sleep(PAUSE * 2**turn)
+        raise InputError(f"{self.name}/{name} can't be read after {TRIES} tries: {reason}")
+
+
+def place(where: str | Path, cache: Path | None = None, cache_bytes: int = CACHE_BYTES) -> Local | Remote:
+    """The folder at a path or a URL."""
+    return Remote(str(where), cache, cache_bytes) if "://" in str(where) else Local(Path(where))
+
+
+def _touch(path: Path, size: int) -> bool:
+    """Mark a file as just used; False if it is not there in this size: extending a data set may lengthen a shard."""
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+        return True
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path):
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,292 @@
+"""Samples for training as (prefix, source, target), int16: from shards, from a plan rendered live, or from any webdataset.
+
+Shards are read by byte offset from memory-mapped tars, local or fetched into a cache (remote.py). They and a live plan give
+the same samples under torch's plain DataLoader, in the order of order.py, which can be resumed exactly.
+
+    data = clips("shards/", "train", codec="fsk", crop=16000)
+    loader = DataLoader(data, batch_sampler=Batches(data, 64), num_workers=4)
+"""
+
+import hashlib
+import io
+import json
+import mmap
+import tempfile
+from bisect import bisect_right
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import torchaudio
+from torch.utils.data import Dataset
+
+from dx7data import sysex
+from dx7data.errors import InputError
+from dx7data.plan import Plan
+from dx7data.sample import wav
+from train.form import NO_PREFIX, Example, claim_engine, form
+from train.order import Place
+from train.remote import CACHE_BYTES, Local, Remote, place
+from train.urls import UrlClips
+
+READERS = ("shards", "live", "webdataset")
+_WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
+_OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
+
+
+def clips(
+    where: str | Path | Plan,
+    split: str = "train",
+    reader: str = "shards",
+    codec: str | None = None,
+    sample_rate: int | None = None,
+    crop: int | None = None,
+    skip_missing: bool = False,
+    cache: Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> "Clips | UrlClips":
+    """The samples of a split, from a folder or a URL of one; reader "webdataset": from any address that webdataset reads.
+
+    codec: of the prefix; None: none. sample_rate: the shards' own or, lowered, a part of it. crop: samples at that rate.
+    skip_missing: do without shards that are not there; `skipped` names them. cache: of shards at URLs.
+    Raises InputError, a sentence, when the data or the wishes are wrong.
+    """
+    if reader not in READERS:
+        raise InputError(f"the reader must be one of {', '.join(READERS)}, not {reader!r}")
+    wishes = {"codec": codec, "sample_rate": sample_rate, "crop": crop}
+    if reader == "webdataset":
+        return UrlClips(str(where), **wishes)
+    if isinstance(where, Plan):
+        return LiveClips(where, split, **wishes)
+    at = place(where, cache, cache_bytes)
+    plan = _plan(at)
+    if reader == "live":
+        return LiveClips(plan, split, **wishes)
+    return ShardClips(at, plan, split, skip_missing, **wishes)
+
+
+def mu_law_table(device: torch.device | str = "cpu") -> torch.Tensor:
+    """The class, 0 to 255, of each int16 value v at [v + 32768], int64 as embeddings and cross entropy take it."""
+    return torchaudio.functional.mu_law_encoding(torch.arange(-32768, 32768) / 32768, 256).to(device)
+
+
+def mu_law(audio: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Classes of int16 audio, on the device where both are: int16 travels there, a quarter of the bytes of classes."""
+    return table[audio.long() + 32768]
+
+
+class Clips(Dataset):
+    """The samples of a split, by index or by Place. `counts`, `fingerprint` and groups are what order.py goes by."""
+
+    resumable = True
+    default_group: int | None = None
+    largest_group: int | None = None
+
+    def __init__(self, plan: Plan, split: str, shards: list, codec: str | None, sample_rate: int | None, crop: int | None):
+        spec = plan.spec
+        self.form = form(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
+        self.split, self.shards = split, shards
+        self.skipped: list[str] = []  # names of shards that are missing
+        self.counts = [each.count for each in shards]
+        self._firsts = list(accumulate(self.counts, initial=0))
+        # Of all that the order depends on: also of how many samples there are, which a plan's fingerprint leaves out.
+        state = json.dumps([plan.fingerprint, split, [(each.first, each.count) for each in shards]])
+        self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
+        self._from_shards = codec in spec.prefixes and self.form.factor == 1
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def __getitem__(self, at: Place | int) -> Example:
+        """An index alone is a place of seed 0 and epoch 0."""
+        at = at if isinstance(at, tuple) else Place(0, 0, at)
+        index = range(len(self))[at.index]
+        s = bisect_right(self._firsts, index) - 1
+        i = index - self._firsts[s]
+        return self._example(s, i, self.form.start(at, self.shards[s].first + i))
+
+    def _example(self, s: int, i: int, start: int) -> Example:
+        raise NotImplementedError
+
+
+class LiveClips(Clips):
+    """Rendered here and now: the samples that the shards have, or would have."""
+
+    def __init__(self, plan: Plan, split: str, **wishes):
+        self._plan = plan
+        super().__init__(plan, split, _of_split(plan, split), **wishes)
+
+    def _example(self, s: int, i: int, start: int) -> Example:
+        claim_engine()
+        one, form = self._plan[self.split, self.shards[s].first + i], self.form
+        if form.codec is None:
+            told = NO_PREFIX
+        elif self._from_shards:
+            told = torch.from_numpy(one.prefixes[form.codec].copy())
+        else:
+            told = form.encoded(b"".join(map(sysex.write_voice, one.layers)))
+        return Example(told, form.clip(one.source, start), form.clip(one.target, start))
+
+
+class ShardClips(Clips):
+    """Read from shards, by the offsets in their tables; the headers of each member are compared with what they must be."""
+
+    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **wishes):
+        self._at = at
+        stats = _stats(at, plan, split)
+        missing = [each.name for each, found in stats if not found]
+        whole = [(each, found) for each, found in stats if found]
+        if (missing and not skip_missing) or not whole:
+            raise InputError(
+                f"{at.name} lacks {len(missing)} of {len(stats)} {split} shards, such as {missing[0]}: "
+                "render the rest with the same command, or skip what is missing"
+            )
+        super().__init__(plan, split, [each for each, _ in whole], **wishes)
+        self.skipped, self._stats = missing, [found for _, found in whole]
+        self.largest_group = at.holds(max(found["tar"]["bytes"] for found in self._stats))
+        self.default_group = at.default_group and min(at.default_group, self.largest_group)
+        self._tables: dict[int, dict[str, np.ndarray]] = {}
+        self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
+        header = wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
+        self._headers = {"source.wav": header, "target.wav": header}
+        if self._from_shards:
+            audio = np.zeros(plan.spec.prefix_samples(wishes["codec"]), np.int16)
+            self._headers[f"prefix.{wishes['codec']}.wav"] = wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_maps": OrderedDict()}  # to workers that are not forks: a map can't travel
+
+    def _example(self, s: int, i: int, start: int) -> Example:
+        form = self.form
+        if form.codec is None:
+            told = NO_PREFIX
+        elif self._from_shards:
+            told = torch.from_numpy(self._clip(s, i, f"prefix.{form.codec}.wav").astype(np.int16))
+        else:
+            told = form.encoded(self._member(s, i, "target.syx"))
+        return Example(told, *(form.clip(self._clip(s, i, name), start) for name in ("source.wav", "target.wav")))
+
+    def _clip(self, s: int, i: int, name: str) -> np.ndarray:
+        """A view of a clip in its map."""
+        header, offset = self._headers[name], self._offset(s, i, name)
+        data = self._map(s)
+        if data[offset : offset + _WAV_HEADER] != header:
+            raise self._damaged(s, i, name)
+        size = int.from_bytes(header[-4:], "little") // 2
+        return np.frombuffer(data, "<i2", size, offset + _WAV_HEADER)
+
+    def _member(self, s: int, i: int, name: str) -> bytes:
+        offset = self._offset(s, i, name)
+        return self._map(s)[offset : offset + int(self._table(s)[name.replace(".", "_") + "_bytes"][i])]
+
+    def _offset(self, s: int, i: int, name: str) -> int:
+        """Where a member begins. Raises InputError if the tar has another one there."""
+        offset = int(self._table(s)[name.replace(".", "_") + "_offset"][i])
+        full = f"{self.split}_{self.shards[s].first + i:08d}.{name}\0".encode()
+        if self._map(s)[offset - _TAR_HEADER : offset - _TAR_HEADER + len(full)] != full:
+            raise self._damaged(s, i, name)
+        return offset
+
+    def _damaged(self, s: int, i: int, name: str) -> InputError:
+        return InputError(
+            f"{name} of sample {i} in {self._at.name}/{self.shards[s].name}.tar is not where its table says: "
+            "`dx7data verify --fix` mends it"
+        )
+
+    def _table(self, s: int) -> dict[str, np.ndarray]:
+        """The columns of a shard's table that say where members lie, read when first needed."""
+        if s not in self._tables:
+            each, expected = self.shards[s], self._stats[s]["parquet"]
+            try:
+                data = self._at.read(f"{each.name}.parquet")
+            except OSError:
+                data = b""
+            if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+                raise InputError(
+                    f"{self._at.name}/{each.name}.parquet is damaged or gone: `dx7data verify --fix` makes it again"
+                )
+            columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
+            # One thread: a pool of threads does not survive the fork that makes a worker.
+            table = pq.read_table(io.BytesIO(data), columns=[*columns, "target_syx_bytes"], use_threads=False)
+            self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
+        return self._tables[s]
+
+    def _map(self, s: int) -> mmap.mmap:
+        """The tar of a shard as memory."""
+        if s in self._maps:
+            self._maps.move_to_end(s)
+            return self._maps[s][1]
+        name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
+        path = self._at.path(name, tar["bytes"], tar["sha256"])
+        try:
+            with open(path, "rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: an empty file
+            raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        if len(data) != tar["bytes"]:
+            raise InputError(f"{path} has {len(data):,} bytes, not {tar['bytes']:,}: `dx7data verify --fix` mends it")
+        for old in [old for old, (path, _) in self._maps.items() if not path.exists()]:
+            del self._maps[old]  # gone from the cache: its room on the disk is free once nobody maps it
+        self._maps[s] = path, data
+        if len(self._maps) > _OPEN_TARS:
+            self._maps.popitem(last=False)
+        return data
+
+
+def _plan(at: Local | Remote) -> Plan:
+    """The plan in a folder, of which the tables come along when it is remote."""
+    if isinstance(at, Local):
+        return Plan.load(Path(at.name))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            document = at.read("dataset.json")
+            (Path(folder) / "dataset.json").write_bytes(document)
+            for name in ("patches.parquet", "phrases.parquet"):
+                if name.encode() in document:
+                    (Path(folder) / name).write_bytes(at.read(name))
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename or error)).name
+            raise InputError(f"{at.name} is no data set, or not a whole one: it has no {missing}") from None
+        try:
+            return Plan.load(Path(folder))
+        except InputError as error:
+            raise InputError(str(error).replace(folder, at.name)) from None
+
+
+def _of_split(plan: Plan, split: str) -> list:
+    shards = [each for each in plan.shards() if each.split == split]
+    if not shards:
+        raise InputError(
+            f"the data set has no {split!r} samples; it has {', '.join(s for s, n in plan.counts.items() if n)}"
+        )
+    return shards
+
+
+def _stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
+    """Every shard of a split with the lengths and hashes of its files; None where it is missing, or of another plan."""
+    shards = _of_split(plan, split)
+    try:
+        index = json.loads(at.read("index.json"))
+        listed = {each["name"]: each for each in index["shards"] if index["fingerprint"] == plan.fingerprint}
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = {}  # it is only the shorter way
+
+    def found(each):
+        expected = {"fingerprint": plan.fingerprint, "split": split, "shard": each.number, "samples": each.count}
+        try:
+            if each.name in listed and listed[each.name]["samples"] == each.count:
+                stats = listed[each.name]
+            else:
+                stats = json.loads(at.read(f"{each.name}.stats.json"))
+                if any(stats[name] != value for name, value in expected.items()):
+                    return None
+            return stats if at.whole(f"{each.name}.tar", stats["tar"]["bytes"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    with ThreadPoolExecutor(16) as pool:  # what takes long is to wait for a remote
+        return list(zip(shards, pool.map(found, shards), strict=True))
