@@ -1,0 +1,251 @@
+"""Mamba1 (Gu & Dao 2023): a selective scan with one time step per channel; and what the three Mamba layers share.
+
+Parameters have the names and shapes of mamba-ssm 2.3.2's module, so a checkpoint moves either way.
+Shape letters: B batch, L steps, D width, E inner width (expand x D), N state, W conv width, T steps of one segment.
+"""
+
+import functools
+import importlib
+import importlib.util
+import logging
+import math
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .layer import ssm_parameter
+
+logger = logging.getLogger(__name__)
+
+INT32 = 2**31  # the kernels index with 32 bits: beyond it they return wrong numbers without an error
+OLDEST = (2, 2, 5)  # mamba-ssm before 2.2.3 has wrong gradients of A and dt, before 2.2.5 NaN in bf16
+
+
+def import_or_explain(name: str):
+    """The module, or None where it is not installed; one installed and broken is an error, never a silent fallback."""
+    if importlib.util.find_spec(name) is None:
+        return None
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{name} does not import ({error}): rebuild it (the extra `mamba`), or set kernels='torch'"
+        ) from error
+
+
+@functools.cache
+def mamba_ssm_usable() -> bool:
+    package = import_or_explain("mamba_ssm")
+    if package is None:
+        logger.warning("mamba-ssm is not installed: Mamba layers run in plain torch, slower; the extra `mamba` installs it")
+    elif tuple(map(int, re.findall(r"\d+", package.__version__)[:3])) < OLDEST:
+        raise ImportError(
+            f"mamba-ssm {package.__version__} has wrong gradients: install the extra `mamba` anew, or set kernels='torch'"
+        )
+    return package is not None
+
+
+@functools.cache
+def causal_conv1d_kernel():
+    """causal-conv1d's function, or None where this optional package is not installed: torch convolves then."""
+    return getattr(import_or_explain("causal_conv1d"), "causal_conv1d_fn", None)
+
+
+def check_int32(elements_each: int, batch: int, what: str) -> None:
+    """`elements_each` is the size of the largest tensor for one item of the batch."""
+    if batch * elements_each >= INT32:
+        legal = (INT32 - 1) // elements_each
+        remedy = f"use a batch of at most {legal}" if legal else "use shorter sequences"
+        raise ValueError(f"{what} = {batch * elements_each} must stay below 2^31 with kernels: {remedy}, or kernels='torch'")
+
+
+def check_positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size} must be a whole number from 1: the nearest legal one is {max(1, round(size))}")
+
+
+def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) -> Tensor:
+    """softplus of it is log-uniform in [dt_min, dt_max]: time constants of 10 to 1000 samples by default, at A = -1."""
+    if not 0 < dt_min <= dt_max:
+        raise ValueError(f"dt_min={dt_min}, dt_max={dt_max} must satisfy 0 < dt_min <= dt_max: mamba-ssm has 0.001 and 0.1")
+    dt = torch.exp(torch.empty(size).uniform_(math.log(dt_min), math.log(dt_max))).clamp(min=dt_floor)
+    return dt + torch.log(-torch.expm1(-dt))
+
+
+def full(t: Tensor) -> Tensor:
+    """At least float32: decays, time steps and sums of them do not survive 8 bits of mantissa."""
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+
+
+def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
+    check_positive(d_conv=width)
+    return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
+
+
+def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool) -> Tensor:
+    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t."""
+    width = conv.kernel_size[0]
+    fused = causal_conv1d_kernel() if kernels and 2 <= width <= 4 else None  # causal-conv1d knows these widths alone
+    if fused is not None:
+        y = fused(x.transpose(1, 2).contiguous(), conv.weight[:, 0], conv.bias, activation="silu")
+    else:
+        past = F.pad(x.transpose(1, 2), (width - 1, 0))
+        y = F.silu(F.conv1d(past, conv.weight, conv.bias, groups=conv.groups))
+    return y.transpose(1, 2).to(x.dtype)
+
+
+def causal_conv_step(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
+    """x (B, E), past (B, E, W-1) -> y, the next past."""
+    window = torch.cat([past, x[..., None].to(past.dtype)], dim=-1)
+    y = (window * conv.weight[:, 0]).sum(-1)
+    y = F.silu(y if conv.bias is None else y + conv.bias)
+    return y.to(x.dtype), window[..., 1:]
+
+
+def in_segments(scan, sequences: tuple, constants: tuple, state, size: int) -> Tensor:
+    """Runs scan(*sequences, *constants, state) -> (y, state) over segments of `size` steps.
+
+    What a scan keeps for its gradient is many times its input. So only the state between segments is kept and the
+    rest computed again, one segment at a time: memory stays flat in L, for one more forward pass.
+    """
+    if torch.is_grad_enabled() and sequences[0].shape[1] > size:
+        scan = functools.partial(checkpoint, scan, use_reentrant=False, preserve_rng_state=False)
+    outputs = []
+    for segment in zip(*(s.split(size, dim=1) for s in sequences), strict=True):
+        y, state = scan(*segment, *constants, state)
+        outputs.append(y)
+    return torch.cat(outputs, dim=1)
+
+
+def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
+    """h_t = decay_t h_(t-1) + drive_t along dimension 1, from h = 0.
+
+    Odd steps form the same problem at half the length: log2(T) rounds, about 3 T products, and never a quotient of decays,
+    which would overflow.
+    """
+    length = drive.shape[1]
+    if length == 1:
+        return drive
+    paired = length - length % 2
+    after = decay[:, 1::2]
+    odd = linear_recurrence(after * decay[:, :paired:2], after * drive[:, :paired:2] + drive[:, 1::2])
+    h = torch.empty_like(drive)
+    h[:, 1::2] = odd
+    h[:, :1] = drive[:, :1]
+    h[:, 2::2] = decay[:, 2::2] * odd[:, : (length - 1) // 2] + drive[:, 2::2]
+    return h
+
+
+def selective_scan(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """x, dt (B, T, E); B, C (B, T, N); A (E, N); state (B, E, N) -> y (B, T, E), state.
+
+    Makes tensors of B x T x E x N: keep T small. h_t = exp(dt_t A) h_(t-1) + dt_t B_t x_t, y_t = C_t h_t.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x, B, C = full(x), full(B), full(C)
+        decay = torch.exp(dt[..., None] * A)
+        drive = (dt * x)[..., None] * B[:, :, None]
+        drive[:, 0] += decay[:, 0] * state
+        h = linear_recurrence(decay, drive)
+        return (h @ C[..., None])[..., 0], h[:, -1].clone()  # a view would keep all of h
+
+
+class MambaLayer(nn.Module):
+    """What Mamba1, 2 and 3 have in common. kernels: "auto" is mamba-ssm's on CUDA and torch elsewhere, "torch" is torch."""
+
+    def __init__(self, kernels: str, expand: float, **sizes: int):
+        super().__init__()
+        check_positive(**sizes)
+        if kernels not in ("auto", "torch"):
+            raise ValueError(f"kernels={kernels!r} is unknown: use 'auto' (mamba-ssm on CUDA, torch elsewhere) or 'torch'")
+        width = expand * sizes["d_model"]
+        if width < 1 or width != int(width):
+            near = max(1, round(width)) / sizes["d_model"]
+            raise ValueError(f"expand={expand} x d_model must be a whole number: the nearest legal expand is {near}")
+        self.kernels, self.d_inner = kernels, int(width)
+        self.d_state, self.chunk_size = sizes["d_state"], sizes["chunk_size"]
+
+    def use_kernels(self, u: Tensor) -> bool:
+        """They have no float64."""
+        return self.kernels == "auto" and u.is_cuda and u.dtype != torch.float64 and mamba_ssm_usable()
+
+    def zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.promote_types(self.D.dtype, torch.float32), device=self.D.device)
+
+
+class Mamba1(MambaLayer):
+    """(B, L, D) -> (B, L, D)."""
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2,
+        dt_rank: int | str = "auto",
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init_floor: float = 1e-4,
+        conv_bias: bool = True,
+        bias: bool = False,
+        chunk_size: int = 128,  # steps whose states exist at once, in plain torch
+        kernels: str = "auto",
+    ):
+        dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
+        super().__init__(kernels, expand, d_model=d_model, d_state=d_state, dt_rank=dt_rank, chunk_size=chunk_size)
+        self.d_conv, self.dt_rank = d_conv, dt_rank
+
+        self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)  # order: x, z
+        self.conv1d = depthwise_conv(self.d_inner, d_conv, conv_bias)
+        self.x_proj = nn.Linear(self.d_inner, dt_rank + 2 * d_state, bias=False)  # order: dt, B, C
+        self.dt_proj = nn.Linear(dt_rank, self.d_inner)
+        nn.init.uniform_(self.dt_proj.weight, -(dt_rank**-0.5), dt_rank**-0.5)  # keeps the variance of its input
+        self.dt_proj.bias = ssm_parameter(initial_dt_bias(self.d_inner, dt_min, dt_max, dt_init_floor))
+        self.dt_proj.bias._no_reinit = True  # a model that zeroes biases would lose the time constants
+        # S4D-Real: every channel has decay rates 1 .. N
+        self.A_log = ssm_parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(self.d_inner, 1))
+        self.D = ssm_parameter(torch.ones(self.d_inner))
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
+
+    def forward(self, u: Tensor) -> Tensor:
+        kernels = self.use_kernels(u)
+        x, z = self.in_proj(u).chunk(2, dim=-1)  # (B, L, E) each
+        x = causal_conv(x, self.conv1d, kernels)
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        dt = F.linear(dt, self.dt_proj.weight)
+        A = -torch.exp(full(self.A_log))
+        if kernels:
+            y = self._kernel_scan(x, z, dt, B, C, A)
+        else:
+            dt = F.softplus(full(dt) + full(self.dt_proj.bias))
+            y = in_segments(selective_scan, (x, dt, B, C), (A,), self.initial_state(len(u))[1], self.chunk_size)
+            y = (y + full(self.D) * x) * F.silu(full(z))
+        return self.out_proj(y.to(x.dtype))
+
+    def _kernel_scan(self, x: Tensor, z: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor) -> Tensor:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+        if self.d_state > 256:
+            raise ValueError(f"d_state={self.d_state} must be at most 256 with kernels: use 256, or kernels='torch'")
+        check_int32(x.shape[1] * 2 * self.d_inner, len(x), "B x L x d_in_proj")
+        x, z, dt, B, C = (t.transpose(1, 2).contiguous() for t in (x, z, dt, B, C))
+        bias = self.dt_proj.bias.float()
+        return selective_scan_fn(x, dt, A, B, C, self.D.float(), z=z, delta_bias=bias, delta_softplus=True).transpose(1, 2)
+
+    def step(self, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        past, h = state
+        x, z = self.in_proj(u).chunk(2, dim=-1)
+        x, past = causal_conv_step(x, past, self.conv1d)
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        dt = F.softplus(full(F.linear(dt, self.dt_proj.weight)) + full(self.dt_proj.bias))
+        y, h = selective_scan(x[:, None], dt[:, None], B[:, None], C[:, None], -torch.exp(full(self.A_log)), h)
+        y = (y[:, 0] + full(self.D) * x) * F.silu(full(z))
+        return self.out_proj(y.to(x.dtype)), (past, h)
+
+    def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Past inputs of the convolution (B, E, W-1) and the state (B, E, N)."""
+        return self.zeros(batch, self.d_inner, self.d_conv - 1), self.zeros(batch, self.d_inner, self.d_state)

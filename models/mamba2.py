@@ -1,0 +1,249 @@
+"""Mamba2 (Dao & Gu 2024): one scalar decay per head, so that a chunk of steps is a product of matrices (SSD).
+
+Without options, parameters have the names and shapes of mamba-ssm 2.3.2's module, so a checkpoint moves either way.
+Shape letters: B batch, L steps, D width, H heads, P headdim, N state, G groups that share B and C, S angles, T segment.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import mamba1
+from .layer import ssm_parameter
+from .mamba1 import MambaLayer, causal_conv, causal_conv_step, check_int32, full, in_segments, initial_dt_bias
+
+CHUNK = 64  # of the torch path: its T x T products grow with T, and above this memory does too
+SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
+
+
+def check_divides(name: str, value: int, of: str, total: int) -> None:
+    if value < 1 or total % value:
+        divisors = [n for n in range(1, total + 1) if total % n == 0]
+        near = {max((n for n in divisors if n < value), default=1), min((n for n in divisors if n > value), default=total)}
+        near = " and ".join(map(str, sorted(near)))
+        raise ValueError(f"{name}={value} must divide {of}={total}: the nearest legal values are {near}")
+
+
+def count_angles(d_state: int, rope_fraction: float) -> int:
+    """One angle for each pair of states that turns."""
+    if rope_fraction not in (0.5, 1.0):
+        raise ValueError(f"rope_fraction={rope_fraction} must be 0.5 or 1.0, the part of d_state that turns")
+    angles = int(d_state * rope_fraction) // 2
+    if angles < 1 or d_state % 2:
+        near = max(math.ceil(2 / rope_fraction), d_state + d_state % 2)
+        raise ValueError(f"d_state={d_state} must be even and hold a pair that turns: the nearest legal value is {near}")
+    return angles
+
+
+class RMSNorm(nn.Module):
+    """Over groups of `group_size` channels."""
+
+    def __init__(self, width: int, group_size: int | None = None, eps: float = 1e-5):
+        super().__init__()
+        self.weight = ssm_parameter(torch.ones(width))
+        self.group_size, self.eps = group_size or width, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = full(x).unflatten(-1, (-1, self.group_size))
+        return (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * full(self.weight)
+
+
+def turn(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
+    """Angles after each step, (B, L, H, S), from `start` (B, H, S): dt (B, L, H) times a speed in -pi..pi, rate (B, L, S).
+
+    Summed in float64: after 40,000 steps a float32 sum is wrong by thousandths of a radian.
+    """
+    angles = (dt[..., None] * (math.pi * torch.tanh(full(rate)))[:, :, None]).double().cumsum(1)
+    if start is not None:
+        angles = angles + start[:, None]
+    return torch.remainder(angles, 2 * math.pi).to(dt.dtype)
+
+
+def rotate(t: Tensor, angles: Tensor) -> Tensor:
+    """Turns the pairs (0, 1), (2, 3), ... of t (..., N) by angles (..., S); what is beyond 2 S stays."""
+    turning, still = t[..., : 2 * angles.shape[-1]], t[..., 2 * angles.shape[-1] :]
+    a, b = turning.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    return torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2), still], dim=-1)
+
+
+def per_head(t: Tensor, nheads: int) -> Tensor:
+    """(..., G, N) -> (..., H, N): head h belongs to group h // (H / G)."""
+    return t.repeat_interleave(nheads // t.shape[-2], dim=-2)
+
+
+def ssd(x: Tensor, log_decay: Tensor, weight: Tensor, now: Tensor, B: Tensor, C: Tensor, chunk: int, state: Tensor):
+    """y_t = C_t (sum over s < t of decay(s+1..t) weight_s B_s x_s, plus now_t B_t x_t), over a segment of T steps.
+
+    x (B, T, H, P); log_decay, weight, now (B, T, H); B, C (B, T, G, N); state (B, H, P, N) -> y (B, T, H, P), state.
+    In Mamba2 `now` is `weight`; Mamba3 weights a step otherwise at its own time than later.
+    Letters below: b batch, k chunk, t and s steps in it, g group, r head in the group, p headdim, n state.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        length, groups = x.shape[1], B.shape[2]
+        chunk = min(chunk, length)
+        fill = -length % chunk  # padding has decay 1 and weight 0, so it changes no state
+
+        def chunked(t: Tensor) -> Tensor:
+            return F.pad(full(t), (0, 0) * (t.dim() - 2) + (0, fill)).unflatten(1, (-1, chunk))
+
+        x, B, C = chunked(x).unflatten(3, (groups, -1)), chunked(B), chunked(C)
+        log_decay, weight, now = (chunked(t).unflatten(3, (groups, -1)).movedim(2, -1) for t in (log_decay, weight, now))
+        total = log_decay.cumsum(-1)  # (b, k, g, r, t), as its three sources
+
+        later = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril(-1)
+        # masked before exp: an infinity above the diagonal, times zero, would be a NaN in the gradient
+        between = (total[..., :, None] - total[..., None, :]).masked_fill(~later, -torch.inf)
+        mix = torch.exp(between) * weight[..., None, :] + torch.diag_embed(now)
+        scores = torch.einsum("bktgn,bksgn->bkgts", C, B)
+        y = torch.einsum("bkgrts,bksgrp->bktgrp", mix * scores[:, :, :, None], x)
+
+        to_end = (torch.exp(total[..., -1:] - total) * weight).movedim(-1, 2)[..., None]
+        made = torch.einsum("bksgn,bksgrp->bkgrpn", B, x * to_end)
+        kept = torch.exp(total[..., -1])[..., None, None]
+        h = full(state).unflatten(1, (groups, -1))
+        before = []
+        for k in range(x.shape[1]):
+            before.append(h)
+            h = kept[:, k] * h + made[:, k]
+        carried = torch.einsum("bktgn,bkgrpn->bktgrp", C, torch.stack(before, dim=1))
+        y = y + carried * torch.exp(total).movedim(-1, 2)[..., None]
+        return y.flatten(1, 2)[:, :length].flatten(2, 3), h.flatten(1, 2)
+
+
+def ssd_turning(x, log_decay, dt, now, B, C, rate, chunk, state):
+    """ssd with B and C turned at `rate` (B, T, S): a state of complex numbers, each head at its own frequencies."""
+    h, angles = state
+    angles = turn(dt, rate, angles)
+    B, C = (rotate(full(per_head(t, x.shape[2])), angles) for t in (B, C))
+    y, h = ssd(x, log_decay, dt, now, B, C, chunk, h)
+    return y, (h, angles[:, -1].clone())  # a view would keep all angles
+
+
+class Mamba2(MambaLayer):
+    """(B, L, D) -> (B, L, D)."""
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 128,
+        d_conv: int = 4,  # any width; beyond 4 the convolution runs in torch
+        expand: float = 2,
+        headdim: int = 64,
+        ngroups: int = 1,
+        A_init_range: tuple[float, float] = (1, 16),
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init_floor: float = 1e-4,
+        dt_limit: tuple[float, float] = (0.0, math.inf),
+        bias: bool = False,
+        conv_bias: bool = True,
+        bc_norm: bool = False,  # RMSNorm and a bias of 1 on B and C
+        rotary: bool = False,  # a state that turns, as in Mamba3
+        rope_fraction: float = 0.5,
+        chunk_size: int = 256,
+        kernels: str = "auto",
+    ):
+        super().__init__(kernels, expand, d_model=d_model, d_state=d_state, chunk_size=chunk_size)
+        check_divides("headdim", headdim, "d_inner", self.d_inner)
+        self.nheads = self.d_inner // headdim
+        check_divides("ngroups", ngroups, "nheads", self.nheads)
+        if not 0 < A_init_range[0] <= A_init_range[1]:
+            raise ValueError(f"A_init_range={A_init_range} must be two rising numbers above 0: mamba-ssm has (1, 16)")
+        self.d_conv, self.headdim, self.ngroups = d_conv, headdim, ngroups
+        self.dt_limit, self.bc_norm = dt_limit, bc_norm
+        self.n_angles = count_angles(d_state, rope_fraction) if rotary else 0
+        self.conv_dim = self.d_inner + 2 * ngroups * d_state
+
+        # order: z, x, B, C, dt, angles
+        self.d_in_proj = self.d_inner + self.conv_dim + self.nheads + self.n_angles
+        self.in_proj = nn.Linear(d_model, self.d_in_proj, bias=bias)
+        self.conv1d = mamba1.depthwise_conv(self.conv_dim, d_conv, conv_bias)
+        self.dt_bias = ssm_parameter(initial_dt_bias(self.nheads, dt_min, dt_max, dt_init_floor))
+        self.A_log = ssm_parameter(torch.log(torch.empty(self.nheads).uniform_(*A_init_range)))
+        self.D = ssm_parameter(torch.ones(self.nheads))
+        if bc_norm:
+            self.B_norm, self.C_norm = RMSNorm(d_state), RMSNorm(d_state)
+            self.B_bias, self.C_bias = (ssm_parameter(torch.ones(ngroups, d_state)) for _ in "BC")
+        self.norm = RMSNorm(self.d_inner, group_size=self.d_inner // ngroups)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
+
+    def forward(self, u: Tensor) -> Tensor:
+        kernels = self.use_kernels(u)
+        zxbcdt = self.in_proj(u)
+        if kernels:
+            self._check_size(*u.shape[:2])
+            if self._fusable():
+                return self._fused(zxbcdt)
+        z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
+        x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels))
+        dt, A = self._dt(dt), -torch.exp(full(self.A_log))
+        if kernels:
+            from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+
+            if self.n_angles:
+                angles = turn(dt, rate)
+                B, C = (rotate(full(per_head(t, self.nheads)), angles).to(x.dtype) for t in (B, C))
+            y = mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
+        else:
+            scan, rates = (ssd_turning, (rate,)) if self.n_angles else (ssd, ())
+            state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
+            y = in_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, SEGMENT)
+            y = y + full(self.D)[:, None] * x
+        return self._finish(y, z)
+
+    def _finish(self, y: Tensor, z: Tensor) -> Tensor:
+        return self.out_proj(self.norm(full(y).flatten(-2) * F.silu(full(z))).to(z.dtype))
+
+    def _dt(self, dt: Tensor) -> Tensor:
+        return F.softplus(full(dt) + full(self.dt_bias)).clamp(*self.dt_limit)
+
+    def _heads(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., conv_dim) -> x (..., H, P), B and C (..., G, N)."""
+        groups = self.ngroups * self.d_state
+        x, B, C = xBC.split([self.d_inner, groups, groups], dim=-1)
+        B, C = (t.unflatten(-1, (self.ngroups, self.d_state)) for t in (B, C))
+        if self.bc_norm:
+            B, C = (self.B_norm(B) + self.B_bias).to(x.dtype), (self.C_norm(C) + self.C_bias).to(x.dtype)
+        return x.unflatten(-1, (self.nheads, self.headdim)), B, C
+
+    def _check_size(self, batch: int, length: int) -> None:
+        check_int32(length * self.d_in_proj, batch, "B x L x d_in_proj")
+        check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
+
+    def _fusable(self) -> bool:
+        """The one-kernel path is mamba-ssm's Mamba2 and no more; causal-conv1d wants its channels in multiples of 8."""
+        plain = not self.bc_norm and not self.n_angles
+        return plain and 2 <= self.d_conv <= 4 and self.conv_dim % 8 == 0 and mamba1.causal_conv1d_kernel() is not None
+
+    def _fused(self, zxbcdt: Tensor) -> Tensor:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_split_conv1d_scan_combined
+
+        conv = self.conv1d.weight[:, 0], self.conv1d.bias
+        sizes = {"chunk_size": self.chunk_size, "headdim": self.headdim, "ngroups": self.ngroups, "dt_limit": self.dt_limit}
+        norm = {"rmsnorm_weight": self.norm.weight, "rmsnorm_eps": self.norm.eps, "norm_before_gate": False}
+        out = {"outproj_weight": self.out_proj.weight, "outproj_bias": self.out_proj.bias}
+        A = -torch.exp(self.A_log.float())
+        return mamba_split_conv1d_scan_combined(zxbcdt, *conv, self.dt_bias, A, D=self.D, **sizes, **norm, **out)
+
+    def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        past, h, *angles = state
+        z, xBC, dt, rate = self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
+        xBC, past = causal_conv_step(xBC, past, self.conv1d)
+        x, B, C = (full(t) for t in self._heads(xBC))
+        B, C = per_head(B, self.nheads), per_head(C, self.nheads)
+        dt = self._dt(dt)
+        if angles:
+            angles = [turn(dt[:, None], rate[:, None], *angles)[:, 0]]
+            B, C = rotate(B, *angles), rotate(C, *angles)
+        decay, drive = torch.exp(-torch.exp(full(self.A_log)) * dt), (dt[..., None] * x)[..., None] * B[:, :, None]
+        h = decay[..., None, None] * h + drive
+        y = (h * C[:, :, None]).sum(-1) + full(self.D)[:, None] * x
+        return self._finish(y, z), (past, h, *angles)
+
+    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
+        """Past inputs of the convolution (B, conv_dim, W-1), the state (B, H, P, N) and, if rotary, angles (B, H, S)."""
+        state = self.zeros(batch, self.conv_dim, self.d_conv - 1), self.zeros(batch, self.nheads, self.headdim, self.d_state)
+        return (*state, self.zeros(batch, self.nheads, self.n_angles)) if self.n_angles else state

@@ -1,0 +1,147 @@
+"""Mamba3, single input and output: trapezoidal steps, decay chosen by the data, a state that turns, no convolution.
+
+Parameters have the names and shapes of mamba-ssm 2.3.2.post1's module, so a checkpoint moves either way. Later versions of
+mamba-ssm map dd_A to A by another function: their checkpoints load and mean something else.
+Shape letters: B batch, L steps, D width, H heads, P headdim, N state, G groups that share B and C, S angles.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layer import ssm_parameter
+from .mamba1 import MambaLayer, check_int32, full, in_segments, initial_dt_bias
+from .mamba2 import CHUNK, SEGMENT, RMSNorm, check_divides, count_angles, per_head, rotate, ssd, turn
+
+
+def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of B_t x_t at its own step and at every later one, (B, L, H) each.
+
+    h_t = exp(dt_t A_t) (h_(t-1) + (1 - l_t) dt_t B_(t-1) x_(t-1)) + l_t dt_t B_t x_t with l = sigmoid(trap): a step enters
+    with its own weight and again with the next one's.
+    """
+    share = torch.sigmoid(full(trap))
+    own = share * dt
+    return own, own + F.pad(((1 - share) * dt)[:, 1:], (0, 0, 0, 1))
+
+
+def scan_segment(x, log_decay, weight, now, B, C, dt, rate, B_bias, C_bias, chunk, state):
+    """Angles, B and C per head exist for one segment only: of a whole sequence they would be the layer's largest tensors."""
+    (angles, h), nheads = state, x.shape[2]
+    angles = turn(dt, rate, angles)
+    B, C = (rotate(per_head(full(t), nheads) + full(b), angles) for t, b in ((B, B_bias), (C, C_bias)))
+    y, h = ssd(x, log_decay, weight, now, B, C, chunk, h)
+    return y, (angles[:, -1].clone(), h)  # a view would keep all angles
+
+
+class Mamba3(MambaLayer):
+    """(B, L, D) -> (B, L, D)."""
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 128,
+        expand: float = 2,
+        headdim: int = 64,
+        ngroups: int = 1,
+        rope_fraction: float = 0.5,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,  # a state turns by at most pi dt a step: 0.1 is 400 Hz at 8 kHz
+        dt_init_floor: float = 1e-4,
+        A_floor: float = 1e-4,
+        is_outproj_norm: bool = False,
+        chunk_size: int = 64,
+        kernels: str = "auto",
+    ):
+        super().__init__(kernels, expand, d_model=d_model, d_state=d_state, chunk_size=chunk_size)
+        check_divides("headdim", headdim, "d_inner", self.d_inner)
+        self.nheads = self.d_inner // headdim
+        check_divides("ngroups", ngroups, "nheads", self.nheads)
+        self.headdim, self.ngroups = headdim, ngroups
+        self.n_angles = count_angles(d_state, rope_fraction)
+        self.A_floor, self.is_outproj_norm = A_floor, is_outproj_norm
+
+        # order: z, x, B, C, dt, A, trapezoid, angles
+        self.sizes = [self.d_inner] * 2 + [ngroups * d_state] * 2 + [self.nheads] * 3 + [self.n_angles]
+        self.in_proj = nn.Linear(d_model, sum(self.sizes), bias=False)
+        self.dt_bias = ssm_parameter(initial_dt_bias(self.nheads, dt_min, dt_max, dt_init_floor))
+        # mamba-ssm's dimension of size 1 is the rank of its MIMO form
+        self.B_bias = ssm_parameter(torch.ones(self.nheads, 1, d_state))
+        self.C_bias = ssm_parameter(torch.ones(self.nheads, 1, d_state))
+        self.B_norm, self.C_norm = RMSNorm(d_state), RMSNorm(d_state)
+        self.D = ssm_parameter(torch.ones(self.nheads))
+        if is_outproj_norm:
+            self.norm = RMSNorm(self.d_inner, group_size=headdim)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+
+    def forward(self, u: Tensor) -> Tensor:
+        z, x, B, C, dt, A, trap, rate = self._project(u)
+        if self.use_kernels(u):
+            y = self._kernel_scan(x, B, C, dt, A, trap, rate)
+        else:
+            now, weight = trapezoid(dt, trap)
+            sequences = (x, A * dt, weight, now, B, C, dt, rate)
+            constants = (self.B_bias[:, 0], self.C_bias[:, 0], min(CHUNK, self.chunk_size))
+            y = in_segments(scan_segment, sequences, constants, self.initial_state(len(u))[:2], SEGMENT)
+            y = y + full(self.D)[:, None] * x
+        return self._finish(y, z)
+
+    def _project(self, u: Tensor) -> tuple[Tensor, ...]:
+        """u (..., D) -> z (..., E); x (..., H, P); B, C (..., G, N); dt, A, trap (..., H); rate (..., S)."""
+        z, x, B, C, dt, A, trap, rate = self.in_proj(u).split(self.sizes, dim=-1)
+        B = self.B_norm(B.unflatten(-1, (self.ngroups, self.d_state)))
+        C = self.C_norm(C.unflatten(-1, (self.ngroups, self.d_state)))
+        dt = F.softplus(full(dt) + full(self.dt_bias))
+        A = -F.softplus(full(A)).clamp(min=self.A_floor)
+        return z, x.unflatten(-1, (self.nheads, self.headdim)), B, C, dt, A, trap, rate
+
+    def _finish(self, y: Tensor, z: Tensor) -> Tensor:
+        y = full(y.flatten(-2))
+        y = self.norm(y) if self.is_outproj_norm else y
+        return self.out_proj((y * F.silu(full(z))).to(z.dtype))
+
+    def _kernel_scan(self, x: Tensor, B: Tensor, C: Tensor, dt: Tensor, A: Tensor, trap: Tensor, rate: Tensor) -> Tensor:
+        """The kernel rounds x, B, C, trap and angles to bfloat16 whatever they are: it agrees with float32 to about 1 %."""
+        from mamba_ssm.ops.triton.mamba3.mamba3_siso_combined import mamba3_siso_combined
+
+        for name, size in (("d_state", self.d_state), ("headdim", self.headdim)):
+            if size & (size - 1):
+                below = 1 << (size.bit_length() - 1)
+                raise ValueError(
+                    f"{name}={size} must be a power of two with kernels: the nearest legal values are {below} and "
+                    f"{2 * below}, or kernels='torch'"
+                )
+        batch, length = x.shape[:2]
+        check_int32(length * sum(self.sizes), batch, "B x L x d_in_proj")
+        check_int32(length * self.nheads * self.d_state, batch, "B x L x heads x d_state")
+        check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
+        return mamba3_siso_combined(
+            Q=C,
+            K=B,
+            V=x,
+            ADT=(A * dt).transpose(1, 2),
+            DT=dt.transpose(1, 2),
+            Trap=trap.transpose(1, 2),
+            Q_bias=self.C_bias[:, 0].float(),
+            K_bias=self.B_bias[:, 0].float(),
+            Angles=rate.float()[:, :, None].expand(-1, -1, self.nheads, -1),
+            D=self.D.float(),
+            chunk_size=self.chunk_size,
+        )
+
+    def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        angles, h, last_B, last_x = state
+        z, x, B, C, dt, A, trap, rate = self._project(u)
+        angles = turn(dt[:, None], rate[:, None], angles)[:, 0]
+        B = rotate(per_head(full(B), self.nheads) + full(self.B_bias[:, 0]), angles)
+        C = rotate(per_head(full(C), self.nheads) + full(self.C_bias[:, 0]), angles)
+        now, value = torch.sigmoid(full(trap)) * dt, full(x)
+        h = h + ((dt - now)[..., None] * last_x)[..., None] * last_B[:, :, None]
+        h = torch.exp(A * dt)[..., None, None] * h + (now[..., None] * value)[..., None] * B[:, :, None]
+        y = (h * C[:, :, None]).sum(-1) + full(self.D)[:, None] * value
+        return self._finish(y, z), (angles, h, B, value)
+
+    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
+        """Angles (B, H, S), the state (B, H, P, N), and the last step's turned B (B, H, N) and x (B, H, P)."""
+        shapes = (self.n_angles,), (self.headdim, self.d_state), (self.d_state,), (self.headdim,)
+        return tuple(self.zeros(batch, self.nheads, *shape) for shape in shapes)
