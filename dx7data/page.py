@@ -33,7 +33,9 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
     if not made:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
     try:
-        samples = [[_read(folder, *place) for place in unit] for unit in chosen(made, rows, 2 if of.spec.pairs else 1)]
+        units = chosen(made, rows, 2 if of.spec.pairs else 1)
+        tables = {each: shard.rows(folder, each) for each in {each for unit in units for each, _ in unit}}
+        samples = [[_read(folder, each, tables[each][i]) for each, i in unit] for unit in units]
         summary, table = dataset.summary(folder, 0), histograms.table(folder, made)
     except _DAMAGED as error:
         raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
@@ -60,9 +62,8 @@ def chosen(made: list[Shard], rows: int, together: int) -> list[list[tuple[Shard
     return [[(each, i) for i in range(first, min(first + together, each.count))] for each, first in picked]
 
 
-def _read(folder: Path, one: Shard, i: int) -> dict:
-    """The members of row i of a shard, read where its table says they are."""
-    row = shard.rows(folder, one)[i]
+def _read(folder: Path, one: Shard, row: dict) -> dict:
+    """The members of a sample, read where its row in the table of its shard says they are."""
     members = shard.read(folder, one, row)
     audio = {
         name.removesuffix(".wav"): np.frombuffer(data, "<i2", offset=44)

@@ -6,7 +6,6 @@ from dx7data import midi, prefix
 from dx7data.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
-SPLIT_BY = ("patch", "phrase", "algorithm", "bank")
 RANDOM_SOURCE = "random"
 
 
