@@ -7,7 +7,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
 RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help demo install test lint bench
+.PHONY: help demo install test lint bench mamba
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,11 @@ bench: .venv/test.stamp ## measure the engine, the rendering of shards and their
 	$(BIN)/python benchmarks/bench_render.py
 	$(BIN)/python benchmarks/bench_plan.py
 
+# Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
+mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0
+	@$(BIN)/python -m pip show -qq torch || $(MAKE) .venv/train.stamp
+	@$(BIN)/python -m train.wheels $(if $(ARCH),--arch "$(ARCH)") $(if $(ARCHIVES),--archives "$(ARCHIVES)")
+
 # Order-only (|): pip's own date must not cause a new set-up. pip is also what a half-made .venv lacks.
 .venv/core.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Set-up: the core dependencies of dx7data, into .venv"
@@ -41,6 +46,11 @@ bench: .venv/test.stamp ## measure the engine, the rendering of shards and their
 .venv/test.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Set-up: dx7data and what its tests need, into .venv (torch among it: gigabytes, so minutes, the first time)"
 	@$(PIP) -e '.[test]'
+	@touch $@ .venv/core.stamp
+
+.venv/train.stamp: pyproject.toml | $(BIN)/pip
+	@echo "Set-up: dx7data and what training needs, into .venv (torch among it: gigabytes, so minutes, the first time)"
+	@$(PIP) -e '.[train]'
 	@touch $@ .venv/core.stamp
 
 # Ruff alone: linting should not wait for the rest of the `dev` extra.

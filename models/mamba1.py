@@ -219,6 +219,7 @@ class Mamba1(MambaLayer):
         dt = F.linear(dt, self.dt_proj.weight)
         A = -torch.exp(full(self.A_log))
         if kernels:
+            self.check_size(*u.shape[:2])
             y = self._kernel_scan(x, z, dt, B, C, A)
         else:
             dt = F.softplus(full(dt) + full(self.dt_proj.bias))
@@ -226,12 +227,15 @@ class Mamba1(MambaLayer):
             y = (y + full(self.D) * x) * F.silu(full(z))
         return self.out_proj(y.to(x.dtype))
 
+    def check_size(self, batch: int, length: int) -> None:
+        """Raises ValueError for what the kernels can't do."""
+        if self.d_state > 256:
+            raise ValueError(f"d_state={self.d_state} must be at most 256 with kernels: use 256, or kernels='torch'")
+        check_int32(length * 2 * self.d_inner, batch, "B x L x d_in_proj")
+
     def _kernel_scan(self, x: Tensor, z: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor) -> Tensor:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
-        if self.d_state > 256:
-            raise ValueError(f"d_state={self.d_state} must be at most 256 with kernels: use 256, or kernels='torch'")
-        check_int32(x.shape[1] * 2 * self.d_inner, len(x), "B x L x d_in_proj")
         x, z, dt, B, C = (t.transpose(1, 2).contiguous() for t in (x, z, dt, B, C))
         bias = self.dt_proj.bias.float()
         return selective_scan_fn(x, dt, A, B, C, self.D.float(), z=z, delta_bias=bias, delta_softplus=True).transpose(1, 2)

@@ -174,7 +174,7 @@ class Mamba2(MambaLayer):
         kernels = self.use_kernels(u)
         zxbcdt = self.in_proj(u)
         if kernels:
-            self._check_size(*u.shape[:2])
+            self.check_size(*u.shape[:2])
             if self._fusable():
                 return self._fused(zxbcdt)
         z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
@@ -209,8 +209,11 @@ class Mamba2(MambaLayer):
             B, C = (self.B_norm(B) + self.B_bias).to(x.dtype), (self.C_norm(C) + self.C_bias).to(x.dtype)
         return x.unflatten(-1, (self.nheads, self.headdim)), B, C
 
-    def _check_size(self, batch: int, length: int) -> None:
+    def check_size(self, batch: int, length: int) -> None:
+        """Raises ValueError for what the kernels can't do."""
         check_int32(length * self.d_in_proj, batch, "B x L x d_in_proj")
+        if self.n_angles:
+            check_int32(length * self.nheads * self.d_state, batch, "B x L x heads x d_state")
         check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
 
     def _fusable(self) -> bool:

@@ -13,6 +13,8 @@ from .layer import ssm_parameter
 from .mamba1 import MambaLayer, check_int32, full, in_segments, initial_dt_bias
 from .mamba2 import CHUNK, SEGMENT, RMSNorm, check_divides, count_angles, per_head, rotate, ssd, turn
 
+SMALLEST_TILE = 16  # of a product of matrices in bfloat16, to which the kernel rounds
+
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of B_t x_t at its own step and at every later one, (B, L, H) each.
@@ -77,6 +79,7 @@ class Mamba3(MambaLayer):
     def forward(self, u: Tensor) -> Tensor:
         z, x, B, C, dt, A, trap, rate = self._project(u)
         if self.use_kernels(u):
+            self.check_size(*u.shape[:2])
             y = self._kernel_scan(x, B, C, dt, A, trap, rate)
         else:
             now, weight = trapezoid(dt, trap)
@@ -100,21 +103,23 @@ class Mamba3(MambaLayer):
         y = self.norm(y) if self.is_outproj_norm else y
         return self.out_proj((y * F.silu(full(z))).to(z.dtype))
 
+    def check_size(self, batch: int, length: int) -> None:
+        """Raises ValueError for what the kernels can't do."""
+        for name, size in (("d_state", self.d_state), ("headdim", self.headdim)):
+            if size < SMALLEST_TILE or size & (size - 1):
+                below = max(SMALLEST_TILE, 1 << (size.bit_length() - 1))
+                near = below if size < below else f"{below} or {2 * below}"
+                raise ValueError(
+                    f"{name}={size} must be a power of two from {SMALLEST_TILE} with kernels: take {near} or kernels='torch'"
+                )
+        check_int32(length * sum(self.sizes), batch, "B x L x d_in_proj")
+        check_int32(length * self.nheads * self.d_state, batch, "B x L x heads x d_state")
+        check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
+
     def _kernel_scan(self, x: Tensor, B: Tensor, C: Tensor, dt: Tensor, A: Tensor, trap: Tensor, rate: Tensor) -> Tensor:
         """The kernel rounds x, B, C, trap and angles to bfloat16 whatever they are: it agrees with float32 to about 1 %."""
         from mamba_ssm.ops.triton.mamba3.mamba3_siso_combined import mamba3_siso_combined
 
-        for name, size in (("d_state", self.d_state), ("headdim", self.headdim)):
-            if size & (size - 1):
-                below = 1 << (size.bit_length() - 1)
-                raise ValueError(
-                    f"{name}={size} must be a power of two with kernels: the nearest legal values are {below} and "
-                    f"{2 * below}, or kernels='torch'"
-                )
-        batch, length = x.shape[:2]
-        check_int32(length * sum(self.sizes), batch, "B x L x d_in_proj")
-        check_int32(length * self.nheads * self.d_state, batch, "B x L x heads x d_state")
-        check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
         return mamba3_siso_combined(
             Q=C,
             K=B,

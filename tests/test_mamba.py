@@ -24,9 +24,9 @@ LAYERS = {
     "mamba2-all": lambda **k: Mamba2(
         WIDTH, d_state=8, headdim=8, ngroups=2, bc_norm=True, rotary=True, rope_fraction=1.0, **k
     ),
-    "mamba3": lambda **k: Mamba3(WIDTH, d_state=16, headdim=8, dt_max=1.0, **k),
+    "mamba3": lambda **k: Mamba3(WIDTH, d_state=16, headdim=16, dt_max=1.0, **k),
     "mamba3-groups": lambda **k: Mamba3(
-        WIDTH, d_state=8, headdim=8, ngroups=2, is_outproj_norm=True, rope_fraction=1.0, **k
+        WIDTH, d_state=16, headdim=16, ngroups=2, is_outproj_norm=True, rope_fraction=1.0, **k
     ),
 }
 
@@ -208,7 +208,7 @@ MAMBA_SSM_SHAPES = {  # of mamba-ssm 2.3.2.post1
     "dt_proj.weight 32x1, dt_proj.bias 32, out_proj.weight 16x32",
     "mamba2": "dt_bias 4, A_log 4, D 4, in_proj.weight 100x16, conv1d.weight 64x1x4, conv1d.bias 64, norm.weight 32, "
     "out_proj.weight 16x32",
-    "mamba3": "dt_bias 4, B_bias 4x1x16, C_bias 4x1x16, D 4, in_proj.weight 112x16, B_norm.weight 16, C_norm.weight 16, "
+    "mamba3": "dt_bias 2, B_bias 2x1x16, C_bias 2x1x16, D 2, in_proj.weight 106x16, B_norm.weight 16, C_norm.weight 16, "
     "out_proj.weight 16x32",
 }
 

@@ -13,7 +13,6 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, default_collate
@@ -25,7 +24,7 @@ from dx7data.plan import Plan
 from train import remote
 from train.form import form, lowered
 from train.order import Batches, Place, epoch_order
-from train.stream import clips, mu_law, mu_law_table
+from train.stream import clips
 
 RENDER = ["--samples", "60", "--seconds", "0.25", "--sample-rate", "16000", "--shard-size", "200kB", "--seed", "5"]
 
@@ -252,21 +251,6 @@ def test_prefixes_are_encoded_again(made, members, codec):
                 assert (prefix.decode(audio, codec, 8000) == stored).all()
         assert not told[len(dumped) :].any()
     assert len(clips(made, codec="reference")[0].prefix) == 2 * prefix.samples("reference", 16000)
-
-
-def test_mu_law_table():
-    """All 65,536 values, as torchaudio has them; and the levels of the bytes prefix come back."""
-    table = mu_law_table()
-    values = torch.arange(-32768, 32768)
-    assert table.dtype == torch.int64
-    assert table.shape == (65536,)
-    assert torch.equal(mu_law(values.to(torch.int16), table), torchaudio.transforms.MuLawEncoding(256)(values / 32768))
-    assert (table.diff() >= 0).all()
-    assert (table[0], table[32768], table[-1]) == (0, 128, 255)
-    stored = np.array([[0] * 145 + [32] * 10], np.uint8)
-    audio = prefix.encode(stored, "bytes", 8000)[0]
-    heard = torchaudio.functional.mu_law_decoding(mu_law(torch.from_numpy(audio), table), 256)
-    assert (prefix.decode((heard * 32768).round().short().numpy(), "bytes", 8000) == stored[0]).all()
 
 
 # --- torch's DataLoader ---

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-import torchaudio
 from torch.utils.data import Dataset
 
 from dx7data import sysex
@@ -69,16 +68,6 @@ def clips(
     return ShardClips(at, plan, split, skip_missing, **wishes)
 
 
-def mu_law_table(device: torch.device | str = "cpu") -> torch.Tensor:
-    """The class, 0 to 255, of each int16 value v at [v + 32768], int64 as embeddings and cross entropy take it."""
-    return torchaudio.functional.mu_law_encoding(torch.arange(-32768, 32768) / 32768, 256).to(device)
-
-
-def mu_law(audio: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Classes of int16 audio, on the device where both are: int16 travels there, a quarter of the bytes of classes."""
-    return table[audio.long() + 32768]
-
-
 class Clips(Dataset):
     """The samples of a split, by index or by Place. `counts`, `fingerprint` and groups are what order.py goes by."""
 
@@ -87,7 +76,7 @@ class Clips(Dataset):
     largest_group: int | None = None
 
     def __init__(self, plan: Plan, split: str, shards: list, codec: str | None, sample_rate: int | None, crop: int | None):
-        spec = plan.spec
+        spec, self.plan = plan.spec, plan
         self.form = form(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
         self.split, self.shards = split, shards
         self.skipped: list[str] = []  # names of shards that are missing
@@ -116,13 +105,13 @@ class Clips(Dataset):
 class LiveClips(Clips):
     """Rendered here and now: the samples that the shards have, or would have."""
 
-    def __init__(self, plan: Plan, split: str, **wishes):
-        self._plan = plan
-        super().__init__(plan, split, _of_split(plan, split), **wishes)
+    def __init__(self, plan: Plan, split: str, shards: list | None = None, **wishes):
+        """shards: of whatever samples of the split, also of ones beyond its last; None: all that it has."""
+        super().__init__(plan, split, shards or _of_split(plan, split), **wishes)
 
     def _example(self, s: int, i: int, start: int) -> Example:
         claim_engine()
-        one, form = self._plan[self.split, self.shards[s].first + i], self.form
+        one, form = self.plan[self.split, self.shards[s].first + i], self.form
         if form.codec is None:
             told = NO_PREFIX
         elif self._from_shards:

@@ -1,0 +1,157 @@
+"""What stacks sequence layers: an isotropic stack, and the U-Net of SaShiMi, whose inner stages run at a part of the rate.
+
+Shapes: B batch, L steps, D width. A factory makes each layer for its width; factories are called in the order of the data.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layer import SequenceLayer
+from .s4d import S4Block
+
+Factory = Callable[[int], SequenceLayer]
+
+
+class Block(nn.Module):
+    """Two residual branches, each after a LayerNorm: the sequence layer, then a feed-forward part `ff` times as wide."""
+
+    def __init__(self, layer: SequenceLayer, d_model: int, ff: int, dropout: float):
+        super().__init__()
+        self.norm, self.layer, self.dropout = nn.LayerNorm(d_model), layer, nn.Dropout(dropout)
+        self.feed_forward = None
+        if ff:
+            wide = nn.Linear(d_model, ff * d_model), nn.GELU(), nn.Linear(ff * d_model, d_model)
+            self.feed_forward = nn.Sequential(nn.LayerNorm(d_model), *wide, self.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._finish(x, self.layer(self.norm(x)))
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y, state = self.layer.step(self.norm(x), state)
+        return self._finish(x, y), state
+
+    def _finish(self, x: Tensor, y: Tensor) -> Tensor:
+        x = x + self.dropout(y)
+        return x if self.feed_forward is None else x + self.feed_forward(x)
+
+    def writers(self) -> list[Tensor]:
+        """The weights of each branch that its output is proportional to."""
+        layer = self.layer
+        # Of a GLU only the value: less gate would leave sigmoid near 1/2, and shrink its share of the signal twice.
+        first = layer.output.weight[: layer.d_model] if isinstance(layer, S4Block) else layer.out_proj.weight
+        return [first] if self.feed_forward is None else [first, self.feed_forward[3].weight]
+
+
+class Stack(nn.Module):
+    """Blocks at one rate, (B, L, D) -> (B, L, D)."""
+
+    def __init__(self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(layer(d_model), d_model, ff, dropout) for _ in range(n_layers))
+        writers = [weight for block in self.blocks for weight in block.writers()]
+        with torch.no_grad():  # n branches of variance 1/n: the sum has that of one, however deep the stack is
+            for weight in writers:
+                weight /= math.sqrt(len(writers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+        states = []
+        for block, before in zip(self.blocks, state, strict=True):
+            x, after = block.step(x, before)
+            states.append(after)
+        return x, tuple(states)
+
+    def initial_state(self, batch: int) -> tuple:
+        return tuple(block.layer.initial_state(batch) for block in self.blocks)
+
+    def layers(self) -> list[tuple[str, int, SequenceLayer]]:
+        """Name, divisor of the sample rate, layer."""
+        return [(f"blocks.{i}", 1, block.layer) for i, block in enumerate(self.blocks)]
+
+
+class SaShiMi(nn.Module):
+    """The backbone of Goel et al., "It's Raw! Audio Generation with State-Space Models" (2022), (B, L, D) -> (B, L, D).
+
+    Going down, each pool p makes one step of p, `expand` times as wide; going up, each stage of blocks runs on what the
+    stage below it made of the past, plus what went down at its own rate, and is itself a residual branch. As in the
+    authors' default, which the predecessor of this project trained, no blocks stand on the way down.
+
+    Stage 0 runs at the full rate, stage i at 1 / (product of the first i pools). Any L will do: the end is padded.
+    """
+
+    def __init__(
+        self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float, pool: tuple[int, ...], expand: int
+    ):
+        super().__init__()
+        self.pool = pool
+        self.divisors = [math.prod(pool[:i]) for i in range(len(pool) + 1)]
+        widths = [d_model * expand**i for i in range(len(pool) + 1)]
+        self.down = nn.ModuleList(nn.Linear(p * widths[i], widths[i + 1]) for i, p in enumerate(pool))
+        self.up = nn.ModuleList(nn.Linear(widths[i + 1], p * widths[i]) for i, p in enumerate(pool))
+        deepest_first = [Stack(layer, width, n_layers, ff, dropout) for width in reversed(widths)]
+        self.stages = nn.ModuleList(reversed(deepest_first))
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        x = F.pad(x, (0, 0, 0, -length % self.divisors[-1]))
+        skips = []
+        for p, down in zip(self.pool, self.down, strict=True):
+            skips.append(x)
+            x = down(x.unflatten(1, (-1, p)).flatten(2)).to(x.dtype)  # under autocast the residual stream stays float32
+        x = x + self.stages[-1](x)
+        for i in reversed(range(len(self.pool))):
+            made = F.pad(self.up[i](x), (0, 0, 1, -1))  # a pooled step has seen all of its own time: it serves the next
+            x = skips[i] + made.unflatten(2, (self.pool[i], -1)).flatten(1, 2)
+            x = x + self.stages[i](x)
+        return x[:, :length]
+
+    def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+        """A pooled stage works once its step is complete; what it makes is held for the steps after this one."""
+        time, states, gathered, made = state[0], *map(list, state[1:])
+        output = None
+        for i, stage in enumerate(self.stages):
+            inner = i < len(self.pool)
+            phase = time // self.divisors[i] % self.pool[i] if inner else 0
+            y = x + made[i][:, phase].to(x.dtype) if inner else x
+            written, states[i] = stage.step(y, states[i])
+            y = y + written
+            if i == 0:
+                output = y
+            else:
+                made[i - 1] = self.up[i - 1](y).unflatten(1, (self.pool[i - 1], -1)).to(made[i - 1].dtype)
+            if inner:
+                steps = torch.cat((gathered[i], x[:, None].to(gathered[i].dtype)), dim=1)
+                gathered[i] = steps[:, 1:]
+                if phase < self.pool[i] - 1:
+                    break
+                x = self.down[i](steps.flatten(1).to(x.dtype)).to(x.dtype)
+        return output, ((time + 1) % self.divisors[-1], tuple(states), tuple(gathered), tuple(made))
+
+    def initial_state(self, batch: int) -> tuple:
+        """Steps so far, counted up to one of the slowest stage; states of the stages; of each pool, the inputs of its
+        unfinished step (B, p - 1, D) and what the stage below made last for this one (B, p, D)."""
+
+        def zeros(i: int, steps: int) -> Tensor:
+            weight = self.up[i].weight  # p D of the stage above, D of the stage below
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            return torch.zeros(batch, steps, len(weight) // self.pool[i], dtype=dtype, device=weight.device)
+
+        gathered = tuple(zeros(i, p - 1) for i, p in enumerate(self.pool))
+        made = tuple(zeros(i, p) for i, p in enumerate(self.pool))
+        return 0, tuple(stage.initial_state(batch) for stage in self.stages), gathered, made
+
+    def layers(self) -> list[tuple[str, int, SequenceLayer]]:
+        """Name, divisor of the sample rate, layer; in the order of the data, slowest stage first."""
+        stages = reversed(list(enumerate(zip(self.divisors, self.stages, strict=True))))
+        return [
+            (f"stages.{i}.{name}", divisor, layer) for i, (divisor, stage) in stages for name, _, layer in stage.layers()
+        ]

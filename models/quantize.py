@@ -1,0 +1,22 @@
+"""Audio as 256 mu-law classes, which a model reads and predicts, and the way back. torchaudio's mu-law on both."""
+
+import torch
+import torchaudio
+from torch import Tensor
+
+CLASSES = 256
+
+
+def mu_law_table(device: torch.device | str = "cpu") -> Tensor:
+    """The class, 0 to 255, of each int16 value v at [v + 32768], int64 as embeddings and cross entropy take it."""
+    return torchaudio.functional.mu_law_encoding(torch.arange(-32768, 32768) / 32768, CLASSES).to(device)
+
+
+def mu_law(audio: Tensor, table: Tensor) -> Tensor:
+    """Classes of int16 audio, on the device where both are: int16 travels there, a quarter of the bytes of classes."""
+    return table[audio.long() + 32768]
+
+
+def mu_law_decoded(classes: Tensor) -> Tensor:
+    """float32 audio in -1..1: steps of 1/5600 at silence, of 1/23 at full scale."""
+    return torchaudio.functional.mu_law_decoding(classes, CLASSES)

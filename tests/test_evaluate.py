@@ -1,0 +1,372 @@
+"""Evaluation: every metric against a formula or another library, and sets of samples that training has never seen."""
+
+import io
+import logging
+import math
+import warnings
+import wave
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import scipy.signal
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dx7data import cli
+from dx7data.plan import Plan
+from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from train import metrics
+from train.evaluate import HeldOut, evaluate, generated, held_out, predicted, write_wavs
+from train.form import Example
+from train.order import Place
+from train.stream import clips
+
+TABLE = mu_law_table()
+
+
+def noise(*shape, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, 0.1, shape)).float()
+
+
+# --- Metrics ---
+
+
+def test_bits_and_accuracies():
+    """Against numpy: a softmax in float64, ranks by sorting."""
+    rng = np.random.default_rng(0)
+    logits, classes = rng.normal(0, 3, (3, 200, 256)).astype(np.float32), rng.integers(0, 256, (3, 200))
+    logits[np.arange(3)[:, None], np.arange(200), classes] += 5
+    probability = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(-1, keepdims=True)
+    expected = -np.log2(np.take_along_axis(probability, classes[..., None], -1))[..., 0].mean(1)
+    found = metrics.bits_per_sample(torch.from_numpy(logits), torch.from_numpy(classes))
+    assert found.numpy() == pytest.approx(expected, rel=1e-5)
+
+    likeliest = np.argsort(-logits, axis=-1)
+    parts = metrics.accuracies(torch.from_numpy(logits), torch.from_numpy(classes)).numpy()
+    for k, part in zip((1, 3, 5, 10), parts.T, strict=True):
+        assert part == pytest.approx((likeliest[..., :k] == classes[..., None]).any(-1).mean(1))
+    assert 0.05 < parts[:, 0].max() < parts[:, 3].min() < 0.95, "the test could not tell ranks apart"
+
+
+@pytest.mark.parametrize(("amplitude", "expected"), [(0.05, 20.0), (0.5, 0.0), (0.5 / 10**0.15, 3.0)])
+def test_snr_of_sines(amplitude, expected):
+    """Whole periods of two frequencies: the ratio of their amplitudes."""
+    time = torch.arange(8000, dtype=torch.float64) / 8000
+    target, other = 0.5 * torch.sin(2 * math.pi * 440 * time), amplitude * torch.cos(2 * math.pi * 1000 * time)
+    assert metrics.snr_db((target + other)[None], target[None]).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_snr_of_mu_law():
+    """What the docstring says of a prediction without a fault."""
+    sine = torch.sin(torch.arange(80000) * 0.1234567)
+    for amplitude, expected in ((1, 38.4), (0.5, 38.6), (0.001, 21.3)):
+        target = (amplitude * sine * 32767).round().short()
+        found = metrics.snr_db(mu_law_decoded(mu_law(target, TABLE))[None], target[None] / 32768)
+        assert found.item() == pytest.approx(expected, abs=0.05)
+
+
+def spectrogram(audio, window, fft):
+    """|STFT| by scipy, with a Hann window of unit energy: (bins, frames)."""
+    hann = scipy.signal.get_window("hann", window)
+    step = window // 5
+    found = scipy.signal.stft(audio, 1, hann, window, window - step, fft, boundary="even", padded=False)[2]
+    return abs(found) * hann.sum() / np.sqrt((hann**2).sum())  # scipy divides by the sum
+
+
+@pytest.mark.parametrize(
+    ("rate", "length", "sizes"),  # windows and FFTs
+    [
+        (24000, 9000, [(240, 256), (600, 1024), (1200, 2048)]),
+        (8000, 2000, [(80, 128), (200, 256), (400, 512)]),
+        (16000, 256, [(160, 256), (256, 256), (256, 256)]),
+        (8000, 50, [(50, 64), (50, 64), (50, 64)]),
+    ],
+)
+def test_spectral_distances(rate, length, sizes):
+    """Against scipy's STFT and a mel filter bank from its formula; half of the clip lies below the floor."""
+    ours, theirs = noise(2, length), noise(2, length, seed=1)
+    ours[:, length // 2 :] *= 1e-5
+    expected, mels = [], []
+    for pair in zip(ours.double().numpy(), theirs.double().numpy(), strict=True):
+        found = []
+        for window, fft in sizes:
+            a, b = (spectrogram(audio, window, fft) for audio in pair)
+            logs = np.log(np.maximum(a, 1e-4)) - np.log(np.maximum(b, 1e-4))
+            found.append(np.linalg.norm(a - b) / np.linalg.norm(b) + np.abs(logs).mean())
+        expected.append(np.mean(found))
+        window, fft = sizes[-1]
+        bank = triangles(rate, fft, min(80, fft // 12))
+        a, b = (10 * np.log10(np.maximum(bank @ spectrogram(audio, window, fft) ** 2, 1e-8)) for audio in pair)
+        mels.append(np.abs(a - b).mean())
+    assert metrics.multi_resolution_stft_distance(ours, theirs, rate).numpy() == pytest.approx(expected, rel=1e-4)
+    assert metrics.log_mel_distance(ours, theirs, rate).numpy() == pytest.approx(mels, rel=1e-4)
+
+
+def triangles(rate, fft, bands):
+    """The HTK book's filter bank (bands, bins): equally spaced in mel = 2595 log10(1 + f / 700), peaks of 1."""
+    corners = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), bands + 2) / 2595) - 1)
+    bins = np.arange(fft // 2 + 1) * rate / fft
+    return np.array([np.interp(bins, corners[i : i + 3], [0, 1, 0]) for i in range(bands)])
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.5, 2.0])
+def test_distances_of_a_gain(gain):
+    """In closed form: |1 - g| + |ln g|, and |20 log10 g| dB."""
+    target = noise(1, 4000)
+    found = metrics.multi_resolution_stft_distance(gain * target, target, 8000)
+    assert found.item() == pytest.approx(abs(1 - gain) + abs(math.log(gain)), rel=1e-2)  # some bins reach the floor
+    found = metrics.log_mel_distance(gain * target, target, 8000)
+    assert found.item() == pytest.approx(abs(20 * math.log10(gain)), rel=1e-3)
+
+
+@given(st.integers(3, 3000), st.sampled_from([8000, 11025, 44100, 48000]))
+@settings(deadline=None, max_examples=60)
+def test_no_distance_to_itself(length, rate):
+    """At any length that has a frequency; torchaudio does not warn of empty mel bands either."""
+    audio = noise(2, length)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metrics.multi_resolution_stft_distance(audio, audio, rate).tolist() == [0, 0]
+        assert metrics.log_mel_distance(audio, audio, rate).tolist() == [0, 0]
+
+
+def test_silence_is_what_mu_law_does_not_hear():
+    values = torch.arange(-20, 21)
+    in_the_middle = (mu_law(values.short(), TABLE) == 127) | (mu_law(values.short(), TABLE) == 128)
+    assert torch.equal(metrics.silent(values[:, None] / 32768), in_the_middle)
+
+
+# --- Models of which the metrics are known ---
+
+
+class Told(nn.Module):
+    """Its tokens as logits, of which all that belong to the prefix are NaN; right if the source is the target."""
+
+    def __init__(self, prefix=0, sharpness=40.0):
+        super().__init__()
+        self.prefix, self.sharpness = prefix, sharpness
+
+    def forward(self, tokens):
+        logits = self.sharpness * nn.functional.one_hot(tokens, 256).float()
+        logits[:, : self.prefix] = math.nan
+        return logits
+
+
+class Small(nn.Module):
+    """Random and causal, with dropout."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Embedding(256, 16), nn.Dropout(0.5), nn.Linear(16, 256))
+
+    def forward(self, tokens):
+        self.logits = self.layers(tokens)
+        return self.logits
+
+
+def uniform_classes(samples=8, length=4000, prefix=0):
+    """Source and target are the same; every class is as likely as any other."""
+    classes = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (samples, prefix + length)))
+    audio = (mu_law_decoded(classes) * 32768).round().clamp(-32768, 32767).short()
+    return Example(audio[:, :prefix], audio[:, prefix:], audio[:, prefix:])
+
+
+def made_up(examples, algorithms=None):
+    count = len(examples.source)
+    return HeldOut("seen", [("train", i) for i in range(count)], algorithms or [1] * count, 8000, examples)
+
+
+@pytest.mark.parametrize("prefix", [0, 192])
+def test_a_perfect_model(prefix):
+    """What it says of the prefix does not count."""
+    ((row,), _) = evaluate(Told(prefix), [made_up(uniform_classes(prefix=prefix))], 3, "cpu")
+    assert row["bits"] < 1e-6
+    assert [row[f"accuracy_{k}"] for k in (1, 3, 5, 10)] == [1, 1, 1, 1]
+    assert row["snr_db"] > 80  # every value is one that mu-law has, but for 16 bits
+    assert row["mrstft"] < 1e-3
+    assert row["logmel"] < 1e-2
+
+
+def test_a_model_that_knows_nothing():
+    examples = uniform_classes()
+    ((row,), _) = evaluate(Told(sharpness=0.0), [made_up(examples)], 8, "cpu")
+    assert row["bits"] == pytest.approx(8, abs=1e-6)
+    for k in (1, 3, 5, 10):
+        deviation = math.sqrt(k / 256 * (1 - k / 256) / examples.target.numel())
+        assert row[f"accuracy_{k}"] == pytest.approx(k / 256, abs=5 * deviation)
+
+
+def test_a_model_that_broke_shows():
+    ((row,), _) = evaluate(Told(prefix=10), [made_up(uniform_classes())], 8, "cpu")
+    assert math.isnan(row["bits"])
+
+
+def test_batches_and_algorithms_add_up():
+    examples = Example(*(part[:, :1000] for part in uniform_classes(11)))
+    model = Small()
+    whole, by_algorithm = evaluate(model, [made_up(examples, [5, 5, 32] * 3 + [5, 1])], 32, "cpu")
+    for size in (1, 4):
+        others, parts = evaluate(model, [made_up(examples, [5, 5, 32] * 3 + [5, 1])], size, "cpu")
+        for one, other in zip(others + parts, whole + by_algorithm, strict=True):
+            assert one.pop("set") == other["set"]
+            assert one == pytest.approx({name: other[name] for name in one}, rel=1e-5)
+    assert [(row["algorithm"], row["samples"]) for row in by_algorithm] == [(1, 1), (5, 7), (32, 3)]
+    bits = sum(row["samples"] * row["bits"] for row in by_algorithm) / 11
+    assert bits == pytest.approx(whole[0]["bits"], rel=1e-9)
+    assert model.training, "the model is left in another mode"
+
+
+def test_rows_are_of_each_set_alone():
+    one, other = made_up(uniform_classes(2)), made_up(Example(*(part.flip(1) for part in uniform_classes(3))))
+    together, _ = evaluate(Small(), [one, other], 2, "cpu")
+    assert together == evaluate(Small(), [one], 2, "cpu")[0] + evaluate(Small(), [other], 2, "cpu")[0]
+
+
+def test_silent_targets():
+    """One among others leaves SNR and STFT distance as they are; alone, it has none."""
+    examples = uniform_classes(4, 2000)
+    target = examples.target.clone()
+    target[2] = torch.randint(-5, 6, (2000,))
+    mixed, heard = examples._replace(target=target), Example(*(part[[0, 1, 3]] for part in examples))
+    (rows, _), (others, _) = (evaluate(Small(), [made_up(each)], 3, "cpu") for each in (mixed, heard))
+    for name in ("snr_db", "mrstft"):
+        assert rows[0][name] == pytest.approx(others[0][name], rel=1e-6)
+    assert rows[0]["bits"] != pytest.approx(others[0]["bits"], rel=1e-3)
+    ((row,), _) = evaluate(Small(), [made_up(Example(*(part[2:3] for part in mixed)))], 3, "cpu")
+    assert {name for name, value in row.items() if value != value} == {"snr_db", "mrstft"}
+
+
+def test_predictions_are_without_dropout_and_in_float32():
+    model, examples = Small(), uniform_classes(2, 100)
+    logits = predicted(model, examples, "cpu")
+    assert torch.equal(logits, model.eval()(mu_law(examples.source, TABLE)))
+    rounded = predicted(model, examples, "cpu", "bf16")
+    assert (model.logits.dtype, rounded.dtype) == (torch.bfloat16, torch.float32)
+    assert rounded.sub(logits).abs().max() < 0.05
+    assert not rounded.requires_grad
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_measures_the_same():
+    sets = [made_up(uniform_classes(5, 2000, 64), [1, 2, 3, 3, 3])]
+    rows, parts = zip(*(evaluate(Small().to(device), sets, 2, device) for device in ("cpu", "cuda")), strict=True)
+    for one, other in (*zip(*rows, strict=True), *zip(*parts, strict=True)):
+        assert one.pop("set") == other.pop("set")
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_generated_wavs(tmp_path):
+    """A perfect model's are the target but for mu-law, the loudest value included."""
+    examples = uniform_classes(2, 3000, 64)
+    examples.source[0, :3] = torch.tensor([-32768, 32767, 0])
+    audio = generated(Told(64), examples, "cpu")
+    assert audio.dtype == torch.int16
+    assert torch.equal(mu_law(audio, TABLE), mu_law(examples.source, TABLE))
+    assert audio[0, :3].tolist() == [-32768, 32767, 3]
+    write_wavs(tmp_path / "samples" / "00001000", examples, audio, 8000)
+    for i in range(2):
+        for name, expected in (("source", examples.source), ("target", examples.target), ("generated", audio)):
+            data = (tmp_path / "samples" / "00001000" / f"{i}-{name}.wav").read_bytes()
+            with wave.open(io.BytesIO(data)) as file:
+                assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+                assert (np.frombuffer(file.readframes(3000), "<i2") == expected[i].numpy()).all()
+
+
+# --- Sets ---
+
+
+def planned(folder, *options, command="plan"):
+    asked = [command, "--patches", "example", "--out", str(folder), "--seconds", "0.25", *options]
+    assert cli.main(asked) == 0
+    return Plan.load(folder)
+
+
+def content(plan, split, j):
+    choice = plan.choose(split, j)
+    return choice.phrase.notes, choice.phrase.events, choice.source, choice.layers
+
+
+def test_unseen_and_seen_are_what_the_plan_has(tmp_path):
+    """From shards too: of their samples those of val, and new ones with the patches of train."""
+    options = ["--samples", "60", "--prefix", "bytes", "--layers", "1..2", "--workers", "1"]
+    plan = planned(tmp_path, *options, command="render")
+    data = clips(tmp_path, codec="bytes", crop=700)
+    unseen, seen = held_out(data, 4)
+    assert [each.name for each in (unseen, seen)] == ["unseen", "seen"]
+    assert unseen.places == [("val", j) for j in range(4)]
+    assert seen.places == [("train", j) for j in range(48, 52)]
+    from_shards = clips(tmp_path, "val", codec="bytes", crop=700)
+    for i, parts in enumerate(zip(*unseen.examples, strict=True)):
+        assert all(torch.equal(one, other) for one, other in zip(parts, from_shards[Place(0, 0, i)], strict=True))
+    for one in held_out(data, 4, whole=True):
+        for place, number, *parts in zip(one.places, one.algorithms, *one.examples, strict=True):
+            expected = plan[place]
+            assert number == expected.meta["layers"][0]["algorithm"]
+            for part, audio in zip(parts, (expected.prefixes["bytes"], expected.source, expected.target), strict=True):
+                assert (part.numpy() == audio).all()
+    for cut, whole in zip(held_out(data, 4), held_out(data, 4, whole=True), strict=True):
+        for i, (_, j) in enumerate(cut.places):
+            start = data.form.start(Place(0, 0, 0), j)
+            assert torch.equal(cut.examples.target[i], whole.examples.target[i, start : start + 700])
+
+    families = [
+        {plan.patches.families[layer] for place in places for layer in plan.choose(*place).layers}
+        for places in (unseen.places, seen.places, [("train", j) for j in range(48)])
+    ]
+    assert not families[0] & families[2]
+    assert families[1] <= families[2]
+    trained = {content(plan, "train", j) for j in range(48)}
+    assert not trained & {content(plan, *place) for place in unseen.places + seen.places}
+    assert len(held_out(data, 100)[0]) == plan.counts["val"]
+
+
+def music(path, phrases):
+    notes = [{"phrase_id": i, "start_time": 0.0, "duration": 0.1, "note": 50 + i, "velocity": 90} for i in range(phrases)]
+    pq.write_table(pa.Table.from_pylist(notes), path)
+    return ["--phrases", str(path), "--split", "1,0,0"]
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--pairs", "2"], ["--layers", "1..3"], ["--source", "random"]], ids=lambda each: " ".join(each)
+)
+@pytest.mark.parametrize("samples", [20, 60, 200])
+def test_seen_samples_are_never_training_ones(tmp_path, options, samples):
+    """Seven phrases come round again and again; every one of the trained samples is compared."""
+    plan = planned(tmp_path / "plan", "--samples", str(samples), *music(tmp_path / "music.parquet", 7), *options)
+    sets = held_out(clips(plan, reader="live"), 5)
+    trained = {content(plan, "train", j) for j in range(samples)}
+    for one in sets:
+        found = {content(plan, *place) for place in one.places}
+        assert one.name == "seen"
+        assert not trained & found
+        assert len(found) == len(one)
+    if samples < 7 * 32:
+        assert len(sets[0]) == 5
+
+
+def test_one_patch_that_has_played_everything(tmp_path, caplog):
+    """Then nothing is left for "seen"; a phrase fewer, and there is one."""
+    target = ["--targets", "ROUND BASS", *music(tmp_path / "music.parquet", 7)]
+    plan = planned(tmp_path / "all", "--samples", "7", *target)
+    assert held_out(clips(plan, reader="live")) == []
+    assert "played all" in caplog.text
+    plan = planned(tmp_path / "fewer", "--samples", "6", *target)
+    assert [one.places for one in held_out(clips(plan, reader="live"))] == [[("train", 6)]]
+
+
+def test_a_data_set_split_by_phrase_has_no_unseen_patches(tmp_path):
+    plan = planned(tmp_path, "--samples", "40", "--split-by", "phrase")
+    assert [one.name for one in held_out(clips(plan, reader="live"), 2)] == ["val", "seen"]
+    assert [one.places[0][0] for one in held_out(clips(plan, "val", reader="live"), 2)] == ["val"]
+
+
+def test_webdataset_has_no_plan(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert held_out(clips("any.tar", reader="webdataset")) == []
+    assert "has no plan" in caplog.text

@@ -1,0 +1,136 @@
+"""`python -m train.doctor`: what is installed, whether its kernels compute what plain torch does, and fifteen known issues.
+
+One line a check: ok, warning or wrong, then what, then the command that mends it. Exit status 1 if anything is wrong.
+Whatever could crash runs in a process of its own (train/probe.py); mamba-ssm is never imported here.
+"""
+
+import argparse
+import platform
+import sys
+
+from train.facts import Facts, Outcome, gather, numbers
+from train.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
+
+# Of outputs and of gradients, relative to the peak. Mamba3's kernel rounds its inputs to bfloat16 whatever they are.
+BOUNDS = {"mamba3": (2e-2, 5e-2)}
+USUAL_BOUNDS = 1e-3, 2e-2
+REMOVE = "; if that does not, .venv/bin/pip uninstall mamba-ssm causal-conv1d: plain torch then takes their place"
+FLOORS = {
+    "torch": ((2, 11), "the kernels were tried with 2.11", TRAIN),
+    "triton": ((3, 5), "mamba-ssm needs 3.5", TRAIN),
+    "mamba-ssm": ((2, 2, 5), "its gradients of A and dt are wrong before 2.2.3, bf16 gives NaN before 2.2.5", INSTALL),
+    "causal-conv1d": ((1, 4), "mamba-ssm calls it with arguments that it does not know", INSTALL),
+}
+
+
+def versions(facts: Facts) -> list[Line]:
+    judge = wrong if facts.gpu else warning
+    lines = [ok(f"python {platform.python_version()}")]
+    for name, version in facts.versions.items():
+        floor, why, mend = FLOORS.get(name, ((), "", ""))
+        if version is None:
+            lines.append(missing(name))
+        elif facts.below(name, *floor):
+            lines.append(judge(f"{name} {version}: {why}", mend))
+        else:
+            lines.append(ok(f"{name} {version}"))
+    torch, torchaudio, numpy = (facts.versions[name] for name in ("torch", "torchaudio", "numpy"))
+    if torch and torchaudio and numbers(torch)[:2] != numbers(torchaudio)[:2]:
+        lines.append(judge(f"torch {torch} and torchaudio {torchaudio} are not a pair", TRAIN))
+    if facts.versions["numba-cuda"] and numbers(numpy)[:2] >= (2, 5):
+        lines.append(judge(f"numba-cuda calls what numpy {numpy} no longer has", ".venv/bin/pip install 'numpy<2.5'"))
+    return lines
+
+
+def missing(name: str) -> Line:
+    if name in ("torch", "torchaudio"):
+        return wrong(f"{name} is not installed", TRAIN)
+    return ok(f"{name} is not installed (optional)")
+
+
+def machine(facts: Facts) -> list[Line]:
+    found = facts.machine.figures
+    if not found:
+        return [wrong(f"torch does not work: {facts.machine.error}", TRAIN)]
+    lines = [ok(f"CUDA {found['cuda']} of torch, nvcc {found['nvcc'] or 'missing (only `make mamba` needs it)'}")]
+    if found["gpu"]:
+        free, total = found["free"] / GB, found["total"] / GB
+        name = facts.driver or found["gpu"]
+        lines.append(ok(f"{name}, compute capability {found['capability']}, {free:.1f} of {total:.1f} GB free"))
+    elif facts.driver:
+        what = f"torch can't use the GPU ({facts.driver}): {found['reason']}"
+        lines.append(wrong(what, f"install a driver for CUDA {found['cuda']}" if found["cuda"] else TRAIN))
+    else:
+        lines.append(warning("no CUDA GPU here: no kernel was run; what follows holds for plain torch on the CPU"))
+    return lines
+
+
+def guards(facts: Facts) -> list[Line]:
+    if facts.guards.figures:
+        return [ok("layers, weights, sizes and estimates of memory: tried, see the issues below")]
+    return [wrong(f"they do not run: {facts.guards.error}", DIFFERS)]
+
+
+def kernels(facts: Facts) -> list[Line]:
+    if not facts.kernels:
+        return []
+    if not facts.imports.figures:
+        return [wrong(f"mamba-ssm and causal-conv1d do not import: {facts.imports.error}", cure(facts.imports.error))]
+    return [layer(name, outcome) for name, outcome in facts.layers.items()]
+
+
+def layer(name: str, outcome: Outcome) -> Line:
+    if not outcome.figures:
+        return wrong(f"{name}: {outcome.error}", cure(outcome.error))
+    off = dict(outcome.figures["off"])
+    output, worst = off.pop("output"), max(off, key=off.get)
+    output_bound, gradient_bound = BOUNDS.get(name, USUAL_BOUNDS)
+    first, second = outcome.figures["first seconds"], outcome.figures["second seconds"]
+    what = (
+        f"{name}: off plain torch by {output:.1e} of the peak (at most {output_bound:g}), gradients by {off[worst]:.1e} "
+        f"(at most {gradient_bound:g}; {worst}); first call {first:.1f} s, second {second:.3f} s"
+    )
+    return ok(what) if output <= output_bound and off[worst] <= gradient_bound else wrong(what, cure(""))
+
+
+def cure(error: str) -> str:
+    if "No module named" in error:
+        return INSTALL
+    if "out of memory" in error:
+        return "nvidia-smi  # shows who has the GPU's memory"
+    if "no answer" in error:
+        return "python -m train.doctor  # again: what has been compiled is kept"
+    return REBUILD + REMOVE
+
+
+def report(facts: Facts) -> dict[str, list[Line]]:
+    """Lines by heading."""
+    return {
+        "versions": versions(facts),
+        "machine": machine(facts),
+        "our own guards": guards(facts),
+        "kernels against plain torch, on this GPU": kernels(facts),
+        "issues of state-spaces/mamba": issues(facts),
+    }
+
+
+def show(groups: dict[str, list[Line]]) -> int:
+    """Print the lines; the exit status."""
+    for heading, lines in groups.items():
+        if lines:
+            print(heading, *(f"  {line}" for line in lines), "", sep="\n")
+    found = [line.status for lines in groups.values() for line in lines]
+    print(f"{found.count('wrong')} wrong, {found.count('warning')} warnings, {found.count('ok')} ok")
+    return int("wrong" in found)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="python -m train.doctor", description=__doc__.split("`: ")[1]).parse_args(arguments)
+    try:
+        return show(report(gather()))
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

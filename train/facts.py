@@ -1,0 +1,110 @@
+"""What the doctor knows of this machine: versions, and what became of the probes, each run in a process of its own."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+
+from tqdm import tqdm
+
+from train.wheels import ROOT
+
+DISTRIBUTIONS = "torch", "torchaudio", "triton", "mamba-ssm", "causal-conv1d", "numpy", "numba", "numba-cuda"
+PROBED = "mamba1", "mamba2", "mamba2-seed", "mamba3"  # whose layers are probed
+TIMEOUT = 600  # s; compiling and tuning Mamba2's kernels for the first time takes minutes
+
+DEATHS = {
+    "SIGABRT": "a C++ library gave up",
+    "SIGSEGV": "it used memory that is not its own, as extensions built for another torch do",
+    "SIGKILL": "from outside, mostly because the machine's memory was full",
+    "SIGILL": "it was built for another processor",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a probe: its figures, or why there are none. death: the signal that ended it."""
+
+    figures: dict | None = None
+    error: str = ""
+    death: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the report is made of."""
+
+    versions: dict[str, str | None]  # of DISTRIBUTIONS; None: not installed
+    driver: str | None  # "NVIDIA H100 80GB HBM3, 580.65.06"; None: nvidia-smi lists no GPU
+    machine: Outcome
+    guards: Outcome
+    imports: Outcome = Outcome()  # this and the layers run only where there are kernels
+    layers: dict[str, Outcome] = field(default_factory=dict)  # of PROBED
+
+    @property
+    def gpu(self) -> bool:
+        return bool(self.machine.figures and self.machine.figures["gpu"])
+
+    @property
+    def kernels(self) -> bool:
+        """Whether Mamba layers take mamba-ssm's kernels here, or try to."""
+        return self.gpu and self.versions["mamba-ssm"] is not None
+
+    def below(self, name: str, *floor: int) -> bool:
+        return self.versions[name] is not None and numbers(self.versions[name]) < floor
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+def run(command: list[str], seconds: float = TIMEOUT) -> Outcome:
+    """Run a command whose last line is JSON, with an "error" if it has one to tell."""
+    try:
+        child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return Outcome(error=f"no answer within {seconds:g} s, so it was stopped")
+    said = child.stderr if child.returncode else child.stdout
+    last = said.strip().splitlines()[-1] if said.strip() else f"exit status {child.returncode}"
+    if child.returncode < 0:
+        death = signal.Signals(-child.returncode).name
+        return Outcome(error=f"killed by {death}: {DEATHS.get(death, 'a signal')} ({last})", death=death)
+    if child.returncode:
+        return Outcome(error=last)
+    figures = json.loads(last)
+    return Outcome(error=figures["error"]) if "error" in figures else Outcome(figures)
+
+
+def gather() -> Facts:
+    def version(name: str) -> str | None:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    names = tqdm(["machine", "guards", "imports", *PROBED], leave=False, disable=None)
+
+    def probe(name: str) -> Outcome:
+        names.set_description(f"{name:12}")
+        names.update()
+        return run([sys.executable, "-m", "train.probe", name])
+
+    with names:
+        facts = Facts({name: version(name) for name in DISTRIBUTIONS}, driver(), probe("machine"), probe("guards"))
+        if facts.kernels:
+            facts = replace(facts, imports=probe("imports"))
+        if facts.imports.figures:
+            facts = replace(facts, layers={name: probe(name) for name in PROBED})
+    return facts
+
+
+def driver() -> str | None:
+    try:
+        command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.splitlines()[0] if said.returncode == 0 and said.stdout else None

@@ -1,0 +1,160 @@
+"""What a run has left in its folder so far, read back: its config, the tables of its progress, its fixed samples."""
+
+import csv
+import json
+import wave
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dx7data.errors import InputError
+
+KINDS = ("source", "target", "generated")
+
+
+class Clip(NamedTuple):
+    """int16 mono audio (L,) and its sample rate in Hz."""
+
+    audio: np.ndarray
+    rate: int
+
+
+Row = dict[str, str]  # of a table, by column; an empty text where nothing was measured
+Samples = dict[str, dict[str, Clip]]  # by number, by kind
+
+
+class Run(NamedTuple):
+    """All of a run that others can be compared with."""
+
+    name: str
+    facts: dict[str, str]  # the leaves of config.json by dotted name, without "settings."; and the tokens seen
+    metrics: list[Row]
+    validation: dict[str, list[Row]]  # by set
+    result: dict
+    samples_step: int
+    samples: Samples
+
+    @property
+    def steps(self) -> int:
+        return int(self.metrics[-1]["step"])
+
+    @property
+    def tokens_a_step(self) -> int | None:
+        """Of a whole batch, with its prefixes; None until the first steps are over, for their time is not told."""
+        timed = next((row for row in reversed(self.metrics) if row["step_seconds"]), None)
+        return round(float(timed["tokens_per_second"]) * float(timed["step_seconds"])) if timed else None
+
+
+def read(folder: Path, name: str) -> Run:
+    """Raises InputError if the folder is no run, or one that has not logged a step, or if a file can't be read."""
+    settings = config(folder)
+    metrics = table(folder / "metrics.csv")
+    if not metrics:
+        raise InputError(f"{folder} has no step in its metrics.csv: wait until it has, or leave it out")
+    facts = _leaves(settings.pop("settings")) | _leaves(settings)
+    run = Run(name, facts, metrics, by_set(table(folder / "validation.csv")), result(folder), *samples(folder))
+    if run.tokens_a_step:
+        facts["tokens"] = str(run.tokens_a_step * run.steps)
+    return run
+
+
+def _leaves(document: dict, above: str = "") -> dict[str, str]:
+    """Each value of nested JSON as text, by its dotted name."""
+    found = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            found |= _leaves(value, f"{above}{key}.")
+        else:
+            found[above + key] = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    return found
+
+
+def config(run: Path) -> dict:
+    """config.json: what was set. Raises InputError if the folder is no run, or the file is damaged."""
+    path = run / "config.json"
+    if not path.exists():
+        raise InputError(f"{run} is no run: it has no config.json, which python -m train --out {run} writes")
+    found = _document(path)
+    if not isinstance(found.get("settings"), dict):
+        raise InputError(f'{path} has no "settings": take it from a backup, or train again')
+    return found
+
+
+def result(run: Path) -> dict:
+    """result.json: what the run cost; empty until it has ended. Raises InputError if the file is damaged."""
+    path = run / "result.json"
+    return _document(path) if path.exists() else {}
+
+
+def _document(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} can't be read ({error}): take it from a backup, or train again")
+
+
+def table(path: Path) -> list[Row]:
+    """The rows of metrics.csv, validation.csv or algorithms.csv, none if there is no such file yet.
+
+    A last line that has no end is still being written and left out. Raises InputError if the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+        for row in rows:
+            if None in row or None in row.values():
+                raise ValueError(f"a row of step {row['step']} has not as many columns as the first line")
+            for name, value in row.items():
+                if name != "set" and value:
+                    float(value)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from None
+    return rows
+
+
+def column(rows: list[Row], name: str) -> np.ndarray:
+    """float64 (rows,); NaN where nothing was measured."""
+    return np.array([float(row[name] or "nan") for row in rows])
+
+
+def by_set(rows: list[Row]) -> dict[str, list[Row]]:
+    """The rows of each validation set, in the order in which the sets appear."""
+    return {name: [row for row in rows if row["set"] == name] for name in dict.fromkeys(row["set"] for row in rows)}
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean of a twenty-fifth of the curve around each value, of less at the ends."""
+    reach, i = len(values) // 50, np.arange(len(values))
+    first, end = np.maximum(0, i - reach), np.minimum(len(values), i + reach + 1)
+    total = np.concatenate([[0], np.cumsum(values)])
+    return (total[end] - total[first]) / (end - first)
+
+
+def samples(run: Path) -> tuple[int, Samples]:
+    """The last step that has left fixed samples, and these; (0, {}) if none has. Raises InputError if one can't be read."""
+    for folder in sorted((run / "samples").glob("[0-9]*"), reverse=True):
+        numbers = sorted((path.name.partition("-")[0] for path in folder.glob("*-generated.wav")), key=int)
+        if numbers:
+            return int(folder.name), {i: {kind: clip(folder / f"{i}-{kind}.wav") for kind in KINDS} for i in numbers}
+    return 0, {}
+
+
+def clip(path: Path) -> Clip:
+    """A PCM wav file of 16 bits and one channel. Raises InputError."""
+    try:
+        with wave.open(str(path)) as file:
+            if file.getsampwidth() != 2 or file.getnchannels() != 1 or not file.getnframes():
+                raise wave.Error("it must have 16 bits, one channel and at least one sample")
+            return Clip(np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate())
+    except (OSError, EOFError, wave.Error, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}): remove {path.parent}, older samples are shown then") from None
