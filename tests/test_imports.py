@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dx7data"
 ORDER = [
     *("errors", "report", "files"),
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
-    *("engine.cache", "engine.control", "engine.cpu", "engine.render"),
+    *("engine.cache", "engine.control", "engine.cpu"),
+    *("engine.cuda_kernels", "engine.cuda", "engine.device", "engine.render"),
     *("patch", "sysex", "audible", "bank", "dice", "derive", "phrase", "compose", "midi", "music"),
     *("voice", "decimate", "gain", "audition", "prefix", "spec", "patches", "family", "split", "widen"),
     *("sample", "plan", "planning"),

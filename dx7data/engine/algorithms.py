@@ -71,3 +71,16 @@ LOOP_LENGTH = np.array([_LOOP_LENGTHS.get(number, 1) for number in range(1, len(
 
 # Bits by which the sum of the last two outputs is shifted left at feedback 0, one more for each step up to 7.
 FEEDBACK_SHIFT = np.array([2 if number in _WEAK_FEEDBACK else 4 for number in range(1, len(ALGORITHMS) + 1)], dtype=np.int32)
+
+# The order in which the GPU plays the operators, its *slots*: the one with feedback first, which nothing modulates, then the
+# others in stored order; a slot's modulators so come before it. SLOT_OPERATOR[algorithm, slot]: the operator in it.
+SLOT_OPERATOR = np.array([[head, *(j for j in range(OPERATORS) if j != head)] for head in FEEDBACK_OPERATOR], dtype=np.int32)
+
+# Bit s of SLOT_CARRIERS[algorithm] is set when slot s is heard; bit 5 * (s - 1) + m of SLOT_MODULATORS when m modulates it.
+SLOT_CARRIERS = np.zeros(len(ALGORITHMS), dtype=np.int32)
+SLOT_MODULATORS = np.zeros(len(ALGORITHMS), dtype=np.int32)
+for _row, _operators in enumerate(SLOT_OPERATOR):
+    for _slot, _operator in enumerate(_operators):
+        SLOT_CARRIERS[_row] |= (CARRIERS[_row] >> _operator & 1) << _slot
+        for _m in range(_slot):
+            SLOT_MODULATORS[_row] |= (MODULATORS[_row, _operator] >> _operators[_m] & 1) << (5 * (_slot - 1) + _m)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from dx7data.engine import envelope, lfo, operators, pitch
 from dx7data.engine.algorithms import CARRIERS, OPERATORS
@@ -27,6 +28,43 @@ class State(NamedTuple):
     increment: np.ndarray  # (W, 6, CHUNK)
     sounding: np.ndarray  # (W,) bit j: operator j sounds in some block of the chunk
     loop: np.ndarray  # (W, CHUNK, BLOCK) output of the feedback loop
+
+
+@njit(inline="always")
+def modulation(voices, v, notes, now, wheel, phase, random, counter, note):
+    """One block of the LFO of voice v: its state after block `now` of the row, then vibrato and tremolo.
+
+    The notes notes[v, 0] to notes[v, 1] - 1, in order of time, share it and restart it; `note` is the next one.
+    """
+    while note < notes[v, 1] and voices.start[note] <= now:
+        counter = 0
+        if voices.lfo_sync[v]:
+            phase = lfo.SYNC_PHASE
+        note += 1
+    phase, random = lfo.step(phase, random, voices.lfo_increment[v])
+    value = lfo.value(phase, random, voices.lfo_wave[v])
+    counter, factor = lfo.fade_in(counter, voices.lfo_delay[v, 0], voices.lfo_delay[v, 1])
+    vibrato = lfo.vibrato(value, factor, voices.pitch_mod_depth[v], wheel, voices.pitch_mod_sensitivity[v])
+    return phase, random, counter, note, vibrato, lfo.tremolo(value, factor, voices.amp_mod_depth[v])
+
+
+@njit(inline="always")
+def envelope_block(stage, level, countdown, k, release, target, steps, plateau, tremolo, sensitivity):
+    """One block of an operator's envelope: its state after block k of the voice, then the attenuation."""
+    if k == release:
+        stage = envelope.RELEASE
+        countdown = envelope.enter(stage, level, target, plateau)
+    stage, level, countdown = envelope.step(stage, level, countdown, k < release, target, steps, plateau)
+    attenuated = lfo.attenuate(level, tremolo, sensitivity) if sensitivity > 0 else level
+    return stage, level, countdown, operators.gain(attenuated)
+
+
+@njit(inline="always")
+def pitch_block(stage, level, k, release, target, steps):
+    """One block of the pitch envelope: its state after block k of the voice."""
+    if k == release:
+        stage = envelope.RELEASE
+    return pitch.step(stage, level, k < release, target, steps)
 
 
 @inner
@@ -60,19 +98,12 @@ def note_on(voices, members, notes):
 
 @inner
 def _modulation(voices, v, notes, state, w, now, blocks, wheel, vibrato, tremolo):
-    """The LFO's block values; the notes notes[v, 0] to notes[v, 1] - 1, in order of time, share it and restart it."""
+    """The LFO's block values in a chunk."""
     phase, random, counter, note = state[w]
     for k in range(blocks):
-        while note < notes[v, 1] and voices.start[note] <= now + k:
-            counter = 0
-            if voices.lfo_sync[v]:
-                phase = lfo.SYNC_PHASE
-            note += 1
-        phase, random = lfo.step(phase, random, voices.lfo_increment[v])
-        value = lfo.value(phase, random, voices.lfo_wave[v])
-        counter, factor = lfo.fade_in(counter, voices.lfo_delay[v, 0], voices.lfo_delay[v, 1])
-        vibrato[k] = lfo.vibrato(value, factor, voices.pitch_mod_depth[v], wheel[k], voices.pitch_mod_sensitivity[v])
-        tremolo[k] = lfo.tremolo(value, factor, voices.amp_mod_depth[v])
+        phase, random, counter, note, vibrato[k], tremolo[k] = modulation(
+            voices, v, notes, now + k, wheel[k], phase, random, counter, note
+        )
     state[w, 0], state[w, 1], state[w, 2], state[w, 3] = phase, random, counter, note
 
 
@@ -93,9 +124,7 @@ def _bend(stage, level, w, release, target, steps, vibrato, bend):
     """Add pitch EG and vibrato to the pitch modulation of a chunk, Q24 octaves."""
     s, x = stage[w, OPERATORS], level[w, OPERATORS]
     for k in range(CHUNK):
-        if k == release:
-            s = envelope.RELEASE
-        s, x = pitch.step(s, x, k < release, target, steps)
+        s, x = pitch_block(s, x, k, release, target, steps)
         bend[k] += x + vibrato[k]
     stage[w, OPERATORS], level[w, OPERATORS] = s, x
 
@@ -110,12 +139,7 @@ def _gains(gain, stage, level, countdown, w, j, release, target, steps, plateau,
         return operators.sounds(gain[w, j, 0], gain[w, j, 1])
     sounds = False
     for k in range(CHUNK):
-        if k == release:
-            s = envelope.RELEASE
-            c = envelope.enter(s, x, target, plateau)
-        s, x, c = envelope.step(s, x, c, k < release, target, steps, plateau)
-        attenuated = lfo.attenuate(x, tremolo[k], sensitivity) if sensitivity > 0 else x
-        gain[w, j, k + 1] = operators.gain(attenuated)
+        s, x, c, gain[w, j, k + 1] = envelope_block(s, x, c, k, release, target, steps, plateau, tremolo[k], sensitivity)
         sounds = sounds or operators.sounds(gain[w, j, k], gain[w, j, k + 1])
     stage[w, j], level[w, j], countdown[w, j] = s, x, c
     return sounds

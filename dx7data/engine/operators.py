@@ -34,7 +34,5 @@ def sounds(gain_before, gain_after):
 @njit(inline="always")
 def oscillate(index, attenuation, sine, exponential):
     """One sample, -8187 to 8186. `index`: the phase in 1/4096 period; `sine`, `exponential`: look-ups as in tables.py."""
-    wave = sine[_i32(index & _i32(4095))]
-    total = _i32(_i32(wave & _i32(0x7FFFFFFF)) + attenuation)
-    magnitude = _i32(exponential[_i32(total & _i32(1023))] >> _i32(_i32(total >> _i32(10)) & _i32(31)))
-    return _i32(magnitude ^ _i32(wave >> _i32(31)))
+    total = _i32(sine[_i32(index & _i32(4095))] + _i32(attenuation << _i32(1)))
+    return np.right_shift(exponential[_i32(total & _i32(2047))], _i32(total >> _i32(11)))  # numba would widen >>

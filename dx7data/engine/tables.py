@@ -115,13 +115,14 @@ _quarter = np.arange(1024)
 _log_sine = np.floor(-1024 * np.log2(np.float32(np.sin((_quarter + 0.5) / 1024 * math.pi / 2))) + 0.5).astype(np.int32)
 _phase = np.arange(4096)
 
-# Sine of the DX7's operators: 12-bit phase -> attenuation in 1/1024 octave (0 at the crest, 10,597 beside the zero), with
-# the top bit set in the negative half. The chip stores a quarter and mirrors it; one whole period saves the mirroring.
-SINE = np.where(_phase & 1024, _log_sine[1023 - (_phase & 1023)], _log_sine[_phase & 1023])
-SINE = np.where(_phase & 2048, SINE | -(1 << 31), SINE).astype(np.int32)
+# Sine of the DX7's operators: 12-bit phase -> twice the attenuation in 1/1024 octave (0 at the crest, 10,597 beside the
+# zero), plus 1 in the negative half. The chip stores a quarter and mirrors it; one whole period saves the mirroring.
+SINE = np.where(_phase & 1024, _log_sine[1023 - (_phase & 1023)], _log_sine[_phase & 1023]) << 1 | _phase >> 11
+SINE = SINE.astype(np.int32)
 
-# Fraction of an attenuation in 1/1024 octave -> magnitude with 13 bits: 0 = 8186 (full level), 1023 = 4096.
-EXPONENTIAL = 4096 + np.floor(np.float32((2 ** ((1023 - _quarter) / 1024) - 1) * 4096) + 0.5).astype(np.int32)
+# Such a sum, modulo an octave -> the sample, 13 bits and sign: 0 = 8186 (full level), 1 = its complement, 2046 = 4096.
+_magnitude = 4096 + np.floor(np.float32((2 ** ((1023 - _quarter) / 1024) - 1) * 4096) + 0.5).astype(np.int32)
+EXPONENTIAL = np.stack([_magnitude, ~_magnitude], axis=1).ravel()
 
 
 def sample_count(seconds, rate: int) -> np.ndarray:

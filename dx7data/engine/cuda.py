@@ -1,0 +1,143 @@
+"""The CUDA driver: voices in, the native integers of each row out, in GPU memory; the same integers as the CPU driver's.
+
+Control stage: every voice's gains and phase increments, one value per block. Synthesis: the samples. Both run over batches
+of voices whose control values fit the memory; integers add up to the same whatever the batches.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import cuda
+
+from dx7data.engine import cuda_kernels as kernels
+from dx7data.engine.algorithms import OPERATORS
+from dx7data.engine.operators import SILENCE
+from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+
+_CONTROL_THREADS = 128
+_CLEAR_BLOCKS = 4096
+_BLOCK_BYTES = 4 + 4 + OPERATORS * (2 + 4)  # control values of a voice in a block: bend, tremolo, gains, increments
+_SHARE = 0.8  # of the free memory: the rest is for the driver, and for what it cannot give in one piece
+
+
+@lru_cache(maxsize=8)
+def usable(number: int) -> bool:
+    """Whether GPU `number` runs what we compile; raises what CUDA raises if not."""
+    with cuda.gpus[number]:
+        out = cuda.to_device(np.zeros(1, np.int32))
+        cuda.jit("void(int32[::1])")(_set_one)[1, 1](out)
+        return int(out.copy_to_host()[0]) == 1
+
+
+def _set_one(out):
+    out[0] = 1
+
+
+def rows_at_once(samples: int) -> int:
+    """How many rows of so many samples fit the free memory of the current GPU and leave room for control values."""
+    free = cuda.current_context().get_memory_info().free
+    return int(min(max(1, free * _SHARE / 2 / (4 * samples + 1)), 1 << 30))
+
+
+def zeros(shape: tuple[int, int], dtype=np.int32):
+    """Zeros in the memory of the current GPU."""
+    out = cuda.device_array(shape, dtype)
+    if out.size:
+        kernels.clear[_CLEAR_BLOCKS, _CONTROL_THREADS](out.reshape(out.size))
+    return out
+
+
+def mix(voices, curves, notes, row, out, table, alone=False) -> None:
+    """Add V voices to `out`, zeros in the memory of the current GPU; done when this returns. Arguments as of `Mix`."""
+    work = Mix(voices, curves, notes, row, out, table, alone)
+    for batch in work.batches():
+        work.control(batch)
+        work.synthesize(batch)
+    cuda.synchronize()
+
+
+class Batch(NamedTuple):
+    """What the kernels need to know of some voices, in GPU memory."""
+
+    order: object  # (V,) int64: which voices
+    blocks: object  # (V,) int32: blocks from the note-on to the end of the row
+    first: object  # (V,) int64: word of the output at which a voice begins
+    room: object  # (V,) int32: words from there to the end of the row
+    spans: object  # (warps,) int32, zeros: see cuda_kernels.py
+
+
+class Mix:
+    """Voices and their control values in GPU memory, and the rows that they are added to."""
+
+    def __init__(self, voices, curves, notes, row, out, table, alone=False):
+        """
+        curves: Curves, `of` each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,); out: zeros in GPU
+        memory, int32 (R, T), or, for rows with one voice, int16 (R, T), T even; table: increments of the engine's rate;
+        alone: every voice has a row of its own, so that nothing needs adding.
+        """
+        packed = out.dtype == np.int16
+        self.mode = kernels.PACK if packed else kernels.STORE if alone else kernels.ADD
+        self.out = out.reshape(out.size).view(np.int32)
+        one = np.zeros((1, 1), np.int32)
+        curves = curves if curves.bend.size else curves._replace(bend=one, wheel=one)
+        self.curves = [cuda.to_device(np.ascontiguousarray(each)) for each in curves]
+        self.voices = voices._replace(
+            **{name: cuda.to_device(np.ascontiguousarray(getattr(voices, name))) for name in voices._fields[1:]}
+        )
+        self.notes, self.table = cuda.to_device(np.ascontiguousarray(notes)), cuda.to_device(table)
+        self.sine, self.exponential = cuda.to_device(SINE), cuda.to_device(EXPONENTIAL)
+
+        begin = voices.start.astype(np.int64) * BLOCK
+        words = 2 if packed else 1  # samples in a word
+        self._samples = out.shape[1] - begin
+        self._first, self._room = (row * out.shape[1] + begin) // words, self._samples // words
+        self._order = _order(voices)
+
+        longest = -(-int(self._samples.max()) // BLOCK)
+        free = cuda.current_context().get_memory_info().free * _SHARE
+        fitting = int(min(free / (_BLOCK_BYTES * (longest + 1)), self._order.size)) // kernels.WARP * kernels.WARP
+        self._size = size = max(fitting, min(kernels.WARP, self._order.size)) or 1
+        self.bend = cuda.device_array((longest, size), np.int32)
+        self.tremolo = cuda.device_array((longest, size), np.int32)
+        self.gain = cuda.device_array((longest + 1, OPERATORS, size), np.int16)
+        self.increment = cuda.device_array((longest, OPERATORS, size), np.int32)
+        self.written = cuda.device_array((OPERATORS, size), np.int32)
+
+    def batches(self) -> Iterator[Batch]:
+        """The voices in batches whose control values fit; these are overwritten by those of the next."""
+        for begin in range(0, self._order.size, self._size):
+            chosen = self._order[begin : begin + self._size]
+            blocks = -(-self._samples[chosen] // BLOCK)
+            yield Batch(
+                cuda.to_device(chosen),
+                cuda.to_device(blocks.astype(np.int32)),
+                cuda.to_device(self._first[chosen]),
+                cuda.to_device(self._room[chosen].astype(np.int32)),
+                cuda.to_device(np.zeros(-(-chosen.size // kernels.WARP), np.int32)),
+            )
+
+    def control(self, batch: Batch) -> None:
+        grid = -(-batch.order.size // _CONTROL_THREADS)
+        kernels.modulation[grid, _CONTROL_THREADS](
+            self.voices, *self.curves, self.notes, batch.order, batch.blocks, self.bend, self.tremolo
+        )
+        control = self.bend, self.tremolo, self.gain, self.increment, self.written
+        kernels.envelopes[(grid, OPERATORS), _CONTROL_THREADS](
+            self.voices, batch.order, batch.blocks, self.table, *control, batch.spans
+        )
+
+    def synthesize(self, batch: Batch) -> None:
+        control = self.gain, self.increment, self.written, batch.spans
+        places = batch.first, batch.room, self.mode, self.out
+        kernels.synthesis[-(-batch.order.size // kernels.THREADS), kernels.THREADS](
+            self.voices, batch.order, *control, self.sine, self.exponential, *places
+        )
+
+
+def _order(voices) -> np.ndarray:
+    """Voices that do the same side by side, so that the 32 of a warp do."""
+    loudest = 16384 - (voices.eg_target.max(axis=2) >> 14)  # the least attenuation of each operator
+    sounding = ((loudest <= SILENCE) << np.arange(OPERATORS)).sum(axis=1)
+    return np.lexsort((voices.release, sounding, voices.algorithm, voices.loop_length))

@@ -1,0 +1,298 @@
+"""The kernels of the CUDA driver, from the scalar functions of the CPU driver.
+
+A thread is a voice, in the control stage an operator of one. Per-block values lie with the voices side by side, so that a
+warp, 32 voices, reads them at once. Operators are taken in the order of their slots (algorithms.py).
+"""
+
+import numpy as np
+from numba import cuda
+
+from dx7data.engine import cache, control, envelope, lfo, operators, pitch
+from dx7data.engine.algorithms import OPERATORS, SLOT_CARRIERS, SLOT_MODULATORS, SLOT_OPERATOR
+from dx7data.engine.tables import BLOCK
+
+WARP = 32
+THREADS = 256  # of a block of the synthesis kernel; its tables are shared by so many voices
+SPAN = 4  # samples that an operator is ahead of the next: their look-ups overlap; more of them need more registers
+_WORDS = 16  # of each voice, gathered before a warp writes them: 64 bytes side by side
+_PITCH = _WORDS + 1  # one more: neighbours in a column lie in different banks of shared memory
+_SIGNALS = OPERATORS * SPAN
+ADD, STORE, PACK = range(3)  # ways to write: add int32, set int32, set int16 saturated, two in a word
+
+_i32 = np.int32  # see operators.py
+_u32 = np.uint32
+_EVERY_SLOT = np.int32(0x108421)  # times five bits: the same in each of five groups
+
+
+def _clear(out):
+    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        out[i] = 0
+
+
+def _modulation(voices, curve, bends, wheels, notes, order, blocks, bend, tremolo):
+    """Control stage, one thread a voice: pitch modulation (Q24 octaves) and tremolo of each block, int32 (K, V)."""
+    i = cuda.grid(1)
+    if i >= order.size:
+        return
+    v = order[i]
+    start, c = np.int64(voices.start[v]), curve[v]
+    shaken = voices.pitch_mod_depth[v] > 0 or voices.amp_mod_depth[v] > 0 or c >= 0
+    phase = np.int64(lfo.SYNC_PHASE if voices.lfo_sync[v] else 0)
+    random, counter, note = np.int64(0), np.int64(0), np.int64(notes[v, 0])
+    wheel, vibrato, shake = np.int64(0), np.int64(0), np.int64(0)
+    if shaken:
+        for now in range(start):  # the LFO runs from the beginning of the row
+            phase, random, counter, note, vibrato, shake = control.modulation(
+                voices, v, notes, now, wheel, phase, random, counter, note
+            )
+    vibrato, shake = np.int64(0), np.int64(0)
+    stage, level = np.int64(0), np.int64(voices.pitch_target[v, 3])
+    target, steps, release = voices.pitch_target[v], voices.pitch_increment[v], voices.release[v]
+    for k in range(blocks[i]):
+        moved = np.int64(0)
+        if c >= 0:
+            moved, wheel = np.int64(bends[c, start + k]), np.int64(wheels[c, start + k])
+        if shaken:
+            phase, random, counter, note, vibrato, shake = control.modulation(
+                voices, v, notes, start + k, wheel, phase, random, counter, note
+            )
+        stage, level = control.pitch_block(stage, level, k, release, target, steps)
+        bend[k, i] = _i32(moved + level + vibrato)
+        tremolo[k, i] = _i32(shake)
+
+
+def _envelopes(voices, order, blocks, table, bend, tremolo, gain, increment, written, spans):
+    """Control stage, one thread an operator of a voice: its slot's attenuation and phase increment of each block.
+
+    gain: int16 (K + 1, 6, V), attenuations at block boundaries; increment: int32 (K, 6, V); written: (6, V), the blocks from
+    which on the slot is silent and nothing is written; spans: (warps,), blocks that some voice of a warp sounds.
+    """
+    i, slot = cuda.grid(1), cuda.blockIdx.y
+    if i >= order.size:
+        return
+    v = order[i]
+    algorithm, loop_length = voices.algorithm[v], voices.loop_length[v]
+    j = SLOT_OPERATOR[algorithm, slot]
+    target, steps, plateau = voices.eg_target[v, j], voices.eg_increment[v, j], voices.eg_plateau[v, j]
+    release, sensitivity = voices.release[v], voices.amp_mod_sensitivity[v, j]
+    frequency, fixed = voices.log_frequency[v, j], voices.fixed[v, j]
+    linked = 0 < slot < loop_length  # part of a feedback loop: its gain is needed for as long as the loop's first operator
+    stage, level, countdown = _i32(0), _i32(0), _i32(plateau[0])
+    attenuation, last = _i32(16383), _i32(0)  # Quirk: not 16384, which would be level 0
+    step, at, k = _i32(0), _i32(0), _i32(0)
+    gain[0, slot, i] = attenuation
+    while k < blocks[i]:
+        s, x, c, g = control.envelope_block(
+            stage, np.int64(level), countdown, k, release, target, steps, plateau, tremolo[k, i], sensitivity
+        )
+        stage, level, countdown, before, attenuation = _i32(s), _i32(x), _i32(c), attenuation, _i32(g)
+        gain[k + 1, slot, i] = attenuation
+        if k == 0 or (bend[k, i] != at and not fixed):
+            at = bend[k, i]
+            step = _i32(pitch.phase_increment(np.int64(frequency) + (0 if fixed else at), table))
+        increment[k, slot, i] = step
+        k += _i32(1)
+        if operators.sounds(before, attenuation):
+            last = k
+        elif stage > envelope.RELEASE and operators.gain(level) > operators.SILENCE and not linked:
+            break  # for ever
+    written[slot, i] = k if linked else last
+    if (SLOT_CARRIERS[algorithm] >> slot) & 1 or (slot == 0 and loop_length > 1):
+        cuda.atomic.max(spans, i // WARP, last)
+
+
+@cuda.jit(device=True, forceinline=True)
+def _begin(slot, k, i, gains, increments, written, increment, gain, slope):
+    """Load a slot's block k; returns its bit when it sounds."""
+    increment[slot], gain[slot], slope[slot] = _i32(0), _i32(0), _i32(0)
+    if k >= written[slot, i]:
+        return _i32(0)
+    before, after = _i32(gains[k, slot, i]), _i32(gains[k + 1, slot, i])
+    increment[slot] = increments[k, slot, i] << _i32(8)
+    gain[slot] = before
+    slope[slot] = _i32(operators.slope(before, after))
+    return _i32(1 << slot) if operators.sounds(before, after) else _i32(0)
+
+
+@cuda.jit(device=True, forceinline=True)
+def _skip(slot, active, position, increment):
+    """The phase of a slot that is not computed in a block goes on."""
+    if not active & (1 << slot):
+        position[slot] = _i32(position[slot] + _i32(increment[slot] * _i32(BLOCK)))
+
+
+@cuda.jit(device=True, forceinline=True)
+def _oscillate(argument, attenuation, sine, exponential):
+    """`argument`: a phase of which 2^32 are a period, so that it wraps by itself."""
+    return operators.oscillate(_i32(_u32(argument) >> _u32(20)), attenuation, sine, exponential)
+
+
+@cuda.jit(device=True, forceinline=True)
+def _feedback(length, shift, memory, signal, position, increment, gain, slope, sine, exponential):
+    """Slot 0 with feedback, SPAN samples, and the rest of its loop if that is longer."""
+    for n in range(SPAN):
+        back = _i32(_i32(memory[0] + memory[1]) << shift)
+        gain[0] = _i32(gain[0] + slope[0])
+        output = _oscillate(_i32(position[0] + back), gain[0], sine, exponential)
+        position[0] = _i32(position[0] + increment[0])
+        for link in range(1, 3):
+            if length > link:  # Quirk: with the gain of the block's end throughout; `slope` is 0
+                output = _oscillate(_i32(position[link] + _i32(output << _i32(21))), gain[link], sine, exponential)
+                position[link] = _i32(position[link] + increment[link])
+        memory[0], memory[1] = memory[1], output
+        signal[n] = output
+
+
+@cuda.jit(device=True, forceinline=True)
+def _play(slot, active, links, signal, position, increment, gain, slope, sine, exponential):
+    """SPAN samples of an ordinary operator, if it is `active`; links: of `modulators`, those that are active."""
+    if not active & (1 << slot):
+        return
+    argument = cuda.local.array(SPAN, np.int32)
+    for n in range(SPAN):
+        argument[n] = position[slot]
+        position[slot] = _i32(position[slot] + increment[slot])
+    for m in range(slot):
+        if links & (1 << (5 * (slot - 1) + m)):
+            for n in range(SPAN):
+                argument[n] = _i32(argument[n] + _i32(signal[m * SPAN + n] << _i32(21)))
+    for n in range(SPAN):
+        gain[slot] = _i32(gain[slot] + slope[slot])
+        signal[slot * SPAN + n] = _oscillate(argument[n], gain[slot], sine, exponential)
+
+
+@cuda.jit(device=True, forceinline=True)
+def _mix(slot, heard, signal, mix):
+    if heard & (1 << slot):
+        for n in range(SPAN):
+            mix[n] = _i32(mix[n] + signal[slot * SPAN + n])
+
+
+@cuda.jit(device=True, forceinline=True)
+def _saturated(sample):
+    return min(max(sample, _i32(-32768)), _i32(32767))
+
+
+@cuda.jit(device=True, forceinline=True)
+def _write(tile, first, limit, base, word, mode, out):
+    """A warp writes _WORDS words of each of its voices, the first of which is word `word` of the voice."""
+    lane = cuda.threadIdx.x % WARP
+    column = lane % _WORDS
+    for r in range(lane // _WORDS, WARP, WARP // _WORDS):
+        at = word + column
+        if at < limit[base + r]:
+            value = tile[base + r, column]
+            if mode != ADD:
+                out[first[base + r] + at] = value
+            elif value != 0:
+                cuda.atomic.add(out, first[base + r] + at, value)
+
+
+def _synthesis(
+    voices, order, gains, increments, written, spans, sine_table, exponential_table, first_word, words, mode, out
+):
+    """The voices' samples, one thread a voice, from what the control stage has written.
+
+    first_word: (V,) where in `out`, flat int32, each voice's sample 0 goes; words: (V,) how many there is room for.
+    """
+    sine = cuda.shared.array(4096, np.int32)
+    exponential = cuda.shared.array(2048, np.int32)
+    tile = cuda.shared.array((THREADS, _PITCH), np.int32)
+    first = cuda.shared.array(THREADS, np.int64)
+    limit = cuda.shared.array(THREADS, np.int32)
+    thread, i = cuda.threadIdx.x, cuda.grid(1)
+    for n in range(thread, 4096, cuda.blockDim.x):
+        sine[n] = sine_table[n]
+    for n in range(thread, 2048, cuda.blockDim.x):
+        exponential[n] = exponential_table[n]
+    inside = i < order.size
+    first[thread] = first_word[i] if inside else 0
+    limit[thread] = words[i] if inside else 0
+    cuda.syncthreads()
+    warp = i // WARP
+    if warp >= spans.size:
+        return
+    base = thread - thread % WARP
+
+    i = min(i, order.size - 1)  # lanes beyond the last voice double it, and write nothing
+    v = order[i]
+    algorithm, loop_length = voices.algorithm[v], _i32(voices.loop_length[v])
+    modulators, carriers = SLOT_MODULATORS[algorithm], SLOT_CARRIERS[algorithm]
+    shift = _i32((voices.feedback_shift[v] + 8) & 31)
+    loop_slots = (_i32(1) << loop_length) - _i32(2) if loop_length > 1 else _i32(0)
+
+    position = cuda.local.array(OPERATORS, np.int32)
+    increment = cuda.local.array(OPERATORS, np.int32)
+    gain = cuda.local.array(OPERATORS, np.int32)
+    slope = cuda.local.array(OPERATORS, np.int32)
+    memory = cuda.local.array(2, np.int32)
+    signal = cuda.local.array(_SIGNALS, np.int32)
+    mix = cuda.local.array(SPAN, np.int32)
+    for j in range(OPERATORS):
+        position[j] = 0
+    memory[0], memory[1] = _i32(0), _i32(0)
+
+    for k in range(spans[warp]):
+        sounding = _begin(0, k, i, gains, increments, written, increment, gain, slope)
+        sounding |= _begin(1, k, i, gains, increments, written, increment, gain, slope)
+        sounding |= _begin(2, k, i, gains, increments, written, increment, gain, slope)
+        sounding |= _begin(3, k, i, gains, increments, written, increment, gain, slope)
+        sounding |= _begin(4, k, i, gains, increments, written, increment, gain, slope)
+        sounding |= _begin(5, k, i, gains, increments, written, increment, gain, slope)
+
+        looped = loop_length > 0 and sounding & 1
+        linked = loop_slots if looped else _i32(0)
+        heard = carriers
+        if linked:  # Quirk: while op 6 sounds, so does the rest of its loop
+            heard = (carriers & ~linked) | _i32(1)
+            sounding &= ~linked
+            for link in range(1, 3):
+                if loop_length > link:
+                    gain[link], slope[link] = _i32(gains[k + 1, link, i]), _i32(0)
+        active = heard & sounding
+        for slot in range(OPERATORS - 1, 0, -1):
+            if (active >> slot) & 1:
+                active |= (modulators >> (5 * (slot - 1))) & 31 & sounding
+        heard = _i32(heard & active)
+        active = _i32(active | _i32(1 if looped else 0))  # heard or not, its memory moves
+        links = _i32(modulators & _i32(_i32(active & _i32(31)) * _EVERY_SLOT))
+        for slot in range(OPERATORS):
+            _skip(slot, active | linked, position, increment)
+
+        column = _i32(0)
+        word = k * (BLOCK // 2 if mode == PACK else BLOCK)
+        for _ in range(BLOCK // SPAN):
+            if looped:
+                _feedback(loop_length, shift, memory, signal, position, increment, gain, slope, sine, exponential)
+            else:
+                _play(0, active, links, signal, position, increment, gain, slope, sine, exponential)
+            _play(1, active, links, signal, position, increment, gain, slope, sine, exponential)
+            _play(2, active, links, signal, position, increment, gain, slope, sine, exponential)
+            _play(3, active, links, signal, position, increment, gain, slope, sine, exponential)
+            _play(4, active, links, signal, position, increment, gain, slope, sine, exponential)
+            _play(5, active, links, signal, position, increment, gain, slope, sine, exponential)
+            for n in range(SPAN):
+                mix[n] = 0
+            for slot in range(OPERATORS):
+                _mix(slot, heard, signal, mix)
+            if mode == PACK:
+                for n in range(0, SPAN, 2):
+                    tile[thread, column] = (_saturated(mix[n]) & _i32(0xFFFF)) | (_saturated(mix[n + 1]) << _i32(16))
+                    column += _i32(1)
+            else:
+                for n in range(SPAN):
+                    tile[thread, column] = mix[n]
+                    column += _i32(1)
+            if column == _WORDS:
+                cuda.syncwarp()
+                _write(tile, first, limit, base, word, mode, out)
+                cuda.syncwarp()
+                column = _i32(0)
+                word += _WORDS
+
+
+with cache.keyed():
+    clear = cuda.jit(cache=True)(_clear)
+    modulation = cuda.jit(cache=True)(_modulation)
+    envelopes = cuda.jit(cache=True)(_envelopes)
+    synthesis = cuda.jit(cache=True, launch_bounds=(THREADS, 2))(_synthesis)

@@ -1,0 +1,325 @@
+"""A recording becomes what the model says of it: heard as in training, in one go and sample by sample, or refused."""
+
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dx7data import bank, cli
+from models.config import ModelSettings, build
+from models.quantize import mu_law_decoded
+from train import checkpoint, convert, optim
+from train.config import RunSettings
+from train.stream import clips
+
+RATE = 8000
+MODELS = {
+    "s4": ModelSettings(("s4",), d_model=8, n_layers=1),
+    "mamba2": ModelSettings(("mamba2",), d_model=8, n_layers=1, options={"mamba2": {"headdim": 8, "d_state": 16}}),
+    "hybrid": ModelSettings(("s4d", "mamba2"), d_model=8, n_layers=2, options={"mamba2": {"headdim": 8, "d_state": 16}}),
+}
+
+
+def save(run, name="s4", codec=None, layers=1, rate=RATE):
+    """A run folder with a checkpoint of random weights; the model."""
+    torch.manual_seed(0)
+    model = loud(build(MODELS[name]))
+    about = RunSettings("shards", name, "tiny", MODELS[name], prefix=codec, sample_rate=rate)
+    state = {"settings": about.to_json(), "fingerprint": "", "layers": layers, "stream": {}, "seconds": 0.0}
+    checkpoint.save(run, 1, model, model, optim.adamw(optim.parameter_groups(model, 1e-3, 0.0)), state)
+    return model.eval()
+
+
+def loud(model):
+    """At initialisation an embedding is so small that the logits hardly differ."""
+    with torch.no_grad():
+        model.embedding.weight *= 50
+    return model
+
+
+def sine(frequency, rate, seconds=1.0):
+    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)
+
+
+def heard(path, rate=RATE):
+    return np.concatenate(list(convert.recording(path, rate)))
+
+
+def read(path):
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+        return file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """runs/plain, without a prefix; runs/told, with one of two places; a recording of 44.1 kHz in stereo."""
+    folder = tmp_path_factory.mktemp("convert")
+    save(folder / "plain")
+    save(folder / "told", codec="bytes", layers=2)
+    stereo = np.stack([sine(440, 44100, 0.05), sine(660, 44100, 0.05)], axis=1)
+    soundfile.write(folder / "in.wav", stereo, 44100)
+    return folder
+
+
+def run(folder, run_name, *words, source="in.wav", out="out.wav"):
+    options = ["--checkpoint", folder / "runs" if run_name is None else folder / run_name]
+    options += ["--source", folder / source, "--out", folder / out, "--device", "cpu", *words]
+    return convert.main(list(map(str, options)))
+
+
+# --- What the model hears ---
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 8000, 11025])
+def test_a_sine_keeps_its_pitch_its_level_and_its_time(tmp_path, rate):
+    """The same sine by formula, at the model's rate: to 1 of 32,768 where it neither begins nor ends."""
+    tone = sine(997, rate)
+    soundfile.write(tmp_path / "a.wav", np.stack([tone, 0.5 * tone], axis=1), rate, subtype="FLOAT")
+    audio = heard(tmp_path / "a.wav")
+    assert len(audio) == RATE
+    assert np.abs(np.fft.rfft(audio)).argmax() == 997  # 1 Hz a bin
+    expected = 0.75 * sine(997, RATE) * 32768
+    assert np.abs(audio - expected)[100:-100].max() <= 1
+
+
+def test_what_would_alias_is_gone(tmp_path):
+    fades = np.hanning(44100)
+    soundfile.write(tmp_path / "a.wav", sine(5000, 44100) * fades, 44100, subtype="FLOAT")
+    assert np.abs(heard(tmp_path / "a.wav")).max() <= 1
+
+
+@given(st.integers(1, 20_000), st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_16_bits_at_the_rate_pass_unchanged(tmp_path_factory, size, seed):
+    path = tmp_path_factory.getbasetemp() / "same.wav"
+    audio = np.random.default_rng(seed).integers(-32768, 32768, size).astype(np.int16)
+    soundfile.write(path, audio, 11025)
+    assert np.array_equal(heard(path, 11025), audio)
+
+
+def test_beyond_full_scale_is_cut(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([2.0, -2.0] * 100), RATE, subtype="FLOAT")
+    assert heard(tmp_path / "a.wav").tolist() == [32767, -32768] * 100
+
+
+@pytest.mark.parametrize("codec", ["bytes", "fsk", "reference"])
+def test_the_prefix_is_the_streams(tmp_path, codec):
+    """Of one voice and of two, with the codec that the shards have and with those that they lack."""
+    words = ["--samples", "20", "--seconds", "0.1", "--layers", "1..2", "--prefix", "bytes", "--seed", "3"]
+    assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path), *words]) == 0
+    data = clips(tmp_path, reader="live", codec=codec)
+    bank.export(bank.example(), tmp_path / "bank.syx")
+    ids = bank.example().ids
+    seen = set()
+    for j in range(6):
+        layers = [data.plan.patches.ids[layer] for layer in data.plan.choose("train", j).layers]
+        picked = [bank.pick(f"{tmp_path / 'bank.syx'}:{ids.index(each) + 1}") for each in layers]
+        assert torch.equal(convert.encoded(picked, codec, 2, RATE), data[j].prefix)
+        seen.add(len(layers))
+    assert seen == {1, 2}
+
+
+# --- What the model says ---
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parallel_and_streaming_logits_agree(name):
+    torch.manual_seed(1)
+    model = loud(build(MODELS[name])).eval()
+    tokens = torch.randint(256, (203,))  # not a multiple of the pools' 16
+    whole = torch.cat(list(convert.parallel(model, tokens.split(50))))
+    stepped = torch.cat(list(convert.streamed(model, tokens.split(50))))
+    assert whole.std(0).mean() > 0.1, "the logits hardly depend on what is heard"
+    assert (whole - stepped).abs().max() < 1e-3
+
+
+def test_out_is_the_likeliest_class_at_each_sample(folder, capsys):
+    """From the wav to the wav, by torchaudio and the model alone."""
+    assert run(folder, "plain") == 0
+    assert "0.05 s of audio at 8000 Hz" in capsys.readouterr().out
+    rate, audio = read(folder / "out.wav")
+    model, _, _ = checkpoint.load_model(folder / "plain")
+    source = torch.from_numpy(heard(folder / "in.wav") / np.float32(32768))
+    with torch.no_grad():
+        classes = model(torchaudio.functional.mu_law_encoding(source, 256)[None])[0].argmax(-1)
+    expected = torchaudio.functional.mu_law_decoding(classes, 256) * 32768
+    assert rate == RATE
+    assert len(classes.unique()) > 5
+    assert np.abs(audio - expected.numpy()).max() <= 1  # full scale, 32,768, is cut to 32,767
+
+
+@pytest.mark.parametrize("words", [(), ("--temperature", "0.7", "--seed", "4")], ids=["argmax", "drawn"])
+def test_streaming_says_the_same(folder, words, capsys):
+    """Where two classes are about as likely, rounding may decide: seldom."""
+    patches = ["--patch", "example:11", "example:3"]
+    for how in ([], ["--streaming"]):
+        assert run(folder, "told", *patches, *words, *how, out=f"out{len(how)}.wav") == 0
+        assert ("streaming" if how else "parallel") in capsys.readouterr().out
+    (_, one), (_, other) = (read(folder / f"out{n}.wav") for n in (0, 1))
+    assert len(one) == len(other) == 400
+    assert np.count_nonzero(one != other) <= 2
+
+
+def test_what_is_long_is_streamed(folder, capsys, monkeypatch):
+    monkeypatch.setattr(convert, "PARALLEL_STEPS", 399)
+    assert run(folder, "plain") == 0
+    out, err = capsys.readouterr()
+    assert "streaming" in out
+    assert "too long to be converted at once: it is streamed" in err
+
+
+def test_another_patch_another_sound(folder):
+    for voice in (1, 2):
+        assert run(folder, "told", "--patch", f"example:{voice}", out=f"voice{voice}.wav") == 0
+    assert not np.array_equal(read(folder / "voice1.wav")[1], read(folder / "voice2.wav")[1])
+
+
+# --- Drawing ---
+
+
+def drawn(logits, temperature, count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return convert.chosen(logits.expand(count, -1), temperature, generator)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_draws_have_the_distribution(temperature):
+    """Pearson's statistic of 255 degrees of freedom is below 350 but for one seed in 30,000."""
+    logits = torch.randn(256, generator=torch.Generator().manual_seed(2))
+    count = 200_000
+    counts = torch.bincount(drawn(logits, temperature, count), minlength=256)
+    expected = count * torch.exp(logits.double() / temperature) / torch.exp(logits.double() / temperature).sum()
+    assert ((counts - expected) ** 2 / expected).sum() < 350
+
+
+def test_draws_follow_the_seed_whatever_the_pieces():
+    logits = torch.randn(1000, 256)
+    generator = torch.Generator().manual_seed(7)
+    pieces = [convert.chosen(piece, 1.0, generator) for piece in logits.split([1, 9, 300, 690])]
+    again, other = (convert.chosen(logits, 1.0, torch.Generator().manual_seed(seed)) for seed in (7, 8))
+    assert torch.equal(torch.cat(pieces), again)
+    assert not torch.equal(again, other)
+
+
+def test_cold_draws_are_the_likeliest():
+    logits = torch.randn(1000, 256)
+    generator = torch.Generator()
+    assert torch.equal(convert.chosen(logits, 1e-9, generator), logits.argmax(-1))
+    assert torch.equal(convert.chosen(logits, 5e-324, generator), logits.argmax(-1))
+    assert torch.equal(convert.chosen(logits, 0.0, generator), logits.argmax(-1))
+
+
+def test_impossible_classes_are_never_drawn():
+    logits = torch.full((256,), -torch.inf)
+    logits[[3, 200]] = 0.0
+    assert set(drawn(logits, 1.0, 10_000).tolist()) == {3, 200}
+
+
+# --- What is refused ---
+
+
+def refused(capsys, folder, name, *words, **files):
+    """The one sentence on standard error; nothing is written."""
+    assert run(folder, name, *words, **{"out": "refused.wav"} | files) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not list(folder.glob("*refused.wav*"))
+    return err
+
+
+@pytest.fixture
+def recordings(folder):
+    """Files that can't be converted."""
+    soundfile.write(folder / "silent.wav", np.zeros(8000), 44100)
+    opposite = sine(440, 44100)
+    soundfile.write(folder / "cancels.wav", np.stack([opposite, -opposite], axis=1), 44100)
+    soundfile.write(folder / "short.wav", sine(440, 44100, 0.009), 44100)
+    soundfile.write(folder / "none.wav", np.zeros(0), 44100)
+    soundfile.write(folder / "nan.wav", np.array([0.1, np.nan] * 4000), 44100, subtype="FLOAT")
+    soundfile.write(folder / "slow.wav", opposite, 999)
+    (folder / "text.wav").write_text("RIFF me up")
+    (folder / "empty.wav").touch()
+    (folder / "cut.wav").write_bytes((folder / "in.wav").read_bytes()[:30])
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("silent.wav", "is silent"),
+        ("cancels.wav", "is silent: mono"),
+        ("short.wav", "is too short: it has 0.0090 s, the least is 0.01 s"),
+        ("none.wav", "is too short"),
+        ("nan.wav", "no numbers"),
+        ("slow.wav", "says 999 Hz: rates from 1000"),
+        ("text.wav", "is no audio"),
+        ("empty.wav", "is no audio"),
+        ("cut.wav", "is no audio"),
+        ("nowhere.wav", "can't read"),
+        ("plain", "can't read"),
+    ],
+)
+def test_bad_recordings(folder, recordings, capsys, source, sentence):
+    err = refused(capsys, folder, "plain", source=source)
+    assert source in err
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "sentence"),
+    [
+        ("plain", ["--patch", "example:1"], "leave out --patch"),
+        ("told", [], "--patch names 0 voices; the model was trained to be told from 1 to 2"),
+        ("told", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
+        ("told", ["--patch", "example:33"], "33"),
+        ("told", ["--patch", "example:0"], "0"),
+        ("told", ["--patch", "nowhere.syx:1"], "nowhere.syx"),
+        ("nothing", [], "is no checkpoint"),
+        ("in.wav", [], "checkpoint"),
+    ],
+)
+def test_bad_words(folder, capsys, name, words, sentence):
+    assert sentence in refused(capsys, folder, name, *words)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(folder, capsys):
+    assert "--device cuda: torch finds no GPU" in refused(capsys, folder, "plain", "--device", "cuda")
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "warm"])
+def test_bad_temperatures(folder, capsys, value):
+    with pytest.raises(SystemExit) as exit:
+        run(folder, "plain", f"--temperature={value}")
+    assert exit.value.code == 2
+    assert "--temperature" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"), [("in.wav", "is the source"), ("plain", "is a folder"), ("no/out.wav", "can't")]
+)
+def test_bad_places_to_write(folder, capsys, out, sentence):
+    before = (folder / "in.wav").read_bytes()
+    assert sentence in refused(capsys, folder, "plain", out=out)
+    assert (folder / "in.wav").read_bytes() == before
+
+
+def test_an_earlier_file_survives_until_the_new_one_is_whole(folder, capsys, monkeypatch):
+    (folder / "kept.wav").write_text("earlier")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "mu_law_decoded", interrupted)
+    assert run(folder, "plain", out="kept.wav") == 130
+    assert (folder / "kept.wav").read_text() == "earlier"
+    assert not list(folder.glob("*.partial"))
+    monkeypatch.setattr(convert, "mu_law_decoded", mu_law_decoded)
+    assert run(folder, "plain", out="kept.wav") == 0
+    assert read(folder / "kept.wav")[0] == RATE

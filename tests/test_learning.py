@@ -1,0 +1,64 @@
+"""Every layer learns: a tiny model of it on a few clips soon knows more than how often each class comes."""
+
+import math
+
+import pytest
+import torch
+
+from dx7data import cli
+from models.config import build, preset
+from models.quantize import mu_law, mu_law_table
+from train import optim
+from train.loss import NATS, target_loss
+from train.stream import clips
+
+CLIPS, LENGTH = 8, 256  # samples at 8 kHz: 32 ms
+STEPS = 300  # at most
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Sources and targets as classes (8, 256): the first parts without silence of clips of the example bank."""
+    folder = tmp_path_factory.mktemp("shards")
+    options = ["--samples", "40", "--seconds", "0.5", "--sample-rate", "8000", "--gain", "peak", "--workers", "1"]
+    assert cli.main(["render", "--patches", "example", "--out", str(folder), *options]) == 0
+    table, found = mu_law_table(), []
+    for _, source, target in clips(folder):
+        for start in range(0, len(target) - LENGTH + 1, LENGTH):
+            parts = [audio[start : start + LENGTH] for audio in (source, target)]
+            if all(part.unfold(0, 32, 32).abs().amax(1).min() > 300 for part in parts):  # loud in each 4 ms
+                found.append(torch.stack([mu_law(part, table) for part in parts]))
+                break
+        if len(found) == CLIPS:
+            break
+    assert len(found) == CLIPS
+    return torch.stack(found, 1)
+
+
+def order_0_entropy(classes):
+    """Bits per sample of classes drawn as often as they come."""
+    parts = classes.flatten().bincount().double() / classes.numel()
+    return -sum(part * math.log2(part) for part in parts.tolist() if part)
+
+
+@pytest.mark.parametrize("name", ["s4", "s4d", "s4d-inv", "s4d-legs", "mamba1", "mamba2", "mamba2-seed", "mamba3"])
+def test_it_learns(batch, name):
+    source, target = batch
+    bound = order_0_entropy(target) / 2
+    assert bound > 2
+    torch.manual_seed(0)
+    model = build(preset(name, "tiny"))
+    optimiser = optim.adamw(optim.parameter_groups(model, lr=1e-2, weight_decay=0.0))
+    guard = optim.Guard(model, optimiser, torch.device("cpu"))
+    for step in range(1, STEPS + 1):
+        optimiser.zero_grad()
+        loss = target_loss(model(source), target)
+        bits = loss.item() / NATS
+        if bits < bound:
+            print(f"{name}: {bits:.2f} bits after {step} steps, of {2 * bound:.2f}")
+            return
+        loss.backward()
+        guard.clip(loss, step, 1.0)
+        guard.check()
+        optimiser.step()
+    pytest.fail(f"{bits:.2f} bits after {STEPS} steps, not below {bound:.2f}")

@@ -1,0 +1,482 @@
+"""The training loop as a person starts it: what it leaves behind, that it goes on exactly, what it says when it can't."""
+
+import csv
+import errno
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dx7data import cli
+from dx7data.errors import InputError
+from models.config import build
+from train import __main__ as command
+from train import checkpoint, optim, ranks
+from train.config import PRESETS, RunSettings, settings
+from train.loss import target_loss
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 12
+# Clips of 240 samples: a step takes some 10 ms.
+SMALL = [
+    "--model",
+    "s4d",
+    "--preset",
+    "tiny",
+    "--device",
+    "cpu",
+    "--seconds",
+    "0.03",
+    "--batch",
+    "4",
+    "--evaluate-samples",
+    "2",
+]
+SMALL += ["--steps", str(STEPS), "--checkpoint-every", "4", "--evaluate-every", "1000"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def one_thread():
+    """As in the processes that are compared with this one: sums depend on it, and rendering changes it."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    options = ["--samples", "40", "--seconds", "0.25", "--sample-rate", "8000", "--workers", "1", "--prefix", "bytes"]
+    assert cli.main(["render", "--patches", "example", "--out", str(folder), *options]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory):
+    """A run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert train(shards, run) == 0
+    return run
+
+
+def train(shards, run, *words):
+    one_thread()
+    return command.main(["--shards", str(shards), "--out", str(run), *SMALL, *words])
+
+
+def resume(run, *words):
+    one_thread()
+    return command.main(["--resume", "--out", str(run), "--device", "cpu", *words])
+
+
+def rows(run, table="metrics"):
+    with open(run / f"{table}.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def curve(run):
+    """Everything that a step computes, as text: to the last digit."""
+    return [(row["step"], row["loss_bits"], row["grad_norm"], row["lr"]) for row in rows(run)]
+
+
+def losses(run):
+    return np.array([float(row["loss_bits"]) for row in rows(run)])
+
+
+def process(*words, launcher=("-m",)):
+    command = [sys.executable, *launcher, "train", *map(str, words)]
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(run, steps, child):
+    """Until so many steps are in the table."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until and child.poll() is None:
+        if (run / "metrics.csv").exists() and len((run / "metrics.csv").read_text().splitlines()) > steps:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the run did not come so far: {child.communicate(timeout=10)}")
+
+
+def during(monkeypatch, step, act):
+    """Do something after a step's update of the weights."""
+    real = optim.average
+
+    def average(ema, model, decay, at):
+        real(ema, model, decay, at)
+        if at == step:
+            act()
+
+    monkeypatch.setattr(optim, "average", average)
+
+
+# --- What a run leaves behind ---
+
+
+def test_the_command_line_trains(shards, tmp_path):
+    """As the README says it, with a preset and a prefix; and the loss falls."""
+    words = ["--shards", shards, "--model", "s4d", "--preset", "tiny", "--prefix", "bytes", "--out", tmp_path / "run"]
+    child = process(*words, "--seconds", 0.03, "--steps", 60, "--evaluate-every", 60, "--workers", 1)
+    _, said = child.communicate(timeout=300)
+    assert child.returncode == 0, said
+    found = losses(tmp_path / "run")
+    assert len(found) == 60
+    assert found[-20:].mean() < found[:3].mean() - 0.5
+    assert {row["set"] for row in rows(tmp_path / "run", "validation")} == {"unseen", "seen"}
+    assert rows(tmp_path / "run", "algorithms")
+    for name in ("config.json", "train.log", "result.json", "pictures/loss.png", "samples/00000060/0-generated.wav"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert "bits" in said
+    assert "clips/s" in said
+
+
+def test_tables(whole):
+    found = rows(whole)
+    assert [int(row["step"]) for row in found] == list(range(1, STEPS + 1))
+    assert [row["step_seconds"] == "" for row in found] == [True] * 3 + [False] * (STEPS - 3), "the first steps compile"
+    assert "the first 3 steps, " in (whole / "train.log").read_text()
+    about = json.loads((whole / "config.json").read_text())
+    chosen = RunSettings.from_json(about["settings"])
+    assert chosen.to_json() == about["settings"]
+    assert (chosen.batch, chosen.sample_rate, chosen.model_name) == (4, 8000, "s4d")
+
+
+def test_checkpoints(whole):
+    assert [path.name for path in sorted((whole / "checkpoints").iterdir())] == ["00000008", "00000012"], "the last two"
+    averaged, chosen, about = checkpoint.load_model(whole)
+    latest, _, _ = checkpoint.load_model(whole / "checkpoints" / "00000012", ema=False)
+    assert (about["step"], about["layers"], about["layer_names"]) == (12, 1, ["blocks.0:S4D", "blocks.1:S4D"])
+    assert (
+        about["fingerprint"]
+        == about["stream"]["fingerprint"]
+        == json.loads((whole / "config.json").read_text())["fingerprint"]
+    )
+    tokens = torch.arange(64)[None]
+    assert averaged(tokens).shape == (1, 64, 256)
+    assert not torch.equal(averaged(tokens), latest(tokens))
+    assert chosen.steps == STEPS
+    assert not [path for path in whole.rglob("*") if path.suffix in (".pt", ".pth", ".pkl", ".partial")]
+
+
+def test_presets_are_what_they_say():
+    chosen = settings("shards", "s4", "seed")
+    assert (chosen.model.backbone, chosen.model.d_model, chosen.model.n_layers) == ("sashimi", 64, 8)
+    assert (chosen.seconds, chosen.sample_rate, chosen.prefix, chosen.batch, chosen.accumulation) == (0.5, 8000, None, 28, 2)
+    for preset in PRESETS:
+        for model in ("s4", "hybrid", ("s4d", "mamba2")):
+            chosen = settings("shards", model, preset)
+            assert RunSettings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
+    assert chosen.model.layers == ("s4d", "mamba2")
+
+
+# --- Killed and resumed ---
+
+
+def test_killed_and_resumed(shards, whole, tmp_path):
+    """SIGKILL at a random step; the checkpoint may be of this step or an earlier one, or not be there."""
+    step = random.randrange(1, STEPS)
+    child = process("--shards", shards, "--out", tmp_path / "run", *SMALL)
+    wait_for(tmp_path / "run", step, child)
+    child.kill()
+    child.communicate()
+    assert resume(tmp_path / "run") == 0
+    assert curve(tmp_path / "run") == curve(whole), f"killed at step {step}"
+    same = [row | {"step": ""} for row in rows(tmp_path / "run", "validation")]
+    assert same == [row | {"step": ""} for row in rows(whole, "validation")]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed(shards, whole, tmp_path, monkeypatch, capsys, number, status):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        during(patched, 6, lambda: signal.raise_signal(number))
+        assert train(shards, run) == status
+    assert "00000006 is whole" in capsys.readouterr().err
+    assert checkpoint.last(run).name == "00000006"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert resume(run, "--workers", "1") == 0
+    assert curve(run) == curve(whole)
+
+
+def test_dropout_goes_on_where_it_was(shards, tmp_path, monkeypatch):
+    """The generators are part of a checkpoint."""
+    from train import config
+
+    real = config.models.preset
+    monkeypatch.setattr(config.models, "preset", lambda *name: config.dataclasses.replace(real(*name), dropout=0.2))
+    assert train(shards, tmp_path / "whole") == 0
+    with monkeypatch.context() as patched:
+        during(patched, 6, lambda: signal.raise_signal(signal.SIGTERM))
+        assert train(shards, tmp_path / "run") == 143
+    torch.manual_seed(99)
+    assert resume(tmp_path / "run") == 0
+    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes(shards, whole, tmp_path):
+    """torchrun: the same curve; one of the two dies, the other says so in a sentence, and one process goes on alone."""
+    run, launcher = tmp_path / "run", ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
+    child = process("--shards", shards, "--out", run, *SMALL, launcher=launcher)
+    wait_for(run, 6, child)
+    listed = subprocess.run(["ps", "--ppid", str(child.pid), "-o", "pid="], capture_output=True, text=True, check=True)
+    os.kill(max(map(int, listed.stdout.split())), signal.SIGKILL)
+    _, said = child.communicate(timeout=240)
+    assert child.returncode != 0
+    told = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("train: ")]
+    assert len(told) <= 1, said
+    assert all("another process of this run is gone" in line for line in told)
+    assert len(losses(run)) < STEPS
+    np.testing.assert_allclose(losses(run), losses(whole)[: len(losses(run))], atol=1e-4)
+    assert resume(run) == 0
+    np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
+
+
+def test_accumulation_computes_the_same(shards, whole, tmp_path):
+    assert train(shards, tmp_path / "run", "--accumulation", "2") == 0
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), atol=1e-4)
+
+
+# --- One sentence ---
+
+
+def sentence(capsys):
+    """The one line that was said."""
+    (line,) = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("train: ")]
+    return line
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["--seconds", "0.3"], "last 0.25 s"),
+        (["--sample-rate", "7000"], "7000 Hz"),
+        (["--batch", "5", "--accumulation", "2"], "take 4"),
+        (["--batch", "500"], "don't fill a batch"),
+        (["--out", "{whole}"], "there already"),
+    ],
+)
+def test_wrong_wishes(shards, whole, tmp_path, capsys, words, word):
+    assert train(shards, tmp_path / "run", *[each.format(whole=whole) for each in words]) == 2
+    assert word in sentence(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["--learning-rate", "1"], ["--lr", "none"], ["--model", "gru"], ["--prefix", "morse"]])
+def test_unknown_options(words):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--shards", "shards", *words])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["--out", "runs/none", "--shards", "none", "--model", "s4d"], "none"),
+        (["--shards", "shards"], "--model is missing"),
+        (["--model", "s4"], "--shards is missing"),
+        (["--layers", "s4d,gru", "--shards", "shards"], "'gru'"),
+        (["--resume"], "--model is missing"),
+        (["--resume", "--out", "runs/none"], "is no run"),
+        pytest.param(
+            ["--device", "cuda", "--model", "s4", "--shards", "shards"],
+            "torch finds 0",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_is_not_there(tmp_path, monkeypatch, capsys, words, word):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(words) == 2
+    assert word in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [(["--lr", "1"], "--lr is 0.01"), (["--model", "s4"], "--model is s4d"), (["--steps", "99"], "--steps is 12")],
+)
+def test_a_run_keeps_its_options(copy, capsys, words, word):
+    assert resume(copy, *words) == 2
+    assert word in sentence(capsys)
+    assert resume(copy, "--batch", "4", "--workers", "0") == 2
+    assert "has done all its 12 steps" in sentence(capsys)
+
+
+def test_other_data(copy, tmp_path, capsys):
+    other = tmp_path / "other"
+    options = ["--samples", "40", "--seconds", "0.25", "--workers", "1", "--seed", "1"]
+    assert cli.main(["render", "--patches", "example", "--out", str(other), *options]) == 0
+    assert resume(copy, "--shards", str(other)) == 2
+    assert "other data" in sentence(capsys)
+
+
+def test_another_model(copy, capsys):
+    """A checkpoint that somebody put there."""
+    folder = checkpoint.last(copy)
+    about = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps(about | {"layer_names": ["blocks.0:S4"]}))
+    assert resume(copy) == 2
+    assert "has layers blocks.0:S4, the run has blocks.0:S4D, blocks.1:S4D" in sentence(capsys)
+    wider = build(settings("", "s4d", "base").model)
+    with pytest.raises(
+        InputError, match=r"of another model: embedding.weight has shape \(256, 32\) in it and \(256, 64\)|shape"
+    ):
+        checkpoint.fill(wider, checkpoint.load(folder, "model", about["sha256"]), folder)
+
+
+@pytest.mark.parametrize("name", ["model", "ema", "optimiser", "rng"])
+def test_damaged_checkpoints(copy, capsys, name):
+    path = checkpoint.last(copy) / f"{name}.safetensors"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert resume(copy) == 2
+    assert f"{path} is damaged" in sentence(capsys)
+
+
+def test_a_damaged_description(copy, whole, capsys):
+    folder = checkpoint.last(copy)
+    path = folder / "checkpoint.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert resume(copy) == 2
+    assert "checkpoint.json is damaged: remove" in sentence(capsys)
+    shutil.rmtree(folder)  # as it says
+    assert resume(copy) == 0
+    assert curve(copy) == curve(whole)
+
+
+def test_a_full_disk(shards, whole, tmp_path, monkeypatch, capsys):
+    """No file may be larger than a limit, which comes after the first checkpoint."""
+    run, limits = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    with monkeypatch.context() as patched:
+        during(patched, 6, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1])))
+        try:
+            assert train(shards, run) == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = sentence(capsys)
+    assert os.strerror(errno.EFBIG) in said
+    assert "00000004 is whole" in said
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000004"]
+    assert resume(run) == 0
+    assert curve(run) == curve(whole)
+
+
+@pytest.mark.parametrize("where", ["gradient", "parameter"])
+def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
+    """The parameter is named, the step, and the weights of the last checkpoint are as they were."""
+    from train import trainer
+
+    broken, count = "backbone.blocks.1.layer.log_dt", iter(range(100))
+
+    def faulty(chosen):
+        model = build(chosen)
+        parameter = model.get_parameter(broken)
+        if where == "gradient":
+            parameter.register_hook(lambda gradient: gradient * (float("nan") if next(count) == 6 else 1))
+        else:
+            during(monkeypatch, 6, lambda: parameter.data[0].fill_(float("inf")))
+        return model
+
+    monkeypatch.setattr(trainer, "build", faulty)
+    run = tmp_path / "run"
+    assert train(shards, run) == 2
+    said = sentence(capsys)
+    assert f"step 7: {'the gradient of' if where == 'gradient' else 'parameter'} {broken} is not finite" in said
+    assert checkpoint.last(run).name == "00000004"
+    assert len(rows(run)) == 6
+
+
+def test_out_of_memory():
+    """What torch raises for memory that isn't there."""
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60, dtype=torch.int8)
+    assert "--accumulation" in command.sentence(raised.value, None)
+    assert command.sentence(RuntimeError("a fault of ours"), None) is None
+
+
+# --- The parts ---
+
+
+def test_the_loss_is_that_of_the_target_region():
+    logits = torch.randn(2, 7, 256, requires_grad=True)
+    target = torch.randint(256, (2, 4))
+    loss = target_loss(logits, target)
+    single = [F.cross_entropy(logits[i, 3 + t], target[i, t]).item() for i in range(2) for t in range(4)]
+    assert loss.item() == pytest.approx(np.mean(single), rel=1e-5)
+    loss.backward()
+    assert not logits.grad[:, :3].any()
+    assert logits.grad[:, 3:].any()
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 0.1), (7, 0.5), (1, 1.0), (5, 0.0)])
+def test_the_schedule(steps, warmup):
+    """As torch's own schedulers have it."""
+    rising = max(1, round(warmup * steps))
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    up = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: (epoch + 1) / rising)
+    for step in range(1, rising + 1):
+        assert optim.schedule(step, steps, warmup) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        up.step()
+    if steps > rising:
+        optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        down = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps - rising, eta_min=0.1)
+        for step in range(rising + 1, steps + 1):
+            optimiser.step()
+            down.step()
+            assert optim.schedule(step, steps, warmup) == pytest.approx(optimiser.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("name", ["s4", "s4d", "mamba1", "mamba2", "mamba3"])
+def test_parameter_groups(name):
+    model = build(settings("", name, "tiny").model)
+    groups = optim.parameter_groups(model, 1e-2, 0.1)
+    found = {id(parameter): group for group in groups for parameter in group["params"]}
+    assert len(found) == len(list(model.parameters())) == sum(len(group["params"]) for group in groups)
+    for parameter_name, parameter in model.named_parameters():
+        group = found[id(parameter)]
+        last = parameter_name.rsplit(".", 1)[-1]
+        plain = parameter.ndim > 1 and last == "weight" and "embedding" not in parameter_name
+        assert group["weight_decay"] == (0.1 if plain else 0), parameter_name
+        capped = last in ("log_dt", "log_A_real", "A_imag", "P", "B") and name.startswith("s4")
+        assert group["lr"] == (1e-3 if capped else 1e-2), parameter_name
+    assert optim.parameter_groups(model, 1e-4, 0.1)[0]["lr"] == 1e-4
+
+
+def test_the_average():
+    """After the first steps, torch's own."""
+    model, ours = nn.Linear(3, 2), nn.Linear(3, 2)
+    ours.load_state_dict(model.state_dict())
+    theirs = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+    theirs.update_parameters(model)
+    for step in range(200, 210):
+        nn.init.normal_(model.weight)
+        theirs.update_parameters(model)
+        optim.average(ours, model, 0.9, step)
+    torch.testing.assert_close(ours.weight, theirs.module.weight)
+
+
+def test_one_process_is_alone():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("RANK", raising=False)
+        found = ranks.join("cpu")
+    assert (found.rank, found.count, found.first) == (0, 1, True)
+    assert found.mean(torch.ones(2)).tolist() == [1, 1]
+    assert not ranks.lost(RuntimeError("gloo"))

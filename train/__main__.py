@@ -1,0 +1,154 @@
+"""`python -m train`: from a folder of shards to a model; its options, and how it ends."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from dx7data.arguments import number, whole
+from dx7data.errors import InputError
+from dx7data.prefix import CODECS
+from models.config import LAYERS, MODELS
+from train import checkpoint, history, ranks, trainer
+from train.config import PRECISIONS, PRESETS, RunSettings, settings
+
+# What a run computes does not depend on these, so a resumed one may have others.
+_FREE = ("shards", "device", "workers", "accumulation")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Train; the exit status: 0, 2 for a person's error, 130 or 143 when a signal stopped it."""
+    wishes = vars(parser().parse_args(words))
+    run = None
+    try:
+        run, chosen = chosen_run(wishes)
+        found = ranks.join(chosen.device)
+        stopped = trainer.train(chosen, run, found)
+    except KeyboardInterrupt:
+        return _end(f"stopped at once; {_kept(run)}", 130)
+    except Exception as error:
+        if (text := sentence(error, run)) is None:
+            raise
+        return _end(text, 2, everyone=ranks.lost(error))
+    finally:
+        ranks.leave()
+    if stopped:
+        return _end(f"stopped; {_kept(run)}", 128 + stopped)
+    return 0
+
+
+def sentence(error: Exception, run: Path | None) -> str | None:
+    """What to tell a person about an error; None if it is our own."""
+    if isinstance(error, InputError):
+        return str(error)
+    if ranks.lost(error):
+        return f"another process of this run is gone; {_kept(run)}"
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error):
+        return (
+            "out of memory: raise --accumulation, for the same batch in more parts, or lower --batch or --seconds; "
+            + _kept(run)
+        )
+    if isinstance(error, OSError):
+        return f"{error.filename or run}: {error.strerror or error}; {_kept(run)}"
+    return None
+
+
+def _kept(run: Path | None) -> str:
+    """Where it goes on."""
+    last = run and checkpoint.last(run)
+    return f"{last} is whole, and --resume --out {run} goes on from it" if last else "there is no checkpoint yet"
+
+
+def _end(text: str, status: int, everyone: bool = False) -> int:
+    if everyone or os.environ.get("RANK", "0") == "0":  # what all processes find, one of them says
+        print(f"train: {text}", file=sys.stderr)
+    return status
+
+
+def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
+    """Where the run is, and its settings. Raises InputError when the words on the command line contradict it."""
+    wishes = dict(wishes)
+    device = wishes.pop("device", "cuda" if torch.cuda.is_available() else "cpu")
+    resume, model, out = wishes.pop("resume"), wishes.pop("model", None), wishes.pop("out", None)
+    preset = wishes.pop("preset", "base" if device == "cuda" else "tiny")
+    if model is None and not (resume and out):
+        raise InputError(
+            f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of {', '.join(LAYERS)}"
+        )
+    run = out or Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
+    if not resume:
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
+        if "shards" not in wishes:
+            raise InputError("--shards is missing: name a folder that `dx7data render` has written")
+        return run, settings(model=model, preset=preset, device=device, **wishes)
+    stored = RunSettings.from_json(history.config(run).get("settings", {}))
+    if model is not None:
+        wishes["model_name"] = model if isinstance(model, str) else "-".join(model)
+    for name, value in wishes.items():
+        if name not in _FREE and getattr(stored, name) != value:
+            option = "--" + name.removesuffix("_name").replace("_", "-")
+            raise InputError(
+                f"{option} is {getattr(stored, name)} in {run} and {value} here: leave it out, or start another run"
+            )
+    return run, dataclasses.replace(stored, device=device, **{name: wishes[name] for name in _FREE if name in wishes})
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options. One that isn't given is not in the result: a preset, or the run that is resumed, has its value."""
+    top = argparse.ArgumentParser(
+        prog="python -m train",
+        description="Train a model on a folder of shards.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    top.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
+    which = top.add_mutually_exclusive_group()
+    which.add_argument("--model", choices=MODELS, help="what is trained")
+    which.add_argument("--layers", dest="model", type=_layers, metavar="A,B", help="these layers in turn, as in s4d,mamba2")
+    top.add_argument("--preset", choices=PRESETS, help="of all options below (default: base with a GPU, tiny without one)")
+    top.add_argument("--out", type=Path, metavar="FOLDER", help="the run (default: runs/MODEL-PRESET)")
+    top.add_argument("--resume", action="store_true", default=False, help="go on with the run, with its own options")
+    top.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+
+    data = top.add_argument_group("data")
+    data.add_argument("--split", choices=("train", "val", "test"), help="to train on (default: train)")
+    data.add_argument("--reader", choices=("shards", "live"), help="live: rendered from the plan, without shards")
+    data.add_argument("--prefix", type=_codec, metavar="none|" + "|".join(CODECS), help="what tells the model the patch")
+    data.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
+    data.add_argument(
+        "--seconds", type=number(0.01, 600, "seconds"), help="of a crop (default: of the preset, or whole clips)"
+    )
+    data.add_argument("--workers", type=whole(0), metavar="N", help="processes that read")
+
+    steps = top.add_argument_group("training")
+    steps.add_argument("--steps", type=whole(1), metavar="N")
+    steps.add_argument("--batch", type=whole(1), metavar="N", help="clips of a step, over all processes")
+    steps.add_argument("--accumulation", type=whole(1), metavar="N", help="compute a batch in N parts, to save memory")
+    steps.add_argument("--lr", type=number(1e-9, 10), help="the highest learning rate")
+    steps.add_argument("--warmup", type=number(0, 1), metavar="PART", help="of the steps, in which the rate rises")
+    steps.add_argument("--weight-decay", type=number(0, 10))
+    steps.add_argument("--precision", choices=PRECISIONS, help="bf16: autocast, with states in fp32")
+    steps.add_argument("--compile", action="store_true", help="by torch.compile")
+    steps.add_argument("--seed", type=int, help="of weights and of the order of data")
+    steps.add_argument("--evaluate-every", type=whole(1), metavar="N", help="steps")
+    steps.add_argument("--evaluate-samples", type=whole(1), metavar="N", help="of each set")
+    steps.add_argument("--checkpoint-every", type=whole(1), metavar="N", help="steps")
+    return top
+
+
+def _codec(text: str) -> str | None:
+    if text not in ("none", *CODECS):
+        raise argparse.ArgumentTypeError(f"must be none or one of {', '.join(CODECS)}")
+    return None if text == "none" else text
+
+
+def _layers(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""`python -m train.convert`: a recording in, the same phrase in the voice of a patch out.
+
+The model hears mono int16 audio at its own rate, as in training, after the prefix of the patch; it runs in float32. It is
+given everything at once or, in constant memory, one sample after another: the logits are the same within 1e-3.
+Shape letters: P samples of the prefix, L of the source, T of a piece.
+"""
+
+import argparse
+import math
+import sys
+import time
+import wave
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dx7data import bank, sysex
+from dx7data.errors import InputError
+from dx7data.files import whole
+from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from models.s4d import S4Block
+from train.checkpoint import load_model
+from train.form import NO_PREFIX, form
+
+PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
+PIECE = 256  # samples between two moves of the progress bar
+_READ = 4096  # frames of the recording at a time
+_RATES = (1000, 768_000)  # Hz of a recording; what says otherwise is damaged, and filters for it grow without limit
+_LEAST_SECONDS = 0.01  # as in `dx7data render`
+_SILENT = 5  # of 32,768, -76 dB: up to it mu-law has but the two classes around zero
+
+
+def main(words: list[str] | None = None) -> int:
+    """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
+    options = parser().parse_args(words)
+    try:
+        run(options)
+    except InputError as error:
+        print(f"train.convert: {error}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print(
+            "train.convert: the GPU's memory is too small for all of it at once: --streaming needs little", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("train.convert: stopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m train.convert", description="Plays a recording in the voice of a patch.", allow_abbrev=False
+    )
+    top.add_argument("--checkpoint", required=True, type=Path, metavar="FOLDER", help="a run, or one of its checkpoints")
+    top.add_argument("--source", required=True, type=Path, metavar="FILE", help="wav, flac, mp3, ...: any rate and channels")
+    top.add_argument(
+        "--patch",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="FILE:INDEX",
+        help="the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
+    )
+    top.add_argument("--out", required=True, type=Path, metavar="FILE", help="wav: 16 bits, mono, the model's rate")
+    top.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=0.0,
+        metavar="T",
+        help="draw samples by their probability to the power of 1/T; 0: take the likeliest (default)",
+    )
+    top.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    top.add_argument("--streaming", action="store_true", help="one sample after another, in constant memory")
+    top.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+    return top
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError("must be 0 or more, as in 0.8")
+    return value
+
+
+_temperature.__name__ = "number"  # so argparse calls it
+
+
+def run(options) -> None:
+    """Convert one recording. Raises InputError."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
+    if options.out.is_dir() or options.out.resolve() == options.source.resolve():
+        raise InputError(f"--out {options.out} is {'a folder' if options.out.is_dir() else 'the source'}: name another file")
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    patches = [bank.pick(reference) for reference in options.patch]
+    model, settings, meta = load_model(options.checkpoint, device=device)
+    settle(model)
+    rate = settings.sample_rate
+    prefix = encoded(patches, settings.prefix, meta["layers"], rate)
+    length = checked_length(options.source, rate)
+
+    streaming = options.streaming or len(prefix) + length > PARALLEL_STEPS
+    if streaming and not options.streaming:
+        print(f"{options.source} is too long to be converted at once: it is streamed", file=sys.stderr)
+    table = mu_law_table(device)
+    pieces = chain(filter(len, [prefix]), map(torch.from_numpy, recording(options.source, rate)))
+    tokens = (mu_law(part.to(device), table) for piece in pieces for part in piece.split(PIECE))
+    began = time.perf_counter()
+    with tqdm(total=len(prefix) + length, unit="sample", unit_scale=True, delay=1) as bar:
+        logits = (streamed if streaming else parallel)(model, tokens)
+        write(options.out, rate, length, spoken(logits, len(prefix), options.temperature, options.seed, bar.update))
+    took = time.perf_counter() - began
+    how = "streaming" if streaming else "parallel"
+    print(
+        f"{options.out}: {length / rate:.2f} s of audio at {rate} Hz in {took:.2f} s, "
+        f"{length / rate / took:.3g} x real time ({how}, {device})"
+    )
+
+
+def settle(model: nn.Module) -> None:
+    """Let S4 layers form their discrete matrices once, not at each step: it halves the time, and weights stay."""
+    for layer in model.modules():
+        if isinstance(layer, S4Block):
+            layer.discretise = cache(layer.discretise)
+
+
+def encoded(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
+    """The prefix, int16 (P,), with which a model that was trained so is told its voices. Raises InputError."""
+    if codec is None:
+        if patches:
+            raise InputError("the model has no prefix, it plays the voice that it was trained on: leave out --patch")
+        return NO_PREFIX
+    if not 1 <= len(patches) <= places:
+        wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"from 1 to {places}"
+        raise InputError(f"--patch names {len(patches)} voices; the model was trained to be told {wanted}")
+    return form(codec, places, sample_rate, 0, sample_rate, None).encoded(b"".join(map(sysex.write_voice, patches)))
+
+
+def recording(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """What the model hears of a file, int16 (T,) a piece: the mean of its channels, resampled, cut at full scale.
+
+    A file of 16 bits at the sample rate passes unchanged. Raises InputError when it can't be read.
+    """
+    try:
+        with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
+            own = sound.samplerate
+            if not _RATES[0] <= own <= _RATES[1]:
+                raise InputError(f"{path} says {own} Hz: rates from {_RATES[0]} to {_RATES[1]} can be resampled")
+            # soxr, not torchaudio: it works piece by piece, and what would alias is 140 dB down where torchaudio's
+            # default leaves 10 dB (4.2 kHz at 8 kHz).
+            resampler = soxr.ResampleStream(own, sample_rate, 1, dtype="float64")
+            ended = False
+            while not ended:
+                block = sound.read(_READ, always_2d=True)
+                ended = not len(block)
+                heard = resampler.resample_chunk(block.mean(axis=1), last=ended) * 32768
+                if not np.isfinite(heard).all():
+                    raise InputError(f"{path} holds values that are no numbers")
+                if heard.size:
+                    yield np.clip(np.rint(heard), -32768, 32767).astype(np.int16)
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from None
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path} is no audio that can be read: {error.error_string}") from None
+
+
+def checked_length(path: Path, sample_rate: int) -> int:
+    """L, found by reading the whole file. Raises InputError when there is too little to convert."""
+    length = peak = 0
+    for piece in recording(path, sample_rate):
+        length += piece.size
+        peak = max(peak, -int(piece.min()), int(piece.max()))
+    if length < _LEAST_SECONDS * sample_rate:
+        raise InputError(f"{path} is too short: it has {length / sample_rate:.4f} s, the least is {_LEAST_SECONDS} s")
+    if peak <= _SILENT:
+        raise InputError(
+            f"{path} is silent: mono and at {sample_rate} Hz its peak is {peak} of 32,768, too soft for the model"
+        )
+    return length
+
+
+@torch.inference_mode()
+def parallel(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Logits (T, 256) of pieces of classes (T,), prefix and source, all computed at once."""
+    yield from model(torch.cat(list(tokens))[None])[0].split(PIECE)
+
+
+@torch.inference_mode()
+def streamed(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The same logits, computed one after another; between them only the state is kept."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a step is too small to share: two threads took twice the CPU time, for the same wall time
+    try:
+        state = model.initial_state(1)
+        for piece in tokens:
+            outputs = []
+            for token in piece.split(1):
+                logits, state = model.step(token, state)
+                outputs.append(logits)
+            yield torch.cat(outputs)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def spoken(logits: Iterable[Tensor], skipped: int, temperature: float, seed: int, advance) -> Iterator[np.ndarray]:
+    """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions."""
+    generator = torch.Generator().manual_seed(seed % 2**64)
+    for piece in logits:
+        heard = piece[skipped:].float().cpu()
+        skipped = max(0, skipped - len(piece))
+        audio = mu_law_decoded(chosen(heard, temperature, generator))
+        yield (audio * 32768).round().clamp(-32768, 32767).short().numpy()
+        advance(len(piece))
+
+
+def chosen(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Classes (T,) from logits (T, 256): the likeliest, or drawn where the temperature is above 0.
+
+    One number is drawn a position, so pieces of any size give the same classes.
+    """
+    if not temperature:
+        return logits.argmax(-1)
+    scaled = (logits.double() - logits.max(-1, keepdim=True).values) / temperature
+    cumulative = scaled.softmax(-1).cumsum(-1)
+    drawn = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, drawn, right=True)[:, 0]
+
+
+def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
+    """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
+    try:
+        with whole(path) as file, wave.open(file, "wb") as out:
+            out.setparams((1, 2, sample_rate, length, "NONE", None))
+            for piece in pieces:
+                out.writeframesraw(piece.astype("<i2", copy=False).tobytes())
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error.strerror or error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

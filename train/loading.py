@@ -1,0 +1,46 @@
+"""The clips of a run, and the loader that makes batches of them."""
+
+import dataclasses
+
+import torch
+from torch.utils.data import DataLoader
+
+from dx7data import prefix
+from dx7data.errors import InputError
+from train.config import RunSettings
+from train.form import Form
+from train.order import Batches
+from train.stop import leave_interrupts
+from train.stream import Clips, LiveClips, clips
+
+
+def opened(settings: RunSettings) -> Clips:
+    """The clips to train on."""
+    data = clips(settings.shards, settings.split, settings.reader, codec=settings.prefix, sample_rate=settings.sample_rate)
+    if settings.seconds is not None:
+        rate, longest = data.form.sample_rate, data.form.length
+        crop = round(settings.seconds * rate)
+        if not 1 <= crop <= longest:
+            raise InputError(f"--seconds {settings.seconds:g}: the clips in {settings.shards} last {longest / rate:g} s")
+        data.form = dataclasses.replace(data.form, crop=crop)
+    return data
+
+
+def steps_of(form: Form) -> int:
+    """P + L, the model steps of a clip with its prefix; without a look at the data, which might render."""
+    told = form.layers * prefix.samples(form.codec, form.sample_rate) if form.codec else 0
+    return told + (form.crop or form.length)
+
+
+def loader(data: Clips, batches: Batches, workers: int, device: torch.device) -> DataLoader:
+    """Batches as Examples of (B, P), (B, L), (B, L), for ever."""
+    renders = isinstance(data, LiveClips) and workers
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        multiprocessing_context="forkserver" if renders else None,
+        worker_init_fn=leave_interrupts,
+        generator=torch.Generator(),  # of its own: torch's is a part of the checkpoint
+    )

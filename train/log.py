@@ -1,0 +1,53 @@
+"""What a run writes as it goes: train.log, tables of its steps and evaluations (CSV), and the same for TensorBoard."""
+
+import csv
+import os
+import time
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
+
+
+class Log:
+    """Goes on after a step of an earlier process: what its tables say of later ones is taken out first."""
+
+    def __init__(self, run: Path, step: int):
+        self._run = run
+        for path in run.glob("*.csv"):
+            _cut(path, step)
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def say(self, text: str) -> None:
+        """A line for people, also in train.log, with the time."""
+        tqdm.write(text)
+        with open(self._run / "train.log", "a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def add(self, table: str, rows: list[dict]) -> None:
+        """Rows with the same columns, of which `step` is the first; numbers go to TensorBoard too. None: not measured."""
+        path = self._run / f"{table}.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+        for row in rows:
+            name = "/".join([table, *(value for value in row.values() if isinstance(value, str))])
+            for column, value in row.items():
+                if column != "step" and isinstance(value, float):
+                    self._board.add_scalar(f"{name}/{column}", value, row["step"])
+
+    def close(self) -> None:
+        self._board.close()
+
+
+def _cut(path: Path, step: int) -> None:
+    """Leave the rows of a table up to a step; a last line without an end was cut by a kill."""
+    head, *rows = path.read_text().splitlines(keepends=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(head + "".join(row for row in rows if row.endswith("\n") and int(row.split(",")[0]) <= step))
+    os.replace(partial, path)

@@ -1,0 +1,63 @@
+"""The processes of a run: one, or those that torchrun has started, which share each batch."""
+
+import os
+from datetime import timedelta
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dx7data.errors import InputError
+
+_PATIENCE = timedelta(hours=2)  # the first process evaluates while the others wait
+
+
+class Ranks(NamedTuple):
+    """This process is number `rank` of `count`."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes: files, and what people read."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values / self.count
+
+    def wait(self) -> None:
+        if self.count > 1:
+            dist.barrier()
+
+
+def join(device: str) -> Ranks:
+    """Find this process's place and its device. Raises InputError if there is no such device."""
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    place = torch.device(device)
+    if device == "cuda":
+        wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if wanted > there:
+            raise InputError(
+                f"--device cuda: {wanted} processes need a GPU each, torch finds {there}; --device cpu works everywhere"
+            )
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(place)
+    if count > 1:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
+    return Ranks(rank, count, place)
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error means that another process is gone; gloo has no type of its own for it."""
+    return dist.is_initialized() and (isinstance(error, dist.DistError) or "gloo" in str(error))

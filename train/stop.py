@@ -1,0 +1,25 @@
+"""Ctrl-C and SIGTERM: training stops at the end of a step, with a checkpoint."""
+
+import signal
+
+
+class Stop:
+    """Inside its block, the first Ctrl-C or SIGTERM asks for a checkpoint and the end; the second ends at once."""
+
+    def __enter__(self) -> "Stop":
+        self.signal = 0
+        self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame) -> None:
+        self.signal = number
+        self.__exit__()
+
+
+def leave_interrupts(worker: int) -> None:
+    """For the start of each reading process: Ctrl-C reaches it too, and the last steps still need their batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

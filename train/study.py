@@ -1,0 +1,226 @@
+"""`python -m train.study`: several models on the same data, each at the best of a few learning rates, and a table of them.
+
+Every run is a `python -m train` of its own. The same command goes on where it was stopped: what is done is skipped, what was
+begun is resumed. On several GPUs the runs are shared out.
+"""
+
+import argparse
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from dx7data.arguments import number, whole
+from dx7data.errors import InputError
+from models.config import MODELS, ModelSettings, build
+from train import compare, history
+
+VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
+RATES = (1e-3, 3e-3, 1e-2)
+
+
+class Job(NamedTuple):
+    """One run: its folder, and the words of its command."""
+
+    run: Path
+    words: list[str]
+
+    @property
+    def done(self) -> bool:
+        return bool(history.result(self.run))
+
+    def command(self) -> list[str]:
+        begun = ["--resume"] if (self.run / "config.json").exists() else []
+        return [sys.executable, "-m", "train", *self.words, "--out", str(self.run), *begun]
+
+
+def main(words: list[str] | None = None) -> int:
+    """The exit status: 0, 2 if a run failed or for a person's error, 130 when stopped by Ctrl-C."""
+    options = parser().parse_args(words)
+    try:
+        failed = study(options)
+    except InputError as error:
+        print(f"train.study: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train.study: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 2 if failed else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m train.study",
+        description="Train several models on the same data, each at its best learning rate, and make a table of them.",
+        epilog="Options of `python -m train` come after --: python -m train.study --shards shards/ -- --preset seed",
+        allow_abbrev=False,
+    )
+    top.add_argument("--shards", required=True, metavar="FOLDER")
+    top.add_argument("--out", type=Path, default=Path("runs/study"), metavar="FOLDER", help="default: runs/study")
+    top.add_argument("--models", nargs="+", choices=MODELS, default=VARIANTS, help=f"default: {' '.join(VARIANTS)}")
+    top.add_argument(
+        "--rates", nargs="+", type=number(1e-9, 10), default=RATES, help="that are tried (default: %(default)s)"
+    )
+    top.add_argument("--trial-steps", type=whole(1), default=200, metavar="N", help="of each rate (default: %(default)s)")
+    top.add_argument("--steps", type=whole(1), default=1000, metavar="N", help="at the best one (default: %(default)s)")
+    top.add_argument("--at-once", type=whole(1), default=1, metavar="N", help="trials that share a GPU (default: 1)")
+    top.add_argument("options", nargs="*", help="of python -m train, after --")
+    return top
+
+
+def study(options: argparse.Namespace) -> dict[str, str]:
+    """All runs, then table.md and compare.html; which runs failed, and why."""
+    trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.rates}
+    failed = work(trials.values(), "trials", options.at_once)
+    best = {}
+    for model in options.models:
+        bits = {rate: last_bits(trials[model, rate].run) for rate in options.rates if trials[model, rate].done}
+        if bits:
+            best[model] = min(bits, key=bits.get)
+    runs = {model: long(options, model, rate) for model, rate in best.items()}
+    # One for each GPU: what shares it would be in their step times.
+    failed |= work(runs.values(), "runs", 1)
+    done = {model: job for model, job in runs.items() if job.done}
+    if done:
+        text = table(options, trials, done, best)
+        (options.out / "table.md").write_text(text + "\n")
+        compare.write([job.run for job in done.values()], options.out / "compare.html")
+        print(f"\n{text}\n\n{options.out / 'table.md'} and {options.out / 'compare.html'} have it all")
+    for run, why in failed.items():
+        print(f"train.study: {run} failed: {why}", file=sys.stderr)
+    return failed
+
+
+def trial(options: argparse.Namespace, model: str, rate: float) -> Job:
+    return _job(options, f"trial-{model}-{rate:g}", model, rate, options.trial_steps, options.trial_steps)
+
+
+def long(options: argparse.Namespace, model: str, rate: float) -> Job:
+    return _job(options, model, model, rate, options.steps, max(1, options.steps // 4))
+
+
+def _job(options: argparse.Namespace, name: str, model: str, rate: float, steps: int, every: int) -> Job:
+    words = ["--shards", options.shards, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
+    words += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
+    return Job(options.out / name, words)
+
+
+def work(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
+    """Run what is not done; which runs failed, each with the sentence that it ended with."""
+    waiting = [job for job in jobs if not job.done]
+    gpus = torch.cuda.device_count()
+    places: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    for place in list(range(gpus)) * at_once or [None]:
+        places.put(place)
+    failed = {}
+
+    def run(job: Job) -> None:
+        place = places.get()
+        environment = os.environ | ({} if place is None else {"CUDA_VISIBLE_DEVICES": _visible(place)})
+        try:
+            job.run.parent.mkdir(parents=True, exist_ok=True)
+            ended = subprocess.run(job.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        finally:
+            places.put(place)
+        if ended.returncode:
+            lines = ended.stderr.decode(errors="replace").strip().splitlines()
+            failed[str(job.run)] = lines[-1] if lines else f"exit status {ended.returncode}"
+
+    with ThreadPoolExecutor(max(1, gpus * at_once)) as pool:
+        try:
+            for _ in tqdm(pool.map(run, waiting), what, len(waiting), unit="run"):
+                pass
+        except KeyboardInterrupt:  # the runs heard it too, and write their checkpoints
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def _visible(place: int) -> str:
+    """The GPU at a place among those that this process sees."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[place] if named else str(place)
+
+
+def last(run: Path) -> dict[str, history.Row]:
+    """The last row of each validation set."""
+    return {name: rows[-1] for name, rows in history.by_set(history.table(run / "validation.csv")).items()}
+
+
+def last_bits(run: Path) -> float:
+    """Bits a sample on the validation set of unseen families; on what there is, if there are none."""
+    return float(next(iter(last(run).values()))["bits"])
+
+
+# --- The table ---
+
+
+def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best: dict[str, float]) -> str:
+    """Markdown: what was the same in all runs, the runs, and all rates that were tried."""
+    first = history.read(next(iter(runs.values())).run, "")
+    about = history.config(next(iter(runs.values())).run)
+    device, torch_version = about["versions"]["device"], about["versions"]["torch"]
+    sets = list(first.validation)
+    head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets), *(f"SNR dB, {name}" for name in sets)]
+    head += ["step ms", "peak GB", "tokens/s", "first steps s"]
+    rows = [_row(model, job, best[model], sets) for model, job in runs.items()]
+    tried = [
+        [
+            model,
+            *(
+                f"{last_bits(trials[model, rate].run):.3f}" if trials[model, rate].done else "failed"
+                for rate in options.rates
+            ),
+        ]
+        for model in options.models
+    ]
+    return "\n".join(
+        [
+            f"{options.steps:,} steps, {first.facts.get('tokens', '?')} tokens each, {device}, torch {torch_version}, "
+            f"data {about['fingerprint'][:12]}, one seed ({about['settings']['seed']}).",
+            "",
+            *_markdown(head, rows),
+            "",
+            f"Learning rates, tried for {options.trial_steps:,} steps each: bits a sample ({sets[0]}).",
+            "",
+            *_markdown(["model", *(f"{rate:g}" for rate in options.rates)], tried),
+        ]
+    )
+
+
+def _row(model: str, job: Job, rate: float, sets: list[str]) -> list[str]:
+    run = history.read(job.run, model)
+    settings = ModelSettings(**history.config(job.run)["settings"]["model"])
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in build(settings).parameters())
+    validation = last(job.run)
+    seconds = run.result["step_seconds"]
+    return [
+        model,
+        f"{parameters:,}",
+        f"{rate:g}",
+        *(f"{float(validation[name]['bits']):.3f}" for name in sets),
+        *(f"{float(validation[name]['snr_db'] or 'nan'):.1f}" for name in sets),
+        f"{1e3 * seconds:.1f}",
+        f"{run.result['peak_memory_bytes'] / 1e9:.2f}",
+        f"{run.tokens_a_step / seconds:,.0f}",
+        f"{run.result['first_steps_seconds']:.1f}",
+    ]
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

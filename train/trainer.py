@@ -1,0 +1,247 @@
+"""The training loop: batches in, checkpoints out. It can be killed anywhere and resumed to the same losses."""
+
+import copy
+import dataclasses
+import json
+import platform
+import resource
+import signal
+import statistics
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from dx7data.errors import InputError
+from dx7data.files import write_atomically
+from models.config import build, check
+from models.quantize import mu_law, mu_law_table
+from train import checkpoint, evaluate, optim, plots
+from train.config import RunSettings
+from train.form import Example
+from train.loading import loader, opened, steps_of
+from train.log import STEPS, Log
+from train.loss import NATS, target_loss
+from train.order import Batches
+from train.ranks import Ranks
+from train.stop import Stop
+from train.stream import Clips
+
+FIRST_STEPS = 3  # they compile, tune kernels and fill caches: they are reported apart
+LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
+DRAWN = 2  # whole clips that are converted, written as wav and drawn at each evaluation
+
+
+def train(settings: RunSettings, run: Path, ranks: Ranks) -> int:
+    """Train from a run's last checkpoint, or from the start if it has none; the signal that stopped it, or 0.
+
+    Raises InputError, a sentence, for what a person can mend, before anything is written.
+    """
+    data = opened(settings)
+    settings = dataclasses.replace(settings, sample_rate=data.form.sample_rate)
+    estimate = checked(settings, data, ranks)
+    trainer = Trainer(settings, run, ranks, data)
+    if trainer.step == settings.steps:
+        raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
+    ranks.wait()  # until all of them have seen the folder as it was
+    if not ranks.first:
+        return trainer.loop()
+    trainer.open(str(estimate))
+    try:
+        return trainer.loop()
+    finally:
+        trainer.log.close()
+
+
+def checked(settings: RunSettings, data: Clips, ranks: Ranks):
+    """What a step will need. Raises InputError, before anything is allocated, if it can't be had."""
+    parts = ranks.count * settings.accumulation
+    if settings.batch % parts:
+        near = max(1, round(settings.batch / parts)) * parts
+        raise InputError(
+            f"--batch {settings.batch} can't be divided into {parts} parts (processes x accumulation): take {near}"
+        )
+    try:
+        return check(settings.model, settings.batch // parts, steps_of(data.form), ranks.device.type, settings.precision)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+class Trainer:
+    """A run: what changes from step to step, and what a step needs."""
+
+    def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips):
+        self.settings, self.run, self.ranks, self.data = settings, run, ranks, data
+        # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        torch.manual_seed(settings.seed)
+        self.threads = torch.get_num_threads()
+        self.model = build(settings.model).to(ranks.device)
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimiser = optim.adamw(optim.parameter_groups(self.model, settings.lr, settings.weight_decay))
+        self.guard = optim.Guard(self.model, self.optimiser, ranks.device)
+        self.table = mu_law_table(ranks.device)
+        self.step, self.seconds, stream = 0, 0.0, None  # seconds: of training, those of earlier processes included
+        if found := checkpoint.last(run):
+            about = checkpoint.restore(found, self.model, self.ema, self.optimiser)
+            self.step, self.seconds, stream = about["step"], about["seconds"], about["stream"]
+        self.start = self.step
+        self.batches = Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=stream)
+        self.forward = DistributedDataParallel(self.model) if ranks.count > 1 else self.model
+        if settings.compile:
+            self.forward = torch.compile(self.forward)
+        self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps at whose losses nobody has looked
+        self.times: list[float] = []  # seconds of a step, one for each look
+        self.first_steps = 0.0  # seconds
+
+    def open(self, estimate: str) -> None:
+        """Make the folder of the run, or go on in it."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
+        versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
+        about = {"settings": self.settings.to_json(), "fingerprint": self.data.fingerprint, "versions": versions}
+        if not (self.run / "config.json").exists():
+            write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
+        self.log = Log(self.run, self.step)
+        self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {len(self.data)} clips")
+        self.log.say(estimate)
+        self.log.say(optim.described(self.optimiser.param_groups))
+
+    def loop(self) -> int:
+        """Train to the end; the signal that stopped it, or 0."""
+        settings, stopped = self.settings, False
+        batches = iter(
+            loader(self.data, self.batches, settings.workers, self.ranks.device)
+        )  # its workers are forks: they must be there before anything is rendered
+        if self.ranks.first:
+            self.held_out = evaluate.held_out(self.data, settings.evaluate_samples)
+            self.drawn = evaluate.held_out(self.data, DRAWN, whole=True)[:1]
+        progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
+        with Stop() as stop, progress as bar:
+            began, waited = time.perf_counter(), 0.0
+            while self.step < settings.steps and not stopped:
+                asked = time.perf_counter()
+                batch = next(batches)
+                waited += time.perf_counter() - asked
+                self.step += 1
+                self.pending.append((self.step, *self.advance(batch)))
+                bar.update()
+                if self.due(LOOK_EVERY[settings.device]) or self.step == self.start + FIRST_STEPS or self.special():
+                    stopped = self.look(stop, began, waited, bar)
+                    if self.ranks.first:
+                        self.keep(stopped)
+                    began, waited = time.perf_counter(), 0.0
+        if self.ranks.first and not stopped:
+            self.finish()
+        return (stop.signal or signal.SIGTERM) if stopped else 0
+
+    def due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.settings.steps
+
+    def special(self) -> bool:
+        return self.due(self.settings.evaluate_every) or self.due(self.settings.checkpoint_every)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of parameters without a cap."""
+        return self.settings.lr * optim.schedule(step, self.settings.steps, self.settings.warmup)
+
+    def advance(self, batch: Example) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser; the mean loss of this process's part in nats, and the norm of all gradients."""
+        settings, device = self.settings, self.ranks.device
+        torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] / settings.lr * self.rate(self.step)
+        self.optimiser.zero_grad()
+        total = torch.zeros((), device=device)
+        parts = list(zip(*(tensor.chunk(settings.accumulation) for tensor in batch), strict=True))
+        for i, (told, source, target) in enumerate(parts):
+            audio = (torch.cat([told, source], 1), target)
+            tokens, classes = (mu_law(part.to(device, non_blocking=True), self.table) for part in audio)
+            summed_later = self.ranks.count > 1 and i < len(parts) - 1
+            with self.forward.no_sync() if summed_later else nullcontext():
+                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                    logits = self.forward(tokens)
+                loss = target_loss(logits, classes) / len(parts)
+                loss.backward()
+            total += loss.detach()
+        norm = self.guard.clip(total, self.step, settings.clip)
+        self.optimiser.step()
+        optim.average(self.ema, self.model, settings.ema, self.step)
+        return total, norm
+
+    def look(self, stop: Stop, began: float, waited: float, bar: tqdm) -> bool:
+        """Wait for the device and write down the steps since the last look; whether a signal asks to stop.
+
+        The time of a step is the mean from look to look, without evaluations and checkpoints.
+        """
+        steps, losses, norms = zip(*self.pending, strict=True)
+        self.pending, norms = [], torch.stack(norms).tolist()
+        flag = torch.tensor([float(bool(stop.signal))], device=self.ranks.device)
+        *means, asked = self.ranks.mean(torch.cat([torch.stack(losses) / NATS, flag])).tolist()
+        self.guard.check()
+        took = time.perf_counter() - began
+        self.seconds += took
+        speed = (None, None, None)
+        if steps[-1] <= self.start + FIRST_STEPS:
+            self.first_steps += took
+        else:
+            each, wait = took / len(steps), waited / len(steps)
+            speed = (each, wait, self.settings.batch * steps_of(self.data.form) / each)
+            self.times.append(each)
+            numbers = f"{1e3 * each:.0f} ms, data {1e3 * wait:.1f} ms, {self.settings.batch / each:.1f} clips/s"
+            bar.set_postfix_str(f"{means[-1]:.3f} bits, {numbers}", refresh=False)
+        if self.ranks.first:
+            rows = [
+                dict(zip(STEPS, (step, self.seconds, loss, self.rate(step), norm, *speed), strict=True))
+                for step, loss, norm in zip(steps, means, norms, strict=True)
+            ]
+            self.log.add("metrics", rows)
+            if steps[-1] == self.start + FIRST_STEPS:
+                self.log.say(f"the first {FIRST_STEPS} steps, which also compile and tune, took {self.first_steps:.2f} s")
+        return asked > 0
+
+    def keep(self, stopped: bool) -> None:
+        """Evaluate and write a checkpoint, each when it is due."""
+        if self.due(self.settings.evaluate_every):
+            self.evaluate()
+        if stopped or self.due(self.settings.checkpoint_every):
+            state = {
+                "settings": self.settings.to_json(),
+                "fingerprint": self.data.fingerprint,
+                "layers": self.data.form.layers,  # voices that the prefix tells
+                "stream": self.batches.state(self.step),
+                "seconds": self.seconds,
+            }
+            checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state)
+
+    def evaluate(self) -> None:
+        """How well the averaged weights do, in tables, wavs and pictures."""
+        settings, device = self.settings, self.ranks.device
+        size = settings.batch // (settings.accumulation * self.ranks.count)
+        rows, algorithms = evaluate.evaluate(self.ema, self.held_out, size, device, settings.precision)
+        for table, found in (("validation", rows), ("algorithms", algorithms)):
+            self.log.add(table, [{"step": self.step, **row} for row in found])
+        for one in self.drawn:
+            made = [evaluate.generated(self.ema, each, device, settings.precision) for each in one.batches(1)]
+            evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)
+        plots.draw(self.run)
+        for row in rows:
+            self.log.say(
+                f"step {self.step}, {row['set']}: {row['bits']:.3f} bits a sample, {row['accuracy_1']:.1%} right, "
+                f"SNR {row['snr_db']:.1f} dB"
+            )
+
+    def finish(self) -> None:
+        """result.json: that the run is whole, and what it cost since it was last started."""
+        on_gpu = self.ranks.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        step = statistics.median(self.times) if self.times else None
+        result = {"steps": self.step, "seconds": self.seconds, "first_steps_seconds": self.first_steps}
+        result |= {"step_seconds": step, "peak_memory_bytes": peak}
+        (self.run / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")
