@@ -59,7 +59,7 @@ def slow_start(facts: Facts) -> Line:
     if not facts.imports.figures["cache writable"]:
         return wrong(f"{seconds}, and Triton can't keep its kernels in {cache}", "export TRITON_CACHE_DIR=FOLDER")
     if not facts.imports.figures["keeps tuning"]:
-        return warning(f"{seconds}, and every process tunes its kernels anew", "export TRITON_CACHE_AUTOTUNING=1")
+        return warning(f"{seconds}, and every process tunes its kernels anew", "unset TRITON_CACHE_AUTOTUNING")
     return safe(f"{seconds}; Triton keeps kernels and their tuning in {cache}")
 
 

@@ -69,6 +69,8 @@ def refuses(act) -> bool:
 
 def imports() -> dict:
     """Whether causal-conv1d was lost on the way, and where Triton keeps what it compiles. Raises what importing raises."""
+    from models.mamba1 import configure_triton
+
     convolution = importlib.util.find_spec("causal_conv1d") is not None
     if convolution:
         importlib.import_module("causal_conv1d_cuda")
@@ -77,6 +79,7 @@ def imports() -> dict:
     importlib.import_module("mamba_ssm")
     # mamba-ssm keeps None where causal-conv1d does not import, whatever the reason.
     combined = importlib.import_module("mamba_ssm.ops.triton.ssd_combined")
+    configure_triton()
     knobs = importlib.import_module("triton.knobs")
     cache = Path(knobs.cache.dir).absolute()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())

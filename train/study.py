@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dx7data.arguments import number, whole
 from dx7data.errors import InputError
-from models.config import MODELS, ModelSettings, build
+from models.config import MODELS
 from train import compare, history
 
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
@@ -197,14 +197,11 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
 
 def _row(model: str, job: Job, rate: float, sets: list[str]) -> list[str]:
     run = history.read(job.run, model)
-    settings = ModelSettings(**history.config(job.run)["settings"]["model"])
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in build(settings).parameters())
     validation = last(job.run)
     seconds = run.result["step_seconds"]
     return [
         model,
-        f"{parameters:,}",
+        f"{int(run.facts['parameters']):,}",
         f"{rate:g}",
         *(f"{float(validation[name]['bits']):.3f}" for name in sets),
         *(f"{float(validation[name]['snr_db'] or 'nan'):.1f}" for name in sets),

@@ -104,7 +104,9 @@ class Trainer:
         self.run.mkdir(parents=True, exist_ok=True)
         where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
-        about = {"settings": self.settings.to_json(), "fingerprint": self.data.fingerprint, "versions": versions}
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        about = {"fingerprint": self.data.fingerprint, "parameters": parameters, "versions": versions}
+        about["settings"] = self.settings.to_json()
         if not (self.run / "config.json").exists():
             write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.log = Log(self.run, self.step)

@@ -4,6 +4,7 @@ Control stage: every voice's gains and phase increments, one value per block. Sy
 of voices whose control values fit the memory; integers add up to the same whatever the batches.
 """
 
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from dx7data.engine import cuda_kernels as kernels
 from dx7data.engine.algorithms import OPERATORS
 from dx7data.engine.operators import SILENCE
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+
+warnings.filterwarnings("ignore", ".*Grid size .* under-utilization")  # a small job has a small grid, by right
 
 _CONTROL_THREADS = 128
 _CLEAR_BLOCKS = 4096
