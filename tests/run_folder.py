@@ -74,7 +74,12 @@ def make(folder, config=CONFIG, steps=2000, evaluate_every=250, final=1.9, seed=
         )
     write_table(folder / "metrics.csv", metrics)
     if steps == config["settings"]["steps"]:
-        result = {"steps": steps, "first_steps_seconds": 41.25 + seed, "peak_memory_bytes": 3_456_789_012}
+        result = {
+            "steps": steps,
+            "first_steps_seconds": 41.25 + seed,
+            "step_seconds": 0.4,
+            "peak_memory_bytes": 3_456_789_012,
+        }
         (folder / "result.json").write_text(json.dumps(result))
     evaluated = range(evaluate_every, steps + 1, evaluate_every)
     sets = {"unseen": 0.25, "seen": 0.05}

@@ -1,4 +1,4 @@
-"""Imports go one way, in the order of design and data flow; and rendering on a CPU does without torch."""
+"""Imports go one way, in the order of data flow and between the packages; and rendering on a CPU does without torch."""
 
 import ast
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "dx7data"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "dx7data"
 
 # Each module may import those above it.
 ORDER = [
@@ -46,6 +47,26 @@ def test_one_way(path):
     if path.name != "__init__.py":
         later = [name for name in imports(path) if ORDER.index(name) >= ORDER.index(module(path))]
         assert not later, f"{module(path)} imports {later}"
+
+
+# What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
+FOR_TRAINING = {"plan", "sample", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train").glob("*.py")), ids=lambda path: path.stem)
+def test_training_imports_little(path):
+    assert {name.split(".")[0] for name in imports(path)} <= FOR_TRAINING
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*.py")), ids=lambda path: path.stem)
+def test_models_know_nothing_of_the_data(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    assert not found & {"dx7data", "train"}
 
 
 def test_render_does_not_import_torch(tmp_path):

@@ -183,7 +183,7 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
     ]
     return "\n".join(
         [
-            f"{options.steps:,} steps, {first.facts.get('tokens', '?')} tokens each, {device}, torch {torch_version}, "
+            f"{options.steps:,} steps, {first.tokens_a_step * first.steps:,} tokens each, {device}, torch {torch_version}, "
             f"data {about['fingerprint'][:12]}, one seed ({about['settings']['seed']}).",
             "",
             *_markdown(head, rows),

@@ -1,0 +1,96 @@
+"""The study: which runs it starts, which rate it takes, and a table that says what the runs' own files say."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("torch")
+import run_folder
+
+from dx7data import cli
+from train import study
+
+# Bits at the end of each trial: the best rate is neither the first nor the last, and another one for each model.
+FINAL = {("s4", 1e-3): 2.5, ("s4", 3e-3): 2.0, ("s4", 1e-2): 2.2, ("s4d", 1e-3): 2.6, ("s4d", 3e-3): 2.9, ("s4d", 1e-2): 2.4}
+BEST = {"s4": "0.003", "s4d": "0.01"}
+
+
+@pytest.fixture
+def done(tmp_path):
+    """A study of which every run is there."""
+    for seed, ((model, rate), final) in enumerate(FINAL.items()):
+        run_folder.make(tmp_path / f"trial-{model}-{rate:g}", final=final, seed=seed, clips=1, seconds=0.5)
+    for seed, model in enumerate(BEST):
+        run_folder.make(tmp_path / model, final=1.5 + seed, seed=seed, clips=1, seconds=0.5)
+    return tmp_path
+
+
+def words(out, *more):
+    return ["--shards", "nowhere", "--out", str(out), "--models", "s4", "s4d", "--steps", "2000", *more]
+
+
+def cells(text, title):
+    """The rows of the table whose head begins with a title, by model."""
+    lines = text.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith(title))
+    names = [cell.strip() for cell in lines[head].strip("|").split("|")]
+    found = {}
+    for line in lines[head + 2 :]:
+        if not line.startswith("|"):
+            break
+        row = dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
+        found[row["model"]] = row
+    return found
+
+
+def last_row(run, name):
+    with open(run / "validation.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["set"] == name][-1]
+
+
+def test_table_is_what_the_runs_say(done):
+    """`nowhere` has no shards: a study that started one run more would fail."""
+    assert study.main(words(done)) == 0
+    text = (done / "table.md").read_text()
+    runs, rates = cells(text, "| model | parameters"), cells(text, "| model | 0.001")
+    for model, rate in BEST.items():
+        assert runs[model]["lr"] == rate
+        assert runs[model]["parameters"] == "1,234,567"
+        for name in ("unseen", "seen"):
+            row = last_row(done / model, name)
+            assert float(runs[model][f"bits, {name}"]) == pytest.approx(float(row["bits"]), abs=5e-4)
+            assert float(runs[model][f"SNR dB, {name}"]) == pytest.approx(float(row["snr_db"]), abs=0.05)
+        result = json.loads((done / model / "result.json").read_text())
+        assert float(runs[model]["step ms"]) == 1e3 * result["step_seconds"]
+        assert float(runs[model]["first steps s"]) == pytest.approx(result["first_steps_seconds"], abs=0.05)
+        for (of, tried), _ in FINAL.items():
+            if of == model:
+                bits = float(last_row(done / f"trial-{model}-{tried:g}", "unseen")["bits"])
+                assert float(rates[model][f"{tried:g}"]) == pytest.approx(bits, abs=5e-4)
+    assert "2,000 steps" in text
+    assert (done / "compare.html").exists()
+
+
+def test_failed_runs_are_named(done, capsys):
+    shutil.rmtree(done / "trial-s4d-0.01")
+    assert study.main(words(done)) == 2
+    shown = capsys.readouterr()
+    assert "trial-s4d-0.01 failed: train: nowhere" in shown.err
+    assert cells(shown.out, "| model | 0.001")["s4d"]["0.01"] == "failed"
+    assert cells(shown.out, "| model | parameters")["s4d"]["lr"] == "0.001"  # the best of those that are there
+
+
+@pytest.mark.slow
+def test_real_runs(tmp_path, capsys):
+    shards, out = tmp_path / "shards", tmp_path / "study"
+    assert cli.main(["render", "--patches", "example", "--out", str(shards), "--samples", "20", "--seconds", "0.3"]) == 0
+    command = ["--shards", str(shards), "--out", str(out), "--models", "s4d", "--rates", "1e-2"]
+    command += ["--trial-steps", "1", "--steps", "4", "--", "--seconds", "0.05", "--evaluate-samples", "1"]
+    assert study.main(command) == 0
+    rows = cells((out / "table.md").read_text(), "| model | parameters")
+    assert 0 < float(rows["s4d"]["bits, seen"]) < 10
+    capsys.readouterr()
+    assert study.main(command) == 0  # nothing is left to do: the same table
+    assert cells(capsys.readouterr().out, "| model | parameters") == rows
