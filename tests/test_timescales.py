@@ -299,7 +299,7 @@ def test_command(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--model", "mamba4"], "'mamba4' is unknown"),
+        (["--model", "mamba4"], "there is no model 'mamba4'"),
         (["--model", "s4", "--sample-rate", "0"], "--sample-rate 0 must be above 0"),
         (["--model", "s4", "--sample-rate", "nan"], "--sample-rate nan must be above 0"),
         (["--checkpoint", "nowhere"], "nowhere is no checkpoint"),
