@@ -74,7 +74,7 @@ def meta(folder: Path) -> dict:
         version = found["format"]
         if version == FORMAT and not {"step", "layer_names", "settings", "sha256"} <= found.keys():
             raise ValueError
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} is no checkpoint: it has no {_META}") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(folder / _META) from None
