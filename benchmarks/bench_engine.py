@@ -8,7 +8,6 @@ which means something only on an idle machine, so the load average stands beside
 
 import argparse
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -17,12 +16,11 @@ import numba
 import numpy as np
 
 from dx7data import bank
+from dx7data.bench import HELD, RATE, SECONDS, machine
 from dx7data.engine.render import render
 from dx7data.voice import voices
 
-VOICES, SECONDS, HELD, RATE = 512, 4.0, 3.0, 44100
-
-
+VOICES = 512
 OUT = np.zeros((VOICES, int(SECONDS * RATE)), np.int32)  # dexed-py too gets the same memory again and again, from malloc
 
 
@@ -41,12 +39,6 @@ def seconds(clock, play, *arguments):
     began = clock()
     play(*arguments)
     return clock() - began
-
-
-def machine():
-    described = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in described if line.startswith("model name")), platform.processor())
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, numba {numba.__version__}"
 
 
 def main():

@@ -1,82 +1,50 @@
-"""The engine alone on a GPU: 16-bit samples in its memory, control values and samples timed apart; medians, synchronised.
+"""On a GPU: the engine alone, whole samples, and shards from end to end; medians, synchronised.
 
-    python benchmarks/bench_gpu.py [--patches PATH ...] [--voices 32768 131072] [--runs 5]
+    python benchmarks/bench_gpu.py [--parts engine samples shards] [--patches PATH ...] [--out FOLDER]
 
-Voices, as integers, are in GPU memory when the clock starts. A voice is 4 s at 44.1 kHz; patches are taken in turn.
+engine: 16-bit samples in GPU memory, of 4 s at 44.1 kHz, their integers being there when the clock starts; control values
+and samples timed apart. samples: drawn phrases of 2.5 s, source and target, decimated to 16 kHz, an fsk prefix. shards:
+those, written to a folder by all workers, beside as many processes that only hash and write.
 """
 
 import argparse
-import platform
+import contextlib
+import hashlib
+import io
+import multiprocessing
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from itertools import pairwise
+from pathlib import Path
 
-import numba
 import numpy as np
 from numba import cuda
 
-from dx7data import bank
+from dx7data import bank, cli, clips, render_command, sample, shard
+from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
+from dx7data.distribute import default_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
-from dx7data.engine.render import Curves, render
-from dx7data.engine.tables import increment_table
-from dx7data.voice import voices
+from dx7data.engine.render import mix_on, render
+from dx7data.engine.tables import BLOCK
 
-SECONDS, HELD, RATE = 4.0, 3.0, 44100
-
-
-def drawn(patches: np.ndarray, count: int):
-    rng = np.random.default_rng(0)
-    notes, velocities = rng.integers(36, 85, count), rng.integers(40, 128, count)
-    return voices(patches[np.arange(count) % len(patches)], notes, velocities, HELD, RATE)
+_STREAM, _PIECE = 1 << 30, 64 << 20  # bytes that each process hashes and writes, and at a time
 
 
-def work(some, out) -> driver.Mix:
-    alone = np.arange(some.start.size)
-    curves = Curves(np.full(alone.size, -1), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
-    notes = np.stack([alone, alone + 1], axis=1)
-    return driver.Mix(some, curves, notes, alone, out, increment_table(RATE), alone=True)
-
-
-def timed(mix: driver.Mix) -> tuple[float, float]:
-    """Seconds of the control stage and of the synthesis, over all batches."""
-    stages = np.zeros(2)
-    for batch in mix.batches():
-        marks = [cuda.event() for _ in range(3)]
-        marks[0].record()
-        mix.control(batch)
-        marks[1].record()
-        mix.synthesize(batch)
-        marks[2].record()
-        marks[2].synchronize()
-        stages += [cuda.event_elapsed_time(before, after) / 1000 for before, after in pairwise(marks)]
-    return tuple(stages)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--patches", nargs="+", default=["example"], help="default: the example bank")
-    parser.add_argument("--voices", nargs="+", type=int, default=[32768, 131072])
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
+def engine(options) -> None:
+    """One row for each number of voices."""
     patches = bank.load(options.patches).patches
-    began = time.perf_counter()
-    choose("cuda")
-    probed = time.perf_counter()
     few = drawn(patches, len(patches))
-    ours = render(few, SECONDS, device="cuda")
-    compiled = time.perf_counter()
-    assert (ours == render(few, SECONDS)).all(), "the GPU's samples are not the CPU's"
-
-    name = cuda.get_current_device().name
-    name = name.decode() if isinstance(name, bytes) else name
-    print(f"{name}; Python {platform.python_version()}, numba {numba.__version__}; {len(patches)} patches")
-    print(f"first render: {probed - began:.1f} s to try the GPU, {compiled - probed:.1f} s to compile and render\n")
+    assert (render(few, SECONDS, device="cuda") == render(few, SECONDS)).all(), "the GPU's samples are not the CPU's"
     print(
-        "| voices | control, ms | synthesis, ms | G samples/s | synthesis alone | x real time |\n|---|---|---|---|---|---|"
+        "\n| voices | control, ms | synthesis, ms | G samples/s | synthesis alone | x real time |\n|---|---|---|---|---|---|"
     )
     for count in options.voices:
         out = driver.zeros((count, int(SECONDS * RATE)), np.int16)
-        mix = work(drawn(patches, count), out)
+        mix = mix_of(drawn(patches, count), out)
         timed(mix)
         control, synthesis = np.median([timed(mix) for _ in range(options.runs)], axis=0)
         samples, total = out.size, control + synthesis
@@ -87,6 +55,129 @@ def main():
         )
         del mix, out
         cuda.current_context().deallocations.clear()
+
+
+def arguments(options, folder, count: int) -> list[str]:
+    """What is rendered, as `dx7data` takes it."""
+    wishes = ["--samples", str(count), "--sample-rate", "16000", "--prefix", "fsk", "--split", "1,0,0"]
+    return ["render", "--patches", *options.patches, "--out", str(folder), *wishes, "--overwrite"]
+
+
+def samples(options) -> None:
+    """One process: the engine for phrases, what follows on the GPU, and what Python adds."""
+    folder = Path(tempfile.mkdtemp(dir=options.out))
+    with contextlib.redirect_stdout(io.StringIO()):
+        made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder, 100_000)))
+    for batch in (shard.gpu_batch_size(made), 4 * shard.gpu_batch_size(made)):
+        _sample_steps(made, [("train", j) for j in range(batch)], options.runs)
+
+    some = made.shards()[: max(1, shard.gpu_batch_size(made) // made.spec.shard_samples)]
+    count = sum(each.count for each in some)
+    began, cpu = time.perf_counter(), time.process_time()
+    shard.render(made, some, folder, device="cuda")
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    tars = [path.read_bytes() for path in folder.glob("*.tar")]
+    began = time.process_time()
+    for i, tar in enumerate(tars):
+        (folder / f"again-{i}").write_bytes(hashlib.sha256(tar).digest() + tar)
+    again = time.process_time() - began
+    shutil.rmtree(folder)
+    print(
+        f"\none process, {len(some)} shards: {wall / count * 1e6:.0f} us a sample, CPU time {cpu / count * 1e6:.0f} us, of "
+        f"which hashing and writing take {again / count * 1e6:.0f}"
+    )
+
+
+def _sample_steps(made, places: list, runs: int) -> None:
+    """How long samples take as far as each step."""
+    plain, calls = clips.render, []
+    clips.render = lambda *given, **more: calls.append((given, more)) or plain(*given, **more)
+    sample.render(made, places, "cuda")
+    clips.render = plain
+    given, more = calls[0]  # the others are for prefixes
+    voices, row, part, rows, seconds, *_ = given
+    heard = np.maximum(int(seconds * voices.rate) - voices.start.astype(np.int64) * BLOCK, 0).sum()
+    print(f"\n{len(places):,} samples, {row.size:,} notes\n| | ms | G engine samples/s | samples/s |\n|---|---|---|---|")
+
+    def done(place, native):
+        cuda.synchronize()
+
+    for name, step in (
+        ("mixed in GPU memory", lambda: mix_on(0, voices, row, part, rows, seconds, done)),
+        ("decimated, 16 bits, copied", lambda: plain(*given, **more)),
+        ("whole samples, in one process", lambda: sample.render(made, places, "cuda")),
+    ):
+        took = _median(step, runs)
+        print(f"| {name} | {took * 1e3:.0f} | {heard / took / 1e9:.1f} | {len(places) / took:,.0f} |", flush=True)
+
+
+def shards(options) -> None:
+    """The whole command, and how fast its bytes could be hashed and written."""
+    workers = options.workers or default_workers(tuple(options.device.split(",")))
+    folder = Path(tempfile.mkdtemp(dir=options.out))
+    program = [sys.executable, "-m", "dx7data", *arguments(options, folder, options.samples)]
+    began = time.perf_counter()
+    done = subprocess.run([*program, "--device", options.device, "--workers", str(workers)], capture_output=True, text=True)
+    launch_to_exit = time.perf_counter() - began
+    if done.returncode:
+        sys.exit(done.stderr)
+    took = float(re.findall(r"in ([\d.]+) s", (folder / "render.log").read_text())[-1])
+    size = sum(path.stat().st_size for path in folder.glob("*.tar"))
+    digest = hashlib.sha256("".join(re.findall(r'"tar": {[^}]*', (folder / "index.json").read_text())).encode()).hexdigest()
+    shutil.rmtree(folder)
+
+    folder = Path(tempfile.mkdtemp(dir=options.out))
+    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
+        pool.map(_hash_and_write, [(folder / f"warm-{i}", _PIECE) for i in range(workers)])
+        began = time.perf_counter()
+        pool.map(_hash_and_write, [(folder / str(i), _STREAM) for i in range(workers)])
+        ceiling = _STREAM * workers / (time.perf_counter() - began)
+    shutil.rmtree(folder)
+    print(f"\n{options.samples:,} samples to {options.out}, {options.device}, {workers} workers, {size / 1e9:.1f} GB")
+    print("| | s | samples/s | GB/s | hours of target audio a minute |\n|---|---|---|---|---|")
+    for name, seconds in (("from launch to exit", launch_to_exit), ("the rendering of it", took)):
+        hours = options.samples * 2.5 / 3600 / (seconds / 60)
+        print(f"| {name} | {seconds:.1f} | {options.samples / seconds:,.0f} | {size / seconds / 1e9:.2f} | {hours:,.0f} |")
+    print(f"| only hashed and written, {workers} processes | | | {ceiling / 1e9:.2f} | |")
+    print(f"hash of the hashes of the tars: {digest[:16]}")
+
+
+def _hash_and_write(work: tuple[Path, int]) -> None:
+    path, size = work
+    piece, state = bytes(_PIECE), hashlib.sha256()
+    with open(path, "wb") as file:
+        for _ in range(size // _PIECE):
+            state.update(piece)
+            file.write(piece)
+
+
+def _median(step, runs: int) -> float:
+    times = []
+    for _ in range(runs + 1):
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[1:]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=["engine"], choices=["engine", "samples", "shards"])
+    parser.add_argument("--patches", nargs="+", default=["example"], help="default: the example bank")
+    parser.add_argument("--voices", nargs="+", type=int, default=[32768, 131072])
+    parser.add_argument("--samples", type=int, default=50_000, help="of the shards")
+    parser.add_argument("--device", default="cuda:0", help="of the shards")
+    parser.add_argument("--workers", type=int, help="of the shards")
+    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()), help="the disk that is measured")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    began = time.perf_counter()
+    choose("cuda")
+    name = cuda.get_current_device().name
+    name = name.decode() if isinstance(name, bytes) else name
+    print(f"{name}; {machine()}; {time.perf_counter() - began:.1f} s to try the GPU", flush=True)
+    for part in options.parts:
+        {"engine": engine, "samples": samples, "shards": shards}[part](options)
 
 
 if __name__ == "__main__":

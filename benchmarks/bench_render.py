@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from bench_engine import machine
 
-from dx7data import cli, plan, prefix, render_command, sample, shard
+from dx7data import cli, clips, gain, plan, prefix, render_command, sample, shard
+from dx7data.bench import machine
 from dx7data.engine import cpu
 
 STEPS = {
     "engine": [(cpu, "render")],
-    "decimate": [(sample, "decimate"), (prefix, "decimate")],
-    "gain": [(sample.gain, "apply")],
+    "decimate": [(clips, "decimate"), (prefix, "decimate")],
+    "gain": [(gain, "apply")],
     "prefixes, but for the steps above": [(prefix, "encode")],
     "choice of phrases and patches": [(plan.Plan, "choose")],
 }
@@ -64,13 +64,13 @@ def by_step(options, folder):
 
     numba.set_num_threads(1)
     made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder)))
-    sample.render(made, "train", 0, 2)
+    sample.render(made, [("train", 0), ("train", 1)])
     for name, places in STEPS.items():
         for place, function in places:
             setattr(place, function, timed(name, getattr(place, function)))
     began = time.process_time()
     for each in made.shards():
-        shard.write(made, each, folder)
+        shard.render(made, [each], folder)
     whole = time.process_time() - began
 
     tars = [path.read_bytes() for path in folder.glob("*.tar")]

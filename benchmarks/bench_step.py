@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/bench_step.py [--models s4 mamba1 ...] [--batch 28] [--length 4000] [--precision bf16]
 
-A small model may wait for Python to launch its kernels. `eager` launches each of them; `graph` replays forward and backward
-as CUDA graphs (torch.cuda.make_graphed_callables); `compile` is torch.compile. A step is forward, backward and AdamW on random
-classes. Medians of synchronised steps, after a warm-up that compiles and tunes and is reported apart.
+A small model may wait for Python to launch its kernels. `eager` launches each of them; `graph` replays forward and
+backward as CUDA graphs (torch.cuda.make_graphed_callables); `compile` is torch.compile. A step is forward, backward and
+AdamW on random classes. Medians of synchronised steps, after a warm-up that compiles and tunes and is reported apart.
 """
 
 import argparse
