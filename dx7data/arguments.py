@@ -3,6 +3,7 @@
 A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the sentence that it carries.
 """
 
+import re
 from argparse import ArgumentTypeError
 
 
@@ -93,6 +94,17 @@ def size(text: str) -> int:
     if unit not in units or not 1 <= float(value) * units[unit] < 1e15:
         raise ArgumentTypeError("must be a number of bytes such as 64MB")
     return int(float(value) * units[unit])
+
+
+@_called("device")
+def devices(text: str) -> tuple[str, ...]:
+    """`cpu`, `auto`, `cuda` or several GPUs: `cuda:0,cuda:1`."""
+    names = tuple("cuda:0" if name == "cuda" else name for name in text.split(","))
+    if text not in ("cpu", "auto") and not all(re.fullmatch(r"cuda:\d+", name) for name in names):
+        raise ArgumentTypeError("must be cpu, auto, or GPUs such as cuda or cuda:0,cuda:1")
+    if len(set(names)) < len(names):
+        raise ArgumentTypeError("must name each GPU once")
+    return names
 
 
 @_called("gain")

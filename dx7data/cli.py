@@ -33,7 +33,7 @@ def _refuse_beside_plan(options) -> None:
     """With --plan, what to render is in its folder: an option that says otherwise would be ignored."""
     if getattr(options, "plan", None):
         defaults = vars(parser().parse_args(["render"]))
-        how = {"plan", "out", "only", "job", "workers", "overwrite", "dry_run"}
+        how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run"}
         if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     extend.add_argument("--samples", type=whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
     extend.add_argument("--patches", nargs="+", metavar="PATH", help="add these; then --out gets the new plan")
     extend.add_argument("--out", type=Path, metavar="FOLDER", help="where the plan with new patches goes")
-    extend.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one for each core)")
+    _machine_options(extend)
 
     inspect = _verb(verbs, "inspect", commands.inspect, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
@@ -73,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("folder", type=Path)
     verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")
+
+    bench = _verb(verbs, "bench", commands.bench, "measure the engine here: on a core, on all cores, on the GPUs there are")
+    bench.add_argument("--patches", nargs="+", default=["example"], metavar="PATH", help="default: the example bank")
 
     patches = verbs.add_parser("patches", help="list, show and convert patches").add_subparsers(
         required=True, metavar="VERB"
@@ -110,9 +113,22 @@ def _render_options(render) -> None:
     part.add_argument(
         "--job", type=arguments.job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`"
     )
-    render.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one for each core)")
+    _machine_options(render)
     render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
     render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
+
+
+def _machine_options(verb) -> None:
+    verb.add_argument(
+        "--workers", type=whole(1), metavar="N", help="processes (default: one for each core, up to 8 for each GPU)"
+    )
+    verb.add_argument(
+        "--device",
+        type=arguments.devices,
+        default=("auto",),
+        metavar="auto|cpu|cuda|cuda:N,...",
+        help="what renders, always the same bytes (default: auto, a GPU that can, for an hour of clips or more)",
+    )
 
 
 def _plan_options(verb) -> None:

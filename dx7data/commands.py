@@ -51,6 +51,15 @@ def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes"):
     return loaded
 
 
+def bench(options) -> None:
+    """`dx7data bench`: one table of how fast the engine is here."""
+    from dx7data import bench
+
+    loaded = load(options.patches)
+    announce_compilation()
+    print(bench.table(loaded.patches))
+
+
 def inspect(options) -> None:
     """`dx7data inspect FOLDER`: counts, lengths, levels and a few samples."""
     from dx7data import dataset

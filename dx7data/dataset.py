@@ -81,15 +81,22 @@ def is_own(path: Path) -> bool:
     return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
 
 
-def render(wanted: Plan, folder: Path, missing: list[Shard], workers: int, progress: Callable[[int], None]) -> None:
+def render(
+    wanted: Plan,
+    folder: Path,
+    missing: list[Shard],
+    workers: int,
+    progress: Callable[[int], None],
+    devices: tuple[str, ...] = distribute.CPU,
+) -> None:
     """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards."""
     began = time.time()
     try:
-        distribute.render(wanted, missing, folder, workers, progress)
+        distribute.render(wanted, missing, folder, workers, progress, devices)
         write_index(wanted, folder)
         with open(folder / "render.log", "a") as log:
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
-            log.write(f"{now} {platform.node()} {len(missing)} shards in {took:.1f} s\n")
+            log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.1f} s\n")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None

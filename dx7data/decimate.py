@@ -42,7 +42,7 @@ HALF_TAPS = {
 # fmt: on
 SHIFT = 17  # log2 of the sum of the taps
 
-_REACH = 18  # taps per phase, padded with zeros: 35, 53, 69, 105 taps over 2, 3, 4, 6 phases all fit
+REACH = 18  # taps per phase, padded with zeros: 35, 53, 69, 105 taps over 2, 3, 4, 6 phases all fit
 _TILE = 256  # outputs computed together: 6 x 273 int32, 273 + 256 float64: 11 KB of first-level cache
 
 
@@ -69,19 +69,19 @@ def decimate(native, sample_rate):
     *batch, T = native.shape
     L = -(-T // factor)
     out = np.empty((math.prod(batch), L), np.int32)
-    _filter_rows(np.ascontiguousarray(native).reshape(out.shape[0], T), _PHASES[factor], len(HALF_TAPS[factor]) - 1, out)
+    _filter_rows(np.ascontiguousarray(native).reshape(out.shape[0], T), PHASES[factor], len(HALF_TAPS[factor]) - 1, out)
     return out.reshape(*batch, L)
 
 
 def _phases(factor):
-    """The whole filter as float64 (factor, _REACH): tap k * factor + p at [p, k]."""
+    """The whole filter as float64 (factor, REACH): tap k * factor + p at [p, k]."""
     half = HALF_TAPS[factor]
-    taps = np.zeros(_REACH * factor)
+    taps = np.zeros(REACH * factor)
     taps[: 2 * len(half) - 1] = half + half[-2::-1]
-    return np.ascontiguousarray(taps.reshape(_REACH, factor).T)
+    return np.ascontiguousarray(taps.reshape(REACH, factor).T)
 
 
-_PHASES = {factor: _phases(factor) for factor in HALF_TAPS}
+PHASES = {factor: _phases(factor) for factor in HALF_TAPS}
 
 
 # Float64, yet exact: every partial sum is an integer below 1.74 * 2^17 * 2^31 < 2^49, and float64 holds integers up to 2^53,
@@ -91,9 +91,9 @@ def _filter_rows(native, phases, centre, out):
     """native int32 (R, T), phases from `_phases`, `centre` taps before the centre one; fills out int32 (R, L)."""
     factor = phases.shape[0]
     T, L = native.shape[1], out.shape[1]
-    span = (_TILE + _REACH - 1) * factor  # inputs that one tile of outputs sees
+    span = (_TILE + REACH - 1) * factor  # inputs that one tile of outputs sees
     edge = np.empty(span, np.int32)
-    lane = np.empty(_TILE + _REACH - 1)  # one phase of them: every `factor`th
+    lane = np.empty(_TILE + REACH - 1)  # one phase of them: every `factor`th
     total = np.empty(_TILE)
     for r in range(native.shape[0]):
         for start in range(0, L, _TILE):
@@ -107,9 +107,9 @@ def _filter_rows(native, phases, centre, out):
             for i in range(_TILE):
                 total[i] = 0.0
             for p in range(factor):
-                for i in range(_TILE + _REACH - 1):
+                for i in range(_TILE + REACH - 1):
                     lane[i] = window[i * factor + p]
-                for k in range(0, _REACH, 6):
+                for k in range(0, REACH, 6):
                     _add_six(lane[k : k + _TILE + 5], phases[p, k : k + 6], total)
             for i in range(min(_TILE, L - start)):
                 out[r, start + i] = (np.int64(total[i]) + (1 << (SHIFT - 1))) >> SHIFT

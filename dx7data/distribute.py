@@ -1,7 +1,8 @@
-"""Who renders which shard: the processes of this machine, a whole shard each.
+"""Who renders which shard: the processes of this machine, a whole shard each, on a GPU some shards at once.
 
-Shards are independent and always the same, so who makes one, when, and how often does not matter. The imports that take
-time are inside the functions: `start_early` comes before them.
+Shards are independent and always the same, so who makes one, when, and how often does not matter. Several processes share
+a GPU: while it renders for one of them, the others compose, hash and write, which takes longer. The imports that take time
+are inside the functions: `start_early` comes before them.
 """
 
 import multiprocessing
@@ -15,11 +16,14 @@ from pathlib import Path
 from dx7data.errors import InputError
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
+CPU = ("cpu",)
 
 
-def default_workers() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers(devices: tuple[str, ...] = CPU) -> int:
+    """The cores that this process may use, or as many as keep the GPUs busy."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if devices == CPU else max(len(devices), min(cores, _WORKERS_OF_A_GPU * len(devices)))
 
 
 def start_early(workers: int) -> None:
@@ -31,27 +35,41 @@ def start_early(workers: int) -> None:
         forkserver.ensure_running()
 
 
-def render(plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None]) -> None:
-    """Render some shards of a plan into `folder`. With one worker or shard, this process does it, with all its threads."""
-    workers = min(workers, len(shards))
-    if workers > 1:
-        _in_processes(plan, shards, folder, workers, progress)
-        return
+def render(
+    plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
+) -> None:
+    """Render some shards of a plan into `folder`; the workers take turns to get one of the devices.
+
+    With one worker or shard, this process does it, with all its threads. Raises InputError when a GPU fails.
+    """
     from dx7data import shard
 
-    for each in shards:
-        shard.write(plan, each, folder, progress)
+    together = 1
+    if devices != CPU:
+        workers = max(workers, len(devices))
+        together = max(1, min(shard.gpu_batch_size(plan) // plan.spec.shard_samples, -(-len(shards) // workers)))
+    tasks = [shards[i : i + together] for i in range(0, len(shards), together)]
+    workers = min(workers, len(tasks))
+    if workers > 1:
+        _in_processes(plan, tasks, folder, workers, progress, devices)
+        return
+    for some in tasks:
+        shard.render(plan, some, folder, progress, devices[0])
 
 
-def _in_processes(plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None]) -> None:
+def _in_processes(
+    plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
+) -> None:
     from dx7data import worker
 
     context = multiprocessing.get_context(_METHOD)
-    done = context.Queue()
-    threads = max(1, default_workers() // workers)
-    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(done, threads))
+    done, places = context.Queue(), context.Queue()
+    for i in range(workers):
+        places.put(devices[i % len(devices)])
+    threads, sharing = max(1, default_workers() // workers), -(-workers // len(devices))
+    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(done, threads, places, sharing))
     try:
-        pending = {pool.submit(worker.work, plan, each, folder) for each in shards}
+        pending = {pool.submit(worker.work, plan, some, folder) for some in tasks}
         while pending:
             finished, pending = wait(pending, timeout=0.1)
             _drain(done, progress)

@@ -22,35 +22,57 @@ def apply(
     policy: "native" (as is), "peak" (to -1 dB of full scale) or a number of decibels; volume: int32 (R, K + 1), of 1/16384,
     at the boundaries of the K engine blocks that a clip lasts, linear between them; factor: engine samples to a sample.
     """
-    if volume is None:
-        volume = np.full((native.shape[0], 2), FULL, np.int32)
-    gains = _to_peak(native, volume, factor) if policy == "peak" else np.full(native.shape[0], _factor(policy))
+    volume = full(native.shape[0]) if volume is None else volume
+    gains = _to_peak(native, volume, factor) if policy == "peak" else np.full(native.shape[0], of_policy(policy))
     clips = np.empty(native.shape, np.int16)
     return clips, gains, *_saturate(native, gains, volume, factor, clips)
 
 
-def _factor(policy: str) -> int:
-    return ONE if policy == "native" else int(10 ** (float(policy) / 20) * ONE + 0.5)
+def full(rows: int) -> np.ndarray:
+    """The volume of rows that have none."""
+    return np.full((rows, 2), FULL, np.int32)
 
 
-@cache.inner
-def _volume(volume, r, position):
-    """The volume of row r at an engine sample."""
+def of_policy(policy: str) -> int:
+    """The gain of every clip, of 1/65536; 1 for "peak", under which each clip gets its own."""
+    return ONE if policy in ("native", "peak") else int(10 ** (float(policy) / 20) * ONE + 0.5)
+
+
+# --- A sample: what the CPU and the GPU share. ---
+
+
+@njit(inline="always")
+def at_volume(native, volume, r, position):
+    """A sample times the volume of row r at an engine sample, int64."""
     block = min(position >> 6, volume.shape[1] - 2)
     here, step = np.int64(volume[r, block]), np.int64(volume[r, block + 1]) - volume[r, block]
-    return here + ((step * (position & 63)) >> 6)
+    return native * (here + ((step * (position & 63)) >> 6))
+
+
+@njit(inline="always")
+def to_peak(loudest):
+    """The gain that policy "peak" gives a clip whose loudest sample, at its volume, this is."""
+    peak = (loudest + (FULL >> 1)) >> 14
+    return _PEAK * ONE // peak if peak > 0 else ONE
+
+
+@njit(inline="always")
+def amplified(loud, gain):
+    """A sample at its volume, with its gain, rounded, before it is cut to 16 bits."""
+    return (loud * gain + (1 << 29)) >> 30
+
+
+# --- The loops on the CPU ---
 
 
 def _to_peak(native, volume, factor):
-    gains = np.full(native.shape[0], ONE)
+    gains = np.empty(native.shape[0], np.int64)
     for r in range(native.shape[0]):
         least, most = np.int64(0), np.int64(0)
         for i in range(native.shape[1]):
-            x = native[r, i] * _volume(volume, r, i * factor)
+            x = at_volume(native[r, i], volume, r, i * factor)
             least, most = min(least, x), max(most, x)
-        peak = (max(most, -least) + (FULL >> 1)) >> 14
-        if peak > 0:
-            gains[r] = _PEAK * ONE // peak
+        gains[r] = to_peak(max(most, -least))
     return gains
 
 
@@ -60,7 +82,7 @@ def _saturate(native, gains, volume, factor, clips):
     for r in range(native.shape[0]):
         gain = gains[r]
         for i in range(native.shape[1]):
-            x = (native[r, i] * _volume(volume, r, i * factor) * gain + (1 << 29)) >> 30
+            x = amplified(at_volume(native[r, i], volume, r, i * factor), gain)
             y = min(max(x, -32768), 32767)
             cut[r] += x != y
             peaks[r] = max(peaks[r], abs(y))

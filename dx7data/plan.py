@@ -69,8 +69,7 @@ class Plan:
 
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
         """Sample (split, j), rendered here and now: the same as in its shard."""
-        split, j = place
-        return sample.render(self, split, j, 1)[0]
+        return sample.render(self, [place])[0]
 
     def shards(self) -> list[Shard]:
         """All shards, in the order of their names within train, val and test."""

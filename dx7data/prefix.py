@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import bank, gain, patch
+from dx7data import bank, clips, gain, patch
 from dx7data.decimate import decimate, engine_rate
 from dx7data.engine.render import render
 from dx7data.engine.tables import BLOCK
@@ -57,17 +57,21 @@ def samples(codec: str, sample_rate: int) -> int:
     return -(-least // STEP) * STEP
 
 
-def encode(patches: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
-    """Legal patches uint8 (..., 155) as audio, int16 (..., L). Raises ValueError on an unknown codec or rate."""
+def encode(patches: np.ndarray, codec: str, sample_rate: int, device: str = "cpu") -> np.ndarray:
+    """Legal patches uint8 (..., 155) as audio, int16 (..., L). Raises ValueError on an unknown codec or rate.
+
+    device: what plays the references, as of the engine.
+    """
     length = samples(codec, sample_rate)
     flat = patches.reshape(-1, patch.STORED_BYTES)
     if codec == "bytes":
         audio = np.zeros((len(flat), length), np.int16)
         audio[:, :_SYMBOLS] = _LEVELS[_symbols(flat)]
-    else:
-        play = _play_symbols if codec == "fsk" else _play_reference
-        native = decimate(play(flat, engine_rate(sample_rate)), sample_rate)
+    elif codec == "fsk":
+        native = decimate(_play_symbols(flat, engine_rate(sample_rate)), sample_rate)
         audio = gain.apply(native[:, :length], "native")[0]
+    else:
+        audio = _play_reference(flat, sample_rate, length, device)
     return audio.reshape(*patches.shape[:-1], length)
 
 
@@ -166,6 +170,7 @@ def _read_chords(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 # --- reference ---
 
 
-def _play_reference(patches: np.ndarray, rate: int) -> np.ndarray:
-    # A little longer than any prefix, so that the decimator does not fade out within it.
-    return render(voices(patches, _REFERENCE_NOTE, _REFERENCE_VELOCITY, _REFERENCE_HELD, rate), _REFERENCE_SECONDS + 0.02)
+def _play_reference(patches: np.ndarray, sample_rate: int, length: int, device: str) -> np.ndarray:
+    played = voices(patches, _REFERENCE_NOTE, _REFERENCE_VELOCITY, _REFERENCE_HELD, engine_rate(sample_rate))
+    alone, seconds = np.arange(len(patches)), _REFERENCE_SECONDS + 0.02  # longer, lest the decimator fade out within it
+    return clips.render(played, alone, alone, alone.size, seconds, sample_rate, length, device=device)[0]

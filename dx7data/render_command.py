@@ -9,6 +9,8 @@ import time
 from dx7data.commands import announce_compilation, checked_rate, load
 from dx7data.errors import InputError
 
+_WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it needs some seconds to begin
+
 
 def render(options) -> None:
     """`dx7data render`: patches in, shards out."""
@@ -17,6 +19,7 @@ def render(options) -> None:
     workers = options.workers or distribute.default_workers()
     if not options.dry_run:
         distribute.start_early(workers)
+        _check_devices(options.device)
     if not options.out and not options.plan:
         raise InputError("--out says where the shards go: name a folder")
     if options.plan:
@@ -37,16 +40,43 @@ def render(options) -> None:
         missing = _part(wanted, missing, options)
     else:
         dataset.remove_partial(folder)
-    _render(wanted, folder, missing, workers)
+    _render(wanted, folder, missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
 
 
-def _render(wanted, folder, missing: list, workers: int) -> None:
-    from dx7data import dataset
+def _check_devices(asked: tuple[str, ...]) -> None:
+    """Before anything else is done: can the GPUs that are asked for be used?"""
+    from dx7data.engine.device import choose
 
+    for device in asked:
+        if device != "auto":
+            choose(device)
+
+
+def _devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
+    """The devices to render so many seconds of clips on."""
+    from dx7data import distribute
+    from dx7data.engine.device import choose
+
+    if asked != ("auto",):
+        return asked
+    gpu = choose("auto") if seconds >= _WORTH_A_GPU else None
+    return distribute.CPU if gpu is None else (f"cuda:{gpu}",)
+
+
+def _render(wanted, folder, missing: list, options) -> None:
+    from dx7data import dataset, distribute, sample
+    from dx7data.engine import cache
+
+    devices = _devices(options.device, sum(each.count for each in missing) * wanted.spec.seconds)
+    workers = options.workers or distribute.default_workers(devices)
+    if devices != distribute.CPU and not cache.is_warm("clips_cuda"):
+        print("Compiling the engine for the GPU, once: about 15 seconds", file=sys.stderr)
+        sample.render(wanted, [(wanted.shards()[0].split, 0)], devices[0])  # here, lest each worker does it
+    print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
     with _bar(wanted, missing) as bar:
-        dataset.render(wanted, folder, missing, workers, lambda count: _advance(bar, count, wanted))
+        dataset.render(wanted, folder, missing, workers, lambda count: _advance(bar, count, wanted), devices)
     print(f"{len(missing)} shards written, {len(wanted.shards()) - len(missing)} others: {folder}")
     print(f"Look at them: dx7data inspect {folder}")
 
@@ -75,9 +105,10 @@ def plan(options) -> None:
 
 def extend(options) -> None:
     """`dx7data extend`: more samples in the same folder, or more patches in the plan of a new one."""
-    from dx7data import dataset, distribute, planning
+    from dx7data import dataset, planning
     from dx7data.plan import Plan
 
+    _check_devices(options.device)
     if not options.samples and not options.patches:
         raise InputError("there is nothing to add: ask for more --samples N, or name more --patches")
     if bool(options.patches) != bool(options.out):
@@ -98,7 +129,7 @@ def extend(options) -> None:
         return
     announce_compilation()
     dataset.extend(options.folder, wanted)
-    _render(wanted, options.folder, dataset.missing(wanted, options.folder), options.workers or distribute.default_workers())
+    _render(wanted, options.folder, dataset.missing(wanted, options.folder), options)
 
 
 def plan_for(options):
@@ -205,15 +236,16 @@ def _estimate(wanted, workers: int) -> str:
     from dx7data import sample, shard
 
     first = wanted.shards()[0]
-    sample.render(wanted, first.split, 0, 1)
+    places = [(first.split, j) for j in range(min(shard.batch_size(wanted), first.count))]
+    sample.render(wanted, places[:1])
     began = time.perf_counter()
-    members = [each.members() for each in sample.render(wanted, first.split, 0, min(shard.batch_size(wanted), first.count))]
+    members = [each.members() for each in sample.render(wanted, places)]
     each_takes = (time.perf_counter() - began) / len(members)
     size = sum(1024 + len(data) for _, data in members[0])
     total = sum(wanted.counts.values())
     return (
         f"{total * wanted.spec.seconds / 3600:.2f} hours of target audio, about {total * size / 1e6:,.0f} MB in "
-        f"{len(wanted.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers. "
+        f"{len(wanted.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers on the CPU. "
         "Nothing was written."
     )
 

@@ -3,16 +3,19 @@
 import json
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from dx7data import gain, patch, prefix, sysex
-from dx7data.decimate import decimate, engine_rate
-from dx7data.engine.render import Curves, mix
+from dx7data import clips, gain, patch, prefix, sysex
+from dx7data.decimate import engine_rate
+from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
 from dx7data.phrase import CONTROLLERS, REST, Phrase
 from dx7data.spec import Choice
 from dx7data.voice import voices
+
+_json = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -30,34 +33,34 @@ class Sample:
         """File name and content of each member of the sample in a shard."""
         rate = self.meta["sample_rate"]
         return [
-            (f"{self.key}.json", json.dumps(self.meta, separators=(",", ":")).encode()),
+            (f"{self.key}.json", _json.encode(self.meta).encode()),
             *((f"{self.key}.prefix.{codec}.wav", wav(audio, rate)) for codec, audio in self.prefixes.items()),
             (f"{self.key}.source.wav", wav(self.source, rate)),
-            (f"{self.key}.target.syx", b"".join(map(sysex.write_voice, self.layers))),
+            (f"{self.key}.target.syx", b"".join(_dump(layer.tobytes()) for layer in self.layers)),
             (f"{self.key}.target.wav", wav(self.target, rate)),
         ]
 
 
-def render(plan, split: str, first: int, count: int) -> list[Sample]:
-    """The samples (split, first) to (split, first + count - 1) of a plan.Plan."""
-    choices = [plan.choose(split, j) for j in range(first, first + count)]
-    clips, levels = _clips(plan, choices)
-    prefixes = _prefixes(plan, choices)
+def render(plan, places: list[tuple[str, int]], device: str = "cpu") -> list[Sample]:
+    """The samples (split, j) of a plan.Plan at some places. Raises InputError when a GPU fails."""
+    choices = [plan.choose(split, j) for split, j in places]
+    audio, levels = _clips(plan, choices, device)
+    prefixes, count = _prefixes(plan, choices, device), len(places)
     return [
         Sample(
-            key=_key(split, first + i),
-            source=clips[i],
-            target=clips[count + i],
-            prefixes={codec: audio[i] for codec, audio in prefixes.items()},
+            key=_key(split, j),
+            source=audio[i],
+            target=audio[count + i],
+            prefixes={codec: of_codec[i] for codec, of_codec in prefixes.items()},
             layers=plan.patches.stored[list(choice.layers)],
-            meta=_meta(plan, split, first + i, choice)
+            meta=_meta(plan, split, j, choice)
             | {name: {"source": level[i], "target": level[count + i]} for name, level in levels.items()},
         )
-        for i, choice in enumerate(choices)
+        for i, ((split, j), choice) in enumerate(zip(places, choices, strict=True))
     ]
 
 
-def _clips(plan, choices: list[Choice]) -> tuple[np.ndarray, dict[str, list]]:
+def _clips(plan, choices: list[Choice], device: str) -> tuple[np.ndarray, dict[str, list]]:
     """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
@@ -75,21 +78,32 @@ def _clips(plan, choices: list[Choice]) -> tuple[np.ndarray, dict[str, list]]:
     played = voices(stored, key, velocity, held_ms / 1000, rate, _block(start_ms, rate))
 
     curves, volume = _curves(plan, choices, rate)
-    native = decimate(mix(played, row, part, 2 * count, spec.seconds, curves=curves), spec.sample_rate)[:, : spec.samples]
-    clips, gains, peaks, cut = gain.apply(native, spec.gain, volume, rate // spec.sample_rate)
-    return clips, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
+    audio, gains, peaks, cut = clips.render(
+        played,
+        row,
+        part,
+        2 * count,
+        spec.seconds,
+        spec.sample_rate,
+        spec.samples,
+        policy=spec.gain,
+        volume=volume,
+        curves=curves,
+        device=device,
+    )
+    return audio, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
 
 
-def _prefixes(plan, choices: list[Choice]) -> dict[str, np.ndarray]:
+def _prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]:
     """Of each codec int16 (B, prefix samples)."""
     spec = plan.spec
     sample = np.repeat(np.arange(len(choices)), [len(choice.layers) for choice in choices])
     layer = np.concatenate([np.arange(len(choice.layers)) for choice in choices])
-    stored = plan.patches.stored[np.concatenate([choice.layers for choice in choices])]
+    wanted, which = np.unique(np.concatenate([choice.layers for choice in choices]), return_inverse=True)
     prefixes = {}
     for codec in spec.prefixes:
         audio = np.zeros((len(choices), spec.layers[1], prefix.samples(codec, spec.sample_rate)), np.int16)
-        audio[sample, layer] = prefix.encode(stored, codec, spec.sample_rate)
+        audio[sample, layer] = prefix.encode(plan.patches.stored[wanted], codec, spec.sample_rate, device)[which]
         prefixes[codec] = audio.reshape(len(choices), -1)
     return prefixes
 
@@ -175,17 +189,24 @@ def _played(phrase: Phrase, rate: int) -> dict:
 
 def source_patch(plan) -> np.ndarray:
     """The patch that plays the sources, uint8 (155,); not for random ones."""
-    return patch.unpack(np.frombuffer(bytes.fromhex(plan.spec.source), np.uint8))
+    return _unpacked(plan.spec.source)
+
+
+@lru_cache(maxsize=8)
+def _unpacked(packed: str) -> np.ndarray:
+    return patch.unpack(np.frombuffer(bytes.fromhex(packed), np.uint8))
+
+
+@lru_cache(maxsize=4096)
+def _dump(stored: bytes) -> bytes:
+    return sysex.write_voice(np.frombuffer(stored, np.uint8))
 
 
 def wav(audio: np.ndarray, rate: int) -> bytes:
     """A PCM wav file of int16 mono audio."""
-    data = audio.astype("<i2", copy=False).tobytes()
-    layout = "<4sI4s4sIHHIIHH4sI"
-    return (
-        struct.pack(layout, b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", len(data))
-        + data
-    )
+    data = np.ascontiguousarray(audio, "<i2").data  # no copy but the one that the sum makes
+    size, layout = data.nbytes, "<4sI4s4sIHHIIHH4sI"
+    return struct.pack(layout, b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + data
 
 
 def _key(split: str, j: int) -> str:

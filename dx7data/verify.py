@@ -48,7 +48,7 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
 
 def _remake(of: Plan, each: Shard, folder: Path) -> None:
     try:
-        shard.write(of, each, folder)
+        shard.render(of, [each], folder)
     except OSError as error:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
 

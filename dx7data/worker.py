@@ -8,19 +8,24 @@ import numpy as np
 from dx7data import gain, shard
 
 _progress = None  # the queue that takes counts of finished samples
+_device = "cpu"
 
 # A first call loads numba's machinery, a third of a second. This function starts no threads, which would not survive a fork.
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def begin(progress, threads: int) -> None:
-    """Make this process ready for `work`."""
-    global _progress
-    _progress = progress
+def begin(progress, threads: int, devices, sharing: int) -> None:
+    """Make this process ready for `work`. devices: a queue with one for each; sharing: how many processes use a GPU."""
+    global _progress, _device
+    _progress, _device = progress, devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     numba.set_num_threads(threads)
+    if _device != "cpu":
+        from dx7data.engine import cuda
+
+        cuda.share(sharing)
 
 
-def work(plan, each, folder) -> None:
-    """Render one shard."""
-    shard.write(plan, each, folder, _progress.put)
+def work(plan, shards, folder) -> None:
+    """Render some shards."""
+    shard.render(plan, shards, folder, _progress.put, _device)

@@ -122,15 +122,19 @@ def test_sixteen_bits():
     assert (out.copy_to_host() == np.clip(render(some, 1.0), -32768, 32767)).all()
 
 
-SIMULATED = """
+SIMULATOR = """
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda
+from numba.cuda.simulator.cudadrv.devices import FakeCUDAContext
 from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
-# What the simulator lacks: a barrier of a warp, which is one of the block when that is one warp; options of the compiler.
+# What the simulator lacks: a barrier of a warp, which is one of the block when that is one warp; memory that is freed late;
+# options of the compiler.
 FakeCUDAModule.syncwarp = FakeCUDAModule.syncthreads
+FakeCUDAContext.deallocations = SimpleNamespace(clear=lambda: None)
 jit = cuda.jit
 cuda.jit = lambda f=None, device=False, **_: jit(f, device=device) if f else lambda f: jit(f, device=device)
 
@@ -142,12 +146,22 @@ driver._CLEAR_BLOCKS = 1
 driver.usable = lambda number: True
 plain = render.increment_table
 render.increment_table = lambda rate: plain(rate).astype(np.int64)  # a compiler would widen it by itself
+"""
 
+SIMULATED = """
 given = np.load(sys.argv[1], allow_pickle=True)["arguments"]
 some, row, part, rows, seconds, curves = given
 wide = {name: getattr(some, name).astype(np.int64) for name in some._fields[1:] if getattr(some, name).dtype != bool}
 np.save(sys.argv[2], render.mix(some._replace(**wide), row, part, rows, seconds, "cuda", curves=curves))
 """
+
+
+def simulate(script, *arguments):
+    """Run a script, after SIMULATOR, where numba simulates a GPU and compiles nothing."""
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-c", SIMULATOR + script, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(("seed", "count", "rows"), [(1, 24, 24), (2, 24, 6)])
@@ -160,12 +174,7 @@ def test_the_kernels_in_the_simulator(tmp_path, seed, count, rows):
     boxed = np.empty(6, object)
     boxed[:] = (some, row, part, *rest)
     np.savez(tmp_path / "in.npz", arguments=boxed)
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SIMULATED, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    simulate(SIMULATED, tmp_path / "in.npz", tmp_path / "out.npy")
     expected = mix(some, row, part, *rest[:2], curves=rest[2])
     assert expected.any(axis=1).sum() > rows // 2
     assert (np.load(tmp_path / "out.npy") == expected).all()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data.decimate import _REACH, ENGINE_RATE, HALF_TAPS, SHIFT, decimate, engine_rate
+from dx7data.decimate import ENGINE_RATE, HALF_TAPS, REACH, SHIFT, decimate, engine_rate
 
 RATES = sorted(ENGINE_RATE)
 FILTERED = [rate for rate in RATES if ENGINE_RATE[rate] != rate]
@@ -64,7 +64,7 @@ def test_specification(factor):
     taps = whole(factor)
     assert taps.sum() == 2**17
     assert np.abs(taps).max() < 2**17  # 18 bits, signed
-    assert taps.size == {2: 35, 3: 53, 4: 69, 6: 105}[factor] <= _REACH * factor
+    assert taps.size == {2: 35, 3: 53, 4: 69, 6: 105}[factor] <= REACH * factor
     # Peak output per peak input, in units of 2^17: below 2, so an input within 2^30 stays inside int32.
     assert np.abs(taps).sum() < 1.75 * 2**17
     response = np.abs(np.fft.rfft(taps / 2**17, 1 << 18))
@@ -82,7 +82,7 @@ def test_a_sine_stays_in_phase(rate):
     amplitude, hertz = 2.0**23, 0.01 * rate
     native = np.rint(amplitude * np.sin(2 * np.pi * hertz * np.arange(native_rate // 4) / native_rate)).astype(np.int32)
     out = decimate(native[None], rate)[0].astype(float)
-    inner = slice(_REACH, -_REACH)  # away from the ends, where half of the filter sees zeros
+    inner = slice(REACH, -REACH)  # away from the ends, where half of the filter sees zeros
     source = native[::factor][inner].astype(float)
     carrier = np.exp(2j * np.pi * hertz * np.arange(out.size)[inner] / rate)
     periods = slice(0, source.size // 100 * 100)  # whole ones

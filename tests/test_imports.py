@@ -17,10 +17,11 @@ ORDER = [
     *("engine.cache", "engine.control", "engine.cpu"),
     *("engine.cuda_kernels", "engine.cuda", "engine.device", "engine.render"),
     *("patch", "sysex", "audible", "bank", "dice", "derive", "phrase", "compose", "midi", "music"),
-    *("voice", "decimate", "gain", "audition", "prefix", "spec", "patches", "family", "split", "widen"),
+    *("voice", "decimate", "gain", "clips_cuda", "clips"),
+    *("audition", "prefix", "spec", "patches", "family", "split", "widen"),
     *("sample", "plan", "planning"),
     *("shard", "worker", "distribute", "card", "dataset", "verify"),
-    *("spectrum", "drawing", "histograms", "page", "commands", "render_command", "arguments", "cli", "__main__"),
+    *("spectrum", "drawing", "histograms", "page", "bench", "commands", "render_command", "arguments", "cli", "__main__"),
 ]
 
 

@@ -290,7 +290,7 @@ def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
 
     of = Plan.load(everything)
     one = of.shards()[-1]
-    shard.write(of, one, tmp_path)
+    shard.render(of, [one], tmp_path)
     assert tars(tmp_path) == {f"{one.name}.tar": tars(everything)[f"{one.name}.tar"]}
 
 

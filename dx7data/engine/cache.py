@@ -20,9 +20,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
 inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-SOURCES = sorted(
-    [*(_PACKAGE / "engine").glob("*.py"), *(_PACKAGE / name for name in ("decimate.py", "gain.py", "family.py"))]
-)
+_OTHERS = ("decimate.py", "gain.py", "clips_cuda.py", "family.py")
+SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), *(_PACKAGE / name for name in _OTHERS)])
 
 
 def digest(sources=SOURCES) -> str:
@@ -46,9 +45,9 @@ def folder() -> Path:
     return path
 
 
-def is_warm() -> bool:
-    """Whether the engine has been compiled from these sources before."""
-    return any(folder().rglob("cpu.*.nbc"))
+def is_warm(module: str = "cpu") -> bool:
+    """Whether the loops of a module have been compiled from these sources before."""
+    return any(folder().rglob(f"{module}.*.nbc"))
 
 
 @contextmanager

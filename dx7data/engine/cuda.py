@@ -23,6 +23,20 @@ _CONTROL_THREADS = 128
 _CLEAR_BLOCKS = 4096
 _BLOCK_BYTES = 4 + 4 + OPERATORS * (2 + 4)  # control values of a voice in a block: bend, tremolo, gains, increments
 _SHARE = 0.8  # of the free memory: the rest is for the driver, and for what it cannot give in one piece
+_processes = 1  # that have a part in that
+
+
+def share(processes: int) -> None:
+    """From now on so many processes, this one among them, use a GPU together."""
+    global _processes
+    _processes = processes
+
+
+def _memory() -> float:
+    """Bytes that this process may take now in the memory of the current GPU."""
+    context = cuda.current_context()
+    context.deallocations.clear()  # numba frees late
+    return context.get_memory_info().free * _SHARE / _processes
 
 
 @lru_cache(maxsize=8)
@@ -40,8 +54,7 @@ def _set_one(out):
 
 def rows_at_once(samples: int) -> int:
     """How many rows of so many samples fit the free memory of the current GPU and leave room for control values."""
-    free = cuda.current_context().get_memory_info().free
-    return int(min(max(1, free * _SHARE / 2 / (4 * samples + 1)), 1 << 30))
+    return int(min(max(1, _memory() / 2 / (4 * samples + 1)), 1 << 30))
 
 
 def zeros(shape: tuple[int, int], dtype=np.int32):
@@ -99,8 +112,7 @@ class Mix:
         self._order = _order(voices)
 
         longest = -(-int(self._samples.max()) // BLOCK)
-        free = cuda.current_context().get_memory_info().free * _SHARE
-        fitting = int(min(free / (_BLOCK_BYTES * (longest + 1)), self._order.size)) // kernels.WARP * kernels.WARP
+        fitting = int(min(_memory() / (_BLOCK_BYTES * (longest + 1)), self._order.size)) // kernels.WARP * kernels.WARP
         self._size = size = max(fitting, min(kernels.WARP, self._order.size)) or 1
         self.bend = cuda.device_array((longest, size), np.int32)
         self.tremolo = cuda.device_array((longest, size), np.int32)

@@ -2,22 +2,29 @@
 
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dx7data.errors import InputError
+
+
+class Unusable(InputError, ValueError):
+    """A device that is none, or that cannot be used here: one sentence, with the reason."""
 
 
 def choose(device: str) -> int | None:
     """The number of the GPU that `device` names ("cuda" or "cuda:N"), None for the CPU ("cpu").
 
-    "auto" is the first GPU if it can run the engine, else the CPU. Raises ValueError, with the reason, for one
-    that cannot be used.
+    "auto" is the first GPU if it can run the engine, else the CPU. Raises Unusable.
     """
-    if device == "cpu" or (device == "auto" and _missing(0)):
+    if device == "cpu" or (device == "auto" and (importlib.util.find_spec("numba_cuda") is None or _missing(0))):
         return None
     named = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
     if not named:
-        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:0' and so on, or 'auto', not {device!r}")
+        raise Unusable(f"device must be 'cpu', 'cuda', 'cuda:0' and so on, or 'auto', not {device!r}")
     number = int(named[1] or 0)
     if reason := _missing(number):
-        raise ValueError(f"device {device!r} cannot be used: {reason}; device 'cpu' gives the same samples")
+        raise Unusable(f"device {device!r} cannot be used: {reason}; device 'cpu' gives the same samples")
     return number
 
 
@@ -37,4 +44,20 @@ def _missing(number: int) -> str | None:
 
         return None if usable(number) else "it computes wrongly"
     except Exception as error:  # of numba, NVVM, the linker, the driver: each has its own
-        return f"numba-cuda fails on it with {type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+        return f"numba-cuda fails on it with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextmanager
+def current(number: int) -> Iterator[None]:
+    """GPU `number` is the current one. Raises InputError, one sentence, when it fails: mostly for want of memory."""
+    from numba import cuda
+    from numba.cuda.cudadrv.driver import CudaAPIError
+
+    try:
+        with cuda.gpus[number]:
+            yield
+    except CudaAPIError as error:
+        raise InputError(
+            f"GPU {number} failed ({error.args[-1]}); what is whole is kept, and the same command goes on, "
+            "with fewer --workers if memory ran out, or with --device cpu"
+        ) from None

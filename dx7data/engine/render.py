@@ -3,13 +3,14 @@
 A native integer is the DX7's own: `mix >> 13` of engine-spec.md. A carrier at output level 99 peaks at 4,093; notes add up.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from dx7data.engine import cpu
-from dx7data.engine.device import choose
+from dx7data.engine.device import choose, current
 from dx7data.engine.tables import BLOCK, increment_table, sample_count
 
 _SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
@@ -28,7 +29,7 @@ def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None =
 
     voices: `dx7data.voice.Voices`; seconds: length of the result; device: "cpu", "cuda", "cuda:1" or "auto" (a GPU if there
     is one that can): the same integers everywhere; out: where to put them, as in NumPy, which spares the system new memory
-    for every call. Raises ValueError on other arguments, and on a device that cannot be used.
+    for every call. Raises ValueError on other arguments, and on a device that cannot be used; InputError when a GPU fails.
     """
     alone = np.arange(voices.start.size)
     return mix(voices, alone, alone, alone.size, seconds, device, out)
@@ -48,42 +49,64 @@ def mix(
 
     row: (V,) where each voice goes; part: (V,) whose LFO it shares: a part, numbered from 0, is the notes of one patch in
     one row; out: as in `render`; curves: pitch bend and modulation wheel of the rows (engine-spec.md, Controllers).
-    Raises ValueError on a device that cannot be used, a length that is no number of seconds, or an `out` that does not fit.
+    Raises ValueError on a device that cannot be used, a length that is no number of seconds, or an `out` that does not fit;
+    InputError when a GPU fails.
     """
     gpu = choose(device)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"seconds must be a number, 0 or more, not {seconds}")
-    shape = rows, int(sample_count(seconds, voices.rate))
+    shape = rows, _samples(seconds, voices.rate)
     if out is None:
         out = np.empty(shape, np.int32)
     elif out.shape != shape or out.dtype != np.int32 or not out.flags.c_contiguous:
         raise ValueError(f"out must be contiguous int32 of shape {shape}, not {out.dtype} of shape {out.shape}")
+    if gpu is not None:
+        mix_on(gpu, voices, row, part, rows, seconds, lambda place, mixed: mixed.copy_to_host(out[place]), curves)
+        return out
     filled = np.zeros(rows, np.int64)
-    begun = np.flatnonzero(voices.start * BLOCK < shape[1])
-    if begun.size:
-        row, part = (np.asarray(each, np.int64)[begun] for each in (row, part))
-        voices, row, notes = _by_row(voices.take(begun), row, part)
-        curves = curves or _at_rest(rows)
-        if gpu is None:
-            _add(voices, curves, notes, row, out, filled)
-        else:
-            _copy(voices, curves, notes, row, out, gpu)
-            filled[:] = shape[1]
+    voices, row, notes = _by_row(voices, row, part, shape[1])
+    if row.size:
+        _add(voices, curves or _at_rest(rows), notes, row, out, filled)
     for r in range(rows):
         out[r, filled[r] :] = 0
     return out
+
+
+def mix_on(gpu: int, voices, row, part, rows: int, seconds: float, take: Callable, curves: Curves | None = None) -> None:
+    """What `mix` gives, in the memory of a GPU, as many rows at a time as that has room for.
+
+    take: is called for each of these with their place, a slice, and the mix, int32 in GPU memory. Raises InputError, a
+    sentence, when the GPU fails.
+    """
+    from dx7data.engine.cuda import rows_at_once
+
+    samples, curves = _samples(seconds, voices.rate), curves or _at_rest(rows)
+    voices, row, notes = _by_row(voices, row, part, samples)
+    with current(gpu):
+        at_once = rows_at_once(samples)
+        for begin in range(0, rows, at_once):
+            place = slice(begin, min(begin + at_once, rows))
+            take(place, _on_gpu(voices, curves, notes, row, begin, (place.stop - begin, samples)))
+
+
+def _samples(seconds: float, rate: int) -> int:
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"seconds must be a number, 0 or more, not {seconds}")
+    return int(sample_count(seconds, rate))
 
 
 def _at_rest(rows: int) -> Curves:
     return Curves(np.full(rows, -1), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
 
 
-def _by_row(voices, row: np.ndarray, part: np.ndarray):
-    """The voices in order of row, part and time, their rows, and of each the range, (V, 2), that shares its LFO."""
-    by_row = np.lexsort((voices.start, part, row))
-    voices, row, part = voices.take(by_row), row[by_row], part[by_row]
-    first = np.flatnonzero(np.diff(part, prepend=-1))  # of each part
-    notes = np.stack([first, np.append(first[1:], part.size)], axis=1)[np.cumsum(np.diff(part, prepend=-1) != 0) - 1]
+def _by_row(voices, row, part, samples: int):
+    """The voices that begin within so many samples, in order of row, part and time; their rows; and of each the range,
+    (V, 2), that shares its LFO.
+    """
+    begun = np.flatnonzero(voices.start * BLOCK < samples)
+    row, part = (np.asarray(each, np.int64)[begun] for each in (row, part))
+    by_row = np.lexsort((voices.start[begun], part, row))
+    voices, row, part = voices.take(begun[by_row]), row[by_row], part[by_row]
+    bounds = np.flatnonzero(np.diff(part, prepend=-1, append=-1))  # of the parts
+    notes = np.stack([bounds[:-1], bounds[1:]], axis=1)[np.cumsum(np.diff(part, prepend=-1) != 0) - 1]
     return voices, row, notes
 
 
@@ -95,19 +118,6 @@ def _add(voices, curves: Curves, notes, row: np.ndarray, out: np.ndarray, filled
     cpu.render(
         voices, curves._replace(of=curves.of[row]), notes, row, order, bounds, out, filled, increment_table(voices.rate)
     )
-
-
-def _copy(voices, curves: Curves, notes, row: np.ndarray, out: np.ndarray, gpu: int) -> None:
-    """Let a GPU mix the rows, as many at once as it has memory for, and copy them to `out`."""
-    from numba import cuda
-
-    from dx7data.engine.cuda import rows_at_once
-
-    with cuda.gpus[gpu]:
-        at_once = rows_at_once(out.shape[1])
-        for begin in range(0, len(out), at_once):
-            some = out[begin : begin + at_once]
-            _on_gpu(voices, curves, notes, row, begin, some.shape).copy_to_host(some)
 
 
 def _on_gpu(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: tuple[int, int]):

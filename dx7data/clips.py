@@ -1,0 +1,36 @@
+"""Clips: voices mixed in rows, brought to the sample rate and to 16 bits; on the CPU or a GPU, the same integers."""
+
+import numpy as np
+
+from dx7data import gain
+from dx7data.decimate import decimate
+from dx7data.engine.device import choose
+from dx7data.engine.render import Curves, mix
+
+
+def render(
+    voices,
+    row,
+    part,
+    rows: int,
+    seconds: float,
+    sample_rate: int,
+    length: int,
+    policy: str = "native",
+    volume: np.ndarray | None = None,
+    curves: Curves | None = None,
+    device: str = "cpu",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Int16 (R, L), and of each row its gain, its peak, and how many samples were cut.
+
+    voices, row, part, rows, seconds, curves, device: as of the engine's `mix`; length: L, samples of the result, no more
+    than `seconds` has; policy, volume: as of gain.apply. Raises what `mix` raises, and InputError when a GPU fails.
+    """
+    gpu = choose(device)
+    if gpu is None:
+        native = decimate(mix(voices, row, part, rows, seconds, curves=curves), sample_rate)
+        return gain.apply(native[:, :length], policy, volume, voices.rate // sample_rate)
+    from dx7data import clips_cuda
+
+    volume = gain.full(rows) if volume is None else volume
+    return clips_cuda.render(gpu, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves)

@@ -1,0 +1,118 @@
+"""From native integers to 16-bit clips on a GPU: what decimate.py and gain.py do on a CPU, to the bit."""
+
+import numpy as np
+from numba import cuda
+
+from dx7data import gain
+from dx7data.decimate import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
+from dx7data.engine import cache
+from dx7data.engine.render import Curves, mix_on
+
+THREADS = 256  # of a block; so many outputs of a filter are computed together
+_PHASES = max(HALF_TAPS)  # the most that a filter has
+_WIDTH = THREADS + REACH - 1  # inputs of a phase that so many outputs see
+
+
+def render(
+    gpu: int,
+    voices,
+    row,
+    part,
+    rows: int,
+    seconds: float,
+    sample_rate: int,
+    length: int,
+    policy: str,
+    volume,
+    curves: Curves,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As clips.render, but that the volume is there. Raises InputError when the GPU fails."""
+    clips = np.empty((rows, length), np.int16)
+    levels = np.zeros((3, rows), np.int64)  # gain, peak, samples cut
+    levels[0] = gain.of_policy(policy)
+
+    def finish(place: slice, native) -> None:
+        low = decimated(native, sample_rate)
+        finished(low, policy == "peak", volume[place], voices.rate // sample_rate, clips[place], levels[:, place])
+
+    mix_on(gpu, voices, row, part, rows, seconds, finish, curves)
+    return clips, *levels
+
+
+def decimated(native, sample_rate: int):
+    """What `decimate` gives: int32 (R, L), like `native` in GPU memory."""
+    factor = engine_rate(sample_rate) // sample_rate
+    if factor == 1:
+        return native
+    rows, samples = native.shape
+    out = cuda.device_array((rows, -(-samples // factor)), np.int32)
+    tiles = -(-out.shape[1] // THREADS)
+    if out.size:
+        taps = cuda.to_device(PHASES[factor].astype(np.int32))
+        _filter[rows * tiles, THREADS](native, taps, len(HALF_TAPS[factor]) - 1, tiles, out)
+    return out
+
+
+def finished(low, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndarray, levels: np.ndarray) -> None:
+    """Bring int32 (R, L), in GPU memory, to 16 bits: fills `clips` and, of `levels` (3, R), what is not known beforehand."""
+    if not clips.size:
+        return
+    out, known = cuda.device_array(clips.shape, np.int16), cuda.to_device(np.ascontiguousarray(levels))
+    _level[len(clips), THREADS](low, to_peak, cuda.to_device(np.ascontiguousarray(volume)), factor, out, known)
+    out.copy_to_host(clips)
+    levels[:] = known.copy_to_host()
+
+
+def _filter_tile(native, taps, centre, tiles, out):
+    """A block of threads computes THREADS samples of a row, a thread each. taps: int32, laid out as PHASES."""
+    window = cuda.shared.array((_PHASES, _WIDTH), np.int32)
+    shared_taps = cuda.shared.array((_PHASES, REACH), np.int32)
+    n, factor = cuda.threadIdx.x, taps.shape[0]
+    r, start = cuda.blockIdx.x // tiles, cuda.blockIdx.x % tiles * THREADS
+    for p in range(factor):
+        for i in range(n, _WIDTH, THREADS):
+            at = (start + i) * factor + p - centre
+            window[p, i] = native[r, at] if 0 <= at < native.shape[1] else 0
+        if n < REACH:
+            shared_taps[p, n] = taps[p, n]
+    cuda.syncthreads()
+    if start + n < out.shape[1]:
+        total = np.int64(1 << (SHIFT - 1))
+        for p in range(factor):
+            for k in range(REACH):
+                total += np.int64(shared_taps[p, k]) * np.int64(window[p, n + k])
+        out[r, start + n] = total >> SHIFT
+
+
+def _level_row(low, to_peak, volume, factor, clips, levels):
+    """A block of threads brings a row to 16 bits. levels: int64 (3, R); to_peak: the gain among them is to be found."""
+    found = cuda.shared.array(1, np.int64)
+    r, n = cuda.blockIdx.x, cuda.threadIdx.x
+    if to_peak:
+        if n == 0:
+            found[0] = 0
+        cuda.syncthreads()
+        loudest = np.int64(0)
+        for i in range(n, clips.shape[1], THREADS):
+            loudest = max(loudest, abs(gain.at_volume(low[r, i], volume, r, i * factor)))
+        cuda.atomic.max(found, 0, loudest)
+        cuda.syncthreads()
+        if n == 0:
+            levels[0, r] = found[0] = gain.to_peak(found[0])
+    elif n == 0:
+        found[0] = levels[0, r]
+    cuda.syncthreads()
+    peak, cut = np.int64(0), np.int64(0)
+    for i in range(n, clips.shape[1], THREADS):
+        sample = gain.amplified(gain.at_volume(low[r, i], volume, r, i * factor), found[0])
+        clip = min(max(sample, np.int64(-32768)), np.int64(32767))
+        cut += sample != clip
+        peak = max(peak, abs(clip))
+        clips[r, i] = clip
+    cuda.atomic.max(levels, (1, r), peak)
+    cuda.atomic.add(levels, (2, r), cut)
+
+
+with cache.keyed():
+    _filter = cuda.jit(cache=True)(_filter_tile)
+    _level = cuda.jit(cache=True)(_level_row)
