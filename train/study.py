@@ -165,8 +165,7 @@ def last_bits(run: Path) -> float:
 def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best: dict[str, float]) -> str:
     """Markdown: what was the same in all runs, the runs, and all rates that were tried."""
     first = history.read(next(iter(runs.values())).run, "")
-    about = history.config(next(iter(runs.values())).run)
-    device, torch_version = about["versions"]["device"], about["versions"]["torch"]
+    device, torch_version = first.facts["versions.device"], first.facts["versions.torch"]
     sets = list(first.validation)
     head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets), *(f"SNR dB, {name}" for name in sets)]
     head += ["step ms", "peak GB", "tokens/s", "first steps s"]
@@ -184,7 +183,7 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
     return "\n".join(
         [
             f"{options.steps:,} steps, {first.tokens_a_step * first.steps:,} tokens each, {device}, torch {torch_version}, "
-            f"data {about['fingerprint'][:12]}, one seed ({about['settings']['seed']}).",
+            f"data {first.facts['fingerprint'][:12]}, one seed ({first.facts['seed']}).",
             "",
             *_markdown(head, rows),
             "",

@@ -8,7 +8,6 @@ import numpy as np
 from numba import njit
 
 SILENCE = 16284  # attenuation in 1/1024 octave above which an operator is not computed: 96 dB down
-PHASE_BITS = 12  # an output sample of 1 moves the phase of the operator it modulates by 2^13, two steps of the sine table
 
 _i32 = np.int32
 
