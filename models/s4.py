@@ -55,7 +55,8 @@ class S4(S4Block):
         image = diagonal[:, None] * unit - column[:, None] * (row @ unit.mT).real[..., None]
         transposed = torch.view_as_real(image).flatten(2)  # H N N, acts on row vectors
         # y = 2 Re(C x) as a product of real coordinates
-        readout = 2 * (self.C.double() * self.C.new_tensor([1, -1])).flatten(1)
+        C = torch.view_as_complex(self.C.double())
+        readout = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(1)
         side = kernel_side(length)
         states, leap = powers(torch.view_as_real(drive).flatten(1)[:, None], transposed, side, torch.matmul)  # H Q N: A^q B
         readouts, _ = powers(readout[:, None], leap.mT, -(-length // side), torch.matmul)  # H P N: C A^(Qp)

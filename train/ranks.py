@@ -31,6 +31,14 @@ class Ranks(NamedTuple):
             dist.all_reduce(values)
         return values / self.count
 
+    def average(self, gradients: list[Tensor]) -> None:
+        """Replace gradients by their means over all processes."""
+        if self.count > 1:  # a few megabytes in one piece: nothing to gain from sending parts during the backward pass
+            means = self.mean(torch.cat([gradient.flatten() for gradient in gradients])).split(
+                [g.numel() for g in gradients]
+            )
+            torch._foreach_copy_(gradients, [mean.view_as(g) for mean, g in zip(means, gradients, strict=True)])
+
     def wait(self) -> None:
         if self.count > 1:
             dist.barrier()

@@ -8,12 +8,10 @@ import resource
 import signal
 import statistics
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from dx7data.errors import InputError
@@ -28,6 +26,7 @@ from train.log import STEPS, Log
 from train.loss import NATS, target_loss
 from train.order import Batches
 from train.ranks import Ranks
+from train.replay import Replay
 from train.stop import Stop
 from train.stream import Clips
 
@@ -92,9 +91,8 @@ class Trainer:
             self.step, self.seconds, stream = about["step"], about["seconds"], about["stream"]
         self.start = self.step
         self.batches = Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=stream)
-        self.forward = DistributedDataParallel(self.model) if ranks.count > 1 else self.model
-        if settings.compile:
-            self.forward = torch.compile(self.forward)
+        self.forward = torch.compile(self.model) if settings.compile else self.model
+        self.gradients = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps at whose losses nobody has looked
         self.times: list[float] = []  # seconds of a step, one for each look
         self.first_steps = 0.0  # seconds
@@ -158,23 +156,25 @@ class Trainer:
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] / settings.lr * self.rate(self.step)
-        self.optimiser.zero_grad()
+        self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
-        parts = list(zip(*(tensor.chunk(settings.accumulation) for tensor in batch), strict=True))
-        for i, (told, source, target) in enumerate(parts):
-            audio = (torch.cat([told, source], 1), target)
-            tokens, classes = (mu_law(part.to(device, non_blocking=True), self.table) for part in audio)
-            summed_later = self.ranks.count > 1 and i < len(parts) - 1
-            with self.forward.no_sync() if summed_later else nullcontext():
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    logits = self.forward(tokens)
-                loss = target_loss(logits, classes) / len(parts)
-                loss.backward()
-            total += loss.detach()
+        for part in zip(*(tensor.chunk(settings.accumulation) for tensor in batch), strict=True):
+            total += self.gradients(*(tensor.to(device, non_blocking=True) for tensor in part))
+        self.ranks.average([parameter.grad for parameter in self.model.parameters()])
         norm = self.guard.clip(total, self.step, settings.clip)
         self.optimiser.step()
         optim.average(self.ema, self.model, settings.ema, self.step)
         return total, norm
+
+    def add_gradients(self, told: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Of a part of a batch, int16; what it adds to the loss."""
+        settings = self.settings
+        tokens, classes = (mu_law(audio, self.table) for audio in (torch.cat([told, source], 1), target))
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            logits = self.forward(tokens)
+        loss = target_loss(logits, classes) / settings.accumulation
+        loss.backward()
+        return loss.detach()
 
     def look(self, stop: Stop, began: float, waited: float, bar: tqdm) -> bool:
         """Wait for the device and write down the steps since the last look; whether a signal asks to stop.
@@ -205,6 +205,8 @@ class Trainer:
             self.log.add("metrics", rows)
             if steps[-1] == self.start + FIRST_STEPS:
                 self.log.say(f"the first {FIRST_STEPS} steps, which also compile and tune, took {self.first_steps:.2f} s")
+                if self.gradients.refused:
+                    self.log.say(f"no CUDA graph, so Python launches each kernel: {self.gradients.refused}")
         return asked > 0
 
     def keep(self, stopped: bool) -> None:

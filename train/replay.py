@@ -1,0 +1,62 @@
+"""A part of a step as a CUDA graph: recorded once, then launched whole.
+
+A model of a few million parameters has thousands of small kernels a step, which the GPU runs faster than Python launches
+them: benchmarks/bench_step.py has the figures.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_WARM = 2  # calls that run as they are, so that kernels are compiled and tuned before they are recorded
+
+
+class Replay:
+    """`act`, which takes tensors of fixed shapes and gives one, in as few launches as its device allows.
+
+    What `act` changes besides, such as gradients, it must change in place: a replay writes where the recorded call wrote.
+    """
+
+    def __init__(self, act: Callable[..., Tensor], device: torch.device):
+        self._act, self._calls, self.refused = act, 0, ""  # refused: why there is no graph though there could be
+        self._records = device.type == "cuda"
+        self._graph: torch.cuda.CUDAGraph | None = None
+        # autograd runs on the stream of the forward pass; work for the default stream can't be recorded
+        self._stream = torch.cuda.Stream(device) if self._records else None
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        if not self._records:
+            return self._act(*tensors)
+        if self._graph is None:
+            self._calls += 1
+            if self._calls <= _WARM or not self._record(tensors):
+                return self._aside(tensors)
+        for kept, given in zip(self._inputs, tensors, strict=True):
+            kept.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return self._output.clone()
+
+    def _aside(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            output = self._act(*tensors)
+        current.wait_stream(self._stream)
+        return output
+
+    def _record(self, tensors: tuple[Tensor, ...]) -> bool:
+        """Record a call, which does not run it; False where a kernel can't be recorded."""
+        graph, self._inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
+        torch.cuda.synchronize()
+        try:
+            # thread_local: threads that pin memory or render meanwhile are not part of it, and do no harm
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._output = self._act(*self._inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._records, self.refused = False, str(error).splitlines()[0]
+            return False
+        self._graph = graph
+        return True
