@@ -94,8 +94,8 @@ def _sample_steps(made, places: list, runs: int) -> None:
     clips.render = lambda *given, **more: calls.append((given, more)) or plain(*given, **more)
     sample.render(made, places, "cuda")
     clips.render = plain
-    given, more = calls[0]  # the others are for prefixes
-    voices, row, part, rows, seconds, *_ = given
+    more = calls[0][1]  # the others are for prefixes
+    voices, row, part, rows, seconds = (more[name] for name in ("voices", "row", "part", "rows", "seconds"))
     heard = np.maximum(int(seconds * voices.rate) - voices.start.astype(np.int64) * BLOCK, 0).sum()
     print(f"\n{len(places):,} samples, {row.size:,} notes\n| | ms | G engine samples/s | samples/s |\n|---|---|---|---|")
 
@@ -104,7 +104,7 @@ def _sample_steps(made, places: list, runs: int) -> None:
 
     for name, step in (
         ("mixed in GPU memory", lambda: mix_on(0, voices, row, part, rows, seconds, done)),
-        ("decimated, 16 bits, copied", lambda: plain(*given, **more)),
+        ("decimated, 16 bits, copied", lambda: plain(**more)),
         ("whole samples, in one process", lambda: sample.render(made, places, "cuda")),
     ):
         took = _median(step, runs)

@@ -6,6 +6,7 @@ from numba import cuda
 from dx7data import gain
 from dx7data.decimate import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
 from dx7data.engine import cache
+from dx7data.engine.cuda import OWN
 from dx7data.engine.render import Curves, mix_on
 
 THREADS = 256  # of a block; so many outputs of a filter are computed together
@@ -39,17 +40,28 @@ def render(
     return clips, *levels
 
 
-def decimated(native, sample_rate: int):
-    """What `decimate` gives: int32 (R, L), like `native` in GPU memory."""
+def fill(out, gpu: int, memory, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves) -> None:
+    """Put what `render` gives into `out`, int16 (R, L) in GPU memory, in the order of the stream of `memory` (mix_on)."""
+
+    def finish(place: slice, native) -> None:
+        low, levels = decimated(native, sample_rate, memory), np.zeros((3, place.stop - place.start), np.int64)
+        levels[0] = gain.of_policy(policy)
+        _levelled(low, policy == "peak", volume[place], voices.rate // sample_rate, out[place], levels, memory)
+
+    mix_on(gpu, voices, row, part, rows, seconds, finish, curves, memory)
+
+
+def decimated(native, sample_rate: int, memory=OWN):
+    """What `decimate` gives, int32 (R, L), of integers (R, T) in GPU memory."""
     factor = engine_rate(sample_rate) // sample_rate
     if factor == 1:
         return native
     rows, samples = native.shape
-    out = cuda.device_array((rows, -(-samples // factor)), np.int32)
+    out = memory.empty((rows, -(-samples // factor)), np.int32)
     tiles = -(-out.shape[1] // THREADS)
     if out.size:
-        taps = cuda.to_device(PHASES[factor].astype(np.int32))
-        _filter[rows * tiles, THREADS](native, taps, len(HALF_TAPS[factor]) - 1, tiles, out)
+        taps = memory.put(PHASES[factor].astype(np.int32))
+        _filter[rows * tiles, THREADS, memory.stream](native, taps, len(HALF_TAPS[factor]) - 1, tiles, out)
     return out
 
 
@@ -57,10 +69,17 @@ def finished(low, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndar
     """Bring int32 (R, L), in GPU memory, to 16 bits: fills `clips` and, of `levels` (3, R), what is not known beforehand."""
     if not clips.size:
         return
-    out, known = cuda.device_array(clips.shape, np.int16), cuda.to_device(np.ascontiguousarray(levels))
-    _level[len(clips), THREADS](low, to_peak, cuda.to_device(np.ascontiguousarray(volume)), factor, out, known)
+    out = OWN.empty(clips.shape, np.int16)
+    known = _levelled(low, to_peak, volume, factor, out, levels, OWN)
     out.copy_to_host(clips)
     levels[:] = known.copy_to_host()
+
+
+def _levelled(low, to_peak: bool, volume: np.ndarray, factor: int, out, levels: np.ndarray, memory):
+    """As `finished`, but that the clips, `out`, and the levels, which are the result, stay in GPU memory."""
+    known = memory.put(levels)
+    _level[out.shape[0], THREADS, memory.stream](low, to_peak, memory.put(volume), factor, out, known)
+    return known
 
 
 def _filter_tile(native, taps, centre, tiles, out):

@@ -62,6 +62,12 @@ def render(plan, places: list[tuple[str, int]], device: str = "cpu") -> list[Sam
 
 def _clips(plan, choices: list[Choice], device: str) -> tuple[np.ndarray, dict[str, list]]:
     """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
+    audio, gains, peaks, cut = clips.render(**score(plan, choices), device=device)
+    return audio, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
+
+
+def score(plan, choices: list[Choice]) -> dict:
+    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of clips.render."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
     # A part is what one patch plays in one row: it has an LFO of its own.
@@ -75,23 +81,19 @@ def _clips(plan, choices: list[Choice], device: str) -> tuple[np.ndarray, dict[s
     row = np.array([row for row, _, _ in parts])[part]
     stored = np.array([patched for _, _, patched in parts])[part]
     start_ms, held_ms, key, velocity = notes.T
-    played = voices(stored, key, velocity, held_ms / 1000, rate, _block(start_ms, rate))
-
     curves, volume = _curves(plan, choices, rate)
-    audio, gains, peaks, cut = clips.render(
-        played,
-        row,
-        part,
-        2 * count,
-        spec.seconds,
-        spec.sample_rate,
-        spec.samples,
-        policy=spec.gain,
-        volume=volume,
-        curves=curves,
-        device=device,
-    )
-    return audio, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
+    return {
+        "voices": voices(stored, key, velocity, held_ms / 1000, rate, _block(start_ms, rate)),
+        "row": row,
+        "part": part,
+        "rows": 2 * count,
+        "seconds": spec.seconds,
+        "sample_rate": spec.sample_rate,
+        "length": spec.samples,
+        "policy": spec.gain,
+        "volume": volume,
+        "curves": curves,
+    }
 
 
 def _prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]:
@@ -108,11 +110,11 @@ def _prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]
     return prefixes
 
 
-def _curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray | None]:
-    """Bend and wheel of the rows, and their volume at block boundaries, (2 B, K + 1); None where nothing moves."""
+def _curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray]:
+    """Bend and wheel of the rows, None if nothing moves; and their volume at block boundaries, (2 B, K + 1)."""
     moved = [i for i, choice in enumerate(choices) if choice.phrase.events]
     if not moved:
-        return None, None
+        return None, gain.full(2 * len(choices))
     blocks = -(-int(sample_count(plan.spec.seconds, rate)) // BLOCK)
     values = {name: np.full((len(moved), blocks + 1), rest, np.int64) for name, rest in REST.items()}
     for c, i in enumerate(moved):

@@ -73,12 +73,15 @@ def wide(*arguments):
 sample.voices = wide
 of = plan.Plan.load(Path(sys.argv[1]))
 samples = sample.render(of, [("train", 4), ("train", 1)], "cuda")
+left = cuda.device_array((4, of.spec.samples), np.int16)
+clips_cuda.fill(left, 0, driver.OWN, **sample.score(of, [of.choose("train", 4), of.choose("train", 1)]))
+assert (left.copy_to_host() == [samples[0].source, samples[1].source, samples[0].target, samples[1].target]).all()
 np.savez(sys.argv[2], *[np.frombuffer(data, np.uint8) for one in samples for _, data in one.members()])
 """
 
 
 def test_samples_in_the_simulator(tmp_path):
-    """From the plan to the members of a shard."""
+    """From the plan to the members of a shard; and to clips that stay in GPU memory."""
     options = ["--samples", "8", "--seconds", "0.01", "--layers", "2", "--prefix", "bytes", "--gain", "peak"]
     assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path / "plan"), *options]) == 0
     simulate(SAMPLES, tmp_path / "plan", tmp_path / "out.npz")

@@ -52,6 +52,7 @@ def test_one_way(path):
 
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
 FOR_TRAINING = {"plan", "sample", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
+FOR_TRAINING |= {"engine", "clips_cuda"}  # what the GPU that trains renders with
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train").glob("*.py")), ids=lambda path: path.stem)

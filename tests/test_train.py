@@ -23,7 +23,7 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train import checkpoint, optim, ranks
+from train import checkpoint, live, optim, ranks
 from train.config import PRESETS, RunSettings, settings
 from train.loss import target_loss
 
@@ -209,6 +209,32 @@ def test_stopped_and_resumed(shards, whole, tmp_path, monkeypatch, capsys, numbe
     assert curve(run) == curve(whole)
 
 
+def test_live_is_the_same(shards, whole, tmp_path, monkeypatch):
+    """A plan alone gives the curve of its shards, and a run may go on with the other."""
+    plan = tmp_path / "plan"
+    plan.mkdir()
+    for name in ("dataset.json", "patches.parquet"):
+        shutil.copy(shards / name, plan)
+    assert command.main(["--live", str(plan), "--out", str(tmp_path / "live"), *SMALL]) == 0
+    assert curve(tmp_path / "live") == curve(whole)
+    assert "batches are rendered on the CPU" in (tmp_path / "live" / "train.log").read_text()
+    with monkeypatch.context() as patched:
+        during(patched, 6, lambda: signal.raise_signal(signal.SIGTERM))
+        assert train(shards, tmp_path / "run") == 143
+    assert resume(tmp_path / "run", "--live", str(plan), "--workers", "1") == 0
+    assert curve(tmp_path / "run") == curve(whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(live.gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
+def test_live_on_the_gpu_is_the_same(shards, tmp_path):
+    for option in ("--shards", "--live"):
+        words = [option, str(shards), "--out", str(tmp_path / option), *SMALL, "--device", "cuda", "--workers", "1"]
+        assert command.main(words) == 0
+    assert "batches are rendered on GPU 0" in (tmp_path / "--live" / "train.log").read_text()
+    np.testing.assert_allclose(losses(tmp_path / "--live"), losses(tmp_path / "--shards"), atol=1e-4)
+
+
 def test_dropout_goes_on_where_it_was(shards, tmp_path, monkeypatch):
     """The generators are part of a checkpoint."""
     from train import config
@@ -278,7 +304,9 @@ def test_wrong_wishes(shards, whole, tmp_path, capsys, words, word):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("words", [["--learning-rate", "1"], ["--lr", "none"], ["--model", "gru"], ["--prefix", "morse"]])
+@pytest.mark.parametrize(
+    "words", [["--learning-rate", "1"], ["--lr", "none"], ["--model", "gru"], ["--prefix", "morse"], ["--live", "shards"]]
+)
 def test_unknown_options(words):
     with pytest.raises(SystemExit) as ended:
         command.main(["--shards", "shards", *words])

@@ -16,7 +16,7 @@ from train import checkpoint, history, ranks, trainer
 from train.config import PRECISIONS, PRESETS, RunSettings, settings
 
 # What a run computes does not depend on these, so a resumed one may have others.
-_FREE = ("shards", "device", "workers", "accumulation")
+_FREE = ("shards", "reader", "device", "workers", "accumulation")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -71,6 +71,10 @@ def _end(text: str, status: int, everyone: bool = False) -> int:
 def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
     """Where the run is, and its settings. Raises InputError when the words on the command line contradict it."""
     wishes = dict(wishes)
+    if "live" in wishes:
+        wishes |= {"shards": wishes.pop("live"), "reader": "live"}
+    elif "shards" in wishes:
+        wishes["reader"] = "shards"
     device = wishes.pop("device", "cuda" if torch.cuda.is_available() else "cpu")
     resume, model, out = wishes.pop("resume"), wishes.pop("model", None), wishes.pop("out", None)
     preset = wishes.pop("preset", "base" if device == "cuda" else "tiny")
@@ -83,7 +87,9 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
         if run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
         if "shards" not in wishes:
-            raise InputError("--shards is missing: name a folder that `dx7data render` has written")
+            raise InputError(
+                "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
+            )
         return run, settings(model=model, preset=preset, device=device, **wishes)
     stored = RunSettings.from_json(history.config(run).get("settings", {}))
     if model is not None:
@@ -105,7 +111,11 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    top.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
+    where = top.add_mutually_exclusive_group()
+    where.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
+    where.add_argument(
+        "--live", metavar="FOLDER", help="instead, render as training goes, on its GPU: the plan in the folder is enough"
+    )
     which = top.add_mutually_exclusive_group()
     which.add_argument("--model", choices=MODELS, help="what is trained")
     which.add_argument("--layers", dest="model", type=_layers, metavar="A,B", help="these layers in turn, as in s4d,mamba2")
@@ -116,7 +126,6 @@ def parser() -> argparse.ArgumentParser:
 
     data = top.add_argument_group("data")
     data.add_argument("--split", choices=("train", "val", "test"), help="to train on (default: train)")
-    data.add_argument("--reader", choices=("shards", "live"), help="live: rendered from the plan, without shards")
     data.add_argument("--prefix", type=_codec, metavar="none|" + "|".join(CODECS), help="what tells the model the patch")
     data.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
     data.add_argument(

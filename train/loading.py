@@ -1,14 +1,16 @@
 """The clips of a run, and the loader that makes batches of them."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from torch.utils.data import DataLoader
 
 from dx7data import prefix
 from dx7data.errors import InputError
+from train import live
 from train.config import RunSettings
-from train.form import Form
+from train.form import Example, Form
 from train.order import Batches
 from train.stop import leave_interrupts
 from train.stream import Clips, LiveClips, clips
@@ -32,15 +34,16 @@ def steps_of(form: Form) -> int:
     return told + (form.crop or form.length)
 
 
-def loader(data: Clips, batches: Batches, workers: int, device: torch.device) -> DataLoader:
-    """Batches as Examples of (B, P), (B, L), (B, L), for ever."""
-    renders = isinstance(data, LiveClips) and workers
-    return DataLoader(
-        data,
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        multiprocessing_context="forkserver" if renders else None,
-        worker_init_fn=leave_interrupts,
-        generator=torch.Generator(),  # of its own: torch's is a part of the checkpoint
-    )
+def loaded(data: Clips, batches: Batches, workers: int, device: torch.device) -> Iterator[Example]:
+    """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
+    renders = isinstance(data, LiveClips)
+    options = {
+        "num_workers": workers,
+        "pin_memory": device.type == "cuda",
+        "multiprocessing_context": "forkserver" if renders and workers else None,
+        "worker_init_fn": leave_interrupts,
+        "generator": torch.Generator(),  # of its own: torch's is a part of the checkpoint
+    }
+    if renders and live.gpu(device)[0] is not None:
+        return live.rendered(data, batches, device, **options)
+    return iter(DataLoader(data, batch_sampler=batches, **options))

@@ -98,7 +98,8 @@ class Batches(Sampler):
         self.delivered = 0 if state is None else state["epoch"] * self.steps + state["step"]
         self.epochs = epochs
         self._counts = data.counts
-        self._slice = slice(rank * (batch_size // ranks), (rank + 1) * (batch_size // ranks))
+        self.size = batch_size // ranks  # samples of a batch
+        self._slice = slice(rank * self.size, (rank + 1) * self.size)
 
     def state(self, delivered: int) -> dict:
         """What to save once so many steps were delivered, those of earlier runs included."""

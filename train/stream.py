@@ -93,10 +93,14 @@ class Clips(Dataset):
     def __getitem__(self, at: Place | int) -> Example:
         """An index alone is a place of seed 0 and epoch 0."""
         at = at if isinstance(at, tuple) else Place(0, 0, at)
+        s, i = self.located(at)
+        return self._example(s, i, self.form.start(at, self.shards[s].first + i))
+
+    def located(self, at: Place) -> tuple[int, int]:
+        """Which of `shards` has a sample, and where in it."""
         index = range(len(self))[at.index]
         s = bisect_right(self._firsts, index) - 1
-        i = index - self._firsts[s]
-        return self._example(s, i, self.form.start(at, self.shards[s].first + i))
+        return s, index - self._firsts[s]
 
     def _example(self, s: int, i: int, start: int) -> Example:
         raise NotImplementedError
@@ -111,14 +115,12 @@ class LiveClips(Clips):
 
     def _example(self, s: int, i: int, start: int) -> Example:
         claim_engine()
-        one, form = self.plan[self.split, self.shards[s].first + i], self.form
-        if form.codec is None:
-            told = NO_PREFIX
-        elif self._from_shards:
-            told = torch.from_numpy(one.prefixes[form.codec].copy())
-        else:
-            told = form.encoded(b"".join(map(sysex.write_voice, one.layers)))
-        return Example(told, form.clip(one.source, start), form.clip(one.target, start))
+        one = self.plan[self.split, self.shards[s].first + i]
+        return Example(self.told(one.layers), self.form.clip(one.source, start), self.form.clip(one.target, start))
+
+    def told(self, layers: np.ndarray) -> torch.Tensor:
+        """The prefix of a target's patches, uint8 (n, 155)."""
+        return self.form.encoded(b"".join(map(sysex.write_voice, layers))) if self.form.codec else NO_PREFIX
 
 
 class ShardClips(Clips):

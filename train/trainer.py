@@ -18,17 +18,17 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.config import build, check
 from models.quantize import mu_law, mu_law_table
-from train import checkpoint, evaluate, optim, plots
+from train import checkpoint, evaluate, live, optim, plots
 from train.config import RunSettings
 from train.form import Example
-from train.loading import loader, opened, steps_of
+from train.loading import loaded, opened, steps_of
 from train.log import STEPS, Log
 from train.loss import NATS, target_loss
 from train.order import Batches
 from train.ranks import Ranks
 from train.replay import Replay
 from train.stop import Stop
-from train.stream import Clips
+from train.stream import Clips, LiveClips
 
 FIRST_STEPS = 3  # they compile, tune kernels and fill caches: they are reported apart
 LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
@@ -109,15 +109,16 @@ class Trainer:
             write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.log = Log(self.run, self.step)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {len(self.data)} clips")
+        if isinstance(self.data, LiveClips):
+            self.log.say(f"batches are rendered {live.gpu(self.ranks.device)[1]}")
         self.log.say(estimate)
         self.log.say(optim.described(self.optimiser.param_groups))
 
     def loop(self) -> int:
         """Train to the end; the signal that stopped it, or 0."""
         settings, stopped = self.settings, False
-        batches = iter(
-            loader(self.data, self.batches, settings.workers, self.ranks.device)
-        )  # its workers are forks: they must be there before anything is rendered
+        # Its workers are forks: they must be there before anything is rendered.
+        batches = loaded(self.data, self.batches, settings.workers, self.ranks.device)
         if self.ranks.first:
             self.held_out = evaluate.held_out(self.data, settings.evaluate_samples)
             self.drawn = evaluate.held_out(self.data, DRAWN, whole=True)[:1]

@@ -32,11 +32,29 @@ def share(processes: int) -> None:
     _processes = processes
 
 
-def _memory() -> float:
-    """Bytes that this process may take now in the memory of the current GPU."""
-    context = cuda.current_context()
-    context.deallocations.clear()  # numba frees late
-    return context.get_memory_info().free * _SHARE / _processes
+class Memory:
+    """Where the arrays of kernels lie, and the stream on which the kernels run: numba's own of the current GPU.
+
+    A stand-in has the same four (train/live.py: torch's memory, beside a training step).
+    """
+
+    stream = 0
+
+    def free(self) -> float:
+        """Bytes that this process may take now."""
+        context = cuda.current_context()
+        context.deallocations.clear()  # numba frees late
+        return context.get_memory_info().free * _SHARE / _processes
+
+    def put(self, array: np.ndarray):
+        """A copy of a host's array."""
+        return cuda.to_device(np.ascontiguousarray(array))
+
+    def empty(self, shape: tuple[int, ...], dtype):
+        return cuda.device_array(shape, dtype)
+
+
+OWN = Memory()
 
 
 @lru_cache(maxsize=8)
@@ -52,26 +70,25 @@ def _set_one(out):
     out[0] = 1
 
 
-def rows_at_once(samples: int) -> int:
-    """How many rows of so many samples fit the free memory of the current GPU and leave room for control values."""
-    return int(min(max(1, _memory() / 2 / (4 * samples + 1)), 1 << 30))
+def rows_at_once(samples: int, memory=OWN) -> int:
+    """How many rows of so many samples fit the free memory and leave room for control values."""
+    return int(min(max(1, memory.free() / 2 / (4 * samples + 1)), 1 << 30))
 
 
-def zeros(shape: tuple[int, int], dtype=np.int32):
+def zeros(shape: tuple[int, int], dtype=np.int32, memory=OWN):
     """Zeros in the memory of the current GPU."""
-    out = cuda.device_array(shape, dtype)
+    out = memory.empty(shape, dtype)
     if out.size:
-        kernels.clear[_CLEAR_BLOCKS, _CONTROL_THREADS](out.reshape(out.size))
+        kernels.clear[_CLEAR_BLOCKS, _CONTROL_THREADS, memory.stream](out.reshape(out.size))
     return out
 
 
-def mix(voices, curves, notes, row, out, table, alone=False) -> None:
-    """Add V voices to `out`, zeros in the memory of the current GPU; done when this returns. Arguments as of `Mix`."""
-    work = Mix(voices, curves, notes, row, out, table, alone)
+def mix(voices, curves, notes, row, out, table, alone=False, memory=OWN) -> None:
+    """Add V voices to `out`, in the order of the memory's stream: nothing waits here. Arguments as of `Mix`."""
+    work = Mix(voices, curves, notes, row, out, table, alone, memory)
     for batch in work.batches():
         work.control(batch)
         work.synthesize(batch)
-    cuda.synchronize()
 
 
 class Batch(NamedTuple):
@@ -87,23 +104,22 @@ class Batch(NamedTuple):
 class Mix:
     """Voices and their control values in GPU memory, and the rows that they are added to."""
 
-    def __init__(self, voices, curves, notes, row, out, table, alone=False):
+    def __init__(self, voices, curves, notes, row, out, table, alone=False, memory=OWN):
         """
         curves: Curves, `of` each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,); out: zeros in GPU
         memory, int32 (R, T), or, for rows with one voice, int16 (R, T), T even; table: increments of the engine's rate;
         alone: every voice has a row of its own, so that nothing needs adding.
         """
+        self._memory = memory
         packed = out.dtype == np.int16
         self.mode = kernels.PACK if packed else kernels.STORE if alone else kernels.ADD
         self.out = out.reshape(out.size).view(np.int32)
         one = np.zeros((1, 1), np.int32)
         curves = curves if curves.bend.size else curves._replace(bend=one, wheel=one)
-        self.curves = [cuda.to_device(np.ascontiguousarray(each)) for each in curves]
-        self.voices = voices._replace(
-            **{name: cuda.to_device(np.ascontiguousarray(getattr(voices, name))) for name in voices._fields[1:]}
-        )
-        self.notes, self.table = cuda.to_device(np.ascontiguousarray(notes)), cuda.to_device(table)
-        self.sine, self.exponential = cuda.to_device(SINE), cuda.to_device(EXPONENTIAL)
+        self.curves = [memory.put(each) for each in curves]
+        self.voices = voices._replace(**{name: memory.put(getattr(voices, name)) for name in voices._fields[1:]})
+        self.notes, self.table = memory.put(notes), memory.put(table)
+        self.sine, self.exponential = memory.put(SINE), memory.put(EXPONENTIAL)
 
         begin = voices.start.astype(np.int64) * BLOCK
         words = 2 if packed else 1  # samples in a word
@@ -112,41 +128,38 @@ class Mix:
         self._order = _order(voices)
 
         longest = -(-int(self._samples.max()) // BLOCK)
-        fitting = int(min(_memory() / (_BLOCK_BYTES * (longest + 1)), self._order.size)) // kernels.WARP * kernels.WARP
-        self._size = size = max(fitting, min(kernels.WARP, self._order.size)) or 1
-        self.bend = cuda.device_array((longest, size), np.int32)
-        self.tremolo = cuda.device_array((longest, size), np.int32)
-        self.gain = cuda.device_array((longest + 1, OPERATORS, size), np.int16)
-        self.increment = cuda.device_array((longest, OPERATORS, size), np.int32)
-        self.written = cuda.device_array((OPERATORS, size), np.int32)
+        fitting = int(min(memory.free() / (_BLOCK_BYTES * (longest + 1)), self._order.size))
+        # Whole warps, rounded up: a batch takes as long as its longest voice, so a last one of a few voices would cost much.
+        self._size = size = -(-max(fitting, 1) // kernels.WARP) * kernels.WARP
+        self.bend = memory.empty((longest, size), np.int32)
+        self.tremolo = memory.empty((longest, size), np.int32)
+        self.gain = memory.empty((longest + 1, OPERATORS, size), np.int16)
+        self.increment = memory.empty((longest, OPERATORS, size), np.int32)
+        self.written = memory.empty((OPERATORS, size), np.int32)
 
     def batches(self) -> Iterator[Batch]:
         """The voices in batches whose control values fit; these are overwritten by those of the next."""
         for begin in range(0, self._order.size, self._size):
             chosen = self._order[begin : begin + self._size]
             blocks = -(-self._samples[chosen] // BLOCK)
-            yield Batch(
-                cuda.to_device(chosen),
-                cuda.to_device(blocks.astype(np.int32)),
-                cuda.to_device(self._first[chosen]),
-                cuda.to_device(self._room[chosen].astype(np.int32)),
-                cuda.to_device(np.zeros(-(-chosen.size // kernels.WARP), np.int32)),
-            )
+            spans = np.zeros(-(-chosen.size // kernels.WARP), np.int32)
+            places = self._first[chosen], self._room[chosen].astype(np.int32)
+            yield Batch(*map(self._memory.put, (chosen, blocks.astype(np.int32), *places, spans)))
 
     def control(self, batch: Batch) -> None:
         grid = -(-batch.order.size // _CONTROL_THREADS)
-        kernels.modulation[grid, _CONTROL_THREADS](
+        kernels.modulation[grid, _CONTROL_THREADS, self._memory.stream](
             self.voices, *self.curves, self.notes, batch.order, batch.blocks, self.bend, self.tremolo
         )
         control = self.bend, self.tremolo, self.gain, self.increment, self.written
-        kernels.envelopes[(grid, OPERATORS), _CONTROL_THREADS](
+        kernels.envelopes[(grid, OPERATORS), _CONTROL_THREADS, self._memory.stream](
             self.voices, batch.order, batch.blocks, self.table, *control, batch.spans
         )
 
     def synthesize(self, batch: Batch) -> None:
         control = self.gain, self.increment, self.written, batch.spans
         places = batch.first, batch.room, self.mode, self.out
-        kernels.synthesis[-(-batch.order.size // kernels.THREADS), kernels.THREADS](
+        kernels.synthesis[-(-batch.order.size // kernels.THREADS), kernels.THREADS, self._memory.stream](
             self.voices, batch.order, *control, self.sine, self.exponential, *places
         )
 

@@ -70,21 +70,33 @@ def mix(
     return out
 
 
-def mix_on(gpu: int, voices, row, part, rows: int, seconds: float, take: Callable, curves: Curves | None = None) -> None:
+def mix_on(
+    gpu: int,
+    voices,
+    row,
+    part,
+    rows: int,
+    seconds: float,
+    take: Callable,
+    curves: Curves | None = None,
+    memory=None,
+) -> None:
     """What `mix` gives, in the memory of a GPU, as many rows at a time as that has room for.
 
-    take: is called for each of these with their place, a slice, and the mix, int32 in GPU memory. Raises InputError, a
-    sentence, when the GPU fails.
+    take: is called for each of these with their place, a slice, and the mix, int32 in GPU memory, which is there when the
+    stream of `memory` has come so far; memory: an engine.cuda.Memory; None: the engine's own. Raises InputError, a sentence,
+    when the GPU fails.
     """
-    from dx7data.engine.cuda import rows_at_once
+    from dx7data.engine.cuda import OWN, rows_at_once
 
+    memory = memory or OWN
     samples, curves = _samples(seconds, voices.rate), curves or _at_rest(rows)
     voices, row, notes = _by_row(voices, row, part, samples)
     with current(gpu):
-        at_once = rows_at_once(samples)
+        at_once = rows_at_once(samples, memory)
         for begin in range(0, rows, at_once):
             place = slice(begin, min(begin + at_once, rows))
-            take(place, _on_gpu(voices, curves, notes, row, begin, (place.stop - begin, samples)))
+            take(place, _on_gpu(voices, curves, notes, row, begin, (place.stop - begin, samples), memory))
 
 
 def _samples(seconds: float, rate: int) -> int:
@@ -120,16 +132,17 @@ def _add(voices, curves: Curves, notes, row: np.ndarray, out: np.ndarray, filled
     )
 
 
-def _on_gpu(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: tuple[int, int]):
+def _on_gpu(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: tuple[int, int], memory):
     """The mix of the rows from `begin` on, int32 `shape`, in the memory of the current GPU."""
     from dx7data.engine import cuda
 
-    out = cuda.zeros(shape)
+    out = cuda.zeros(shape, memory=memory)
     low, high = np.searchsorted(row, [begin, begin + shape[0]])
     if high > low:
         voices, row, notes = voices.take(slice(low, high)), row[low:high], notes[low:high] - low
         alone = bool((np.diff(row) > 0).all())
-        cuda.mix(voices, curves._replace(of=curves.of[row]), notes, row - begin, out, increment_table(voices.rate), alone)
+        curves, table = curves._replace(of=curves.of[row]), increment_table(voices.rate)
+        cuda.mix(voices, curves, notes, row - begin, out, table, alone, memory)
     return out
 
 

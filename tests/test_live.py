@@ -1,0 +1,101 @@
+"""A live plan on the GPU that trains: its scores, played by the CPU, and its batches are to the bit what LiveClips gives."""
+
+from itertools import islice
+
+import mido
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import default_collate  # noqa: E402  (after the check for torch)
+
+from dx7data import cli  # noqa: E402
+from dx7data import clips as engine  # noqa: E402
+from train import live  # noqa: E402
+from train.order import Batches  # noqa: E402
+from train.stream import clips  # noqa: E402
+
+WISHES = [
+    {},
+    {"codec": "fsk", "crop": 700},
+    {"codec": "reference", "crop": 1},
+    {"codec": "bytes", "sample_rate": 8000},
+    {"codec": "fsk", "sample_rate": 8000, "crop": 700},
+]
+BATCH = 3
+
+
+@pytest.fixture(scope="module", params=["drawn", "midi"])
+def planned(request, tmp_path_factory):
+    """A folder with a plan alone: drawn phrases; or chords with pedal, bend, wheel and volume, by up to two layers."""
+    folder, more = tmp_path_factory.mktemp("plan"), []
+    if request.param == "midi":
+        track = mido.MidiTrack()
+        for i in range(120):
+            track.append(mido.Message("pitchwheel", pitch=(i * 977) % 16384 - 8192, time=15))
+            track.append(mido.Message("control_change", control=(1, 7, 11, 64)[i % 4], value=40 + i % 80, time=15))
+            track += [mido.Message("note_on", note=40 + (i * 7 + k) % 48, velocity=60 + i % 60) for k in (0, 4, 7)]
+            track += [mido.Message("note_off", note=40 + (i * 7 + k) % 48, time=20 + i) for k in (0, 4, 7)]
+        mido.MidiFile(tracks=[track]).save(folder / "one.mid")
+        more = ["--midi", str(folder / "one.mid"), "--layers", "1..2", "--gain", "peak"]
+    options = ["--samples", "60", "--seconds", "0.4", "--sample-rate", "16000", "--prefix", "bytes"]
+    assert cli.main(["plan", "--patches", "example", "--out", str(folder / "plan"), *options, *more]) == 0
+    return folder / "plan"
+
+
+def expected(data, count):
+    """What a DataLoader of them would give."""
+    places = islice(iter(Batches(data, BATCH, seed=3)), count)
+    return [default_collate([data[place] for place in batch]) for batch in places]
+
+
+def equal(ours, theirs):
+    return all(torch.equal(a.cpu(), b) and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("wishes", WISHES[:3])
+def test_scores_are_what_is_played(planned, wishes):
+    """Played by the CPU, and cropped where they say."""
+    data = clips(planned, reader="live", **wishes)
+    (whole,) = expected(data, 1)
+    score = live.Scores(data).__getitems__(next(iter(Batches(data, BATCH, seed=3))))
+    audio = torch.from_numpy(engine.render(**score.played)[0])
+    crops = [audio[r, start : start + whole.source.shape[1]] for r, start in enumerate(score.starts.repeat(2).tolist())]
+    assert whole.target.any()
+    assert equal((score.prefix, torch.stack(crops[:BATCH]), torch.stack(crops[BATCH:])), whole)
+
+
+def test_without_a_gpu_the_cpu_renders():
+    assert live.gpu(torch.device("cpu")) == (None, "on the CPU")
+    number, where = live.gpu(torch.device("cuda", 99))
+    assert number is None
+    assert where.startswith("on the CPU: device 'cuda:99' cannot be used: ")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(live.gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
+@pytest.mark.parametrize("wishes", WISHES)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_those_of_the_cpu(planned, wishes, workers):
+    """Over several renders, by a GPU that is far behind, so that what is used or overwritten too early would show."""
+    data, device = clips(planned, reader="live", **wishes), torch.device("cuda", 0)
+    count = 2 * live.TOGETHER + 3
+    options = {"num_workers": workers, "multiprocessing_context": "forkserver" if workers else None, "pin_memory": True}
+    ours = []
+    for batch in islice(live.rendered(data, Batches(data, BATCH, seed=3), device, **options), count):
+        assert all(part.device == device for part in batch)
+        torch.cuda._sleep(20_000_000)  # cycles, about 10 ms
+        ours.append([part.clone() for part in batch])
+    theirs = expected(data, count)
+    assert len(ours) == len(theirs)
+    assert all(map(equal, ours, theirs))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(live.gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
+def test_little_memory(planned, monkeypatch):
+    """A row at a time, and a warp of voices."""
+    monkeypatch.setattr(live, "_BYTES", 1)
+    data = clips(planned, reader="live")
+    ours = islice(live.rendered(data, Batches(data, BATCH, seed=3), torch.device("cuda", 0)), 2)
+    assert all(map(equal, ours, expected(data, 2)))

@@ -1,0 +1,137 @@
+"""Batches of a live plan, rendered on the GPU that trains: their audio never leaves its memory.
+
+Workers write scores, which are integers: what is played, by which patches. This process renders several batches of them at
+once, on a stream of its own, while the steps before them are computed. Letters: N samples, B of a batch, P + L model steps.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dx7data import sample
+from dx7data.engine.device import Unusable, choose, current
+from train.form import Example
+from train.order import Batches, Place
+from train.stream import LiveClips
+
+TOGETHER = 8  # batches: to launch a render, and to wait for its longest voice, takes as long for one of them
+_BYTES = 1 << 30  # of the GPU's memory for the mix and its control values; what needs more is done in parts
+
+
+class Score(NamedTuple):
+    """What the renderer needs to know of N samples."""
+
+    prefix: torch.Tensor  # int16 (N, P): of each patch always the same, so it is kept, not rendered again
+    starts: torch.Tensor  # int64 (N,): where the crops begin
+    played: dict  # see dx7data.sample.score
+
+
+class Scores(Dataset):
+    """The samples of a live plan as scores, many at a time."""
+
+    def __init__(self, clips: LiveClips):
+        self._clips = clips
+
+    def __getitems__(self, places: list[Place]) -> Score:
+        clips = self._clips
+        found = [clips.located(at) for at in places]
+        numbers = [clips.shards[s].first + i for s, i in found]
+        choices = [clips.plan.choose(clips.split, j) for j in numbers]
+        prefixes = [clips.told(clips.plan.patches.stored[list(choice.layers)]) for choice in choices]
+        starts = [clips.form.start(at, j) for at, j in zip(places, numbers, strict=True)]
+        return Score(torch.stack(prefixes), torch.tensor(starts), sample.score(clips.plan, choices))
+
+
+def gpu(device: torch.device) -> tuple[int | None, str]:
+    """Which GPU renders for a training on `device`, None if the CPU does; and that in words."""
+    try:
+        number = choose(str(device))
+    except Unusable as error:
+        return None, f"on the CPU: {error}"
+    return number, "on the CPU" if number is None else f"on GPU {number}"
+
+
+def rendered(clips: LiveClips, batches: Batches, device: torch.device, **options) -> Iterator[Example]:
+    """The Examples that a DataLoader of the clips gives, in the memory of a GPU; options: of that DataLoader."""
+    scores = iter(DataLoader(Scores(clips), batch_sampler=_together(batches), collate_fn=_as_it_is, **options))
+    return _in_turn(map(Renderer(clips, device), scores), batches.size, device)
+
+
+def _together(batches: Iterable[list[Place]]) -> Iterator[list[Place]]:
+    batches = iter(batches)
+    while several := list(islice(batches, TOGETHER)):
+        yield list(chain.from_iterable(several))
+
+
+def _as_it_is(score: Score) -> Score:
+    return score
+
+
+def _in_turn(renders: Iterator[tuple[Example, torch.cuda.Event]], size: int, device: torch.device) -> Iterator[Example]:
+    """Batches of `size`; the next render begins before the first batch of one is used."""
+    render = next(renders, None)
+    while render:
+        (examples, done), render = render, next(renders, None)
+        training = torch.cuda.current_stream(device)
+        training.wait_event(done)
+        for part in examples:
+            part.record_stream(training)  # its memory was taken on the renderer's
+        yield from map(Example._make, zip(*(part.split(size) for part in examples), strict=True))
+
+
+class Renderer:
+    """Scores become examples, the same to the bit as those of LiveClips. Nothing here waits for the GPU."""
+
+    def __init__(self, clips: LiveClips, device: torch.device):
+        self._form, self._device, self._gpu = clips.form, device, choose(str(device))
+        self._stream = torch.cuda.Stream(device)
+        with current(self._gpu):
+            self._memory = TorchMemory(device, self._stream)
+
+    def __call__(self, score: Score) -> tuple[Example, torch.cuda.Event]:
+        """The examples, (N, P), (N, L), (N, L), and an event: they are whole once the GPU has come to it."""
+        from dx7data import clips_cuda
+
+        form, count = self._form, len(score.starts)
+        with current(self._gpu), torch.cuda.stream(self._stream):
+            clips = torch.empty((2 * count, form.own_length), dtype=torch.int16, device=self._device)
+            own = self._memory.shared(clips)
+            clips_cuda.fill(own, self._gpu, self._memory, **score.played)
+            if form.factor > 1:  # as train.form.lowered
+                low = clips_cuda.decimated(own, 48000 // form.factor, self._memory)
+                clips = torch.as_tensor(low, device=self._device).clamp(-32768, 32767).short()
+            prefix, starts = (part.to(self._device, non_blocking=True) for part in (score.prefix, score.starts))
+            windows = clips.unfold(1, form.crop or form.length, 1)  # a view: of each clip, all crops
+            audio = windows[torch.arange(2 * count, device=self._device), starts.repeat(2)]
+            return Example(prefix, audio[:count], audio[count:]), self._stream.record_event()
+
+
+class TorchMemory:
+    """A dx7data.engine.cuda.Memory of torch's, in the order of one of its streams. To take it or give it back, as opposed to
+    CUDA's own, never waits for the GPU.
+    """
+
+    def __init__(self, device: torch.device, stream: torch.cuda.Stream):
+        """Give it only to what runs under torch.cuda.stream(stream)."""
+        from numba import cuda
+
+        self.stream, self.shared, self._device = cuda.external_stream(stream.cuda_stream), cuda.as_cuda_array, device
+
+    def free(self) -> float:
+        return _BYTES
+
+    def put(self, array: np.ndarray):
+        pinned = torch.empty(array.shape, dtype=_torch(array.dtype), pin_memory=True)  # else the copy waits for the stream
+        pinned.numpy()[...] = array
+        return self.shared(pinned.to(self._device, non_blocking=True))
+
+    def empty(self, shape: tuple[int, ...], dtype):
+        return self.shared(torch.empty(shape, dtype=_torch(dtype), device=self._device))
+
+
+def _torch(dtype) -> torch.dtype:
+    return getattr(torch, np.dtype(dtype).name)
