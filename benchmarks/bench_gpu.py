@@ -4,7 +4,8 @@
 
 engine: 16-bit samples in GPU memory, of 4 s at 44.1 kHz, their integers being there when the clock starts; control values
 and samples timed apart. samples: drawn phrases of 2.5 s, source and target, decimated to 16 kHz, an fsk prefix. shards:
-those, written to a folder by all workers, beside as many processes that only hash and write.
+those, written to a folder by all workers: twice, the second time half as many, so that the difference has no start-up in it;
+beside as many processes that only hash and write, and one that does one of these. With --out /dev/shm no disk binds.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def samples(options) -> None:
     folder = Path(tempfile.mkdtemp(dir=options.out))
     with contextlib.redirect_stdout(io.StringIO()):
         made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder, 100_000)))
-    for batch in (shard.gpu_batch_size(made), 4 * shard.gpu_batch_size(made)):
+    for batch in (shard.gpu_batch_size(made) // 3, shard.gpu_batch_size(made)):
         _sample_steps(made, [("train", j) for j in range(batch)], options.runs)
 
     some = made.shards()[: max(1, shard.gpu_batch_size(made) // made.spec.shard_samples)]
@@ -92,7 +93,8 @@ def _sample_steps(made, places: list, runs: int) -> None:
     """How long samples take as far as each step."""
     plain, calls = clips.render, []
     clips.render = lambda *given, **more: calls.append((given, more)) or plain(*given, **more)
-    sample.render(made, places, "cuda")
+    room = clips.room(2 * len(places) * made.spec.samples, "cuda")
+    sample.render(made, places, "cuda", room)
     clips.render = plain
     more = calls[0][1]  # the others are for prefixes
     voices, row, part, rows, seconds = (more[name] for name in ("voices", "row", "part", "rows", "seconds"))
@@ -105,7 +107,7 @@ def _sample_steps(made, places: list, runs: int) -> None:
     for name, step in (
         ("mixed in GPU memory", lambda: mix_on(0, voices, row, part, rows, seconds, done)),
         ("decimated, 16 bits, copied", lambda: plain(**more)),
-        ("whole samples, in one process", lambda: sample.render(made, places, "cuda")),
+        ("whole samples, in one process", lambda: sample.render(made, places, "cuda", room)),
     ):
         took = _median(step, runs)
         print(f"| {name} | {took * 1e3:.0f} | {heard / took / 1e9:.1f} | {len(places) / took:,.0f} |", flush=True)
@@ -114,8 +116,38 @@ def _sample_steps(made, places: list, runs: int) -> None:
 def shards(options) -> None:
     """The whole command, and how fast its bytes could be hashed and written."""
     workers = options.workers or default_workers(tuple(options.device.split(",")))
+    launch_to_exit, took, size, digest = _rendered(options, options.samples, workers)
+    _, half_took, half_size, _ = _rendered(options, options.samples // 2, workers)
+
     folder = Path(tempfile.mkdtemp(dir=options.out))
-    program = [sys.executable, "-m", "dx7data", *arguments(options, folder, options.samples)]
+    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
+        pool.map(_hash_and_write, [(folder / f"warm-{i}", _PIECE) for i in range(workers)])
+        began = time.perf_counter()
+        pool.map(_hash_and_write, [(folder / str(i), _STREAM) for i in range(workers)])
+        ceiling = _STREAM * workers / (time.perf_counter() - began)
+    hashed = _STREAM / _median(lambda: _hash_and_write((Path("/dev/null"), _STREAM)), 1)
+    written = _STREAM / _median(lambda: _hash_and_write((folder / "0", _STREAM), hashed=False), 1)
+    shutil.rmtree(folder)
+    print(f"\n{options.samples:,} samples to {options.out}, {options.device}, {workers} workers, {size / 1e9:.1f} GB")
+    print("| | s | samples/s | GB/s | hours of target audio a minute |\n|---|---|---|---|---|")
+    for name, count, amount, seconds in (
+        ("from launch to exit", options.samples, size, launch_to_exit),
+        ("the rendering of it", options.samples, size, took),
+        ("its second half, without start-up", options.samples - options.samples // 2, size - half_size, took - half_took),
+    ):
+        hours = count * 2.5 / 3600 / (seconds / 60)
+        print(f"| {name} | {seconds:.1f} | {count / seconds:,.0f} | {amount / seconds / 1e9:.2f} | {hours:,.0f} |")
+    print(f"| only hashed and written, {workers} processes | | | {ceiling / 1e9:.2f} | |")
+    print(
+        f"| only hashed, one process | | | {hashed / 1e9:.2f} | |\n| only written, one process | | | {written / 1e9:.2f} | |"
+    )
+    print(f"hash of the hashes of the tars: {digest[:16]}")
+
+
+def _rendered(options, count: int, workers: int) -> tuple[float, float, int, str]:
+    """Seconds from launch to exit, and of the rendering; bytes of the tars; the hash of their hashes."""
+    folder = Path(tempfile.mkdtemp(dir=options.out))
+    program = [sys.executable, "-m", "dx7data", *arguments(options, folder, count)]
     began = time.perf_counter()
     done = subprocess.run([*program, "--device", options.device, "--workers", str(workers)], capture_output=True, text=True)
     launch_to_exit = time.perf_counter() - began
@@ -125,29 +157,16 @@ def shards(options) -> None:
     size = sum(path.stat().st_size for path in folder.glob("*.tar"))
     digest = hashlib.sha256("".join(re.findall(r'"tar": {[^}]*', (folder / "index.json").read_text())).encode()).hexdigest()
     shutil.rmtree(folder)
-
-    folder = Path(tempfile.mkdtemp(dir=options.out))
-    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        pool.map(_hash_and_write, [(folder / f"warm-{i}", _PIECE) for i in range(workers)])
-        began = time.perf_counter()
-        pool.map(_hash_and_write, [(folder / str(i), _STREAM) for i in range(workers)])
-        ceiling = _STREAM * workers / (time.perf_counter() - began)
-    shutil.rmtree(folder)
-    print(f"\n{options.samples:,} samples to {options.out}, {options.device}, {workers} workers, {size / 1e9:.1f} GB")
-    print("| | s | samples/s | GB/s | hours of target audio a minute |\n|---|---|---|---|---|")
-    for name, seconds in (("from launch to exit", launch_to_exit), ("the rendering of it", took)):
-        hours = options.samples * 2.5 / 3600 / (seconds / 60)
-        print(f"| {name} | {seconds:.1f} | {options.samples / seconds:,.0f} | {size / seconds / 1e9:.2f} | {hours:,.0f} |")
-    print(f"| only hashed and written, {workers} processes | | | {ceiling / 1e9:.2f} | |")
-    print(f"hash of the hashes of the tars: {digest[:16]}")
+    return launch_to_exit, took, size, digest
 
 
-def _hash_and_write(work: tuple[Path, int]) -> None:
+def _hash_and_write(work: tuple[Path, int], hashed: bool = True) -> None:
     path, size = work
     piece, state = bytes(_PIECE), hashlib.sha256()
     with open(path, "wb") as file:
         for _ in range(size // _PIECE):
-            state.update(piece)
+            if hashed:
+                state.update(piece)
             file.write(piece)
 
 

@@ -7,11 +7,13 @@ from dx7data import gain
 from dx7data.decimate import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
 from dx7data.engine import cache
 from dx7data.engine.cuda import OWN
+from dx7data.engine.device import current
 from dx7data.engine.render import Curves, mix_on
 
 THREADS = 256  # of a block; so many outputs of a filter are computed together
 _PHASES = max(HALF_TAPS)  # the most that a filter has
 _WIDTH = THREADS + REACH - 1  # inputs of a phase that so many outputs see
+_room = np.empty(0, np.int16)  # page-locked, and kept: to lock pages takes longer than to copy to them
 
 
 def render(
@@ -26,9 +28,10 @@ def render(
     policy: str,
     volume,
     curves: Curves,
+    room: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """As clips.render, but that the volume is there. Raises InputError when the GPU fails."""
-    clips = np.empty((rows, length), np.int16)
+    clips = np.empty((rows, length), np.int16) if room is None else room[: rows * length].reshape(rows, length)
     levels = np.zeros((3, rows), np.int64)  # gain, peak, samples cut
     levels[0] = gain.of_policy(policy)
 
@@ -38,6 +41,15 @@ def render(
 
     mix_on(gpu, voices, row, part, rows, seconds, finish, curves)
     return clips, *levels
+
+
+def room(gpu: int, size: int) -> np.ndarray:
+    """See clips.room. Raises InputError when there is not so much memory to lock."""
+    global _room
+    if _room.size < size:
+        with current(gpu):
+            _room = cuda.pinned_array(size, np.int16)
+    return _room[:size]
 
 
 def fill(out, gpu: int, memory, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves) -> None:

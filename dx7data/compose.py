@@ -127,7 +127,7 @@ def _lifted(notes: list[Note]) -> tuple[Note, ...]:
     struck, lifted = {}, []
     for note in reversed(notes):
         last = struck.get(note.note, note.start + note.held + _LIFT) - _LIFT
-        lifted.append(note._replace(held=min(note.held, last - note.start)))
+        lifted.append(Note(note.start, min(note.held, last - note.start), note.note, note.velocity))
         struck[note.note] = note.start
     return tuple(reversed(lifted))
 

@@ -1,8 +1,8 @@
 """Who renders which shard: the processes of this machine, a whole shard each, on a GPU some shards at once.
 
-Shards are independent and always the same, so who makes one, when, and how often does not matter. Several processes share
-a GPU: while it renders for one of them, the others compose, hash and write, which takes longer. The imports that take time
-are inside the functions: `start_early` comes before them.
+Shards are independent and always the same, so who makes one, when, and how often does not matter. Several processes take
+turns on a GPU: while it renders for one of them, the others compose, hash and write, which takes longer. The imports that
+take time are inside the functions: `start_early` comes before them.
 """
 
 import multiprocessing
@@ -26,12 +26,14 @@ def default_workers(devices: tuple[str, ...] = CPU) -> int:
     return cores if devices == CPU else max(len(devices), min(cores, _WORKERS_OF_A_GPU * len(devices)))
 
 
-def start_early(workers: int) -> None:
-    """Begin to load what workers need, in a process beside this one, while this one makes the plan."""
+def start_early(workers: int, gpu: bool) -> None:
+    """Begin to load what workers need, perhaps on a GPU, in a process beside this one, while this one makes the plan."""
     if workers > 1 and _METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(["dx7data.worker", "pyarrow.parquet"])
+        # Neither talks to the GPU's driver, which would not survive a fork.
+        modules = ["dx7data.worker", "pyarrow.parquet", *["dx7data.clips_cuda"] * gpu]
+        multiprocessing.set_forkserver_preload(modules)
         forkserver.ensure_running()
 
 
@@ -47,7 +49,9 @@ def render(
     together = 1
     if devices != CPU:
         workers = max(workers, len(devices))
-        together = max(1, min(shard.gpu_batch_size(plan) // plan.spec.shard_samples, -(-len(shards) // workers)))
+        most = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
+        rounds = max(1, -(-len(shards) // (workers * most)))
+        together = max(1, -(-len(shards) // (workers * rounds)))  # the same for all, so that they end together
     tasks = [shards[i : i + together] for i in range(0, len(shards), together)]
     workers = min(workers, len(tasks))
     if workers > 1:
@@ -66,8 +70,8 @@ def _in_processes(
     done, places = context.Queue(), context.Queue()
     for i in range(workers):
         places.put(devices[i % len(devices)])
-    threads, sharing = max(1, default_workers() // workers), -(-workers // len(devices))
-    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(done, threads, places, sharing))
+    threads, turns = max(1, default_workers() // workers), {each: context.Lock() for each in devices}
+    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(done, threads, places, turns))
     try:
         pending = {pool.submit(worker.work, plan, some, folder) for some in tasks}
         while pending:

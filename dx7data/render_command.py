@@ -5,6 +5,7 @@ Imports that take time are inside the functions, after the workers have begun to
 
 import sys
 import time
+from importlib.util import find_spec
 
 from dx7data.commands import announce_compilation, checked_rate, load
 from dx7data.errors import InputError
@@ -18,7 +19,7 @@ def render(options) -> None:
 
     workers = options.workers or distribute.default_workers()
     if not options.dry_run:
-        distribute.start_early(workers)
+        distribute.start_early(workers, options.device != distribute.CPU and find_spec("numba_cuda") is not None)
         _check_devices(options.device)
     if not options.out and not options.plan:
         raise InputError("--out says where the shards go: name a folder")

@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -41,10 +42,13 @@ class Sample:
         ]
 
 
-def render(plan, places: list[tuple[str, int]], device: str = "cpu") -> list[Sample]:
-    """The samples (split, j) of a plan.Plan at some places. Raises InputError when a GPU fails."""
+def render(plan, places: list[tuple[str, int]], device: str = "cpu", room: np.ndarray | None = None) -> list[Sample]:
+    """The samples (split, j) of a plan.Plan at some places. Raises InputError when a GPU fails.
+
+    room: where a GPU puts the clips, see clips.room; the samples are there until the next call puts others there.
+    """
     choices = [plan.choose(split, j) for split, j in places]
-    audio, levels = _clips(plan, choices, device)
+    audio, levels = _clips(plan, choices, device, room)
     prefixes, count = _prefixes(plan, choices, device), len(places)
     return [
         Sample(
@@ -60,9 +64,9 @@ def render(plan, places: list[tuple[str, int]], device: str = "cpu") -> list[Sam
     ]
 
 
-def _clips(plan, choices: list[Choice], device: str) -> tuple[np.ndarray, dict[str, list]]:
+def _clips(plan, choices: list[Choice], device: str, room: np.ndarray | None) -> tuple[np.ndarray, dict[str, list]]:
     """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
-    audio, gains, peaks, cut = clips.render(**score(plan, choices), device=device)
+    audio, gains, peaks, cut = clips.render(**score(plan, choices), device=device, room=room)
     return audio, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
 
 
@@ -76,11 +80,11 @@ def score(plan, choices: list[Choice]) -> dict:
     parts += [
         (count + i, choice.phrase, plan.patches.stored[layer]) for i, choice in enumerate(choices) for layer in choice.layers
     ]
-    notes = np.array([note for _, phrase, _ in parts for note in phrase.notes])
+    notes = np.fromiter(chain.from_iterable(chain.from_iterable(phrase.notes for _, phrase, _ in parts)), np.int64)
     part = np.repeat(np.arange(len(parts)), [len(phrase.notes) for _, phrase, _ in parts])
     row = np.array([row for row, _, _ in parts])[part]
     stored = np.array([patched for _, _, patched in parts])[part]
-    start_ms, held_ms, key, velocity = notes.T
+    start_ms, held_ms, key, velocity = notes.reshape(-1, 4).T
     curves, volume = _curves(plan, choices, rate)
     return {
         "voices": voices(stored, key, velocity, held_ms / 1000, rate, _block(start_ms, rate)),
@@ -102,11 +106,12 @@ def _prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]
     sample = np.repeat(np.arange(len(choices)), [len(choice.layers) for choice in choices])
     layer = np.concatenate([np.arange(len(choice.layers)) for choice in choices])
     wanted, which = np.unique(np.concatenate([choice.layers for choice in choices]), return_inverse=True)
+    place = np.full((len(choices), spec.layers[1]), -1)  # the last: silence
+    place[sample, layer] = which
     prefixes = {}
     for codec in spec.prefixes:
-        audio = np.zeros((len(choices), spec.layers[1], prefix.samples(codec, spec.sample_rate)), np.int16)
-        audio[sample, layer] = prefix.encode(plan.patches.stored[wanted], codec, spec.sample_rate, device)[which]
-        prefixes[codec] = audio.reshape(len(choices), -1)
+        audio = prefix.encode(plan.patches.stored[wanted], codec, spec.sample_rate, device)
+        prefixes[codec] = np.append(audio, np.zeros_like(audio[:1]), axis=0)[place].reshape(len(choices), -1)
     return prefixes
 
 
@@ -172,21 +177,23 @@ def _about_pair(plan, split: str, choice: Choice) -> dict:
 def _played(phrase: Phrase, rate: int) -> dict:
     """Notes and controllers, at the times, in seconds, at which the engine plays them; bend in semitones."""
 
-    def seconds(ms: int) -> float:
-        return round(_block(ms, rate) * BLOCK / rate, 6)
-
     controllers: dict[str, list] = {}  # seven decimals of a semitone give the integer back
     for event in phrase.events:
         name = CONTROLLERS[event.controller]
         value = round(event.value * 12 / ONE_Q24, 7) if name == "bend" else event.value
-        controllers.setdefault(name, []).append([seconds(event.time), value])
+        controllers.setdefault(name, []).append([_seconds(event.time, rate), value])
     return {
         "notes": [
-            {"start": seconds(note.start), "held": note.held / 1000, "note": note.note, "velocity": note.velocity}
-            for note in phrase.notes
+            {"start": _seconds(start, rate), "held": held / 1000, "note": key, "velocity": velocity}
+            for start, held, key, velocity in phrase.notes
         ],
         "controllers": controllers,
     }
+
+
+@lru_cache(maxsize=1 << 14)
+def _seconds(ms: int, rate: int) -> float:
+    return round(_block(ms, rate) * BLOCK / rate, 6)
 
 
 def source_patch(plan) -> np.ndarray:

@@ -13,6 +13,7 @@ from dx7data.engine import tables
 from dx7data.engine.algorithms import FEEDBACK_SHIFT, LOOP_LENGTH, OPERATORS
 
 _OPERATOR_BYTES = 21
+_PIECE = 2048  # voices whose integers are made together: what that takes stays in the cache
 
 
 class Voices(NamedTuple):
@@ -65,7 +66,7 @@ def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
     if rate <= 16384:
         raise ValueError(f"the engine needs a rate above 16,384 Hz, not {rate}")
     count = np.broadcast_shapes(patches.shape[:1], *(np.shape(x) for x in (notes, velocities, held, start)))
-    patches = np.broadcast_to(patches, (*count, 155)).astype(np.int64)
+    patches = np.broadcast_to(patches, (*count, 155))
     note, velocity, held, start = (np.broadcast_to(x, count) for x in (notes, velocities, held, start))
     for name, value, top in (("notes", note, 127), ("velocities", velocity, 127)):
         if value.size and (value.min() < 0 or value.max() > top):
@@ -75,11 +76,19 @@ def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
     if start.size and start.min() < 0:
         raise ValueError("start must be a block, 0 or more")
 
+    bounds = range(0, max(count[0], 1), _PIECE)
+    pieces = [_integers(*(each[i : i + _PIECE] for each in (patches, note, velocity, held, start)), rate) for i in bounds]
+    return Voices(int(rate), *map(np.concatenate, zip(*(piece[1:] for piece in pieces), strict=True)))
+
+
+def _integers(patches, note, velocity, held, start, rate: int) -> Voices:
+    """As `voices`, of what it found to be legal."""
+    patches = patches.astype(np.int64)
     operator = patches[:, : OPERATORS * _OPERATOR_BYTES].reshape(-1, OPERATORS, _OPERATOR_BYTES)
     common = patches[:, OPERATORS * _OPERATOR_BYTES :]
     note = np.clip(note.astype(np.int64) + common[:, 18] - 24, 0, 127)
     return Voices(
-        rate=int(rate),
+        rate=rate,
         start=start.astype(np.int32),
         release=-(-tables.sample_count(held, rate) // tables.BLOCK),
         **_envelopes(operator, note, velocity.astype(np.int64), rate),

@@ -1,11 +1,13 @@
 """What runs in a worker process. The fork server imports it once, early, and hands it on to every worker, loaded."""
 
+import gc
 import signal
 
 import numba
 import numpy as np
 
 from dx7data import gain, shard
+from dx7data.engine import device
 
 _progress = None  # the queue that takes counts of finished samples
 _device = "cpu"
@@ -14,16 +16,15 @@ _device = "cpu"
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def begin(progress, threads: int, devices, sharing: int) -> None:
-    """Make this process ready for `work`. devices: a queue with one for each; sharing: how many processes use a GPU."""
+def begin(progress, threads: int, devices, turns: dict) -> None:
+    """Make this process ready for `work`. devices: a queue with one for each process; turns: of each device its lock."""
     global _progress, _device
     _progress, _device = progress, devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     numba.set_num_threads(threads)
     if _device != "cpu":
-        from dx7data.engine import cuda
-
-        cuda.share(sharing)
+        device.take_turns(turns[_device])
+    gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
 
 
 def work(plan, shards, folder) -> None:

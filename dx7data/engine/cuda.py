@@ -23,13 +23,6 @@ _CONTROL_THREADS = 128
 _CLEAR_BLOCKS = 4096
 _BLOCK_BYTES = 4 + 4 + OPERATORS * (2 + 4)  # control values of a voice in a block: bend, tremolo, gains, increments
 _SHARE = 0.8  # of the free memory: the rest is for the driver, and for what it cannot give in one piece
-_processes = 1  # that have a part in that
-
-
-def share(processes: int) -> None:
-    """From now on so many processes, this one among them, use a GPU together."""
-    global _processes
-    _processes = processes
 
 
 class Memory:
@@ -44,7 +37,7 @@ class Memory:
         """Bytes that this process may take now."""
         context = cuda.current_context()
         context.deallocations.clear()  # numba frees late
-        return context.get_memory_info().free * _SHARE / _processes
+        return context.get_memory_info().free * _SHARE
 
     def put(self, array: np.ndarray):
         """A copy of a host's array."""
@@ -61,13 +54,9 @@ OWN = Memory()
 def usable(number: int) -> bool:
     """Whether GPU `number` runs what we compile; raises what CUDA raises if not."""
     with cuda.gpus[number]:
-        out = cuda.to_device(np.zeros(1, np.int32))
-        cuda.jit("void(int32[::1])")(_set_one)[1, 1](out)
-        return int(out.copy_to_host()[0]) == 1
-
-
-def _set_one(out):
-    out[0] = 1
+        out = cuda.to_device(np.ones(1, np.int32))
+        kernels.clear[1, 1](out)
+        return int(out.copy_to_host()[0]) == 0
 
 
 def rows_at_once(samples: int, memory=OWN) -> int:

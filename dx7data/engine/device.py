@@ -47,6 +47,31 @@ def _missing(number: int) -> str | None:
         return f"numba-cuda fails on it with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+_turns = None  # the lock of take_turns
+
+
+def take_turns(lock) -> None:
+    """From now on `turn` waits for `lock`, which this process has in common with the others that use its GPU.
+
+    A GPU runs the kernels of several processes in turn anyway, and large ones better than many. So each has all its memory.
+    """
+    global _turns
+    _turns = lock
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """The turn of this process on the current GPU, which it leaves with the memory free."""
+    if _turns is None:
+        yield
+        return
+    from numba import cuda
+
+    with _turns:
+        yield
+        cuda.current_context().deallocations.clear()  # numba frees late
+
+
 @contextmanager
 def current(number: int) -> Iterator[None]:
     """GPU `number` is the current one. Raises InputError, one sentence, when it fails: mostly for want of memory."""

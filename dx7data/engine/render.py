@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from dx7data.engine import cpu
-from dx7data.engine.device import choose, current
+from dx7data.engine.device import choose, current, turn
 from dx7data.engine.tables import BLOCK, increment_table, sample_count
 
 _SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
@@ -92,7 +92,7 @@ def mix_on(
     memory = memory or OWN
     samples, curves = _samples(seconds, voices.rate), curves or _at_rest(rows)
     voices, row, notes = _by_row(voices, row, part, samples)
-    with current(gpu):
+    with current(gpu), turn():
         at_once = rows_at_once(samples, memory)
         for begin in range(0, rows, at_once):
             place = slice(begin, min(begin + at_once, rows))
