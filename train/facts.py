@@ -1,10 +1,12 @@
 """What the doctor knows of this machine: versions, and what became of the probes, each run in a process of its own."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 
@@ -61,10 +63,11 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
-def run(command: list[str], seconds: float = TIMEOUT) -> Outcome:
+def run(command: list[str], seconds: float = TIMEOUT, **environment: str) -> Outcome:
     """Run a command whose last line is JSON, with an "error" if it has one to tell."""
+    how = {"cwd": ROOT, "capture_output": True, "text": True, "errors": "replace", "timeout": seconds}
     try:
-        child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=seconds)
+        child = subprocess.run(command, env=os.environ | environment, **how)
     except subprocess.TimeoutExpired:
         return Outcome(error=f"no answer within {seconds:g} s, so it was stopped")
     said = child.stderr if child.returncode else child.stdout
@@ -87,17 +90,21 @@ def gather() -> Facts:
 
     names = tqdm(["machine", "guards", "imports", *PROBED], leave=False, disable=None)
 
-    def probe(name: str) -> Outcome:
+    def probe(name: str, **environment: str) -> Outcome:
         names.set_description(f"{name:12}")
+        outcome = run([sys.executable, "-m", "train.probe", name], **environment)
         names.update()
-        return run([sys.executable, "-m", "train.probe", name])
+        return outcome
 
     with names:
         facts = Facts({name: version(name) for name in DISTRIBUTIONS}, driver(), probe("machine"), probe("guards"))
         if facts.kernels:
             facts = replace(facts, imports=probe("imports"))
         if facts.imports.figures:
-            facts = replace(facts, layers={name: probe(name) for name in PROBED})
+            # At once, for each compiles on one core for minutes; so what they tune is not worth keeping.
+            with ThreadPoolExecutor(len(PROBED)) as pool:
+                found = pool.map(lambda name: probe(name, TRITON_CACHE_AUTOTUNING="0"), PROBED)
+                facts = replace(facts, layers=dict(zip(PROBED, found, strict=True)))
     return facts
 
 

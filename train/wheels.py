@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dx7data.errors import InputError
@@ -74,10 +75,10 @@ def cuda_version(nvcc: str) -> str | None:
     return found and found[1]
 
 
-def jobs() -> str:
-    """Files compiled at a time: one a core, as far as the memory goes; MAX_JOBS overrides."""
+def jobs(builds: int) -> str:
+    """Files that each of some builds compiles at a time: together one a core, as far as memory goes; MAX_JOBS overrides."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    return os.environ.get("MAX_JOBS") or str(max(1, min(len(os.sched_getaffinity(0)), memory // GIB_PER_JOB)))
+    return os.environ.get("MAX_JOBS") or str(max(1, min(len(os.sched_getaffinity(0)), memory // GIB_PER_JOB) // builds))
 
 
 def one_architecture(setup: str) -> str:
@@ -127,18 +128,19 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return source
 
 
-def build(pin: str, archives: Path, arch: str, kept: Path) -> None:
+def build(pin: str, archives: Path, arch: str, kept: Path, most: str) -> None:
+    """most: files compiled at a time."""
     start = time.monotonic()
-    print(f"Building {pin} for compute capability {arch}: minutes, with {jobs()} jobs", flush=True)
+    print(f"Building {pin} for compute capability {arch}: minutes, with {most} jobs", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         source = unpacked(source_archive(pin, archives, Path(scratch)), Path(scratch, "source"))
         setup = source / "setup.py"
         setup.write_text(one_architecture(setup.read_text()))
-        how = {"TORCH_CUDA_ARCH_LIST": arch, "MAX_JOBS": jobs(), "PYTHONWARNINGS": "ignore"}
+        how = {"TORCH_CUDA_ARCH_LIST": arch, "MAX_JOBS": most, "PYTHONWARNINGS": "ignore"}
         options = "--no-deps", "--no-build-isolation", "--no-cache-dir", f"--wheel-dir={kept}"
         if not pip("wheel", *options, str(source), **FORCE, **how):
             raise InputError(f"{pin} did not build: the compiler's message is above")
-    print(f"Built in {time.monotonic() - start:.0f} s, kept in {kept}")
+    print(f"Built {pin} in {time.monotonic() - start:.0f} s, kept in {kept}")
 
 
 def install(archives: Path, asked: str | None) -> None:
@@ -155,8 +157,8 @@ def install(archives: Path, asked: str | None) -> None:
     if missing:
         check_compiler()
     install_needs(archives)
-    for pin in missing:
-        build(pin, archives, arch, kept)
+    with ThreadPoolExecutor() as pool:  # side by side: each ends with one large file that only one core can compile
+        list(pool.map(lambda pin: build(pin, archives, arch, kept, jobs(len(missing))), missing))
     # By force: the version is the same when the wheel installed now was built for another torch.
     wheels = [str(path) for pin in pins() for path in wheel(pin)]
     if not pip("install", "--no-deps", "--no-index", "--force-reinstall", *wheels):
