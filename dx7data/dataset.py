@@ -96,7 +96,7 @@ def render(
         write_index(wanted, folder)
         with open(folder / "render.log", "a") as log:
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
-            log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.1f} s\n")
+            log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.2f} s\n")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
