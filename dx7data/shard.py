@@ -16,7 +16,7 @@ from dx7data.plan import Plan
 from dx7data.spec import Shard
 
 _BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
-_GPU_BATCH_BYTES = 1 << 30  # of clips, on a GPU: it wants a hundred thousand notes, 6,710 samples of 2.5 s at 16 kHz
+_GPU_BATCH_BYTES = 512 << 20  # of clips, on a GPU, which wants tens of thousands of notes: 3,355 samples of 2.5 s at 16 kHz
 _RECORD = tarfile.RECORDSIZE
 _HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # mtime, uid, gid 0, mode 644, no names of people
 _SIZE, _CHECKSUM = slice(124, 135), slice(148, 154)  # octal digits of it (POSIX, ustar)

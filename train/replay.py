@@ -48,7 +48,6 @@ class Replay:
     def _record(self, tensors: tuple[Tensor, ...]) -> bool:
         """Record a call, which does not run it; False where a kernel can't be recorded."""
         graph, self._inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
-        torch.cuda.synchronize()
         try:
             # thread_local: threads that pin memory or render meanwhile are not part of it, and do no harm
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
