@@ -69,7 +69,7 @@ def samples(options) -> None:
     folder = Path(tempfile.mkdtemp(dir=options.out))
     with contextlib.redirect_stdout(io.StringIO()):
         made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder, 100_000)))
-    for batch in (shard.gpu_batch_size(made) // 3, shard.gpu_batch_size(made)):
+    for batch in (shard.gpu_batch_size(made), 2 * shard.gpu_batch_size(made)):
         _sample_steps(made, [("train", j) for j in range(batch)], options.runs)
 
     some = made.shards()[: max(1, shard.gpu_batch_size(made) // made.spec.shard_samples)]
