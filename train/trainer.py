@@ -92,7 +92,7 @@ class Trainer:
         self.start = self.step
         self.batches = Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=stream)
         self.forward = torch.compile(self.model) if settings.compile else self.model
-        self.gradients = Replay(self.add_gradients, ranks.device)
+        self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps at whose losses nobody has looked
         self.times: list[float] = []  # seconds of a step, one for each look
         self.first_steps = 0.0  # seconds
@@ -160,7 +160,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
         for part in zip(*(tensor.chunk(settings.accumulation) for tensor in batch), strict=True):
-            total += self.gradients(*(tensor.to(device, non_blocking=True) for tensor in part))
+            total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
         self.ranks.average([parameter.grad for parameter in self.model.parameters()])
         norm = self.guard.clip(total, self.step, settings.clip)
         self.optimiser.step()
@@ -206,8 +206,8 @@ class Trainer:
             self.log.add("metrics", rows)
             if steps[-1] == self.start + FIRST_STEPS:
                 self.log.say(f"the first {FIRST_STEPS} steps, which also compile and tune, took {self.first_steps:.2f} s")
-                if self.gradients.refused:
-                    self.log.say(f"no CUDA graph, so Python launches each kernel: {self.gradients.refused}")
+                if self.replay.refused:
+                    self.log.say(f"no CUDA graph, so Python launches each kernel: {self.replay.refused}")
         return asked > 0
 
     def keep(self, stopped: bool) -> None:
