@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .layer import LR_CAP, ssm_parameter
-from .s4d import S4Block, hippo_legs, kernel_side, powers
+from .s4d import S4Block, hippo_legs, kernel_side
 
 
 class S4(S4Block):
@@ -58,11 +58,20 @@ class S4(S4Block):
         C = torch.view_as_complex(self.C.double())
         readout = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(1)
         side = kernel_side(length)
-        states, leap = powers(torch.view_as_real(drive).flatten(1)[:, None], transposed, side, torch.matmul)  # H Q N: A^q B
-        readouts, _ = powers(readout[:, None], leap.mT, -(-length // side), torch.matmul)  # H P N: C A^(Qp)
-        return (readouts @ states.mT).flatten(1)[:, :length].to(self.dtype)  # H P Q -> H L
+        states, leap = powers(torch.view_as_real(drive).flatten(1)[:, None], transposed, side)  # H Q N: A^q B
+        readouts, _ = powers(readout[:, None], leap.mT, side)  # H Q N: C A^(Qp)
+        return (readouts @ states.mT).flatten(1)[:, :length].to(self.dtype)  # H Q Q -> H L
 
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         diagonal, column, row, drive = (value.to(state.dtype) for value in self.discretise())
         state = diagonal * state - column * (row * state).real.sum(-1, keepdim=True) + drive * u[..., None]
         return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
+
+
+def powers(first: Tensor, factor: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """first · factor^k for k < count, a power of two, and factor^count: H 1 N and H N N to H K N and H N N."""
+    rows = first
+    while rows.shape[1] < count:
+        rows = torch.cat((rows, rows @ factor), dim=1)
+        factor = factor @ factor
+    return rows, factor

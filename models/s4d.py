@@ -6,7 +6,6 @@ are N/2 conjugate pairs, of which one each is kept: real outputs are twice the r
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -109,12 +108,12 @@ class S4D(S4Block):
         self.A_imag = ssm_parameter(frequency.repeat(d_model, 1), LR_CAP)  # H N/2
 
     def discretise(self) -> tuple[Tensor, Tensor]:
-        """A and B of x_l = A x_(l-1) + B u_l, each H N/2, complex128."""
+        """log A and B of x_l = A x_(l-1) + B u_l, each H N/2, complex128."""
         A = torch.complex(-self.log_A_real.double().exp(), self.A_imag.double())
         dt = self.log_dt.double().exp()[:, None]
         if self.discretisation == "zoh":
-            return (dt * A).exp(), (dt * A).expm1() / A
-        return (1 + dt / 2 * A) / (1 - dt / 2 * A), dt / (1 - dt / 2 * A)
+            return dt * A, (dt * A).expm1() / A
+        return ((1 + dt / 2 * A) / (1 - dt / 2 * A)).log(), dt / (1 - dt / 2 * A)
 
     def kernel(self, length: int) -> Tensor:
         """K_l = 2 Re sum_n C_n B_n A_n^l, H L, with l = q + Q p: 2 H sqrt(L) N numbers and one product, never H N L.
@@ -122,36 +121,26 @@ class S4D(S4Block):
         Formed in double and rounded once: in float32 the phase of a mode after l steps would be off by l roundings, and its
         matrix product might run in TF32, with three decimal digits. It is small beside the convolution, for it has no batch.
         """
-        A, B = self.discretise()
+        log_A, B = self.discretise()
         C = torch.view_as_complex(self.C.double())
         side = kernel_side(length)
-        fine, leap = powers(torch.ones_like(A)[:, None], A[:, None], side, torch.mul)  # H Q N/2: A^q, and A^Q
-        coarse, _ = powers((2 * C * B)[:, None], leap, -(-length // side), torch.mul)  # H P N/2: 2 C B A^(Qp)
+        steps = torch.arange(side, dtype=torch.float64, device=B.device)[:, None]
+        fine = (steps * log_A[:, None]).exp()  # H Q N/2: A^q
+        leaps = side * steps[: -(-length // side)]
+        coarse = (2 * C * B)[:, None] * (leaps * log_A[:, None]).exp()  # H P N/2: 2 C B A^(Qp)
         # Re(ab) = Re a Re b - Im a Im b is a real product over N.
         kernel = torch.view_as_real(coarse).flatten(2) @ torch.view_as_real(fine.conj().resolve_conj()).flatten(2).mT
         return kernel.flatten(1)[:, :length].to(self.dtype)  # H P Q -> H L
 
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        A, B = (value.to(state.dtype) for value in self.discretise())
-        state = A * state + B * u[..., None]
+        log_A, B = self.discretise()
+        state = log_A.exp().to(state.dtype) * state + B.to(state.dtype) * u[..., None]
         return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
 
 
 def kernel_side(length: int) -> int:
-    """Q of l = q + Q p: the power of two next to sqrt(L), so that repeated squaring ends on the Q-th power."""
+    """Q of l = q + Q p, not below P: the power of two next to sqrt(L), so that repeated squaring ends on the Q-th power."""
     return 1 << ((length - 1).bit_length() + 1) // 2
-
-
-def powers(first: Tensor, factor: Tensor, count: int, product: Callable) -> tuple[Tensor, Tensor]:
-    """first · factor^k for k < count, along dimension 1, and factor to the power of the next power of two, by doubling.
-
-    `product` is `torch.mul` for a diagonal factor (H 1 N/2), `torch.matmul` for a dense one (H N N, acting on rows).
-    """
-    rows = first
-    while (have := rows.shape[1]) < count:
-        rows = torch.cat((rows, product(rows[:, : count - have], factor)), dim=1)
-        factor = product(factor, factor)
-    return rows, factor
 
 
 def causal_convolution(u: Tensor, kernel: Tensor) -> Tensor:

@@ -43,10 +43,8 @@ def modes(layer: nn.Module, inputs: Tensor) -> Modes:
 
 
 def _s4d(layer: S4D, inputs: Tensor) -> Modes:
-    A, _ = layer.discretise()
-    # The angle of a pole from zero-order hold has lost its whole turns, and with them what aliases.
-    turn = layer.log_dt.double().exp()[:, None] * layer.A_imag.double() if layer.discretisation == "zoh" else A.angle()
-    return Modes(-1 / A.abs().log().flatten(), turn.abs().flatten() / (2 * math.pi), 2 * A.numel())
+    log_A, _ = layer.discretise()
+    return Modes(-1 / log_A.real.flatten(), log_A.imag.abs().flatten() / (2 * math.pi), 2 * log_A.numel())
 
 
 def _s4(layer: S4, inputs: Tensor) -> Modes:
