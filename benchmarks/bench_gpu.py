@@ -5,7 +5,8 @@
 engine: 16-bit samples in GPU memory, of 4 s at 44.1 kHz, their integers being there when the clock starts; control values
 and samples timed apart. samples: drawn phrases of 2.5 s, source and target, decimated to 16 kHz, an fsk prefix. shards:
 those, written to a folder by all workers: twice, the second time half as many, so that the difference has no start-up in it;
-beside as many processes that only hash and write, and one that does one of these. With --out /dev/shm no disk binds.
+beside as many processes that only hash and write as many bytes, and one that does one of these. With --out /dev/shm no disk
+binds.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from dx7data.engine.device import choose
 from dx7data.engine.render import mix_on, render
 from dx7data.engine.tables import BLOCK
 
-_STREAM, _PIECE = 1 << 30, 64 << 20  # bytes that each process hashes and writes, and at a time
+_PIECE = 64 << 20  # bytes that are hashed and written at a time
 
 
 def engine(options) -> None:
@@ -119,14 +120,14 @@ def shards(options) -> None:
     launch_to_exit, took, size, digest = _rendered(options, options.samples, workers)
     _, half_took, half_size, _ = _rendered(options, options.samples // 2, workers)
 
-    folder = Path(tempfile.mkdtemp(dir=options.out))
+    folder, part = Path(tempfile.mkdtemp(dir=options.out)), size // workers
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
         pool.map(_hash_and_write, [(folder / f"warm-{i}", _PIECE) for i in range(workers)])
         began = time.perf_counter()
-        pool.map(_hash_and_write, [(folder / str(i), _STREAM) for i in range(workers)])
-        ceiling = _STREAM * workers / (time.perf_counter() - began)
-    hashed = _STREAM / _median(lambda: _hash_and_write((Path("/dev/null"), _STREAM)), 1)
-    written = _STREAM / _median(lambda: _hash_and_write((folder / "0", _STREAM), hashed=False), 1)
+        pool.map(_hash_and_write, [(folder / str(i), part) for i in range(workers)])
+        ceiling = size / (time.perf_counter() - began)
+    hashed = part / _median(lambda: _hash_and_write((Path("/dev/null"), part)), 1)
+    written = part / _median(lambda: _hash_and_write((folder / "0", part), hashed=False), 1)
     shutil.rmtree(folder)
     print(f"\n{options.samples:,} samples to {options.out}, {options.device}, {workers} workers, {size / 1e9:.1f} GB")
     print("| | s | samples/s | GB/s | hours of target audio a minute |\n|---|---|---|---|---|")

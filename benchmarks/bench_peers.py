@@ -104,9 +104,9 @@ def main():
     print(f"{machine()}\n\n| | batch | ms | G samples/s | x real time | on |\n|---|---|---|---|---|---|", flush=True)
     ours = best("dx7data", partial(with_dx7data, options.patches), options.voices, options.runs)
     for name, program in (
+        ("torchsynth Voice", with_torchsynth),
         ("synthax ParametricSynth", partial(with_synthax, "ParametricSynth")),
         ("synthax Voice", partial(with_synthax, "Voice")),
-        ("torchsynth Voice", with_torchsynth),
     ):
         peers = best(name, program, options.batches, options.runs)
         if ours and peers:
