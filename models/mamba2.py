@@ -5,6 +5,7 @@ Shape letters: B batch, L steps, D width, H heads, P headdim, N state, G groups 
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -63,14 +64,16 @@ def turn(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
     return torch.remainder(angles, 2 * math.pi).to(dt.dtype).movedim(-1, 1).contiguous()
 
 
-def rotate(t: Tensor, angles: Tensor) -> Tensor:
-    """(..., G, N) by angles (..., H, S) -> (..., H, N): the pairs (0, 1), (2, 3), ... turn, what is beyond 2 S stays."""
-    angles, t = angles.unflatten(-2, (t.shape[-2], -1)), t[..., None, :]
-    turning, still = t.split([2 * angles.shape[-1], t.shape[-1] - 2 * angles.shape[-1]], dim=-1)
-    a, b = turning.unflatten(-1, (-1, 2)).unbind(-1)
+def rotate(angles: Tensor, *tensors: Tensor) -> Iterator[Tensor]:
+    """Each (..., G, N) by angles (..., H, S) -> (..., H, N): pairs (0, 1), (2, 3), ... turn, what is beyond 2 S stays."""
     cos, sin = torch.cos(angles), torch.sin(angles)
-    turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
-    return torch.cat([turned, still.expand(*turned.shape[:-1], -1)], dim=-1).flatten(-3, -2)
+    for t in tensors:
+        by_group = t.shape[-2], -1
+        c, s = (part.unflatten(-2, by_group).to(t.dtype) for part in (cos, sin))  # ... G H/G S
+        turning, still = t[..., None, :].split([2 * angles.shape[-1], t.shape[-1] - 2 * angles.shape[-1]], dim=-1)
+        a, b = turning.unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.stack([a * c - b * s, a * s + b * c], dim=-1).flatten(-2)
+        yield torch.cat([turned, still.expand(*turned.shape[:-1], -1)], dim=-1).flatten(-3, -2)
 
 
 def per_head(t: Tensor, nheads: int) -> Tensor:
@@ -121,7 +124,7 @@ def ssd_turning(x, log_decay, dt, now, B, C, rate, chunk, state):
     """ssd with B and C turned at `rate` (B, T, S): a state of complex numbers, each head at its own frequencies."""
     h, angles = state
     angles = turn(dt, rate, angles)
-    B, C = rotate(full(B), angles), rotate(full(C), angles)
+    B, C = rotate(angles, full(B), full(C))
     y, h = ssd(x, log_decay, dt, now, B, C, chunk, h)
     return y, (h, angles[:, -1].clone())  # a view would keep all angles
 
@@ -188,8 +191,7 @@ class Mamba2(MambaLayer):
             from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
             if self.n_angles:
-                angles = turn(dt, rate)
-                B, C = (rotate(full(t), angles).to(x.dtype) for t in (B, C))
+                B, C = rotate(turn(dt, rate), B, C)
             y = mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
         else:
             scan, rates = (ssd_turning, (rate,)) if self.n_angles else (ssd, ())
@@ -243,7 +245,7 @@ class Mamba2(MambaLayer):
         dt = self._dt(dt)
         if angles:
             angles = [turn(dt[:, None], rate[:, None], *angles)[:, 0]]
-            B, C = rotate(B, *angles), rotate(C, *angles)
+            B, C = rotate(angles[0], B, C)
         else:
             B, C = per_head(B, self.nheads), per_head(C, self.nheads)
         decay, drive = torch.exp(-torch.exp(full(self.A_log)) * dt), (dt[..., None] * x)[..., None] * B[:, :, None]

@@ -31,7 +31,7 @@ def scan_segment(x, log_decay, weight, now, B, C, dt, rate, B_bias, C_bias, chun
     """Angles, B and C per head exist for one segment only: of a whole sequence they would be the layer's largest tensors."""
     (angles, h), nheads = state, x.shape[2]
     angles = turn(dt, rate, angles)
-    B, C = (rotate(per_head(full(t), nheads) + full(b), angles) for t, b in ((B, B_bias), (C, C_bias)))
+    B, C = rotate(angles, *(per_head(full(t), nheads) + full(b) for t, b in ((B, B_bias), (C, C_bias))))
     y, h = ssd(x, log_decay, weight, now, B, C, chunk, h)
     return y, (angles[:, -1].clone(), h)  # a view would keep all angles
 
@@ -138,8 +138,8 @@ class Mamba3(MambaLayer):
         angles, h, last_B, last_x = state
         z, x, B, C, dt, A, trap, rate = self._project(u)
         angles = turn(dt[:, None], rate[:, None], angles)[:, 0]
-        B = rotate(per_head(full(B), self.nheads) + full(self.B_bias[:, 0]), angles)
-        C = rotate(per_head(full(C), self.nheads) + full(self.C_bias[:, 0]), angles)
+        biased = (per_head(full(t), self.nheads) + full(b[:, 0]) for t, b in ((B, self.B_bias), (C, self.C_bias)))
+        B, C = rotate(angles, *biased)
         now, value = torch.sigmoid(full(trap)) * dt, full(x)
         h = h + ((dt - now)[..., None] * last_x)[..., None] * last_B[:, :, None]
         h = torch.exp(A * dt)[..., None, None] * h + (now[..., None] * value)[..., None] * B[:, :, None]
