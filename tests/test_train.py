@@ -30,20 +30,7 @@ from train.loss import target_loss
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 12
 # Clips of 240 samples: a step takes some 10 ms.
-SMALL = [
-    "--model",
-    "s4d",
-    "--preset",
-    "tiny",
-    "--device",
-    "cpu",
-    "--seconds",
-    "0.03",
-    "--batch",
-    "4",
-    "--evaluate-samples",
-    "2",
-]
+SMALL = "--model s4d --preset tiny --device cpu --seconds 0.03 --batch 4 --evaluate-samples 2".split()
 SMALL += ["--steps", str(STEPS), "--checkpoint-every", "4", "--evaluate-every", "1000"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -267,6 +254,17 @@ def test_two_processes(shards, whole, tmp_path):
     np.testing.assert_allclose(losses(run), losses(whole)[: len(losses(run))], atol=1e-4)
     assert resume(run) == 0
     np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus(shards, tmp_path):
+    """torchrun with NCCL: the curve of one GPU."""
+    for count in ("1", "2"):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", count, "-m", "train"]
+        words = ["--shards", str(shards), "--out", str(tmp_path / count), *SMALL, "--device", "cuda"]
+        subprocess.run([*launcher, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), atol=1e-4)
 
 
 def test_accumulation_computes_the_same(shards, whole, tmp_path):
