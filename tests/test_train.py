@@ -30,8 +30,8 @@ from train.loss import target_loss
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 12
 # Clips of 240 samples: a step takes some 10 ms.
-SMALL = "--model s4d --preset tiny --device cpu --seconds 0.03 --batch 4 --evaluate-samples 2".split()
-SMALL += ["--steps", str(STEPS), "--checkpoint-every", "4", "--evaluate-every", "1000"]
+SMALL = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--seconds", "0.03", "--batch", "4"]
+SMALL += ["--evaluate-samples", "2", "--steps", str(STEPS), "--checkpoint-every", "4", "--evaluate-every", "1000"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
