@@ -1,7 +1,6 @@
 """Evaluation: every metric against a formula or another library, and sets of samples that training has never seen."""
 
 import io
-import logging
 import math
 import warnings
 import wave
@@ -364,9 +363,3 @@ def test_a_data_set_split_by_phrase_has_no_unseen_patches(tmp_path):
     plan = planned(tmp_path, "--samples", "40", "--split-by", "phrase")
     assert [one.name for one in held_out(clips(plan, reader="live"), 2)] == ["val", "seen"]
     assert [one.places[0][0] for one in held_out(clips(plan, "val", reader="live"), 2)] == ["val"]
-
-
-def test_webdataset_has_no_plan(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        assert held_out(clips("any.tar", reader="webdataset")) == []
-    assert "has no plan" in caplog.text

@@ -256,6 +256,19 @@ def test_two_processes(shards, whole, tmp_path):
     np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
 
 
+def test_whatever_webdataset_reads(shards, tmp_path, monkeypatch, caplog):
+    """Stopped and gone on with, without a promise of the same order; nothing is evaluated."""
+    url, run = f"{shards}/{{train,val}}-000000.tar", tmp_path / "run"
+    with monkeypatch.context() as patched:
+        during(patched, 6, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert train(url, run, "--reader", "webdataset", "--prefix", "bytes") == 130
+    assert resume(run) == 0
+    assert [row["step"] for row in rows(run)] == [str(1 + i) for i in range(STEPS)]
+    assert not (run / "validation.csv").exists()
+    assert "can't be resumed exactly" in caplog.text
+    assert "nothing is evaluated" in caplog.text
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus(shards, tmp_path):

@@ -72,9 +72,11 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
     """Where the run is, and its settings. Raises InputError when the words on the command line contradict it."""
     wishes = dict(wishes)
     if "live" in wishes:
+        if "reader" in wishes:
+            raise InputError("--live reads nothing: leave --reader out, or name the folder with --shards")
         wishes |= {"shards": wishes.pop("live"), "reader": "live"}
     elif "shards" in wishes:
-        wishes["reader"] = "shards"
+        wishes.setdefault("reader", "shards")
     device = wishes.pop("device", "cuda" if torch.cuda.is_available() else "cpu")
     resume, model, out = wishes.pop("resume"), wishes.pop("model", None), wishes.pop("out", None)
     preset = wishes.pop("preset", "base" if device == "cuda" else "tiny")
@@ -94,8 +96,9 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
     stored = RunSettings.from_json(history.config(run).get("settings", {}))
     if model is not None:
         wishes["model_name"] = model if isinstance(model, str) else "-".join(model)
+    exact = "webdataset" not in (stored.reader, wishes.get("reader"))
     for name, value in wishes.items():
-        if name not in _FREE and getattr(stored, name) != value:
+        if (name not in _FREE or (name == "reader" and not exact)) and getattr(stored, name) != value:
             option = "--" + name.removesuffix("_name").replace("_", "-")
             raise InputError(
                 f"{option} is {getattr(stored, name)} in {run} and {value} here: leave it out, or start another run"
@@ -126,6 +129,11 @@ def parser() -> argparse.ArgumentParser:
 
     data = top.add_argument_group("data")
     data.add_argument("--split", choices=("train", "val", "test"), help="to train on (default: train)")
+    data.add_argument(
+        "--reader",
+        choices=("shards", "webdataset"),
+        help="webdataset: --shards is any address that it reads; no evaluation, no exact resume",
+    )
     data.add_argument("--prefix", type=_codec, metavar="none|" + "|".join(CODECS), help="what tells the model the patch")
     data.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
     data.add_argument(

@@ -21,7 +21,7 @@ class RunSettings:
     preset: str
     model: ModelSettings
     split: str = "train"
-    reader: str = "shards"  # or "live"
+    reader: str = "shards"  # of stream.READERS
     prefix: str | None = None  # codec
     sample_rate: int | None = None  # None: the shards' own
     seconds: float | None = None  # of a crop; None: whole clips

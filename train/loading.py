@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,11 +13,13 @@ from train import live
 from train.config import RunSettings
 from train.form import Example, Form
 from train.order import Batches
+from train.ranks import Ranks
 from train.stop import leave_interrupts
 from train.stream import Clips, LiveClips, clips
+from train.urls import UrlClips
 
 
-def opened(settings: RunSettings) -> Clips:
+def opened(settings: RunSettings) -> Clips | UrlClips:
     """The clips to train on."""
     data = clips(settings.shards, settings.split, settings.reader, codec=settings.prefix, sample_rate=settings.sample_rate)
     if settings.seconds is not None:
@@ -34,7 +37,23 @@ def steps_of(form: Form) -> int:
     return told + (form.crop or form.length)
 
 
-def loaded(data: Clips, batches: Batches, workers: int, device: torch.device) -> Iterator[Example]:
+class Unordered(NamedTuple):
+    """What Batches are, where the data comes in an order of its own."""
+
+    size: int  # samples of a batch
+
+    def state(self, delivered: int) -> dict:
+        return {}
+
+
+def batches_of(data: Clips | UrlClips, settings: RunSettings, ranks: Ranks, state: dict | None) -> Batches | Unordered:
+    """Of this process, from a state on."""
+    if data.resumable:
+        return Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=state)
+    return Unordered(settings.batch // ranks.count)
+
+
+def loaded(data: Clips | UrlClips, batches: Batches | Unordered, workers: int, device: torch.device) -> Iterator[Example]:
     """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
     renders = isinstance(data, LiveClips)
     options = {
@@ -44,6 +63,20 @@ def loaded(data: Clips, batches: Batches, workers: int, device: torch.device) ->
         "worker_init_fn": leave_interrupts,
         "generator": torch.Generator(),  # of its own: torch's is a part of the checkpoint
     }
+    if not data.resumable:
+        return _again(data, DataLoader(data, batch_size=batches.size, drop_last=True, **options))
     if renders and live.gpu(device)[0] is not None:
         return live.rendered(data, batches, device, **options)
     return iter(DataLoader(data, batch_sampler=batches, **options))
+
+
+def _again(data: UrlClips, loader: DataLoader) -> Iterator[Example]:
+    """Epoch after epoch. Raises InputError if there is nothing in one."""
+    while True:
+        batch = None
+        for batch in loader:
+            yield batch
+        if batch is None:
+            raise InputError(
+                f"{data} does not fill a batch in any process that reads: take a smaller --batch or fewer --workers"
+            )

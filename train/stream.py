@@ -90,6 +90,9 @@ class Clips(Dataset):
     def __len__(self) -> int:
         return self._firsts[-1]
 
+    def __str__(self) -> str:
+        return f"{len(self)} clips"
+
     def __getitem__(self, at: Place | int) -> Example:
         """An index alone is a place of seed 0 and epoch 0."""
         at = at if isinstance(at, tuple) else Place(0, 0, at)

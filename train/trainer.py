@@ -21,10 +21,9 @@ from models.quantize import mu_law, mu_law_table
 from train import checkpoint, evaluate, live, optim, plots
 from train.config import RunSettings
 from train.form import Example
-from train.loading import loaded, opened, steps_of
+from train.loading import batches_of, loaded, opened, steps_of
 from train.log import STEPS, Log
 from train.loss import NATS, target_loss
-from train.order import Batches
 from train.ranks import Ranks
 from train.replay import Replay
 from train.stop import Stop
@@ -90,7 +89,7 @@ class Trainer:
             about = checkpoint.restore(found, self.model, self.ema, self.optimiser)
             self.step, self.seconds, stream = about["step"], about["seconds"], about["stream"]
         self.start = self.step
-        self.batches = Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=stream)
+        self.batches = batches_of(data, settings, ranks, stream)
         self.forward = torch.compile(self.model) if settings.compile else self.model
         self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps at whose losses nobody has looked
@@ -108,7 +107,7 @@ class Trainer:
         if not (self.run / "config.json").exists():
             write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.log = Log(self.run, self.step)
-        self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {len(self.data)} clips")
+        self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
             self.log.say(f"batches are rendered {live.gpu(self.ranks.device)[1]}")
         self.log.say(estimate)
@@ -121,7 +120,7 @@ class Trainer:
         batches = loaded(self.data, self.batches, settings.workers, self.ranks.device)
         if self.ranks.first:
             self.held_out = evaluate.held_out(self.data, settings.evaluate_samples)
-            self.drawn = evaluate.held_out(self.data, DRAWN, whole=True)[:1]
+            self.drawn = evaluate.held_out(self.data, DRAWN, whole=True)[:1] if self.held_out else []
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
         with Stop() as stop, progress as bar:
             began, waited = time.perf_counter(), 0.0
@@ -230,7 +229,8 @@ class Trainer:
         size = settings.batch // (settings.accumulation * self.ranks.count)
         rows, algorithms = evaluate.evaluate(self.ema, self.held_out, size, device, settings.precision)
         for table, found in (("validation", rows), ("algorithms", algorithms)):
-            self.log.add(table, [{"step": self.step, **row} for row in found])
+            if found:
+                self.log.add(table, [{"step": self.step, **row} for row in found])
         for one in self.drawn:
             made = [evaluate.generated(self.ema, each, device, settings.precision) for each in one.batches(1)]
             evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)

@@ -1,5 +1,6 @@
 """Samples from any address that webdataset reads: no exact order, and no exact resume."""
 
+import hashlib
 import io
 import json
 import logging
@@ -12,7 +13,9 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dx7data.errors import InputError
-from train.form import NO_PREFIX, Example, form
+from train.form import NO_PREFIX, Example, Form, form
+
+_HELD_BACK = 1000  # samples of which the next one is drawn
 
 
 class UrlClips(IterableDataset):
@@ -21,25 +24,51 @@ class UrlClips(IterableDataset):
     resumable = False
 
     def __init__(self, url: str, codec: str | None, sample_rate: int | None, crop: int | None, seed: int = 0):
-        self._url, self._wishes, self._seed = url, (codec, sample_rate, crop), seed
+        """Reads the first sample, for its form. Raises InputError if there is none, or not such a one."""
+        self._url, self._seed = url, seed
+        self.fingerprint = hashlib.sha256(url.encode()).hexdigest()
         logging.getLogger(__name__).warning(
             "%s is read by webdataset: its order depends on workers and ranks, and training can't be resumed exactly", url
         )
+        first = next(self._members(), None)
+        if first is None:
+            raise InputError(f"{url} has no sample")
+        self._wishes = codec, sample_rate
+        self.form = self._read(first, crop)[0]
 
-    def __iter__(self) -> Iterator[Example]:
+    def __str__(self) -> str:
+        return self._url
+
+    def _members(self, shuffled: int = 0) -> Iterator[dict]:
+        """Of each sample of this process, the files by name; shuffled: so many samples are held back to choose from."""
         import webdataset
 
+        split = {"nodesplitter": webdataset.split_by_node, "shardshuffle": 100 if shuffled else False, "empty_check": False}
+        try:
+            yield from webdataset.WebDataset(self._url, **split).shuffle(shuffled)
+        except (OSError, tarfile.TarError) as error:
+            reason = getattr(error, "strerror", None) or error.args[0]
+            raise InputError(f"{self._url} can't be read: {reason}") from None
+
+    def __iter__(self) -> Iterator[Example]:
         worker = get_worker_info()
         rng = np.random.default_rng([self._seed, worker.seed if worker else 0])  # only crops: webdataset has its own
-        split = {"nodesplitter": webdataset.split_by_node, "shardshuffle": 100, "empty_check": False}
-        try:
-            for members in webdataset.WebDataset(self._url, **split).shuffle(1000):
-                yield self._example(members, rng)
-        except (OSError, tarfile.TarError) as error:
-            raise InputError(f"{self._url} can't be read: {error}") from None
+        for members in self._members(_HELD_BACK):
+            yield self._example(members, rng)
 
     def _example(self, members: dict, rng: np.random.Generator) -> Example:
-        codec, sample_rate, crop = self._wishes
+        found, told, source, target = self._read(members, self.form.crop)
+        length, expected = (each.crop or each.length for each in (found, self.form))
+        if length != expected:
+            raise InputError(
+                f"{self._url} has clips of {length} and of {expected} samples: take as much of all of them, with --seconds"
+            )
+        start = int(rng.integers(found.length - length + 1))
+        return Example(told, found.clip(source, start), found.clip(target, start))
+
+    def _read(self, members: dict, crop: int | None) -> tuple[Form, torch.Tensor, np.ndarray, np.ndarray]:
+        """The form of a sample, its prefix, source and target. Raises InputError."""
+        codec, sample_rate = self._wishes
         try:
             rate, source = _read_wav(members["source.wav"])
             _, target = _read_wav(members["target.wav"])
@@ -54,8 +83,7 @@ class UrlClips(IterableDataset):
             raise InputError(f"sample {members['__key__']} of {self._url} lacks or garbles a member: {error}") from None
         if source.size != target.size:
             raise InputError(f"sample {members['__key__']} of {self._url} has a source and a target of different lengths")
-        start = int(rng.integers(found.length - crop + 1)) if crop else 0
-        return Example(told, found.clip(source, start), found.clip(target, start))
+        return found, told, source, target
 
 
 def _read_wav(data: bytes) -> tuple[int, np.ndarray]:
