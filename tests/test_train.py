@@ -294,6 +294,14 @@ def sentence(capsys):
     return line
 
 
+def test_damage_that_a_reading_process_finds(shards, tmp_path, capsys):
+    shutil.copytree(shards, tmp_path / "shards")
+    for tar in (tmp_path / "shards").glob("train-*.tar"):
+        tar.write_bytes(bytes(tar.stat().st_size))
+    assert train(tmp_path / "shards", tmp_path / "run", "--workers", "1") == 2
+    assert "is not where its table says: `dx7data verify --fix` mends it" in sentence(capsys)
+
+
 @pytest.fixture
 def copy(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "copy"))

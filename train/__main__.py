@@ -42,8 +42,8 @@ def main(words: list[str] | None = None) -> int:
 
 def sentence(error: Exception, run: Path | None) -> str | None:
     """What to tell a person about an error; None if it is our own."""
-    if isinstance(error, InputError):
-        return str(error)
+    if isinstance(error, InputError):  # from a process that reads it comes with a traceback around it
+        return str(error).rpartition("InputError: ")[2].strip()
     if ranks.lost(error):
         return f"another process of this run is gone; {_kept(run)}"
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error):

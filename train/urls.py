@@ -32,7 +32,7 @@ class UrlClips(IterableDataset):
         )
         first = next(self._members(), None)
         if first is None:
-            raise InputError(f"{url} has no sample")
+            raise InputError(f"{url} has no sample, or fewer shards than there are processes")
         self._wishes = codec, sample_rate
         self.form = self._read(first, crop)[0]
 
