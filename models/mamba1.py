@@ -97,13 +97,27 @@ def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
 def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool) -> Tensor:
     """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t."""
     width = conv.kernel_size[0]
-    fused = causal_conv1d_kernel() if kernels and 2 <= width <= 4 else None  # causal-conv1d knows these widths alone
-    if fused is not None:
-        y = fused(x.transpose(1, 2).contiguous(), conv.weight[:, 0], conv.bias, activation="silu")
+    kernel = causal_conv1d_kernel() if kernels and width > 1 else None
+    x = x.transpose(1, 2)
+    if kernel is None:
+        y = F.silu(F.conv1d(F.pad(x, (width - 1, 0)), conv.weight, conv.bias, groups=conv.groups))
+    elif width <= 4:
+        y = kernel(x.contiguous(), conv.weight[:, 0], conv.bias, activation="silu")
     else:
-        past = F.pad(x.transpose(1, 2), (width - 1, 0))
-        y = F.silu(F.conv1d(past, conv.weight, conv.bias, groups=conv.groups))
+        y = F.silu(convolve_in_pieces(kernel, x.contiguous(), conv.weight[:, 0], conv.bias))
     return y.transpose(1, 2).to(x.dtype)
+
+
+def convolve_in_pieces(kernel, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (B, E, L), weight (E, W) -> (B, E, L), by a kernel that knows at most 4 taps, which is what causal-conv1d knows.
+
+    Four taps at a time, from those of the newest inputs on; what the others make is as many steps late.
+    """
+    pieces = F.pad(weight, (-weight.shape[1] % 4, 0)).split(4, dim=1)[::-1]
+    y = kernel(x, pieces[0].contiguous(), bias)
+    for late, taps in enumerate(pieces[1:], 1):
+        y = y + F.pad(kernel(x, taps.contiguous(), None), (4 * late, 0))[..., : x.shape[-1]]
+    return y
 
 
 def causal_conv_step(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:

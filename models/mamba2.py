@@ -136,7 +136,7 @@ class Mamba2(MambaLayer):
         self,
         d_model: int,
         d_state: int = 128,
-        d_conv: int = 4,  # any width; beyond 4 the convolution runs in torch
+        d_conv: int = 4,  # any width; beyond 4 in pieces of 4
         expand: float = 2,
         headdim: int = 64,
         ngroups: int = 1,
