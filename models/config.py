@@ -81,7 +81,7 @@ def free_arguments(name: str) -> list[str]:
 # as its authors have it. What it has beyond 6 D^2, for B, C and dt, costs one block in eight. S4D has an A for each channel
 # where S4 shares one: half the states for the same number.
 _S4D = {"d_state": 32}
-_MAMBA2 = {"d_state": 64, "headdim": 16, "d_conv": 16, "bc_norm": True, "rotary": True}
+_MAMBA2 = {"d_state": 64, "headdim": 16, "d_conv": 16, "bc_norm": True, "rotary": True, "chunk_size": 64}
 _BASE = {
     "s4": ModelSettings(("s4",)),
     "s4d": ModelSettings(("s4d",), options={"s4d": _S4D}),

@@ -66,14 +66,14 @@ def turn(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
 
 def rotate(angles: Tensor, *tensors: Tensor) -> Iterator[Tensor]:
     """Each (..., G, N) by angles (..., H, S) -> (..., H, N): pairs (0, 1), (2, 3), ... turn, what is beyond 2 S stays."""
-    cos, sin = torch.cos(angles), torch.sin(angles)
+    turned_size = 2 * angles.shape[-1]
+    spin = torch.polar(torch.ones_like(angles), angles)
     for t in tensors:
-        by_group = t.shape[-2], -1
-        c, s = (part.unflatten(-2, by_group).to(t.dtype) for part in (cos, sin))  # ... G H/G S
-        turning, still = t[..., None, :].split([2 * angles.shape[-1], t.shape[-1] - 2 * angles.shape[-1]], dim=-1)
-        a, b = turning.unflatten(-1, (-1, 2)).unbind(-1)
-        turned = torch.stack([a * c - b * s, a * s + b * c], dim=-1).flatten(-2)
-        yield torch.cat([turned, still.expand(*turned.shape[:-1], -1)], dim=-1).flatten(-3, -2)
+        a, b = full(t[..., :turned_size]).unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.complex(a, b)[..., None, :] * spin.unflatten(-2, (t.shape[-2], -1))  # ... G H/G S
+        turned = torch.view_as_real(turned).flatten(-2).to(t.dtype)
+        still = t[..., None, turned_size:].expand(*turned.shape[:-1], -1)
+        yield torch.cat([turned, still], dim=-1).flatten(-3, -2)
 
 
 def per_head(t: Tensor, nheads: int) -> Tensor:
