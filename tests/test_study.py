@@ -82,6 +82,16 @@ def test_failed_runs_are_named(done, capsys):
     assert cells(shown.out, "| model | parameters")["s4d"]["lr"] == "0.001"  # the best of those that are there
 
 
+def test_a_run_of_which_no_step_was_timed(done):
+    """As one that was resumed just before its end."""
+    path = done / "s4d" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step_seconds": None}))
+    assert study.main(words(done)) == 0
+    rows = cells((done / "table.md").read_text(), "| model | parameters")
+    assert rows["s4d"]["step ms"] == rows["s4d"]["tokens/s"] == ""
+    assert rows["s4"]["step ms"]
+
+
 @pytest.mark.slow
 def test_real_runs(tmp_path, capsys):
     shards, out = tmp_path / "shards", tmp_path / "study"

@@ -166,6 +166,7 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
     """Markdown: what was the same in all runs, the runs, and all rates that were tried."""
     first = history.read(next(iter(runs.values())).run, "")
     device, torch_version = first.facts["versions.device"], first.facts["versions.torch"]
+    tokens = f", {first.tokens_a_step * first.steps:,} tokens each" if first.tokens_a_step else ""
     sets = list(first.validation)
     head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets), *(f"SNR dB, {name}" for name in sets)]
     head += ["step ms", "peak GB", "tokens/s", "first steps s"]
@@ -182,7 +183,7 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
     ]
     return "\n".join(
         [
-            f"{options.steps:,} steps, {first.tokens_a_step * first.steps:,} tokens each, {device}, torch {torch_version}, "
+            f"{options.steps:,} steps{tokens}, {device}, torch {torch_version}, "
             f"data {first.facts['fingerprint'][:12]}, one seed ({first.facts['seed']}).",
             "",
             *_markdown(head, rows),
@@ -204,9 +205,9 @@ def _row(model: str, job: Job, rate: float, sets: list[str]) -> list[str]:
         f"{rate:g}",
         *(f"{float(validation[name]['bits']):.3f}" for name in sets),
         *(f"{float(validation[name]['snr_db'] or 'nan'):.1f}" for name in sets),
-        f"{1e3 * seconds:.1f}",
+        f"{1e3 * seconds:.1f}" if seconds else "",  # a run's first steps are not timed: it may have had no others
         f"{run.result['peak_memory_bytes'] / 1e9:.2f}",
-        f"{run.tokens_a_step / seconds:,.0f}",
+        f"{run.tokens_a_step / seconds:,.0f}" if seconds else "",
         f"{run.result['first_steps_seconds']:.1f}",
     ]
 
