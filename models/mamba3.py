@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import mamba2
 from .layer import ssm_parameter
 from .mamba1 import MambaLayer, check_int32, full, in_segments, initial_dt_bias
-from .mamba2 import CHUNK, SEGMENT, RMSNorm, check_divides, count_angles, per_head, rotate, ssd, turn
-
-SMALLEST_TILE = 16  # of a product of matrices in bfloat16, to which the kernel rounds
+from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, RMSNorm, check_divides, count_angles, per_head, rotate, ssd, turn
 
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +79,8 @@ class Mamba3(MambaLayer):
         z, x, B, C, dt, A, trap, rate = self._project(u)
         if self.use_kernels(u) and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
             self.check_size(*u.shape[:2])
-            y = self._kernel_scan(x, B, C, dt, A, trap, rate)
+            biases = self.B_bias[:, 0], self.C_bias[:, 0]
+            y = mamba2.turning_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, self.chunk_size)
         else:
             now, weight = trapezoid(dt, trap)
             sequences = (x, A * dt, weight, now, B, C, dt, rate)
@@ -115,24 +115,6 @@ class Mamba3(MambaLayer):
         check_int32(length * sum(self.sizes), batch, "B x L x d_in_proj")
         check_int32(length * self.nheads * self.d_state, batch, "B x L x heads x d_state")
         check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
-
-    def _kernel_scan(self, x: Tensor, B: Tensor, C: Tensor, dt: Tensor, A: Tensor, trap: Tensor, rate: Tensor) -> Tensor:
-        """x, B, C, trap and angles come to the kernel in bfloat16: it agrees with float32 to about 1 %."""
-        from mamba_ssm.ops.triton.mamba3.mamba3_siso_combined import mamba3_siso_combined
-
-        return mamba3_siso_combined(
-            Q=C,
-            K=B,
-            V=x,
-            ADT=(A * dt).transpose(1, 2),
-            DT=dt.transpose(1, 2),
-            Trap=trap.transpose(1, 2),
-            Q_bias=self.C_bias[:, 0].float(),
-            K_bias=self.B_bias[:, 0].float(),
-            Angles=rate.float()[:, :, None].expand(-1, -1, self.nheads, -1),
-            D=self.D.float(),
-            chunk_size=self.chunk_size,
-        )
 
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         angles, h, last_B, last_x = state
