@@ -4,9 +4,9 @@
 
 engine: 16-bit samples in GPU memory, of 4 s at 44.1 kHz, their integers being there when the clock starts; control values
 and samples timed apart. samples: drawn phrases of 2.5 s, source and target, decimated to 16 kHz, an fsk prefix. shards:
-those, written to a folder by all workers: twice, the second time half as many, so that the difference has no start-up in it;
-beside as many processes that only hash and write as many bytes, and one that does one of these. With --out /dev/shm no disk
-binds.
+those, written to a folder by all workers; the middle half of the bytes, by the times at which shards were whole, has neither
+start-up nor end in it. Beside them as many processes that only hash and write as many bytes, and one that does one of these.
+With --out /dev/shm no disk binds.
 """
 
 import argparse
@@ -117,9 +117,7 @@ def _sample_steps(made, places: list, runs: int) -> None:
 def shards(options) -> None:
     """The whole command, and how fast its bytes could be hashed and written."""
     workers = options.workers or default_workers(tuple(options.device.split(",")))
-    launch_to_exit, took, size, digest = _rendered(options, options.samples, workers)
-    _, half_took, half_size, _ = _rendered(options, options.samples // 2, workers)
-
+    launch_to_exit, took, middle, size, digest = _rendered(options, workers)
     folder, part = Path(tempfile.mkdtemp(dir=options.out)), size // workers
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
         pool.map(_hash_and_write, [(folder / f"warm-{i}", _PIECE) for i in range(workers)])
@@ -131,13 +129,14 @@ def shards(options) -> None:
     shutil.rmtree(folder)
     print(f"\n{options.samples:,} samples to {options.out}, {options.device}, {workers} workers, {size / 1e9:.1f} GB")
     print("| | s | samples/s | GB/s | hours of target audio a minute |\n|---|---|---|---|---|")
-    for name, count, amount, seconds in (
-        ("from launch to exit", options.samples, size, launch_to_exit),
-        ("the rendering of it", options.samples, size, took),
-        ("its second half, without start-up", options.samples - options.samples // 2, size - half_size, took - half_took),
+    for name, part, seconds in (
+        ("from launch to exit", 1, launch_to_exit),
+        ("the rendering of it", 1, took),
+        ("the middle half of that", 0.5, middle),
     ):
+        count = part * options.samples
         hours = count * 2.5 / 3600 / (seconds / 60)
-        print(f"| {name} | {seconds:.1f} | {count / seconds:,.0f} | {amount / seconds / 1e9:.2f} | {hours:,.0f} |")
+        print(f"| {name} | {seconds:.2f} | {count / seconds:,.0f} | {part * size / seconds / 1e9:.2f} | {hours:,.0f} |")
     print(f"| only hashed and written, {workers} processes | | | {ceiling / 1e9:.2f} | |")
     print(
         f"| only hashed, one process | | | {hashed / 1e9:.2f} | |\n| only written, one process | | | {written / 1e9:.2f} | |"
@@ -145,20 +144,22 @@ def shards(options) -> None:
     print(f"hash of the hashes of the tars: {digest[:16]}")
 
 
-def _rendered(options, count: int, workers: int) -> tuple[float, float, int, str]:
-    """Seconds from launch to exit, and of the rendering; bytes of the tars; the hash of their hashes."""
+def _rendered(options, workers: int) -> tuple[float, float, float, int, str]:
+    """Seconds from launch to exit, of the rendering, of its middle half; bytes of the tars; the hash of their hashes."""
     folder = Path(tempfile.mkdtemp(dir=options.out))
-    program = [sys.executable, "-m", "dx7data", *arguments(options, folder, count)]
+    program = [sys.executable, "-m", "dx7data", *arguments(options, folder, options.samples)]
     began = time.perf_counter()
     done = subprocess.run([*program, "--device", options.device, "--workers", str(workers)], capture_output=True, text=True)
     launch_to_exit = time.perf_counter() - began
     if done.returncode:
         sys.exit(done.stderr)
     took = float(re.findall(r"in ([\d.]+) s", (folder / "render.log").read_text())[-1])
-    size = sum(path.stat().st_size for path in folder.glob("*.tar"))
+    about = sorted((path.stat() for path in folder.glob("*.tar")), key=lambda stat: stat.st_mtime)
+    written = np.cumsum([stat.st_size for stat in about])
+    quarter, three_quarters = np.interp([0.25, 0.75], written / written[-1], [stat.st_mtime for stat in about])
     digest = hashlib.sha256("".join(re.findall(r'"tar": {[^}]*', (folder / "index.json").read_text())).encode()).hexdigest()
     shutil.rmtree(folder)
-    return launch_to_exit, took, size, digest
+    return launch_to_exit, took, three_quarters - quarter, int(written[-1]), digest
 
 
 def _hash_and_write(work: tuple[Path, int], hashed: bool = True) -> None:
