@@ -55,3 +55,5 @@ def test_what_cannot_be_recorded_still_runs():
     one = torch.ones(1, device="cuda")
     assert [replay(one).item() for _ in range(5)] == [1, 2, 3, 4, 5]
     assert replay.refused
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.rand(9, device="cuda").unique().numel() == 9

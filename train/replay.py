@@ -49,13 +49,20 @@ class Replay:
         """Record a call, which does not run it; False where a kernel can't be recorded."""
         graph, self._inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
         try:
-            # thread_local: threads that pin memory or render meanwhile are not part of it, and do no harm
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            # The first: a recording that fails leaves its own stream current. thread_local: threads that pin memory or
+            # render meanwhile are not part of it, and do no harm.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+            ):
                 self._output = self._act(*self._inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             self._records, self.refused = False, str(error).splitlines()[0]
+            # It leaves random numbers in its mode too, in which no others can be drawn: a copy of their state is not.
+            random = torch.cuda.default_generators[self._stream.device.index]
+            random.graphsafe_set_state(random.clone_state())
             return False
         self._graph = graph
         return True
