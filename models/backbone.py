@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layer import SequenceLayer
-from .s4d import S4Block
+from .s4d import S4Block, kernels
 
 Factory = Callable[[int], SequenceLayer]
 
@@ -28,8 +28,10 @@ class Block(nn.Module):
             wide = nn.Linear(d_model, ff * d_model), nn.GELU(), nn.Linear(ff * d_model, d_model)
             self.feed_forward = nn.Sequential(nn.LayerNorm(d_model), *wide, self.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._finish(x, self.layer(self.norm(x)))
+    def forward(self, x: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """kernel: of an S4Block, H L, where it is there already."""
+        given = () if kernel is None else (kernel,)
+        return self._finish(x, self.layer(self.norm(x), *given))
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         y, state = self.layer.step(self.norm(x), state)
@@ -59,8 +61,11 @@ class Stack(nn.Module):
                 weight /= math.sqrt(len(writers))
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
+        layers = [block.layer for block in self.blocks]
+        # A CPU's caches hold the numbers of one kernel, not of eight: there, each layer makes its own.
+        ready = kernels(layers, x.shape[1]) if x.is_cuda else [None] * len(layers)
+        for block, kernel in zip(self.blocks, ready, strict=True):
+            x = block(x, kernel)
         return x
 
     def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:

@@ -50,7 +50,7 @@ def activation_bytes(model: Model, batch: int, length: int, precision: str) -> i
     """
     met: list[tuple[Block, torch.Size]] = []
 
-    def pass_by(block: Block, x: Tensor) -> Tensor:
+    def pass_by(block: Block, x: Tensor, kernel: None) -> Tensor:
         met.append((block, x.shape))
         return x
 

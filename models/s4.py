@@ -27,35 +27,45 @@ class S4(S4Block):
         self.P = ssm_parameter(torch.view_as_real(P), LR_CAP)  # N/2 2
         self.B = ssm_parameter(torch.view_as_real(B), LR_CAP)  # N/2 2
 
-    def discretise(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def kind(self) -> tuple:
+        return S4, self.d_state
+
+    def system(self) -> tuple[Tensor, ...]:
+        shared = self.log_A_real, self.A_imag, self.P, self.B
+        return self.log_dt, *(parameter.expand(self.d_model, *parameter.shape) for parameter in shared)
+
+    def discretise(
+        self, log_dt: Tensor, log_A_real: Tensor, A_imag: Tensor, P: Tensor, B: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The four of x_l = diagonal x_(l-1) - column Re(row · x_(l-1)) + drive u_l, each H N/2, complex128.
 
         The bilinear x_l = (1 - dt/2 A)^-1 (2 x_(l-1) + dt B u_l) - x_(l-1) is again diagonal minus rank 1. Woodbury, with
         E = (1 - dt/2 Lambda)^-1: (1 - dt/2 A)^-1 v = E v - E P (dt/2 P* E v) / (1 + dt/2 P* E P). P* v runs over all N
         conjugate states, so it is 2 Re over the N/2 that are kept.
         """
-        Lambda = torch.complex(-self.log_A_real.double().exp(), self.A_imag.double())
-        P, B = torch.view_as_complex(self.P.double()), torch.view_as_complex(self.B.double())
-        dt = self.log_dt.double().exp()[:, None]
+        Lambda = torch.complex(-log_A_real.double().exp(), A_imag.double())
+        P, B = torch.view_as_complex(P.double()), torch.view_as_complex(B.double())
+        dt = log_dt.double().exp()[:, None]
         E = 1 / (1 - dt / 2 * Lambda)
         column = E * P * (dt / 2) / (1 + dt * (E * P * P.conj()).real.sum(-1, keepdim=True))
         row = P.conj() * E
         drive = dt * (E * B - column * 2 * (row * B).real.sum(-1, keepdim=True))
         return 2 * E - 1, column, 4 * row, drive
 
-    def kernel(self, length: int) -> Tensor:
+    def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
         """K_l = C A^l B, H L, with l = q + Q p: powers of A by repeated squaring, the largest tensors H N N and H sqrt(L) N.
 
         A acts on (Re x, Im x), for with the conjugate halves coupled it is linear over the reals only. Formed in double, as
         in `S4D.kernel`; no roots of unity, so it is the exact kernel for every L and C needs no (1 - A^L) in front.
         """
-        diagonal, column, row, drive = self.discretise()
+        diagonal, column, row, drive = self.discretise(*system)
         unit = torch.eye(self.d_state, dtype=torch.float64, device=drive.device)
         unit = torch.view_as_complex(unit.unflatten(1, (-1, 2)))  # N N/2: where each real coordinate goes, one a row
         image = diagonal[:, None] * unit - column[:, None] * (row @ unit.mT).real[..., None]
         transposed = torch.view_as_real(image).flatten(2)  # H N N, acts on row vectors
         # y = 2 Re(C x) as a product of real coordinates
-        C = torch.view_as_complex(self.C.double())
+        C = torch.view_as_complex(C.double())
         readout = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(1)
         side = kernel_side(length)
         states, leap = powers(torch.view_as_real(drive).flatten(1)[:, None], transposed, side)  # H Q N: A^q B
@@ -63,7 +73,7 @@ class S4(S4Block):
         return (readouts @ states.mT).flatten(1)[:, :length].to(self.dtype)  # H Q Q -> H L
 
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        diagonal, column, row, drive = (value.to(state.dtype) for value in self.discretise())
+        diagonal, column, row, drive = (value.to(state.dtype) for value in self.recurrence())
         state = diagonal * state - column * (row * state).real.sum(-1, keepdim=True) + drive * u[..., None]
         return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
 

@@ -6,6 +6,7 @@ are N/2 conjugate pairs, of which one each is kept: real outputs are twice the r
 """
 
 import math
+from collections import defaultdict
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,8 @@ from .layer import LR_CAP, ssm_parameter
 class S4Block(nn.Module):
     """A linear time-invariant state space per channel, then GELU, Linear and GLU, which mix the channels.
 
-    Subclasses give `kernel` and `recur`: the same system as a convolution and as a recurrence.
+    Subclasses give the same system as a convolution (`respond`) and as a recurrence (`recur`), and a `kind`: layers of one
+    kind differ in their parameters alone.
 
     dt is log-uniform in [dt_min, dt_max], in units of one sample: 1e-3 to 1e-1 is meant for 8 kHz, where modes then decay in
     250 to 2.5 ms; halve both at 16 kHz to keep these times. C and D are standard normal, as in both papers.
@@ -37,23 +39,38 @@ class S4Block(nn.Module):
         self.D = ssm_parameter(torch.randn(d_model))  # H
         self.output = nn.Linear(d_model, 2 * d_model)
 
-    def kernel(self, length: int) -> Tensor:
-        """The impulse response without D, H L."""
+    def system(self) -> tuple[Tensor, ...]:
+        """The parameters of the state space but C and D, each with the channels first."""
+        raise NotImplementedError
+
+    def discretise(self, *system: Tensor) -> tuple[Tensor, ...]:
+        """The recurrence, H N/2, complex128, from what `system` gives."""
+        raise NotImplementedError
+
+    def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
+        """The impulse response without D, H L, of the channels of any number of layers of this kind."""
         raise NotImplementedError
 
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One step without D: input B H and state B H N/2, complex, to output and next state."""
         raise NotImplementedError
 
+    def recurrence(self) -> tuple[Tensor, ...]:
+        return self.discretise(*self.system())
+
+    def kernel(self, length: int) -> Tensor:
+        return self.respond(length, self.C, *self.system())
+
     @property
     def dtype(self) -> torch.dtype:
         """What kernels, convolutions and states are computed in: autocast and low-precision weights stop here."""
         return torch.promote_types(self.log_dt.dtype, torch.float32)
 
-    def forward(self, x: Tensor) -> Tensor:  # B L D -> B L D
+    def forward(self, x: Tensor, kernel: Tensor | None = None) -> Tensor:  # B L D, H L -> B L D
         with torch.autocast(x.device.type, enabled=False):
             u = x.mT.to(self.dtype)  # B H L
-            y = causal_convolution(u, self.kernel(x.shape[1])) + self.D[:, None] * u
+            kernel = self.kernel(x.shape[1]) if kernel is None else kernel
+            y = causal_convolution(u, kernel) + self.D[:, None] * u
         return self.mix(y.mT)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # B D, B H N/2 2 -> the same
@@ -107,22 +124,29 @@ class S4D(S4Block):
         self.log_A_real = ssm_parameter(torch.full((d_model, d_state // 2), math.log(0.5)), LR_CAP)  # H N/2
         self.A_imag = ssm_parameter(frequency.repeat(d_model, 1), LR_CAP)  # H N/2
 
-    def discretise(self) -> tuple[Tensor, Tensor]:
-        """log A and B of x_l = A x_(l-1) + B u_l, each H N/2, complex128."""
-        A = torch.complex(-self.log_A_real.double().exp(), self.A_imag.double())
-        dt = self.log_dt.double().exp()[:, None]
+    @property
+    def kind(self) -> tuple:
+        return S4D, self.d_state, self.discretisation
+
+    def system(self) -> tuple[Tensor, ...]:
+        return self.log_dt, self.log_A_real, self.A_imag
+
+    def discretise(self, log_dt: Tensor, log_A_real: Tensor, A_imag: Tensor) -> tuple[Tensor, Tensor]:
+        """log A and B of x_l = A x_(l-1) + B u_l."""
+        A = torch.complex(-log_A_real.double().exp(), A_imag.double())
+        dt = log_dt.double().exp()[:, None]
         if self.discretisation == "zoh":
             return dt * A, (dt * A).expm1() / A
         return ((1 + dt / 2 * A) / (1 - dt / 2 * A)).log(), dt / (1 - dt / 2 * A)
 
-    def kernel(self, length: int) -> Tensor:
+    def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
         """K_l = 2 Re sum_n C_n B_n A_n^l, H L, with l = q + Q p: 2 H sqrt(L) N numbers and one product, never H N L.
 
         Formed in double and rounded once: in float32 the phase of a mode after l steps would be off by l roundings, and its
         matrix product might run in TF32, with three decimal digits. It is small beside the convolution, for it has no batch.
         """
-        log_A, B = self.discretise()
-        C = torch.view_as_complex(self.C.double())
+        log_A, B = self.discretise(*system)
+        C = torch.view_as_complex(C.double())
         side = kernel_side(length)
         steps = torch.arange(side, dtype=torch.float64, device=B.device)[:, None]
         fine = (steps * log_A[:, None]).exp()  # H Q N/2: A^q
@@ -133,9 +157,30 @@ class S4D(S4Block):
         return kernel.flatten(1)[:, :length].to(self.dtype)  # H P Q -> H L
 
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        log_A, B = self.discretise()
+        log_A, B = self.recurrence()
         state = log_A.exp().to(state.dtype) * state + B.to(state.dtype) * u[..., None]
         return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
+
+
+def kernels(layers: list[nn.Module], length: int) -> list[Tensor | None]:
+    """Of each layer that is an S4Block, the impulse response, H L.
+
+    Those of one kind are computed together. A kernel is hundreds of operations on few numbers: of the 7,200 of a pass forth
+    and back through 24 blocks of S4, kernels made one by one are 6,500.
+    """
+    alike: defaultdict[tuple, list[int]] = defaultdict(list)
+    made: list[Tensor | None] = [None] * len(layers)
+    for i, layer in enumerate(layers):
+        if isinstance(layer, S4Block):
+            alike[layer.kind].append(i)
+    for places in alike.values():
+        some = [layers[i] for i in places]
+        parameters = (torch.cat(parts) for parts in zip(*((layer.C, *layer.system()) for layer in some), strict=True))
+        with torch.autocast(some[0].C.device.type, enabled=False):
+            together = some[0].respond(length, *parameters)
+        for i, kernel in zip(places, together.split([layer.d_model for layer in some]), strict=True):
+            made[i] = kernel
+    return made
 
 
 def kernel_side(length: int) -> int:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.s4 import S4
-from models.s4d import S4D, causal_convolution, hippo_legs
+from models.s4d import S4D, causal_convolution, hippo_legs, kernels
 
 LAYERS = {
     "s4": S4,
@@ -173,6 +173,23 @@ def test_gradients_are_those_of_finite_differences(name):
     assert torch.autograd.gradcheck(
         run, (torch.randn(1, 11, 2, dtype=torch.float64, requires_grad=True), *parameters.values())
     )
+
+
+def test_kernels_made_together():
+    """Of layers that differ in kind, states and width, and of one that is no S4: those that each makes by itself."""
+    names = ["s4", "s4d-lin", "s4", "s4d-legs", "s4d-bilinear", "s4d-lin"]
+    options = [{"seed": i, "d_model": 3 + i} for i in range(5)] + [{"d_state": 2}]
+    layers = [build(name, **given).double() for name, given in zip(names, options, strict=True)]
+    made = kernels([*layers, torch.nn.Linear(4, 4)], 300)
+    assert made.pop() is None
+    for layer, kernel in zip(layers, made, strict=True):
+        alone = layer.kernel(300)
+        assert (kernel - alone).abs().max() < 1e-12 * alone.abs().max()
+        parameters = [layer.C, *(p for p in layer.parameters() if hasattr(p, "_lr_cap"))]
+        shape = torch.randn_like(kernel)
+        ours, theirs = (torch.autograd.grad(each, parameters, shape, retain_graph=True) for each in (kernel, alone))
+        for one, other in zip(ours, theirs, strict=True):
+            assert (one - other).abs().max() < 1e-9 * other.abs().max()
 
 
 def test_autocast_leaves_the_state_space_in_float32(name):

@@ -131,7 +131,7 @@ def settle(model: nn.Module) -> None:
     """Let S4 layers form their discrete matrices once, not at each step: it halves the time, and weights stay."""
     for layer in model.modules():
         if isinstance(layer, S4Block):
-            layer.discretise = cache(layer.discretise)
+            layer.recurrence = cache(layer.recurrence)
 
 
 def encoded(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
