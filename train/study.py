@@ -68,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--rates", nargs="+", type=number(1e-9, 10), default=RATES, help="that are tried (default: %(default)s)"
     )
-    top.add_argument("--trial-steps", type=whole(1), default=200, metavar="N", help="of each rate (default: %(default)s)")
-    top.add_argument("--steps", type=whole(1), default=1000, metavar="N", help="at the best one (default: %(default)s)")
+    top.add_argument("--trial-steps", type=whole(1), default=500, metavar="N", help="of each rate (default: %(default)s)")
+    top.add_argument("--steps", type=whole(1), default=2000, metavar="N", help="at the best one (default: %(default)s)")
     top.add_argument("--at-once", type=whole(1), default=1, metavar="N", help="trials that share a GPU (default: 1)")
     top.add_argument("options", nargs="*", help="of python -m train, after --")
     return top
