@@ -15,7 +15,7 @@ from . import mamba1
 from .layer import ssm_parameter
 from .mamba1 import MambaLayer, causal_conv, causal_conv_step, check_int32, full, in_segments, initial_dt_bias
 
-CHUNK = 64  # of the torch path: its T x T products grow with T, and above this memory does too
+CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states
 SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
 SMALLEST_TILE = 16  # of a product of matrices in bfloat16
 EULER = 30.0  # sigmoid of it is 1: all of a step's weight in Mamba3 is that of its own time, which is Mamba2
@@ -131,10 +131,9 @@ def ssd_turning(x, log_decay, dt, now, B, C, rate, chunk, state):
     return y, (h, angles[:, -1].clone())  # a view would keep all angles
 
 
-def turning_kernel_fits(x: Tensor, d_state: int) -> bool:
-    """Mamba3's kernel rounds to bfloat16 whatever it is given, and takes powers of two as tiles of its products."""
-    tiles = all(size >= SMALLEST_TILE and not size & (size - 1) for size in (d_state, x.shape[-1]))
-    return tiles and x.dtype != torch.float32
+def is_tile(size: int) -> bool:
+    """Whether Mamba3's kernel takes it as d_state or headdim."""
+    return size >= SMALLEST_TILE and not size & (size - 1)
 
 
 def turning_kernel(x, dt, A, B, C, trap, rate, B_bias, C_bias, D, chunk: int) -> Tensor:
@@ -217,22 +216,24 @@ class Mamba2(MambaLayer):
         z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
         x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels))
         dt, A = self._dt(dt), -torch.exp(full(self.A_log))
-        if kernels and self.n_angles and turning_kernel_fits(x, self.d_state):
-            none = self.D.new_zeros(self.nheads, self.d_state)
-            trap = torch.full_like(dt, EULER)
-            y = turning_kernel(x, dt, A, B, C, trap, rate, none, none, self.D, self.chunk_size)
-        elif kernels:
-            from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
-
-            if self.n_angles:
-                B, C = rotate(turn(dt, rate), B, C)
-            y = mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
+        if kernels:
+            y = self._kernel_scan(x, dt, A, B, C, rate)
         else:
             scan, rates = (ssd_turning, (rate,)) if self.n_angles else (ssd, ())
             state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
             y = in_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, SEGMENT)
             y = y + full(self.D)[:, None] * x
         return self._finish(y, z)
+
+    def _kernel_scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rate: Tensor) -> Tensor:
+        if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
+            from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+
+            B, C = rotate(turn(dt, rate), B, C) if self.n_angles else (B, C)
+            return mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
+        # In bfloat16, to which this kernel rounds whatever it is given.
+        none, trap = self.D.new_zeros(self.nheads, self.d_state), torch.full_like(dt, EULER)
+        return turning_kernel(x, dt, A, B, C, trap, rate, none, none, self.D, min(CHUNK, self.chunk_size))
 
     def _finish(self, y: Tensor, z: Tensor) -> Tensor:
         return self.out_proj(self.norm(full(y).flatten(-2) * F.silu(full(z))).to(z.dtype))

@@ -106,7 +106,7 @@ class Mamba3(MambaLayer):
     def check_size(self, batch: int, length: int) -> None:
         """Raises ValueError for what the kernels can't do."""
         for name, size in (("d_state", self.d_state), ("headdim", self.headdim)):
-            if size < SMALLEST_TILE or size & (size - 1):
+            if not mamba2.is_tile(size):
                 below = max(SMALLEST_TILE, 1 << (size.bit_length() - 1))
                 near = below if size < below else f"{below} or {2 * below}"
                 raise ValueError(
