@@ -118,6 +118,7 @@ def shards(options) -> None:
     """The whole command, and how fast its bytes could be hashed and written."""
     workers = options.workers or default_workers(tuple(options.device.split(",")))
     launch_to_exit, took, middle, size, digest = _rendered(options, workers)
+
     folder, part = Path(tempfile.mkdtemp(dir=options.out)), size // workers
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
         pool.map(_hash_and_write, [(folder / f"warm-{i}", _PIECE) for i in range(workers)])
@@ -129,14 +130,14 @@ def shards(options) -> None:
     shutil.rmtree(folder)
     print(f"\n{options.samples:,} samples to {options.out}, {options.device}, {workers} workers, {size / 1e9:.1f} GB")
     print("| | s | samples/s | GB/s | hours of target audio a minute |\n|---|---|---|---|---|")
-    for name, part, seconds in (
+    for name, share, seconds in (
         ("from launch to exit", 1, launch_to_exit),
         ("the rendering of it", 1, took),
         ("the middle half of that", 0.5, middle),
     ):
-        count = part * options.samples
+        count = share * options.samples
         hours = count * 2.5 / 3600 / (seconds / 60)
-        print(f"| {name} | {seconds:.2f} | {count / seconds:,.0f} | {part * size / seconds / 1e9:.2f} | {hours:,.0f} |")
+        print(f"| {name} | {seconds:.2f} | {count / seconds:,.0f} | {share * size / seconds / 1e9:.2f} | {hours:,.0f} |")
     print(f"| only hashed and written, {workers} processes | | | {ceiling / 1e9:.2f} | |")
     print(
         f"| only hashed, one process | | | {hashed / 1e9:.2f} | |\n| only written, one process | | | {written / 1e9:.2f} | |"

@@ -61,8 +61,8 @@ class Replay:
         except RuntimeError as error:
             self._records, self.refused = False, str(error).splitlines()[0]
             # It leaves random numbers in its mode too, in which no others can be drawn: a copy of their state is not.
-            random = torch.cuda.default_generators[self._stream.device.index]
-            random.graphsafe_set_state(random.clone_state())
+            generator = torch.cuda.default_generators[self._stream.device.index]
+            generator.graphsafe_set_state(generator.clone_state())
             return False
         self._graph = graph
         return True
