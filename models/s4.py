@@ -72,6 +72,9 @@ class S4(S4Block):
         readouts, _ = powers(readout[:, None], leap.mT, side)  # H Q N: C A^(Qp)
         return (readouts @ states.mT).flatten(1)[:, :length].to(self.dtype)  # H Q Q -> H L
 
+    def recurrence(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.discretise(*self.system())
+
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         diagonal, column, row, drive = (value.to(state.dtype) for value in self.recurrence())
         state = diagonal * state - column * (row * state).real.sum(-1, keepdim=True) + drive * u[..., None]

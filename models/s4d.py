@@ -6,6 +6,7 @@ are N/2 conjugate pairs, of which one each is kept: real outputs are twice the r
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections import defaultdict
 
 import torch
@@ -15,11 +16,10 @@ from torch import Tensor, nn
 from .layer import LR_CAP, ssm_parameter
 
 
-class S4Block(nn.Module):
+class S4Block(nn.Module, ABC):
     """A linear time-invariant state space per channel, then GELU, Linear and GLU, which mix the channels.
 
-    Subclasses give the same system as a convolution (`respond`) and as a recurrence (`recur`), and a `kind`: layers of one
-    kind differ in their parameters alone.
+    Subclasses give the same system as a convolution (`respond`) and as a recurrence (`recur`).
 
     dt is log-uniform in [dt_min, dt_max], in units of one sample: 1e-3 to 1e-1 is meant for 8 kHz, where modes then decay in
     250 to 2.5 ms; halve both at 16 kHz to keep these times. C and D are standard normal, as in both papers.
@@ -39,24 +39,26 @@ class S4Block(nn.Module):
         self.D = ssm_parameter(torch.randn(d_model))  # H
         self.output = nn.Linear(d_model, 2 * d_model)
 
+    @property
+    @abstractmethod
+    def kind(self) -> tuple:
+        """Layers of one kind differ in their parameters alone."""
+
+    @abstractmethod
     def system(self) -> tuple[Tensor, ...]:
         """The parameters of the state space but C and D, each with the channels first."""
-        raise NotImplementedError
 
-    def discretise(self, *system: Tensor) -> tuple[Tensor, ...]:
-        """The recurrence, H N/2, complex128, from what `system` gives."""
-        raise NotImplementedError
-
+    @abstractmethod
     def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
         """The impulse response without D, H L, of the channels of any number of layers of this kind."""
-        raise NotImplementedError
 
+    @abstractmethod
+    def recurrence(self) -> tuple[Tensor, ...]:
+        """What `recur` needs of the parameters, H N/2 each, complex128; it may be kept where they stay as they are."""
+
+    @abstractmethod
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One step without D: input B H and state B H N/2, complex, to output and next state."""
-        raise NotImplementedError
-
-    def recurrence(self) -> tuple[Tensor, ...]:
-        return self.discretise(*self.system())
 
     def kernel(self, length: int) -> Tensor:
         return self.respond(length, self.C, *self.system())
@@ -132,7 +134,7 @@ class S4D(S4Block):
         return self.log_dt, self.log_A_real, self.A_imag
 
     def discretise(self, log_dt: Tensor, log_A_real: Tensor, A_imag: Tensor) -> tuple[Tensor, Tensor]:
-        """log A and B of x_l = A x_(l-1) + B u_l."""
+        """log A and B of x_l = A x_(l-1) + B u_l, each H N/2, complex128."""
         A = torch.complex(-log_A_real.double().exp(), A_imag.double())
         dt = log_dt.double().exp()[:, None]
         if self.discretisation == "zoh":
@@ -156,9 +158,13 @@ class S4D(S4Block):
         kernel = torch.view_as_real(coarse).flatten(2) @ torch.view_as_real(fine.conj().resolve_conj()).flatten(2).mT
         return kernel.flatten(1)[:, :length].to(self.dtype)  # H P Q -> H L
 
+    def recurrence(self) -> tuple[Tensor, Tensor]:
+        log_A, B = self.discretise(*self.system())
+        return log_A.exp(), B
+
     def recur(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        log_A, B = self.recurrence()
-        state = log_A.exp().to(state.dtype) * state + B.to(state.dtype) * u[..., None]
+        A, B = (value.to(state.dtype) for value in self.recurrence())
+        state = A * state + B * u[..., None]
         return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
 
 

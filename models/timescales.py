@@ -43,7 +43,7 @@ def modes(layer: nn.Module, inputs: Tensor) -> Modes:
 
 
 def _s4d(layer: S4D, inputs: Tensor) -> Modes:
-    log_A, _ = layer.recurrence()
+    log_A, _ = layer.discretise(*layer.system())
     return Modes(-1 / log_A.real.flatten(), log_A.imag.abs().flatten() / (2 * math.pi), 2 * log_A.numel())
 
 
