@@ -1,7 +1,6 @@
 """What the doctor knows of this machine: versions, and what became of the probes, each run in a process of its own."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from train.wheels import ROOT
 
 DISTRIBUTIONS = "torch", "torchaudio", "triton", "mamba-ssm", "causal-conv1d", "numpy", "numba", "numba-cuda"
 PROBED = "mamba1", "mamba2", "mamba2-seed", "mamba3"  # whose layers are probed
-TIMEOUT = 600  # s; compiling and tuning Mamba2's kernels for the first time takes minutes
+TIMEOUT = 600  # s; compiling Mamba2's kernels for the first time can take a minute
 
 DEATHS = {
     "SIGABRT": "a C++ library gave up",
@@ -63,11 +62,11 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
-def run(command: list[str], seconds: float = TIMEOUT, **environment: str) -> Outcome:
+def run(command: list[str], seconds: float = TIMEOUT) -> Outcome:
     """Run a command whose last line is JSON, with an "error" if it has one to tell."""
     how = {"cwd": ROOT, "capture_output": True, "text": True, "errors": "replace", "timeout": seconds}
     try:
-        child = subprocess.run(command, env=os.environ | environment, **how)
+        child = subprocess.run(command, **how)
     except subprocess.TimeoutExpired:
         return Outcome(error=f"no answer within {seconds:g} s, so it was stopped")
     said = child.stderr if child.returncode else child.stdout
@@ -90,9 +89,9 @@ def gather() -> Facts:
 
     names = tqdm(["machine", "guards", "imports", *PROBED], leave=False, disable=None)
 
-    def probe(name: str, **environment: str) -> Outcome:
+    def probe(name: str) -> Outcome:
         names.set_description(f"{name:12}")
-        outcome = run([sys.executable, "-m", "train.probe", name], **environment)
+        outcome = run([sys.executable, "-m", "train.probe", name])
         names.update()
         return outcome
 
@@ -101,9 +100,8 @@ def gather() -> Facts:
         if facts.kernels:
             facts = replace(facts, imports=probe("imports"))
         if facts.imports.figures:
-            # At once, for each compiles on one core for minutes; so what they tune is not worth keeping.
-            with ThreadPoolExecutor(len(PROBED)) as pool:
-                found = pool.map(lambda name: probe(name, TRITON_CACHE_AUTOTUNING="0"), PROBED)
+            with ThreadPoolExecutor(len(PROBED)) as pool:  # at once, for each compiles on one core
+                found = pool.map(probe, PROBED)
                 facts = replace(facts, layers=dict(zip(PROBED, found, strict=True)))
     return facts
 

@@ -60,7 +60,7 @@ def slow_start(facts: Facts) -> Line:
         return wrong(f"{seconds}, and Triton can't keep its kernels in {cache}", "export TRITON_CACHE_DIR=FOLDER")
     if not facts.imports.figures["keeps tuning"]:
         return warning(f"{seconds}, and every process tunes its kernels anew", "unset TRITON_CACHE_AUTOTUNING")
-    return safe(f"{seconds}; Triton keeps kernels and their tuning in {cache}")
+    return safe(f"{seconds}; training tunes them too, once, for minutes: Triton keeps both in {cache}")
 
 
 def larger_than_mamba1(facts: Facts) -> Line:

@@ -91,9 +91,26 @@ def imports() -> dict:
     }
 
 
+def untuned() -> None:
+    """Triton kernels imported from here on are compiled in their smallest form alone.
+
+    Their authors name up to 54 forms of each, for the fastest to be found: to compile all of them takes minutes a layer.
+    """
+    import triton
+
+    autotune = triton.autotune
+
+    def smallest(configs, **options):
+        return autotune([min(configs, key=lambda c: math.prod(c.kwargs.values()) * c.num_stages)], **options)
+
+    triton.autotune = smallest
+
+
 def layer(name: str) -> dict:
     """The layer of a model of MODELS: how far mamba-ssm's kernels are from plain torch, and seconds of two calls."""
     import torch
+
+    untuned()
 
     from models.config import MODELS
     from models.model import LAYERS
