@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # S4 trains its state matrix and step sizes at no more than this rate, whatever that of the other weights.
@@ -30,3 +31,27 @@ def ssm_parameter(value: Tensor, lr_cap: float | None = None) -> nn.Parameter:
     if lr_cap is not None:
         parameter._lr_cap = lr_cap
     return parameter
+
+
+def full(t: Tensor) -> Tensor:
+    """At least float32: decays, time steps and sums of them do not survive 8 bits of mantissa."""
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+
+
+class RMSNorm(nn.Module):
+    """Each group of `group_size` channels divided by its root mean square, in float32."""
+
+    def __init__(self, width: int, group_size: int | None = None, eps: float = 1e-5):
+        super().__init__()
+        self.weight = ssm_parameter(torch.ones(width))
+        self.group_size, self.eps = group_size or width, eps
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, kernels: bool = False) -> Tensor:
+        """Of x, or of x silu(gate); in float32, if not with a kernel, which gives the type of x."""
+        if kernels:
+            from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
+
+            return rmsnorm_fn(x, full(self.weight), None, gate, self.eps, self.group_size, norm_before_gate=False)
+        y = full(x) if gate is None else full(x) * F.silu(full(gate))
+        y = y.unflatten(-1, (-1, self.group_size))
+        return (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * full(self.weight)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layer import ssm_parameter
+from .layer import full, ssm_parameter
 
 logger = logging.getLogger(__name__)
 
@@ -84,28 +84,25 @@ def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) ->
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def full(t: Tensor) -> Tensor:
-    """At least float32: decays, time steps and sums of them do not survive 8 bits of mantissa."""
-    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
-
-
 def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
     check_positive(d_conv=width)
     return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
 
 
-def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool) -> Tensor:
-    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t."""
+def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool, channels_last: bool = False) -> Tensor:
+    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t. channels_last: how kernels hold it in memory."""
     width = conv.kernel_size[0]
     kernel = causal_conv1d_kernel() if kernels and width > 1 else None
-    x = x.transpose(1, 2)
     if kernel is None:
-        y = F.silu(F.conv1d(F.pad(x, (width - 1, 0)), conv.weight, conv.bias, groups=conv.groups))
-    elif width <= 4:
-        y = kernel(x.contiguous(), conv.weight[:, 0], conv.bias, activation="silu")
+        y = F.silu(F.conv1d(F.pad(x.mT, (width - 1, 0)), conv.weight, conv.bias, groups=conv.groups))
+        return y.mT.to(x.dtype)
+    last = channels_last and x.shape[2] % 8 == 0  # causal-conv1d reads channels in eights
+    x = x.contiguous().mT if last else x.mT.contiguous()
+    if width <= 4:
+        y = kernel(x, conv.weight[:, 0], conv.bias, activation="silu")
     else:
-        y = F.silu(convolve_in_pieces(kernel, x.contiguous(), conv.weight[:, 0], conv.bias))
-    return y.transpose(1, 2).to(x.dtype)
+        y = F.silu(convolve_in_pieces(kernel, x, conv.weight[:, 0], conv.bias))
+    return y.mT
 
 
 def convolve_in_pieces(kernel, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -116,7 +113,10 @@ def convolve_in_pieces(kernel, x: Tensor, weight: Tensor, bias: Tensor | None) -
     pieces = F.pad(weight, (-weight.shape[1] % 4, 0)).split(4, dim=1)[::-1]
     y = kernel(x, pieces[0].contiguous(), bias)
     for late, taps in enumerate(pieces[1:], 1):
-        y = y + F.pad(kernel(x, taps.contiguous(), None), (4 * late, 0))[..., : x.shape[-1]]
+        piece = kernel(x, taps.contiguous(), None)
+        # padded with the channels last or not, as they are: the sum of unlike layouts is slow
+        piece = F.pad(piece.mT, (0, 0, 4 * late, 0)).mT if x.stride(1) == 1 else F.pad(piece, (4 * late, 0))
+        y = y + piece[..., : x.shape[-1]]
     return y
 
 

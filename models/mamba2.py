@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mamba1
-from .layer import ssm_parameter
-from .mamba1 import MambaLayer, causal_conv, causal_conv_step, check_int32, full, in_segments, initial_dt_bias
+from .layer import RMSNorm, full, ssm_parameter
+from .mamba1 import MambaLayer, causal_conv, causal_conv_step, check_int32, in_segments, initial_dt_bias
 
 CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states
 SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
@@ -38,19 +38,6 @@ def count_angles(d_state: int, rope_fraction: float) -> int:
         near = max(math.ceil(2 / rope_fraction), d_state + d_state % 2)
         raise ValueError(f"d_state={d_state} must be even and hold a pair that turns: the nearest legal value is {near}")
     return angles
-
-
-class RMSNorm(nn.Module):
-    """Over groups of `group_size` channels."""
-
-    def __init__(self, width: int, group_size: int | None = None, eps: float = 1e-5):
-        super().__init__()
-        self.weight = ssm_parameter(torch.ones(width))
-        self.group_size, self.eps = group_size or width, eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = full(x).unflatten(-1, (-1, self.group_size))
-        return (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * full(self.weight)
 
 
 def turn(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
@@ -214,41 +201,49 @@ class Mamba2(MambaLayer):
             if self._fusable():
                 return self._fused(zxbcdt)
         z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
-        x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels))
+        x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels, channels_last=True), kernels)
         dt, A = self._dt(dt), -torch.exp(full(self.A_log))
         if kernels:
             y = self._kernel_scan(x, dt, A, B, C, rate)
         else:
             scan, rates = (ssd_turning, (rate,)) if self.n_angles else (ssd, ())
             state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
+            B, C = self._biased(B, C)
             y = in_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, SEGMENT)
             y = y + full(self.D)[:, None] * x
-        return self._finish(y, z)
+        return self._finish(y, z, kernels)
 
     def _kernel_scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rate: Tensor) -> Tensor:
         if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
             from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
+            B, C = self._biased(B, C)
             B, C = rotate(turn(dt, rate), B, C) if self.n_angles else (B, C)
             return mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
         # In bfloat16, to which this kernel rounds whatever it is given.
-        none, trap = self.D.new_zeros(self.nheads, self.d_state), torch.full_like(dt, EULER)
-        return turning_kernel(x, dt, A, B, C, trap, rate, none, none, self.D, min(CHUNK, self.chunk_size))
+        trap = torch.full_like(dt, EULER)
+        none = self.D.new_zeros(self.ngroups, self.d_state)
+        biases = (self.B_bias, self.C_bias) if self.bc_norm else (none, none)
+        biases = (per_head(bias, self.nheads) for bias in biases)
+        return turning_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, min(CHUNK, self.chunk_size))
 
-    def _finish(self, y: Tensor, z: Tensor) -> Tensor:
-        return self.out_proj(self.norm(full(y).flatten(-2) * F.silu(full(z))).to(z.dtype))
+    def _finish(self, y: Tensor, z: Tensor, kernels: bool = False) -> Tensor:
+        return self.out_proj(self.norm(y.flatten(-2), z, kernels).to(z.dtype))
 
     def _dt(self, dt: Tensor) -> Tensor:
         return F.softplus(full(dt) + full(self.dt_bias)).clamp(*self.dt_limit)
 
-    def _heads(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, xBC: Tensor, kernels: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """(..., conv_dim) -> x (..., H, P), B and C (..., G, N)."""
         groups = self.ngroups * self.d_state
         x, B, C = xBC.split([self.d_inner, groups, groups], dim=-1)
         B, C = (t.unflatten(-1, (self.ngroups, self.d_state)) for t in (B, C))
         if self.bc_norm:
-            B, C = (self.B_norm(B) + self.B_bias).to(x.dtype), (self.C_norm(C) + self.C_bias).to(x.dtype)
+            B, C = self.B_norm(B, kernels=kernels).to(x.dtype), self.C_norm(C, kernels=kernels).to(x.dtype)
         return x.unflatten(-1, (self.nheads, self.headdim)), B, C
+
+    def _biased(self, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+        return ((B + self.B_bias).to(B.dtype), (C + self.C_bias).to(C.dtype)) if self.bc_norm else (B, C)
 
     def check_size(self, batch: int, length: int) -> None:
         """Raises ValueError for what the kernels can't do."""
@@ -276,7 +271,8 @@ class Mamba2(MambaLayer):
         past, h, *angles = state
         z, xBC, dt, rate = self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
         xBC, past = causal_conv_step(xBC, past, self.conv1d)
-        x, B, C = (full(t) for t in self._heads(xBC))
+        x, B, C = self._heads(xBC)
+        x, B, C = (full(t) for t in (x, *self._biased(B, C)))
         dt = self._dt(dt)
         if angles:
             angles = [turn(dt[:, None], rate[:, None], *angles)[:, 0]]

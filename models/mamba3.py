@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mamba2
-from .layer import ssm_parameter
-from .mamba1 import MambaLayer, check_int32, full, in_segments, initial_dt_bias
-from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, RMSNorm, check_divides, count_angles, per_head, rotate, ssd, turn
+from .layer import RMSNorm, full, ssm_parameter
+from .mamba1 import MambaLayer, check_int32, in_segments, initial_dt_bias
+from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, check_divides, count_angles, per_head, rotate, ssd, turn
 
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,8 +76,9 @@ class Mamba3(MambaLayer):
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        z, x, B, C, dt, A, trap, rate = self._project(u)
-        if self.use_kernels(u) and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
+        kernels = self.use_kernels(u)
+        z, x, B, C, dt, A, trap, rate = self._project(u, kernels)
+        if kernels and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
             self.check_size(*u.shape[:2])
             biases = self.B_bias[:, 0], self.C_bias[:, 0]
             y = mamba2.turning_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, self.chunk_size)
@@ -89,11 +90,11 @@ class Mamba3(MambaLayer):
             y = y + full(self.D)[:, None] * x
         return self._finish(y, z)
 
-    def _project(self, u: Tensor) -> tuple[Tensor, ...]:
+    def _project(self, u: Tensor, kernels: bool = False) -> tuple[Tensor, ...]:
         """u (..., D) -> z (..., E); x (..., H, P); B, C (..., G, N); dt, A, trap (..., H); rate (..., S)."""
         z, x, B, C, dt, A, trap, rate = self.in_proj(u).split(self.sizes, dim=-1)
-        B = self.B_norm(B.unflatten(-1, (self.ngroups, self.d_state)))
-        C = self.C_norm(C.unflatten(-1, (self.ngroups, self.d_state)))
+        B = self.B_norm(B.unflatten(-1, (self.ngroups, self.d_state)), kernels=kernels)
+        C = self.C_norm(C.unflatten(-1, (self.ngroups, self.d_state)), kernels=kernels)
         dt = F.softplus(full(dt) + full(self.dt_bias))
         A = -F.softplus(full(A)).clamp(min=self.A_floor)
         return z, x.unflatten(-1, (self.nheads, self.headdim)), B, C, dt, A, trap, rate

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
-from .layer import SequenceLayer
-from .mamba1 import Mamba1, full
+from .layer import SequenceLayer, full
+from .mamba1 import Mamba1
 from .mamba2 import Mamba2
 from .mamba3 import Mamba3
 from .quantize import CLASSES
