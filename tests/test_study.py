@@ -67,9 +67,10 @@ def test_table_is_what_the_runs_say(done):
         assert float(runs[model]["first steps s"]) == pytest.approx(result["first_steps_seconds"], abs=0.05)
         for (of, tried), _ in FINAL.items():
             if of == model:
-                bits = float(last_row(done / f"trial-{model}-{tried:g}", "unseen")["bits"])
+                bits = float(last_row(done / f"trial-{model}-{tried:g}", "seen")["bits"])
                 assert float(rates[model][f"{tried:g}"]) == pytest.approx(bits, abs=5e-4)
     assert "2,000 steps" in text
+    assert "bits a sample (seen)" in text
     assert (done / "compare.html").exists()
 
 
