@@ -52,7 +52,7 @@ def measure(model, options):
             chosen = settings(str(options.folder), model, reader=reader, **wishes)
             data = opened(chosen)
             fed[reader] = loaded(data, Batches(data, chosen.batch, chosen.seed), options.workers, device)
-        trainer = Trainer(chosen, Path(run), Ranks(0, 1, device), data)
+        trainer = Trainer(chosen, Path(run), Ranks(0, 1, device), data, "")
     fed["kept"] = repeat(Example(*(part.to(device) for part in next(fed["shards"]))))
     rounds = [{name: turn(trainer, fed[name]) for name in FED[:: (-1) ** r]} for r in range(ROUNDS + 1)]
     return {name: np.array([each[name] for each in rounds[1:]]) for name in FED}  # the first compiles

@@ -78,6 +78,10 @@ class Stack(nn.Module):
     def initial_state(self, batch: int) -> tuple:
         return tuple(block.layer.initial_state(batch) for block in self.blocks)
 
+    def path(self) -> list[str]:
+        """Names of the parts in the order in which the data passes them."""
+        return ["blocks"]
+
     def layers(self) -> list[tuple[str, int, SequenceLayer]]:
         """Name, divisor of the sample rate, layer."""
         return [(f"blocks.{i}", 1, block.layer) for i, block in enumerate(self.blocks)]
@@ -153,6 +157,11 @@ class SaShiMi(nn.Module):
         gathered = tuple(zeros(i, p - 1) for i, p in enumerate(self.pool))
         made = tuple(zeros(i, p) for i, p in enumerate(self.pool))
         return 0, tuple(stage.initial_state(batch) for stage in self.stages), gathered, made
+
+    def path(self) -> list[str]:
+        """Names of the parts in the order in which the data passes them."""
+        depth = len(self.pool)
+        return ["down", f"stages.{depth}", *(name for i in reversed(range(depth)) for name in (f"up.{i}", f"stages.{i}"))]
 
     def layers(self) -> list[tuple[str, int, SequenceLayer]]:
         """Name, divisor of the sample rate, layer; in the order of the data, slowest stage first."""

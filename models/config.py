@@ -152,22 +152,26 @@ def check(
     if device.type == "cuda":
         try:
             check_fits(weights, activations, batch, length, torch.cuda.mem_get_info(device)[0])
-        except ValueError as error:
+        except TooLarge as error:
             if not kernels:
                 raise
             warnings.append(f"{error} (kernels may take less, or more)")
     return Estimate(parameters, weights + activations, tuple(warnings))
 
 
+class TooLarge(ValueError):
+    """A training step needs more memory than there is."""
+
+
 def check_fits(weights: int, activations: int, batch: int, length: int, free: int) -> None:
-    """All in bytes; activations of a batch of sequences of `length`. Raises ValueError."""
+    """All in bytes; activations of a batch of sequences of `length`. Raises TooLarge."""
     if weights + activations > free:
         part = max(0, free - weights) / activations
-        fitting = int(batch * part)
-        remedy = f"a batch of {fitting}" if fitting else f"a batch of 1 and a length of {int(batch * length * part)}"
-        raise ValueError(
-            f"a training step with a batch of {batch} and a length of {length} takes about "
-            f"{(weights + activations) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: take {remedy}"
+        fitting, steps = int(batch * part), int(batch * length * part)
+        room = f"{fitting} clips" if fitting else f"1 clip of {steps} steps" if steps else "no clip: the model is too large"
+        raise TooLarge(
+            f"a training step with {batch} clips of {length} steps in memory takes about "
+            f"{(weights + activations) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free, enough for {room}"
         )
 
 

@@ -53,5 +53,5 @@ class RMSNorm(nn.Module):
 
             return rmsnorm_fn(x, full(self.weight), None, gate, self.eps, self.group_size, norm_before_gate=False)
         y = full(x) if gate is None else full(x) * F.silu(full(gate))
-        y = y.unflatten(-1, (-1, self.group_size))
-        return (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * full(self.weight)
+        y = F.rms_norm(y.unflatten(-1, (-1, self.group_size)), (self.group_size,), eps=self.eps)
+        return y.flatten(-2) * full(self.weight)

@@ -19,6 +19,11 @@ from .s4d import S4Block
 BYTES_PER_PARAMETER = 5 * 4
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a GPU's or the machine's memory is full."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
 class Allocated(TorchDispatchMode):
     """Counts the bytes of the tensors that are made inside it, for as long as they live."""
 

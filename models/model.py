@@ -63,6 +63,12 @@ class Model(nn.Module):
             if isinstance(module, nn.Linear) and module.bias is not None and not hasattr(module.bias, "_no_reinit"):
                 nn.init.zeros_(module.bias)
 
+    def parameters_on_the_way(self) -> list[tuple[str, nn.Parameter]]:
+        """All of them by name, in the order in which the data meets them."""
+        path = ["embedding.", *(f"backbone.{part}." for part in self.backbone.path()), "norm.", "head."]
+        named = list(self.named_parameters())
+        return [found for part in path for found in named if found[0].startswith(part)]
+
     def forward(self, tokens: Tensor) -> Tensor:  # B L -> B L 256, float32 under any autocast
         return full(self.head(self.norm(self.backbone(self.embedding(tokens)))))
 

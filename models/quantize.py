@@ -20,3 +20,8 @@ def mu_law(audio: Tensor, table: Tensor) -> Tensor:
 def mu_law_decoded(classes: Tensor) -> Tensor:
     """float32 audio in -1..1: steps of 1/5600 at silence, of 1/23 at full scale."""
     return torchaudio.functional.mu_law_decoding(classes, CLASSES)
+
+
+def int16(audio: Tensor) -> Tensor:
+    """Of audio in -1..1, cut at full scale."""
+    return (audio * 32768).round().clamp(-32768, 32767).short()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,25 @@ def test_a_token_changes_no_logit_before_it(name, length, data):
     changed = (model(tokens) - model(other)).abs().amax((0, 2))
     assert changed[:at].max() < 1e-9
     assert changed[at:].min() > 1e-7
+
+
+@pytest.mark.parametrize("backbone", ["sashimi", "stack"])
+def test_parameters_on_the_way(backbone):
+    """A fault in a gradient reaches those that come before it on the way, and no other."""
+    model = made(dataclasses.replace(preset("s4d"), **SMALL | {"backbone": backbone, "n_layers": 2}))
+    names = [name for name, _ in model.parameters_on_the_way()]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    norms = [module for name, module in model.named_modules() if name.endswith("norm")]
+    for norm in random.Random(0).sample(norms, 3):
+        module = norm.register_full_backward_hook(lambda _, inside, outside: tuple(part * torch.nan for part in inside))
+        model.zero_grad()
+        model(torch.randint(0, 256, (1, 40))).sum().backward()
+        module.remove()
+        ill = [not parameter.grad.isfinite().all() for _, parameter in model.parameters_on_the_way()]
+        assert any(ill)
+        last = max(i for i, bad in enumerate(ill) if bad)
+        own = min(i for i, (_, parameter) in enumerate(model.parameters_on_the_way()) if parameter is norm.weight)
+        assert last < own
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -249,12 +269,16 @@ def test_settings_survive_json(name, size):
         ),
         (
             lambda: check_fits(10**9, 8 * 10**9, 16, 4000, 5 * 10**9),
-            r"a training step with a batch of 16 and a length of 4000 takes about 9.0 GB, and 5.0 GB are free: "
-            r"take a batch of 8",
+            r"a training step with 16 clips of 4000 steps in memory takes about 9.0 GB, and 5.0 GB are free, "
+            r"enough for 8 clips",
         ),
         (
             lambda: check_fits(10**9, 8 * 10**9, 2, 4000, 2 * 10**9),
-            r".* 2.0 GB are free: take a batch of 1 and a length of 1000",
+            r".* 2.0 GB are free, enough for 1 clip of 1000 steps",
+        ),
+        (
+            lambda: check_fits(3 * 10**9, 10**9, 2, 4000, 2 * 10**9),
+            r".* 2.0 GB are free, enough for no clip: the model is too large",
         ),
     ],
 )
@@ -348,5 +372,5 @@ def test_gpu_memory(name):
     nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
     optimizer.step()
     assert found.bytes == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.25), len(average)
-    with pytest.raises(ValueError, match="GB are free: take a batch of"):
+    with pytest.raises(ValueError, match="GB are free, enough for"):
         check(preset(name), 100_000, 4000, "cuda")

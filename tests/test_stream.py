@@ -1,5 +1,6 @@
 """Shards become batches: in an order that is a pure function, with the samples that are in the tars, wherever those lie."""
 
+import hashlib
 import io
 import json
 import logging
@@ -336,6 +337,16 @@ def test_the_cache_is_bounded(made, tmp_path):
     assert Batches(data, 4).state(0)["group"] == 2
     with pytest.raises(InputError, match="can't hold a shard"):
         clips(f"file://{made}", cache=tmp_path, cache_bytes=1000)
+
+
+def test_the_cache_is_of_these_shards(made, tmp_path):
+    """Not of those that were at the same address before, however much they look like them."""
+    size = 1000
+    for content in (b"a" * size, b"b" * size):
+        (tmp_path / "train-000000.tar").write_bytes(content)
+        at = remote.Remote(f"file://{tmp_path}", tmp_path / "cache")
+        path = at.path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
+        assert path.read_bytes() == content
 
 
 def test_remote_with_workers(made, tmp_path):

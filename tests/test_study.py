@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ import run_folder
 
 from dx7data import cli
 from train import study
+from train.__main__ import asked
 
 # Bits at the end of each trial: the best rate is neither the first nor the last, and another one for each model.
 FINAL = {("s4", 1e-3): 2.5, ("s4", 3e-3): 2.0, ("s4", 1e-2): 2.2, ("s4d", 1e-3): 2.6, ("s4d", 3e-3): 2.9, ("s4d", 1e-2): 2.4}
@@ -20,10 +22,13 @@ BEST = {"s4": "0.003", "s4d": "0.01"}
 @pytest.fixture
 def done(tmp_path):
     """A study of which every run is there."""
-    for seed, ((model, rate), final) in enumerate(FINAL.items()):
-        run_folder.make(tmp_path / f"trial-{model}-{rate:g}", final=final, seed=seed, clips=1, seconds=0.5)
-    for seed, model in enumerate(BEST):
-        run_folder.make(tmp_path / model, final=1.5 + seed, seed=seed, clips=1, seconds=0.5)
+    options = study.parser().parse_args(words(tmp_path))
+    jobs = [(study.trial(options, *key), final) for key, final in FINAL.items()]
+    jobs += [(study.long(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
+    for seed, (job, final) in enumerate(jobs):
+        settings = asked(job.words)
+        config = run_folder.CONFIG | {"settings": settings.to_json()}
+        run_folder.make(job.run, config, settings.steps, final=final, seed=seed, clips=1, seconds=0.5)
     return tmp_path
 
 
@@ -74,13 +79,34 @@ def test_table_is_what_the_runs_say(done):
     assert (done / "compare.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (["--trial-steps", "400"], r"trial-s4-0\.001 was made with steps 500, this study wants 400"),
+        (["--steps", "1000"], r"s4 was made with steps 2000, this study wants 1000"),
+        (["--shards", "elsewhere"], "was made with shards nowhere, this study wants elsewhere"),
+        (["--", "--prefix", "fsk"], "was made with prefix None, this study wants fsk"),
+    ],
+)
+def test_runs_of_another_study_are_not_taken_for_its_own(done, capsys, more, what):
+    assert study.main(words(done, *more)) == 2
+    assert re.search(f"^train.study: .*{what}: name another --out$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_nothing_to_compare_rates_by(done, capsys):
+    for path in done.glob("trial-*/validation.csv"):
+        path.unlink()
+    assert study.main(words(done)) == 2
+    assert "has no evaluation to compare rates by" in capsys.readouterr().err
+
+
 def test_failed_runs_are_named(done, capsys):
-    shutil.rmtree(done / "trial-s4d-0.01")
+    shutil.rmtree(done / "trial-s4d-0.001")
     assert study.main(words(done)) == 2
     shown = capsys.readouterr()
-    assert "trial-s4d-0.01 failed: train: nowhere" in shown.err
-    assert cells(shown.out, "| model | 0.001")["s4d"]["0.01"] == "failed"
-    assert cells(shown.out, "| model | parameters")["s4d"]["lr"] == "0.001"  # the best of those that are there
+    assert "trial-s4d-0.001 failed: train: nowhere" in shown.err
+    assert cells(shown.out, "| model | 0.001")["s4d"]["0.001"] == "failed"
+    assert cells(shown.out, "| model | parameters")["s4d"]["lr"] == "0.01"  # the best of those that are there
 
 
 def test_a_run_of_which_no_step_was_timed(done):

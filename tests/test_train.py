@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -25,7 +26,9 @@ from models.config import build
 from train import __main__ as command
 from train import checkpoint, live, optim, ranks
 from train.config import PRESETS, RunSettings, settings
+from train.log import Log
 from train.loss import target_loss
+from train.stop import Stop
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 12
@@ -196,6 +199,42 @@ def test_stopped_and_resumed(shards, whole, tmp_path, monkeypatch, capsys, numbe
     assert curve(run) == curve(whole)
 
 
+def test_stopped_in_the_last_step(shards, whole, tmp_path, monkeypatch):
+    """It is done; and one that was killed before it could say so says it when it is resumed."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        during(patched, STEPS, lambda: signal.raise_signal(signal.SIGTERM))
+        assert train(shards, run) == 0
+    assert curve(run) == curve(whole)
+    (run / "result.json").unlink()
+    assert resume(run) == 0
+    assert (run / "result.json").exists()
+    assert curve(run) == curve(whole)
+
+
+def test_a_second_signal(monkeypatch):
+    """torchrun sends a SIGTERM after that of the system; a second Ctrl-C means it."""
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_table_that_a_full_disk_cut(whole, tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,ti")
+    (tmp_path / "validation.csv").write_text("")
+    for name in ("00000004", "00000008"):
+        shutil.copytree(whole / "samples", tmp_path / "samples" / name, dirs_exist_ok=True)
+    log = Log(tmp_path, 4)
+    log.add("metrics", [{"step": 5, "time": 1.0}])
+    log.close()
+    assert rows(tmp_path) == [{"step": "5", "time": "1.0"}]
+    assert not (tmp_path / "validation.csv").exists()
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["00000004"]
+
+
 def test_live_is_the_same(shards, whole, tmp_path, monkeypatch):
     """A plan alone gives the curve of its shards, and a run may go on with the other."""
     plan = tmp_path / "plan"
@@ -302,6 +341,26 @@ def test_damage_that_a_reading_process_finds(shards, tmp_path, capsys):
     assert "is not where its table says: `dx7data verify --fix` mends it" in sentence(capsys)
 
 
+def test_a_reading_process_that_is_killed(shards, tmp_path, monkeypatch, capsys):
+    during(monkeypatch, 3, lambda: [os.kill(child.pid, signal.SIGKILL) for child in multiprocessing.active_children()])
+    assert train(shards, tmp_path / "run", "--workers", "1") == 2
+    assert "a process that reads was killed" in sentence(capsys)
+
+
+def test_missing_shards(tmp_path, capsys):
+    """Skipped only when asked, and counted."""
+    options = ["--samples", "300", "--seconds", "0.05", "--sample-rate", "8000", "--workers", "1", "--shard-size", "1MB"]
+    assert cli.main(["render", "--patches", "example", "--out", str(tmp_path / "shards"), *options]) == 0
+    lost = sorted((tmp_path / "shards").glob("train-*.tar"))[0]
+    for path in lost.parent.glob(f"{lost.stem}.*"):
+        path.unlink()
+    capsys.readouterr()
+    assert train(tmp_path / "shards", tmp_path / "run") == 2
+    assert "lacks 1 of 2 train shards" in sentence(capsys)
+    assert train(tmp_path / "shards", tmp_path / "run", "--skip-missing") == 0
+    assert "without those of 1 missing shards" in (tmp_path / "run" / "train.log").read_text()
+
+
 @pytest.fixture
 def copy(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "copy"))
@@ -324,7 +383,15 @@ def test_wrong_wishes(shards, whole, tmp_path, capsys, words, word):
 
 
 @pytest.mark.parametrize(
-    "words", [["--learning-rate", "1"], ["--lr", "none"], ["--model", "gru"], ["--prefix", "morse"], ["--live", "shards"]]
+    "words",
+    [
+        ["--seed", "99999999999999999999"],
+        ["--learning-rate", "1"],
+        ["--lr", "none"],
+        ["--model", "gru"],
+        ["--prefix", "morse"],
+        ["--live", "shards"],
+    ],
 )
 def test_unknown_options(words):
     with pytest.raises(SystemExit) as ended:
@@ -356,7 +423,12 @@ def test_what_is_not_there(tmp_path, monkeypatch, capsys, words, word):
 
 @pytest.mark.parametrize(
     ("words", "word"),
-    [(["--lr", "1"], "--lr is 0.01"), (["--model", "s4"], "--model is s4d"), (["--steps", "99"], "--steps is 12")],
+    [
+        (["--lr", "1"], "--lr is 0.01"),
+        (["--model", "s4"], "--model is s4d"),
+        (["--steps", "99"], "--steps is 12"),
+        (["--preset", "base"], "--preset is tiny"),
+    ],
 )
 def test_a_run_keeps_its_options(copy, capsys, words, word):
     assert resume(copy, *words) == 2
@@ -370,6 +442,9 @@ def test_other_data(copy, tmp_path, capsys):
     options = ["--samples", "40", "--seconds", "0.25", "--workers", "1", "--seed", "1"]
     assert cli.main(["render", "--patches", "example", "--out", str(other), *options]) == 0
     assert resume(copy, "--shards", str(other)) == 2
+    assert "other data" in sentence(capsys)
+    shutil.rmtree(copy / "checkpoints")
+    assert resume(copy, "--shards", str(other)) == 2  # also before its first checkpoint
     assert "other data" in sentence(capsys)
 
 

@@ -12,6 +12,7 @@ from dx7data.arguments import number, whole
 from dx7data.errors import InputError
 from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS
+from models.memory import out_of_memory
 from train import checkpoint, history, ranks, trainer
 from train.config import PRECISIONS, PRESETS, RunSettings, settings
 
@@ -22,17 +23,18 @@ _FREE = ("shards", "reader", "device", "workers", "accumulation")
 def main(words: list[str] | None = None) -> int:
     """Train; the exit status: 0, 2 for a person's error, 130 or 143 when a signal stopped it."""
     wishes = vars(parser().parse_args(words))
-    run = None
+    run = prepared = None
     try:
         run, chosen = chosen_run(wishes)
         found = ranks.join(chosen.device)
-        stopped = trainer.train(chosen, run, found)
+        prepared = trainer.prepared(chosen, run, found)
+        stopped = prepared.train()
     except KeyboardInterrupt:
         return _end(f"stopped at once; {_kept(run)}", 130)
     except Exception as error:
         if (text := sentence(error, run)) is None:
             raise
-        return _end(text, 2, everyone=ranks.lost(error))
+        return _end(text, 2, everyone=prepared is not None)
     finally:
         ranks.leave()
     if stopped:
@@ -46,7 +48,9 @@ def sentence(error: Exception, run: Path | None) -> str | None:
         return str(error).rpartition("InputError: ")[2].strip()
     if ranks.lost(error):
         return f"another process of this run is gone; {_kept(run)}"
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error):
+    if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):
+        return f"a process that reads was killed, mostly because memory was full: lower --workers; {_kept(run)}"
+    if out_of_memory(error):
         return (
             "out of memory: raise --accumulation, for the same batch in more parts, or lower --batch or --seconds; "
             + _kept(run)
@@ -63,9 +67,16 @@ def _kept(run: Path | None) -> str:
 
 
 def _end(text: str, status: int, everyone: bool = False) -> int:
-    if everyone or os.environ.get("RANK", "0") == "0":  # what all processes find, one of them says
+    """everyone: an error of this process; what all processes find, one of them says."""
+    if everyone or os.environ.get("RANK", "0") == "0":
         print(f"train: {text}", file=sys.stderr)
     return status
+
+
+def asked(words: list[str]) -> RunSettings:
+    """The settings of a new run with these words. Raises InputError."""
+    wishes = vars(parser().parse_args(words))
+    return chosen_run(wishes | {"resume": False, "out": Path(os.devnull, "none")})[1]
 
 
 def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
@@ -79,7 +90,7 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
         wishes.setdefault("reader", "shards")
     device = wishes.pop("device", "cuda" if torch.cuda.is_available() else "cpu")
     resume, model, out = wishes.pop("resume"), wishes.pop("model", None), wishes.pop("out", None)
-    preset = wishes.pop("preset", "base" if device == "cuda" else "tiny")
+    preset = wishes.get("preset", "base" if device == "cuda" else "tiny")
     if model is None and not (resume and out):
         raise InputError(
             f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of {', '.join(LAYERS)}"
@@ -92,7 +103,7 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
             raise InputError(
                 "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
             )
-        return run, settings(model=model, preset=preset, device=device, **wishes)
+        return run, settings(model=model, device=device, **wishes | {"preset": preset})
     stored = RunSettings.from_json(history.config(run).get("settings", {}))
     if model is not None:
         wishes["model_name"] = model if isinstance(model, str) else "-".join(model)
@@ -134,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("shards", "webdataset"),
         help="webdataset: --shards is any address that it reads; no evaluation, no exact resume",
     )
+    data.add_argument("--skip-missing", action="store_true", help="do without shards that are not there, and say how many")
     data.add_argument("--prefix", type=_codec, metavar="none|" + "|".join(CODECS), help="what tells the model the patch")
     data.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
     data.add_argument(
@@ -150,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     steps.add_argument("--weight-decay", type=number(0, 10))
     steps.add_argument("--precision", choices=PRECISIONS, help="bf16: autocast, with states in fp32")
     steps.add_argument("--compile", action="store_true", help="by torch.compile")
-    steps.add_argument("--seed", type=int, help="of weights and of the order of data")
+    steps.add_argument("--seed", type=whole(0, 2**63 - 1), metavar="N", help="of weights and of the order of data")
     steps.add_argument("--evaluate-every", type=whole(1), metavar="N", help="steps")
     steps.add_argument("--evaluate-samples", type=whole(1), metavar="N", help="of each set")
     steps.add_argument("--checkpoint-every", type=whole(1), metavar="N", help="steps")

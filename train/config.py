@@ -22,6 +22,7 @@ class RunSettings:
     model: ModelSettings
     split: str = "train"
     reader: str = "shards"  # of stream.READERS
+    skip_missing: bool = False  # do without shards that are not there
     prefix: str | None = None  # codec
     sample_rate: int | None = None  # None: the shards' own
     seconds: float | None = None  # of a crop; None: whole clips

@@ -25,7 +25,8 @@ from tqdm import tqdm
 from dx7data import bank, sysex
 from dx7data.errors import InputError
 from dx7data.files import whole
-from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from models.memory import out_of_memory
+from models.quantize import int16, mu_law, mu_law_decoded, mu_law_table
 from models.s4d import S4Block
 from train.checkpoint import load_model
 from train.form import NO_PREFIX, form
@@ -46,10 +47,13 @@ def main(words: list[str] | None = None) -> int:
     except InputError as error:
         print(f"train.convert: {error}", file=sys.stderr)
         return 2
-    except torch.OutOfMemoryError:
-        print(
-            "train.convert: the GPU's memory is too small for all of it at once: --streaming needs little", file=sys.stderr
-        )
+    except ImportError as error:  # kernels that are there and do not work
+        print(f"train.convert: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print("train.convert: memory is too small for all of it at once: --streaming needs little", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("train.convert: stopped; nothing was written", file=sys.stderr)
@@ -219,7 +223,7 @@ def spoken(logits: Iterable[Tensor], skipped: int, temperature: float, seed: int
         heard = piece[skipped:].float().cpu()
         skipped = max(0, skipped - len(piece))
         audio = mu_law_decoded(chosen(heard, temperature, generator))
-        yield (audio * 32768).round().clamp(-32768, 32767).short().numpy()
+        yield int16(audio).numpy()
         advance(len(piece))
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dx7data.patch import ALGORITHM
 from dx7data.plan import Plan, Shard
 from dx7data.sample import wav
-from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from models.quantize import int16, mu_law, mu_law_decoded, mu_law_table
 from train import metrics
 from train.form import Example
 from train.stream import Clips, LiveClips
@@ -70,6 +70,8 @@ def held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) -> li
 def _fresh(plan: Plan, split: str, count: int) -> list[int]:
     """Numbers of samples beyond the last of a split, each with something new: music comes round again."""
     end = plan.counts[split]
+    if plan.phrases is None:  # drawn for each sample: no two are alike
+        return list(range(end, end + count))
     turn = plan.targets[split].size * (2 if plan.spec.pairs else 1)  # samples so far apart have the same target
     played: dict[int, set] = {}  # what each target plays in the split, and in what was found
     found = []
@@ -158,7 +160,7 @@ def predicted(model: nn.Module, examples: Example, device: torch.device | str, p
 def generated(model: nn.Module, examples: Example, device: torch.device | str, precision: str = "fp32") -> Tensor:
     """What the model makes of the sources: the likeliest class at each sample, as int16 audio (B, L) on the CPU."""
     audio = mu_law_decoded(predicted(model, examples, device, precision).argmax(-1).cpu())
-    return (audio * 32768).round().clamp(-32768, 32767).short()
+    return int16(audio)
 
 
 def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int) -> None:

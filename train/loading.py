@@ -21,7 +21,15 @@ from train.urls import UrlClips
 
 def opened(settings: RunSettings) -> Clips | UrlClips:
     """The clips to train on."""
-    data = clips(settings.shards, settings.split, settings.reader, codec=settings.prefix, sample_rate=settings.sample_rate)
+    data = clips(
+        settings.shards,
+        settings.split,
+        settings.reader,
+        codec=settings.prefix,
+        sample_rate=settings.sample_rate,
+        skip_missing=settings.skip_missing,
+        seed=settings.seed,
+    )
     if settings.seconds is not None:
         rate, longest = data.form.sample_rate, data.form.length
         crop = round(settings.seconds * rate)

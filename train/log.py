@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,12 +13,15 @@ STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_s
 
 
 class Log:
-    """Goes on after a step of an earlier process: what its tables say of later ones is taken out first."""
+    """Goes on after a step of an earlier process: its tables and samples of later ones are taken out first."""
 
     def __init__(self, run: Path, step: int):
         self._run = run
         for path in run.glob("*.csv"):
             _cut(path, step)
+        for folder in run.glob("samples/[0-9]*"):
+            if int(folder.name) > step:
+                shutil.rmtree(folder)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def say(self, text: str) -> None:
@@ -47,7 +51,10 @@ class Log:
 
 def _cut(path: Path, step: int) -> None:
     """Leave the rows of a table up to a step; a last line without an end was cut by a kill."""
-    head, *rows = path.read_text().splitlines(keepends=True)
+    head, *rows = path.read_text().splitlines(keepends=True) or [""]
+    if not head.endswith("\n"):  # not even the names of the columns are there
+        path.unlink()
+        return
     partial = path.with_suffix(".partial")
     partial.write_text(head + "".join(row for row in rows if row.endswith("\n") and int(row.split(",")[0]) <= step))
     os.replace(partial, path)

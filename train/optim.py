@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dx7data.errors import InputError
+from models.model import Model
 
 _NEVER = 1 << 62
 
@@ -74,8 +75,8 @@ class Guard:
     All of it stays on the device: to look at every step would make the host wait for the GPU each time.
     """
 
-    def __init__(self, model: nn.Module, optimiser: torch.optim.AdamW, device: torch.device):
-        self._named = list(model.named_parameters())
+    def __init__(self, model: Model, optimiser: torch.optim.AdamW, device: torch.device):
+        self._named = model.parameters_on_the_way()
         self._optimiser = optimiser
         self._since = torch.full((len(self._named) + 1,), _NEVER, device=device)  # the step, for the loss and each gradient
 
@@ -102,7 +103,7 @@ class Guard:
             what = f"parameter {ill[0]} is not finite"
         elif since[0] == step:
             what = f"the loss is not finite, nor are {len(bad)} gradients, though all parameters are"
-        else:  # it came from the end of the model, so the last one is where it began
+        else:  # gradients come from the end of the model, so the last one is where it began
             what = f"the gradient of {bad[-1]} is not finite" + (f", nor that of {len(bad) - 1} before it" * (len(bad) > 1))
         raise InputError(
             f"step {step}: {what}; checkpoints are from before it: start again with a lower --lr, or with --precision fp32"

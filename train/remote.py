@@ -79,15 +79,15 @@ class Remote:
 
     def path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine: exactly the bytes that were rendered."""
-        path = self._cache / name
+        path = self._cache / f"{digest[:16]}-{name}"  # a data set that was rendered anew has other shards of the same names
         try:
             if not _touch(path, size):
                 self._cache.mkdir(parents=True, exist_ok=True)
-                with _locked(self._cache / f"{name}.lock"):
+                with _locked(path.with_name(f"{path.name}.lock")):
                     if not _touch(path, size):  # another process may have fetched it meanwhile
                         self._download(name, path, size, digest)
         except FileNotFoundError:
-            raise InputError(f"{self.name} has no {name}: render the rest, or skip what is missing") from None
+            raise InputError(f"{self.name} has no {name}: render the rest") from None
         except OSError as error:
             raise InputError(f"can't write to the cache {self._cache}: {error.strerror or error}") from None
         return path
@@ -100,7 +100,7 @@ class Remote:
 
     def _download(self, name: str, path: Path, size: int, digest: str) -> None:
         # The lock makes the name of the partial file safe, so what a killed process left is written over.
-        partial = path.with_name(f"{name}.part")
+        partial = path.with_name(f"{path.name}.part")
         with _locked(self._root / "room.lock"):
             self._make_room(size)
             with open(partial, "wb") as file:

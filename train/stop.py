@@ -4,7 +4,10 @@ import signal
 
 
 class Stop:
-    """Inside its block, the first Ctrl-C or SIGTERM asks for a checkpoint and the end; the second ends at once."""
+    """Inside its block, the first Ctrl-C or SIGTERM asks for a checkpoint and the end; then a Ctrl-C ends at once.
+
+    A second SIGTERM does not: torchrun sends one of its own to processes that had theirs from the system.
+    """
 
     def __enter__(self) -> "Stop":
         self.signal = 0
@@ -17,7 +20,7 @@ class Stop:
 
     def _heard(self, number: int, frame) -> None:
         self.signal = number
-        self.__exit__()
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
 def leave_interrupts(worker: int) -> None:

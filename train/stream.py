@@ -45,20 +45,22 @@ def clips(
     sample_rate: int | None = None,
     crop: int | None = None,
     skip_missing: bool = False,
+    seed: int = 0,
     cache: Path | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> "Clips | UrlClips":
     """The samples of a split, from a folder or a URL of one; reader "webdataset": from any address that webdataset reads.
 
     codec: of the prefix; None: none. sample_rate: the shards' own or, lowered, a part of it. crop: samples at that rate.
-    skip_missing: do without shards that are not there; `skipped` names them. cache: of shards at URLs.
+    skip_missing: do without shards that are not there; `skipped` names them. seed: of crops of the reader "webdataset".
+    cache: of shards at URLs.
     Raises InputError, a sentence, when the data or the wishes are wrong.
     """
     if reader not in READERS:
         raise InputError(f"the reader must be one of {', '.join(READERS)}, not {reader!r}")
     wishes = {"codec": codec, "sample_rate": sample_rate, "crop": crop}
     if reader == "webdataset":
-        return UrlClips(str(where), **wishes)
+        return UrlClips(str(where), **wishes, seed=seed)
     if isinstance(where, Plan):
         return LiveClips(where, split, **wishes)
     at = place(where, cache, cache_bytes)
@@ -91,7 +93,7 @@ class Clips(Dataset):
         return self._firsts[-1]
 
     def __str__(self) -> str:
-        return f"{len(self)} clips"
+        return f"{len(self)} clips" + (f", without those of {len(self.skipped)} missing shards" if self.skipped else "")
 
     def __getitem__(self, at: Place | int) -> Example:
         """An index alone is a place of seed 0 and epoch 0."""
@@ -137,7 +139,7 @@ class ShardClips(Clips):
         if (missing and not skip_missing) or not whole:
             raise InputError(
                 f"{at.name} lacks {len(missing)} of {len(stats)} {split} shards, such as {missing[0]}: "
-                "render the rest with the same command, or skip what is missing"
+                "render the rest with the same command, or do without by --skip-missing"
             )
         super().__init__(plan, split, [each for each, _ in whole], **wishes)
         self.skipped, self._stats = missing, [found for _, found in whole]

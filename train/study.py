@@ -5,6 +5,7 @@ begun is resumed. On several GPUs the runs are shared out.
 """
 
 import argparse
+import dataclasses
 import os
 import queue
 import subprocess
@@ -21,7 +22,10 @@ from dx7data.arguments import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
 from train import compare, history
+from train.__main__ import asked
+from train.config import RunSettings
 
+_FREE = ("device", "workers", "accumulation")  # what a run computes does not depend on them
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
 RATES = (1e-3, 3e-3, 1e-2)
 
@@ -34,7 +38,17 @@ class Job(NamedTuple):
 
     @property
     def done(self) -> bool:
-        return bool(history.result(self.run))
+        """Raises InputError if another run than this one has been made in its folder."""
+        if not history.result(self.run):
+            return False
+        stored, wanted = RunSettings.from_json(history.config(self.run)["settings"]), asked(self.words)
+        if wanted.sample_rate is None:
+            wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
+        for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in _FREE):
+            was, now = getattr(stored, name), getattr(wanted, name)
+            if was != now:
+                raise InputError(f"{self.run} was made with {name} {was}, this study wants {now}: name another --out")
+        return True
 
     def command(self) -> list[str]:
         begun = ["--resume"] if (self.run / "config.json").exists() else []
@@ -48,6 +62,9 @@ def main(words: list[str] | None = None) -> int:
         failed = study(options)
     except InputError as error:
         print(f"train.study: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.study: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("train.study: stopped; the same command goes on", file=sys.stderr)
@@ -165,6 +182,8 @@ def compared(sets: Iterable[str]) -> str:
 
 def last_bits(run: Path) -> float:
     sets = last(run)
+    if not sets:
+        raise InputError(f"{run} has no evaluation to compare rates by: take a data set that has its plan, in a folder")
     return float(sets[compared(sets)]["bits"])
 
 

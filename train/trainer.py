@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.config import build, check
+from models.config import Estimate, TooLarge, build, check
 from models.quantize import mu_law, mu_law_table
-from train import checkpoint, evaluate, live, optim, plots
+from train import checkpoint, evaluate, history, live, optim, plots
 from train.config import RunSettings
 from train.form import Example
 from train.loading import batches_of, loaded, opened, steps_of
@@ -34,28 +34,24 @@ LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device
 DRAWN = 2  # whole clips that are converted, written as wav and drawn at each evaluation
 
 
-def train(settings: RunSettings, run: Path, ranks: Ranks) -> int:
-    """Train from a run's last checkpoint, or from the start if it has none; the signal that stopped it, or 0.
+def prepared(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
+    """A trainer that will go on from a run's last checkpoint, or begin if it has none; nothing has been written.
 
-    Raises InputError, a sentence, for what a person can mend, before anything is written.
+    Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
     data = opened(settings)
+    if data.resumable and (run / "config.json").exists() and history.config(run).get("fingerprint") != data.fingerprint:
+        raise InputError(f"{run} began with other data than {settings.shards}: go on with its own, or start another run")
     settings = dataclasses.replace(settings, sample_rate=data.form.sample_rate)
     estimate = checked(settings, data, ranks)
-    trainer = Trainer(settings, run, ranks, data)
-    if trainer.step == settings.steps:
+    trainer = Trainer(settings, run, ranks, data, str(estimate))
+    if trainer.step == settings.steps and history.result(run):  # without: it was stopped before it could say so
         raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
     ranks.wait()  # until all of them have seen the folder as it was
-    if not ranks.first:
-        return trainer.loop()
-    trainer.open(str(estimate))
-    try:
-        return trainer.loop()
-    finally:
-        trainer.log.close()
+    return trainer
 
 
-def checked(settings: RunSettings, data: Clips, ranks: Ranks):
+def checked(settings: RunSettings, data: Clips, ranks: Ranks) -> Estimate:
     """What a step will need. Raises InputError, before anything is allocated, if it can't be had."""
     parts = ranks.count * settings.accumulation
     if settings.batch % parts:
@@ -65,6 +61,10 @@ def checked(settings: RunSettings, data: Clips, ranks: Ranks):
         )
     try:
         return check(settings.model, settings.batch // parts, steps_of(data.form), ranks.device.type, settings.precision)
+    except TooLarge as error:
+        raise InputError(
+            f"{error}: raise --accumulation, which computes a batch in parts, or lower --batch or --seconds"
+        ) from None
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -72,8 +72,8 @@ def checked(settings: RunSettings, data: Clips, ranks: Ranks):
 class Trainer:
     """A run: what changes from step to step, and what a step needs."""
 
-    def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips):
-        self.settings, self.run, self.ranks, self.data = settings, run, ranks, data
+    def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips, estimate: str):
+        self.settings, self.run, self.ranks, self.data, self.estimate = settings, run, ranks, data, estimate
         # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
@@ -96,7 +96,17 @@ class Trainer:
         self.times: list[float] = []  # seconds of a step, one for each look
         self.first_steps = 0.0  # seconds
 
-    def open(self, estimate: str) -> None:
+    def train(self) -> int:
+        """To the last step, or until a signal comes: that signal, or 0."""
+        if not self.ranks.first:
+            return self.loop()
+        self.open()
+        try:
+            return self.loop()
+        finally:
+            self.log.close()
+
+    def open(self) -> None:
         """Make the folder of the run, or go on in it."""
         self.run.mkdir(parents=True, exist_ok=True)
         where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
@@ -110,7 +120,7 @@ class Trainer:
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
             self.log.say(f"batches are rendered {live.gpu(self.ranks.device)[1]}")
-        self.log.say(estimate)
+        self.log.say(self.estimate)
         self.log.say(optim.described(self.optimiser.param_groups))
 
     def loop(self) -> int:
@@ -135,10 +145,14 @@ class Trainer:
                     stopped = self.look(stop, began, waited, bar)
                     if self.ranks.first:
                         self.keep(stopped)
+                    if stopped:
+                        self.ranks.wait()  # torchrun ends all of them as soon as one has ended
                     began, waited = time.perf_counter(), 0.0
-        if self.ranks.first and not stopped:
+        if self.step < settings.steps:
+            return stop.signal or signal.SIGTERM
+        if self.ranks.first:
             self.finish()
-        return (stop.signal or signal.SIGTERM) if stopped else 0
+        return 0
 
     def due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
@@ -242,11 +256,11 @@ class Trainer:
             )
 
     def finish(self) -> None:
-        """result.json: that the run is whole, and what it cost since it was last started."""
+        """result.json: that the run is whole, and what it cost: in seconds all of it, else since it was last started."""
         on_gpu = self.ranks.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         step = statistics.median(self.times) if self.times else None
         result = {"steps": self.step, "seconds": self.seconds, "first_steps_seconds": self.first_steps}
         result |= {"step_seconds": step, "peak_memory_bytes": peak}
-        (self.run / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_atomically(self.run / "result.json", lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
         self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")

@@ -25,7 +25,7 @@ class UrlClips(IterableDataset):
 
     def __init__(self, url: str, codec: str | None, sample_rate: int | None, crop: int | None, seed: int = 0):
         """Reads the first sample, for its form. Raises InputError if there is none, or not such a one."""
-        self._url, self._seed = url, seed
+        self._url, self._seed, self._epoch = url, seed, 0
         self.fingerprint = hashlib.sha256(url.encode()).hexdigest()
         logging.getLogger(__name__).warning(
             "%s is read by webdataset: its order depends on workers and ranks, and training can't be resumed exactly", url
@@ -52,7 +52,8 @@ class UrlClips(IterableDataset):
 
     def __iter__(self) -> Iterator[Example]:
         worker = get_worker_info()
-        rng = np.random.default_rng([self._seed, worker.seed if worker else 0])  # only crops: webdataset has its own
+        self._epoch += 1
+        rng = np.random.default_rng([self._seed, self._epoch, worker.seed if worker else 0])  # of crops alone
         for members in self._members(_HELD_BACK):
             yield self._example(members, rng)
 
