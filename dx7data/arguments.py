@@ -44,13 +44,13 @@ def number(least: float, most: float, unit: str = ""):
 
 
 def span(least: int, most: int | None):
-    """`A..B`, `A..` if there is no end, or `A` alone, which is A..A."""
+    """`A..B`, `A..`, which goes as far as there is, or `A` alone, which is A..A."""
 
     @_called("range A..B")
     def parse(text: str) -> tuple[int, int | None]:
         low, dots, high = text.partition("..")
         first = int(low)
-        last = int(high) if high else None if dots and most is None else first
+        last = int(high) if high else most if dots else first
         if not least <= first <= (first if last is None else last) <= (most or 10**9):
             raise ArgumentTypeError(f"must be A..B, from {least} up" + (f" to {most}" if most else ""))
         return first, last

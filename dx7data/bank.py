@@ -150,31 +150,49 @@ def choose(bank: Bank, words: Iterable[str]) -> set[str]:
 def _choose(bank: Bank, word: str) -> str:
     if word in bank.ids:
         return word
-    named = [i for i, name in enumerate(bank.names) if name.lower() == word.strip().lower()]
+    named = _called(bank, word)
     if len(named) == 1:
-        return bank.ids[named[0]]
+        return next(iter(named))
     if named:
-        places = ", ".join(f"{bank.origins[i]['file']}:{bank.origins[i]['index']}" for i in named)
-        raise InputError(f"{len(named)} patches are called {shown(word)}: {places}; choose by FILE:INDEX")
+        raise InputError(f"{len(named)} patches are called {shown(word)}: {', '.join(named.values())}; choose by FILE:INDEX")
     if os.path.exists(word) or re.fullmatch(r".+:[0-9]+", word):
         key = patch.patch_id(pick(word))
         if key not in bank.ids:
-            raise InputError(f"{shown(word)} is not among the --patches: add its file there")
+            raise InputError(
+                f"{shown(word)} is not among the --patches: add its file there, or, if it sounds like another one, "
+                "leave out --dedupe audible"
+            )
         return key
     close = difflib.get_close_matches(word, bank.names, n=3)
     raise InputError(f"no patch is called {shown(word)}" + (f"; there are {', '.join(close)}" if close else ""))
 
 
+def _called(bank: Bank, name: str) -> dict[str, str]:
+    """Id -> FILE:INDEX of the patches of this name, in any case and whatever the blanks around it."""
+    asked, places = name.strip().lower(), zip(bank.ids, bank.names, bank.origins, strict=True)
+    return {key: f"{origin['file']}:{origin['index']}" for key, own, origin in places if own.strip().lower() == asked}
+
+
 def listed(bank: Bank, path: Path) -> set[str]:
-    """Ids of the patches that a text file lists, each in a line of its own as for `choose`; # begins a comment."""
+    """Ids of the patches that a text file lists, each in a line of its own as for `choose`; # begins a comment.
+
+    A # may be a part of a name or a path too: of the ways to read a line, the longest that there is counts.
+    """
     try:
-        lines = [line.split("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+        lines = [_without_comment(bank, line.strip()) for line in path.read_text("utf-8").splitlines()]
         return choose(bank, filter(None, lines))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{shown(path)} can't be read as a list of patches: {reason}") from None
     except InputError as error:
         raise InputError(f"{shown(path)}: {error}") from None
+
+
+def _without_comment(bank: Bank, line: str) -> str:
+    word = line
+    while "#" in word and not (_called(bank, word) or os.path.exists(re.sub(":[0-9]+$", "", word))):
+        word = word.rpartition("#")[0].rstrip()
+    return word
 
 
 def distinct(bank: Bank) -> Bank:

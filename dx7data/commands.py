@@ -70,7 +70,8 @@ def inspect(options) -> None:
         page.write(options.folder, options.html)
         print(f"Open it in a browser: {options.html}")
         return
-    found = dataset.summary(options.folder, options.rows)
+    with dataset.readable(options.folder):
+        found = dataset.summary(options.folder, options.rows)
     print(json.dumps(found, indent=1) if options.json else _inspected(found))
 
 

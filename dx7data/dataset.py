@@ -7,6 +7,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dx7data.plan import Plan
 from dx7data.report import shown
 from dx7data.spec import Shard
 
-_SHARD_FILES = re.compile(r"(train|val|test)-\d{6}\.(tar|parquet|stats\.json)")
+_SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
 _OTHER_FILES = {"dataset.json", "patches.parquet", "phrases.parquet", "index.json", "README.md", "render.log"}
 
 
@@ -47,10 +48,11 @@ def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     return missing(wanted, folder)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what a killed render had begun to write; not while another one writes."""
+def remove_partial(folder: Path, only: list[Shard] | None = None) -> None:
+    """Remove what a killed render had begun to write, at all or of some shards; not while another one writes that."""
+    names = None if only is None else {each.name for each in only}
     for path in folder.glob(f".*{PARTIAL}"):
-        if is_own(path):
+        if is_own(path) and (names is None or _whole_name(path).partition(".")[0] in names):
             path.unlink(missing_ok=True)
 
 
@@ -77,8 +79,13 @@ def _clear(folder: Path) -> None:
 
 def is_own(path: Path) -> bool:
     """Whether a render makes a file of this name."""
-    name = re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
+    name = _whole_name(path)
     return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
+
+
+def _whole_name(path: Path) -> str:
+    """The name of a file, of a partial one the name that it would have got."""
+    return re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
 
 
 def render(
@@ -92,6 +99,7 @@ def render(
     """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards."""
     began = time.time()
     try:
+        remove_partial(folder, missing)
         distribute.render(wanted, missing, folder, workers, progress, devices)
         write_index(wanted, folder)
         with open(folder / "render.log", "a") as log:
@@ -120,6 +128,15 @@ def samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
             current |= {"__key__": key, extension: tar.extractfile(member).read()}
         if current:
             yield current
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Raises InputError for what reading shards that were cut or edited raises."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
 
 
 def summary(folder: Path, rows: int = 5) -> dict:
@@ -181,10 +198,10 @@ def _prefix_names(of: Plan, folder: Path, each: Shard, row: dict) -> dict[str, l
 
 
 def write_index(of: Plan, folder: Path) -> None:
-    """`index.json`, if all shards are there: the samples, length and SHA-256 of each."""
-    made = list(shards(folder, of))
-    if all(stats for _, stats in made):
-        write_atomically(folder / "index.json", lambda file: file.write(index(of, made)))
+    """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
+    made, path = list(shards(folder, of)), folder / "index.json"
+    if all(stats for _, stats in made) and not (path.exists() and path.read_bytes() == index(of, made)):
+        write_atomically(path, lambda file: file.write(index(of, made)))
 
 
 def index(of: Plan, made: list[tuple[Shard, dict]]) -> bytes:

@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 
 from dx7data.errors import InputError
@@ -71,14 +72,16 @@ def _in_processes(
     for i in range(workers):
         places.put(devices[i % len(devices)])
     threads, turns = max(1, default_workers() // workers), {each: context.Lock() for each in devices}
-    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(done, threads, places, turns))
+    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(plan, done, threads, places, turns))
     try:
-        pending = {pool.submit(worker.work, plan, some, folder) for some in tasks}
+        left = iter(tasks)  # few are submitted at a time: to wait for all of them takes as long as there are many
+        pending = {pool.submit(worker.work, some, folder) for some in islice(left, 2 * workers)}
         while pending:
-            finished, pending = wait(pending, timeout=0.1)
+            finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             _drain(done, progress)
             for future in finished:
                 future.result()
+            pending |= {pool.submit(worker.work, some, folder) for some in islice(left, len(finished))}
         _drain(done, progress)
     except BrokenProcessPool:
         raise InputError(

@@ -20,7 +20,6 @@ from dx7data.sample import wav
 from dx7data.spec import Shard
 
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
-_DAMAGED = (OSError, ValueError, KeyError, IndexError)  # of what reads a file that was cut or edited
 
 
 def write(folder: Path, path: Path, rows: int = ROWS) -> None:
@@ -32,13 +31,11 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
     made = [each for each, stats in dataset.shards(folder, of) if stats]
     if not made:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
-    try:
+    with dataset.readable(folder):
         units = chosen(made, rows, 2 if of.spec.pairs else 1)
         tables = {each: shard.rows(folder, each) for each in {each for unit in units for each, _ in unit}}
         samples = [[_read(folder, each, tables[each][i]) for each, i in unit] for unit in units]
         summary, table = dataset.summary(folder, 0), histograms.table(folder, made)
-    except _DAMAGED as error:
-        raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
     html = _page(folder, of, summary, table, samples)
     try:
         write_atomically(path, lambda file: file.write(html.encode(errors="replace")))

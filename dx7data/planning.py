@@ -45,6 +45,8 @@ def make(
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
     counts = _counts(spec, patches, samples, per_patch)
     phrase_splits = split.divide_phrases(len(phrases), spec) if phrases is not None else []
+    if phrases is not None:  # a split may hold patches that are held out, and no phrases for them to play
+        counts = {name: count for name, count in counts.items() if name in phrase_splits}
     made = Plan(spec, patches, phrases, phrase_splits, silent, counts, split.report(patches, spec))
     for name, part in zip(SPLITS, spec.split, strict=True):
         own = int((patches.within(name) & patches.targets).sum())
@@ -96,7 +98,9 @@ def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
         patches = patches.join(widen.counterfactuals(old.spec, patches, set(joined.ids[len(old.patches) :])))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
     report = split.report(patches, old.spec)
-    new = replace(old, patches=patches, silent=old.silent + silent, split_report=report)
+    known = {each["id"] for each in old.silent}
+    silent = old.silent + [each for each in silent if each["id"] not in known]
+    new = replace(old, patches=patches, silent=silent, split_report=report)
     return new, [
         f"{fresh.origins[i]['file']}:{fresh.origins[i]['index']}, {patch.patch_name(fresh.stored[i])}, is left out: "
         f"it is near patches of {' and '.join(splits)}"

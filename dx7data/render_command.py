@@ -15,11 +15,8 @@ _WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it nee
 
 def render(options) -> None:
     """`dx7data render`: patches in, shards out."""
-    from dx7data import distribute
-
-    workers = options.workers or distribute.default_workers()
     if not options.dry_run:
-        distribute.start_early(workers, options.device != distribute.CPU and find_spec("numba_cuda") is not None)
+        _start_early(options)
         _check_devices(options.device)
     if not options.out and not options.plan:
         raise InputError("--out says where the shards go: name a folder")
@@ -31,7 +28,7 @@ def render(options) -> None:
     else:
         wanted = plan_for(options)
     if options.dry_run:
-        print(_estimate(wanted, workers))
+        print(_estimate(wanted, options))
         return
     from dx7data import dataset
 
@@ -44,6 +41,14 @@ def render(options) -> None:
     _render(wanted, folder, missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
+
+
+def _start_early(options) -> None:
+    """Let the workers begin to load what they need."""
+    from dx7data import distribute
+
+    workers = options.workers or distribute.default_workers()
+    distribute.start_early(workers, options.device != distribute.CPU and find_spec("numba_cuda") is not None)
 
 
 def _check_devices(asked: tuple[str, ...]) -> None:
@@ -84,15 +89,15 @@ def _render(wanted, folder, missing: list, options) -> None:
 
 def _part(wanted, missing: list, options) -> list:
     """Of the missing shards those that --only or --job asks for."""
-    shards = wanted.shards()
+    shards, still = wanted.shards(), set(missing)
     if options.job:
         number, of = options.job
-        return [each for each in shards[number - 1 :: of] if each in missing]
+        return [each for each in shards[number - 1 :: of] if each in still]
     split, number = options.only
     chosen = [each for each in shards if (each.split, each.number) == (split, number)]
     if not chosen:
         raise InputError(f"--only {split}/{number:06d}: {split} has {sum(each.split == split for each in shards)} shards")
-    return [each for each in chosen if each in missing]
+    return [each for each in chosen if each in still]
 
 
 def plan(options) -> None:
@@ -109,11 +114,15 @@ def extend(options) -> None:
     from dx7data import dataset, planning
     from dx7data.plan import Plan
 
+    if options.samples and not options.patches:
+        _start_early(options)
     _check_devices(options.device)
     if not options.samples and not options.patches:
         raise InputError("there is nothing to add: ask for more --samples N, or name more --patches")
     if bool(options.patches) != bool(options.out):
         raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
+    if options.patches and options.out.resolve() == options.folder.resolve():
+        raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
     wanted = Plan.load(options.folder)
     if options.patches:
         loaded = load(options.patches)
@@ -233,9 +242,10 @@ def _describe(wanted, by_default: bool) -> str:
     return "\n".join(lines)
 
 
-def _estimate(wanted, workers: int) -> str:
-    from dx7data import sample, shard
+def _estimate(wanted, options) -> str:
+    from dx7data import distribute, sample, shard
 
+    workers = options.workers or distribute.default_workers()
     first = wanted.shards()[0]
     places = [(first.split, j) for j in range(min(shard.batch_size(wanted), first.count))]
     sample.render(wanted, places[:1])

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from dx7data import midi, prefix
+from dx7data.decimate import engine_rate
+from dx7data.engine.tables import sample_count
 from dx7data.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
@@ -32,7 +34,12 @@ class Spec:
 
     @property
     def samples(self) -> int:
-        """Audio samples of a clip."""
+        """Audio samples of a clip: sometimes one less than its seconds, which the engine takes in single precision."""
+        rate = engine_rate(self.sample_rate)
+        return min(self._nominal_samples, -(-int(sample_count(self.seconds, rate)) // (rate // self.sample_rate)))
+
+    @property
+    def _nominal_samples(self) -> int:
         return int(self.seconds * self.sample_rate + 0.5)
 
     def prefix_samples(self, codec: str) -> int:
@@ -42,7 +49,7 @@ class Spec:
     @property
     def shard_samples(self) -> int:
         """Clips in a shard, from their nominal size: wavs, dumps, a json of up to 2 KiB, and their tar headers."""
-        wavs = [self.samples, self.samples, *(self.prefix_samples(codec) for codec in self.prefixes)]
+        wavs = [self._nominal_samples, self._nominal_samples, *(self.prefix_samples(codec) for codec in self.prefixes)]
         blocks = sum(1 + -(-(44 + 2 * samples) // 512) for samples in wavs) + 1 + self.layers[1] + 1 + 4
         clips = max(1, self.shard_bytes // (512 * blocks))
         return max(2, clips - clips % 2) if self.pairs else clips  # a pair stays in one shard

@@ -27,11 +27,15 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
     wrong = []
     with ThreadPoolExecutor(distribute.default_workers()) as pool:  # hashing does not hold the interpreter's lock
         checked = pool.map(lambda each: _check_files(of, each, folder, progress), of.shards())
-        for each, problem in zip(of.shards(), checked, strict=True):
-            problems = [problem] if problem else list(_check_samples(of, each, folder))
-            wrong += [f"{each.name}: {problem}" for problem in problems]
-            if problems and fix:
-                _remake(of, each, folder)
+        try:
+            for each, problem in zip(of.shards(), checked, strict=True):
+                problems = [problem] if problem else list(_check_samples(of, each, folder))
+                wrong += [f"{each.name}: {problem}" for problem in problems]
+                if problems and fix:
+                    _remake(of, each, folder)
+        except BaseException:  # Ctrl-C too: the pool would hash everything else before it ends
+            pool.shutdown(cancel_futures=True)
+            raise
     wrong += _check_others(of, folder)
     known = {f"{each.name}.tar" for each in of.shards()}
     wrong += [
@@ -39,15 +43,19 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
         for path in sorted(folder.glob("*.tar"))
         if dataset.is_own(path) and path.name not in known
     ]
-    if fix:
-        dataset.begin(of, folder)
-    if fix or not wrong:
-        dataset.write_index(of, folder)
+    try:
+        if fix:
+            dataset.begin(of, folder)
+        if fix or not wrong:
+            dataset.write_index(of, folder)
+    except OSError as error:
+        raise InputError(f"the shards are checked, but {folder} can't be written to: {error.strerror or error}") from None
     return wrong
 
 
 def _remake(of: Plan, each: Shard, folder: Path) -> None:
     try:
+        dataset.remove_partial(folder, [each])
         shard.render(of, [each], folder)
     except OSError as error:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None

@@ -1,7 +1,10 @@
 """What runs in a worker process. The fork server imports it once, early, and hands it on to every worker, loaded."""
 
 import gc
+import multiprocessing
+import os
 import signal
+import threading
 
 import numba
 import numpy as np
@@ -9,6 +12,7 @@ import numpy as np
 from dx7data import gain, shard
 from dx7data.engine import device
 
+_plan = None
 _progress = None  # the queue that takes counts of finished samples
 _device = "cpu"
 
@@ -16,17 +20,24 @@ _device = "cpu"
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def begin(progress, threads: int, devices, turns: dict) -> None:
+def begin(plan, progress, threads: int, devices, turns: dict) -> None:
     """Make this process ready for `work`. devices: a queue with one for each process; turns: of each device its lock."""
-    global _progress, _device
-    _progress, _device = progress, devices.get()
+    global _plan, _progress, _device
+    _plan, _progress, _device = plan, progress, devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    numba.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # the latter: what the environment allows
     if _device != "cpu":
         device.take_turns(turns[_device])
     gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
 
 
-def work(plan, shards, folder) -> None:
+def _end_with_parent() -> None:
+    """A parent that is killed tells nobody: without this, its workers would wait for it for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def work(shards, folder) -> None:
     """Render some shards."""
-    shard.render(plan, shards, folder, _progress.put, _device)
+    shard.render(_plan, shards, folder, _progress.put, _device)

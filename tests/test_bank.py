@@ -223,6 +223,37 @@ def test_a_file_called_example_needs_its_folder(tmp_path, monkeypatch):
     np.testing.assert_array_equal(bank.pick("./example"), PATCHES[7])
 
 
+def test_choosing_by_name(tmp_path):
+    """Blanks around a name do not count, # may be in it, and a patch that is there twice is one patch."""
+    stored = PATCHES[[0, 1, 2, 3, 3]]
+    for row, name in zip(stored, (b"  LEAD", b"A#1", b"A", b"TWIN", b"TWIN"), strict=True):
+        row[145:] = np.frombuffer(name.ljust(10), np.uint8)
+    (tmp_path / "#.syx").write_bytes(b"".join(map(sysex.write_voice, stored)))
+    loaded = bank.load(tmp_path, keep_duplicates=True)
+    lead, sharp, plain, twin, _ = loaded.ids
+    assert bank.choose(loaded, ["lead", " TWIN "]) == {lead, twin}
+    path = tmp_path / "list.txt"
+    for line, expected in (
+        ("A#1", {sharp}),
+        ("  a#1  # with a # in it", {sharp}),
+        ("A # not A#1", {plain}),
+        (f"{tmp_path}/#.syx:3  # a file", {plain}),
+        ("# A", set()),
+    ):
+        path.write_text(f"\n{line}\n")
+        assert bank.listed(loaded, path) == expected, line
+
+
+def test_a_patch_that_is_left_out_cannot_be_chosen(tmp_path):
+    one, same = bank.example().patches[[0, 0]]
+    same[136] ^= 1  # oscillator sync, which nobody hears
+    (tmp_path / "two.syx").write_bytes(sysex.write_voice(one) + sysex.write_voice(same))
+    loaded = bank.load(tmp_path)
+    assert bank.choose(loaded, [f"{tmp_path}/two.syx:2"]) == {loaded.ids[1]}
+    with pytest.raises(InputError, match="leave out --dedupe audible"):
+        bank.choose(bank.distinct(loaded), [f"{tmp_path}/two.syx:2"])
+
+
 def test_exports_come_back(tmp_path):
     (tmp_path / "a.syx").write_bytes(FIRST + SECOND[:4104] + sysex.write_voice(legal_patches(9, 1)[0]))
     loaded = bank.load(tmp_path / "a.syx")

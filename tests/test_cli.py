@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pytest
 
-from dx7data import bank, cli, patch, sysex
+from dx7data import arguments, bank, cli, patch, sysex
 
 RENDER = ["render", "--samples", "4", "--seconds", "0.25"]
 
@@ -62,6 +62,14 @@ def refused(capsys, *arguments):
 def test_options(tmp_path, capsys, options, word):
     assert word in refused(capsys, "render", "--patches", "example", "--out", tmp_path / "out", *options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "expected"),
+    [("60..", 127, (60, 127)), ("60..", None, (60, None)), ("60", 127, (60, 60)), ("60..72", 127, (60, 72))],
+)
+def test_spans(text, most, expected):
+    assert arguments.span(0, most)(text) == expected
 
 
 def bad_files(folder):

@@ -56,7 +56,7 @@ def test_workers_do_not_matter(made, tmp_path):
 
 
 def test_killed_and_resumed(made, tmp_path):
-    """SIGKILL with shards half made, to the parent and its workers; then the same command."""
+    """SIGKILL with shards half made, to the parent, whose workers end with it; then the same command."""
     command = [
         sys.executable,
         "-m",
@@ -70,14 +70,18 @@ def test_killed_and_resumed(made, tmp_path):
         "--workers",
         "2",
     ]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.stats.json"))) < 2:
         assert process.poll() is None, "the render ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    try:
+        process.communicate(timeout=30)  # the workers write there too: it lasts until they have all ended
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     whole = dict(contents(made))
     shards = {path.name for path in tmp_path.glob("*.tar")}
     assert 2 <= len(shards) < len(list(made.glob("*.tar")))
@@ -216,10 +220,11 @@ def test_another_spec_is_refused_and_named(made, capsys):
 
 def test_overwrite_removes_only_its_own(tmp_path):
     assert render(tmp_path, "--samples", "4", "--seconds", "0.25") == 0
-    for name in ("notes.txt", "photos.tar", ".gitkeep"):
+    for name in ("notes.txt", "photos.tar", ".gitkeep", "train-1000000.tar"):
         (tmp_path / name).write_text("mine")
     assert render(tmp_path, "--samples", "3", "--seconds", "0.25", "--overwrite") == 0
     assert all((tmp_path / name).read_text() == "mine" for name in ("notes.txt", "photos.tar", ".gitkeep"))
+    assert not (tmp_path / "train-1000000.tar").exists()
     assert sum(Plan.load(tmp_path).counts.values()) == 3
 
 
@@ -245,6 +250,8 @@ def test_verify_finds_damage(made, tmp_path, capsys):
     out = capsys.readouterr().out
     assert all(name in out for name in ("train-000001", "val-000000", "test-000000"))
     assert "train-000000" not in out
+    assert cli.main(["inspect", str(broken)]) == 2
+    assert "dx7data verify says what is wrong" in capsys.readouterr().err
 
 
 def test_inspect(made, capsys):

@@ -402,6 +402,14 @@ def test_a_hold_out_list(tmp_path):
         assert split_of[example.ids[i]] == "test"
 
 
+def test_what_is_held_out_for_no_split(music, tmp_path):
+    """There are no phrases for it either."""
+    (tmp_path / "list.txt").write_text("example:3\n")
+    options = ["--hold-out", tmp_path / "list.txt", "--split", "0.9,0.1,0", "--midi", music]
+    assert render(tmp_path / "out", "--per-patch", 2, "--seconds", 0.1, *options) == 0
+    assert set(Plan.load(tmp_path / "out").counts) == {"train", "val"}
+
+
 @pytest.mark.parametrize(("dedupe", "count"), [("none", 34), ("bytes", 33), ("audible", 32)])
 def test_dedupe(tmp_path, dedupe, count):
     """The example bank, one of its patches again, and one with another value where nobody hears it."""

@@ -1,17 +1,19 @@
 """The plan as an object: rendered elsewhere, in parts, extended, damaged and repaired, and always to the same bytes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import random
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from dx7data import bank, cli, dataset, files, patch, shard, sysex, verify
+from dx7data import bank, cli, dataset, distribute, files, patch, shard, sysex, verify
 from dx7data.plan import Plan
 
 SMALL = ["--seconds", "0.25", "--shard-size", "150kB", "--seed", "5", "--prefix", "bytes", "fsk"]
@@ -121,6 +123,13 @@ def test_extended_is_as_if_rendered_at_once(made, copy, tmp_path, steps):
     assert untouched >= {f"{each.name}.tar" for each in Plan.load(made).shards() if each.name not in short}
 
 
+def test_extend_lets_its_workers_begin_early(copy, monkeypatch):
+    begun = []
+    monkeypatch.setattr(distribute, "start_early", lambda *arguments: begun.append(arguments))
+    assert run("extend", copy, "--samples", 61, "--workers", 1) == 0
+    assert len(begun) == 1
+
+
 def by_split(of):
     return [[each for each in of.shards() if each.split == split] for split in of.counts]
 
@@ -133,6 +142,7 @@ def test_what_extend_refuses(copy, tmp_path, capsys):
         (["--patches", "example"], "--out"),
         (["--samples", 90, "--out", tmp_path / "new"], "--patches"),
         (["--patches", "example", "--out", tmp_path / "new"], "no patch among these is new"),
+        (["--patches", "example", "--out", copy], "is the data set itself"),
     ):
         assert run("extend", copy, *options) == 2
         assert word in capsys.readouterr().err
@@ -159,12 +169,17 @@ def test_new_patches_keep_to_the_splits(made, tmp_path, capsys):
 
 
 def test_a_bridge_between_splits_is_refused_by_name(tmp_path, capsys):
-    """Twelve patches on a line, three steps apart; one between two of them, of different splits, is near both."""
+    """Twelve patches on a line, three steps apart; one between two of them, of different splits, is near both.
+
+    A silent one is added to both files: it is known to be left out, and is not listed twice.
+    """
     base = bank.load("example").patches[0]
     line = np.repeat(base[None], 12, axis=0)
     for i in range(12):
         line[i, [16, 37, 58]] = np.minimum(40 + 5 * i, 99)
-    (tmp_path / "line.syx").write_bytes(b"".join(map(sysex.write_voice, line)))
+    mute = base.copy()
+    mute[16:126:21] = 0
+    (tmp_path / "line.syx").write_bytes(b"".join(map(sysex.write_voice, (*line, mute))))
     options = ["--samples", 24, "--seconds", 0.25]
     assert run("plan", "--patches", tmp_path / "line.syx", "--out", tmp_path / "old", *options) == 0
     old = Plan.load(tmp_path / "old").patches
@@ -172,10 +187,12 @@ def test_a_bridge_between_splits_is_refused_by_name(tmp_path, capsys):
     a, b = old.stored[old.splits.index("val")].copy(), old.stored[old.splits.index("test")]
     a[16] = b[16]
     a[145:155] = np.frombuffer(b"BRIDGE    ", np.uint8)
-    (tmp_path / "bridge.syx").write_bytes(sysex.write_voice(a) + sysex.write_voice(bank.load("example").patches[9]))
+    more = a, bank.load("example").patches[9], mute
+    (tmp_path / "bridge.syx").write_bytes(b"".join(map(sysex.write_voice, more)))
     assert run("extend", tmp_path / "old", "--patches", tmp_path / "bridge.syx", "--out", tmp_path / "new") == 0
     assert "bridge.syx:1, BRIDGE, is left out: it is near patches of test and val" in capsys.readouterr().err
     assert len(Plan.load(tmp_path / "new").patches) == 13
+    assert [each["id"] for each in Plan.load(tmp_path / "new").silent] == [patch.patch_id(mute)]
 
 
 # --- Damage and repair ---
@@ -280,6 +297,53 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
             assert verify.verify(tmp_path), f"bit flipped in byte {place} of {path.name}"
         path.write_bytes(whole)
     assert verify.verify(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_to(copy, monkeypatch, capsys):
+    """What is whole needs nothing written; else a sentence says what is wrong."""
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(dataset, "write_atomically", read_only)
+    assert run("verify", copy) == 0
+    (copy / "index.json").unlink()
+    assert run("verify", copy) == 2
+    assert "Read-only file system" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_not_kept_waiting(made, monkeypatch):
+    """The files that nobody has begun to hash are left alone."""
+    begun = []
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distribute, "default_workers", lambda: 1)
+    monkeypatch.setattr(verify, "_check_files", lambda of, each, *_: begun.append(each) or time.sleep(0.1))
+    monkeypatch.setattr(verify, "_check_samples", stop)
+    with pytest.raises(KeyboardInterrupt):
+        verify.verify(made)
+    assert len(begun) < len(Plan.load(made).shards())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("render", "--only", "train/1", "--plan"),
+        ("render", "--job", "2/99", "--plan"),
+        ("extend", "--samples", "60"),
+        ("verify", "--fix"),
+    ],
+    ids=" ".join,
+)
+def test_leftovers_of_what_is_made_again_are_removed(copy, command):
+    """And no others: another job may be writing them."""
+    (copy / "train-000001.tar").unlink()
+    for number in (0, 1):
+        (copy / f".0123abcd.train-00000{number}.tar.partial").write_bytes(b"half")
+    assert run(*command, copy) == 0
+    assert [path.name for path in copy.glob(".*.partial")] == [".0123abcd.train-000000.tar.partial"]
 
 
 def test_leftovers_of_killed_renders_are_removed(copy, made):

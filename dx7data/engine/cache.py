@@ -35,14 +35,19 @@ def digest(sources=SOURCES) -> str:
 @lru_cache(maxsize=1)
 def folder() -> Path:
     """This state's folder: below NUMBA_CACHE_DIR if set, else the user's cache; a temporary one if that can't be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(home) / "dx7data") / digest()
     try:
+        path = _base() / digest()
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: this user has no home
         path = Path(tempfile.mkdtemp(prefix="dx7data-"))
     return path
+
+
+def _base() -> Path:
+    if named := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dx7data"
 
 
 def is_warm(module: str = "cpu") -> bool:
