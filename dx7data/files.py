@@ -55,6 +55,20 @@ def parquet(table) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
+def from_parquet(data: bytes, **options):
+    """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
+
+    It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
+    the process: seen in one of four that read a table just before.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    buffer.write(data)
+    return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
+
+
 def find(folder: Path, suffixes: tuple[str, ...], report) -> list[Path]:
     """The files under a folder that have one of these suffixes, sorted; links to folders are not followed."""
 

@@ -1,13 +1,12 @@
 """The patches of a plan, a row each: the bank's own and those made from them, with where they came from."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from dx7data import patch
-from dx7data.files import parquet
+from dx7data.files import from_parquet, parquet
 
 BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL = "bank", "random", "mutation", "crossover", "counterfactual"
 EVERY_SPLIT = "all"  # instead of a split, where there are too few patches to divide
@@ -69,9 +68,7 @@ class Patches:
     @staticmethod
     def from_parquet(data: bytes) -> "Patches":
         """What `to_parquet` gave. Raises OSError, ValueError or KeyError when that is not so."""
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(io.BytesIO(data)).to_pydict()
+        table = from_parquet(data).to_pydict()
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
             patch.unpack(packed),

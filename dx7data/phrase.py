@@ -4,7 +4,6 @@ Times are whole milliseconds from the beginning of the phrase, so that a phrase 
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dx7data.files import parquet
+from dx7data.files import from_parquet, parquet
 
 # Their values at rest. Bend is in Q24 octaves, as all pitches of the engine; the others are MIDI's 0-127.
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
@@ -122,9 +121,7 @@ class Phrases(Sequence):
     @staticmethod
     def from_parquet(data: bytes) -> tuple["Phrases", list[str]]:
         """What `to_parquet` gave, and the splits. Raises OSError, ValueError or KeyError when that is not so."""
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(io.BytesIO(data))
+        table = from_parquet(data)
 
         def arrays(name: str, fields: tuple[str, ...]):
             column = table[name].combine_chunks()

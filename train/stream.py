@@ -8,7 +8,6 @@ the same samples under torch's plain DataLoader, in the order of order.py, which
 """
 
 import hashlib
-import io
 import json
 import mmap
 import tempfile
@@ -19,12 +18,12 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset
 
 from dx7data import sysex
 from dx7data.errors import InputError
+from dx7data.files import from_parquet
 from dx7data.plan import Plan
 from dx7data.sample import wav
 from train.form import NO_PREFIX, Example, claim_engine, form
@@ -207,7 +206,7 @@ class ShardClips(Clips):
                 )
             columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
             # One thread: a pool of threads does not survive the fork that makes a worker.
-            table = pq.read_table(io.BytesIO(data), columns=[*columns, "target_syx_bytes"], use_threads=False)
+            table = from_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
             self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
         return self._tables[s]
 
