@@ -222,6 +222,24 @@ def test_a_second_signal(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
 
+def test_two_at_once(copy, shards, capsys):
+    (copy / "result.json").unlink()
+    script = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script, copy / ".lock"], **pipes) as other:
+        other.stdout.readline()
+        assert resume(copy) == 2
+        assert "another process trains in" in sentence(capsys)
+        other.kill()
+    assert resume(copy) == 0
+
+
+def test_a_table_that_somebody_edited(whole, tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,time\n1,0.5\ngarbage,1\n")
+    with pytest.raises(InputError, match=r"metrics.csv has a row without a step"):
+        Log(tmp_path, 4)
+
+
 def test_a_table_that_a_full_disk_cut(whole, tmp_path):
     (tmp_path / "metrics.csv").write_text("step,ti")
     (tmp_path / "validation.csv").write_text("")
@@ -371,7 +389,7 @@ def copy(whole, tmp_path):
     [
         (["--seconds", "0.3"], "last 0.25 s"),
         (["--sample-rate", "7000"], "7000 Hz"),
-        (["--batch", "5", "--accumulation", "2"], "take 4"),
+        (["--batch", "5", "--accumulation", "2"], "take --batch 4"),
         (["--batch", "500"], "don't fill a batch"),
         (["--out", "{whole}"], "there already"),
     ],

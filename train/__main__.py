@@ -112,9 +112,14 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
         if (name not in _FREE or (name == "reader" and not exact)) and getattr(stored, name) != value:
             option = "--" + name.removesuffix("_name").replace("_", "-")
             raise InputError(
-                f"{option} is {getattr(stored, name)} in {run} and {value} here: leave it out, or start another run"
+                f"{option} is {_shown(getattr(stored, name))} in {run} and {_shown(value)} here: "
+                "leave it out, or start another run"
             )
     return run, dataclasses.replace(stored, device=device, **{name: wishes[name] for name in _FREE if name in wishes})
+
+
+def _shown(value) -> str:
+    return "none" if value is None else str(value)
 
 
 def parser() -> argparse.ArgumentParser:

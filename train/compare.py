@@ -47,7 +47,7 @@ class Column(NamedTuple):
 
 
 def main(words: list[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 for a person's error."""
+    """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m train.compare", description="Puts runs on one page.", allow_abbrev=False
     )
@@ -59,6 +59,9 @@ def main(words: list[str] | None = None) -> int:
     except InputError as error:
         print(f"train.compare: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("train.compare: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

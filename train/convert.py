@@ -105,6 +105,8 @@ def run(options) -> None:
         raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
     if options.out.is_dir() or options.out.resolve() == options.source.resolve():
         raise InputError(f"--out {options.out} is {'a folder' if options.out.is_dir() else 'the source'}: name another file")
+    if options.out.suffix.lower() != ".wav":
+        raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     patches = [bank.pick(reference) for reference in options.patch]
     model, settings, meta = load_model(options.checkpoint, device=device)

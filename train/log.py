@@ -9,6 +9,8 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from dx7data.errors import InputError
+
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
 
 
@@ -55,6 +57,11 @@ def _cut(path: Path, step: int) -> None:
     if not head.endswith("\n"):  # not even the names of the columns are there
         path.unlink()
         return
+    rows = [row for row in rows if row.endswith("\n")]
+    try:
+        kept = [row for row in rows if int(row.split(",")[0]) <= step]
+    except ValueError:
+        raise InputError(f"{path} has a row without a step: take it from a backup, or train again") from None
     partial = path.with_suffix(".partial")
-    partial.write_text(head + "".join(row for row in rows if row.endswith("\n") and int(row.split(",")[0]) <= step))
+    partial.write_text(head + "".join(kept))
     os.replace(partial, path)

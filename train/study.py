@@ -26,6 +26,7 @@ from train.__main__ import asked
 from train.config import RunSettings
 
 _FREE = ("device", "workers", "accumulation")  # what a run computes does not depend on them
+_OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
 RATES = (1e-3, 3e-3, 1e-2)
 
@@ -94,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
 
 def study(options: argparse.Namespace) -> dict[str, str]:
     """All runs, then table.md and compare.html; which runs failed, and why."""
+    if own := [word for word in options.options if word.partition("=")[0] in _OWN]:
+        raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
     trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.rates}
     failed = work(trials.values(), "trials", options.at_once)
     best = {}

@@ -56,12 +56,15 @@ class Row:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 for a person's error."""
+    """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
     try:
         run(parser().parse_args(words))
     except InputError as error:
         print(f"train.timescales: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("train.timescales: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import fcntl
 import json
+import os
 import platform
 import resource
 import signal
@@ -57,7 +59,7 @@ def checked(settings: RunSettings, data: Clips, ranks: Ranks) -> Estimate:
     if settings.batch % parts:
         near = max(1, round(settings.batch / parts)) * parts
         raise InputError(
-            f"--batch {settings.batch} can't be divided into {parts} parts (processes x accumulation): take {near}"
+            f"--batch {settings.batch} can't be divided into {parts} parts (processes x accumulation): take --batch {near}"
         )
     try:
         return check(settings.model, settings.batch // parts, steps_of(data.form), ranks.device.type, settings.precision)
@@ -105,6 +107,7 @@ class Trainer:
             return self.loop()
         finally:
             self.log.close()
+            os.close(self.lock)
 
     def open(self) -> None:
         """Make the folder of the run, or go on in it."""
@@ -116,6 +119,11 @@ class Trainer:
         about["settings"] = self.settings.to_json()
         if not (self.run / "config.json").exists():
             write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
+        self.lock = os.open(self.run / ".lock", os.O_CREAT | os.O_WRONLY)
+        try:
+            fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, and gone with it
+        except OSError:
+            raise InputError(f"another process trains in {self.run}: wait for it, or name another folder") from None
         self.log = Log(self.run, self.step)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
