@@ -543,6 +543,13 @@ def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
     assert len(rows(run)) == 6
 
 
+def test_without_torch():
+    script = "import runpy, sys; sys.modules['torch'] = None; runpy.run_module('train', run_name='__main__')"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == "train: torch is not installed: `make test` or pip install -e '.[train]' installs it\n"
+
+
 def test_out_of_memory():
     """What torch raises for memory that isn't there."""
     with pytest.raises(RuntimeError) as raised:

@@ -6,7 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-import torch
+try:
+    import torch
+except ModuleNotFoundError:
+    print("train: torch is not installed: `make test` or pip install -e '.[train]' installs it", file=sys.stderr)
+    raise SystemExit(2) from None
 
 from dx7data.arguments import number, whole
 from dx7data.errors import InputError
