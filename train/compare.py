@@ -62,6 +62,7 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("train.compare: stopped; nothing was written", file=sys.stderr)
         return 130
+    print(f"Open it in a browser: {options.out}")
     return 0
 
 
