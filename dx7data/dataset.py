@@ -200,8 +200,10 @@ def _prefix_names(of: Plan, folder: Path, each: Shard, row: dict) -> dict[str, l
 def write_index(of: Plan, folder: Path) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
     made, path = list(shards(folder, of)), folder / "index.json"
-    if all(stats for _, stats in made) and not (path.exists() and path.read_bytes() == index(of, made)):
-        write_atomically(path, lambda file: file.write(index(of, made)))
+    if all(stats for _, stats in made):
+        data = index(of, made)
+        if not path.exists() or path.read_bytes() != data:
+            write_atomically(path, lambda file: file.write(data))
 
 
 def index(of: Plan, made: list[tuple[Shard, dict]]) -> bytes:

@@ -12,7 +12,6 @@ import run_folder
 
 from dx7data import cli
 from train import study
-from train.__main__ import asked
 
 # Bits at the end of each trial: the best rate is neither the first nor the last, and another one for each model.
 FINAL = {("s4", 1e-3): 2.5, ("s4", 3e-3): 2.0, ("s4", 1e-2): 2.2, ("s4d", 1e-3): 2.6, ("s4d", 3e-3): 2.9, ("s4d", 1e-2): 2.4}
@@ -26,9 +25,8 @@ def done(tmp_path):
     jobs = [(study.trial(options, *key), final) for key, final in FINAL.items()]
     jobs += [(study.long(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
     for seed, (job, final) in enumerate(jobs):
-        settings = asked(job.words)
-        config = run_folder.CONFIG | {"settings": settings.to_json()}
-        run_folder.make(job.run, config, settings.steps, final=final, seed=seed, clips=1, seconds=0.5)
+        config = run_folder.CONFIG | {"settings": job.settings.to_json()}
+        run_folder.make(job.run, config, job.settings.steps, final=final, seed=seed, clips=1, seconds=0.5)
     return tmp_path
 
 

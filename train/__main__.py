@@ -18,10 +18,9 @@ from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
 from train import checkpoint, history, ranks, trainer
-from train.config import PRECISIONS, PRESETS, RunSettings, settings
+from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
 
-# What a run computes does not depend on these, so a resumed one may have others.
-_FREE = ("shards", "reader", "device", "workers", "accumulation")
+_FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
 
 
 def main(words: list[str] | None = None) -> int:
@@ -30,6 +29,8 @@ def main(words: list[str] | None = None) -> int:
     run = prepared = None
     try:
         run, chosen = chosen_run(wishes)
+        if not wishes["resume"] and run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
         found = ranks.join(chosen.device)
         prepared = trainer.prepared(chosen, run, found)
         stopped = prepared.train()
@@ -77,12 +78,6 @@ def _end(text: str, status: int, everyone: bool = False) -> int:
     return status
 
 
-def asked(words: list[str]) -> RunSettings:
-    """The settings of a new run with these words. Raises InputError."""
-    wishes = vars(parser().parse_args(words))
-    return chosen_run(wishes | {"resume": False, "out": Path(os.devnull, "none")})[1]
-
-
 def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
     """Where the run is, and its settings. Raises InputError when the words on the command line contradict it."""
     wishes = dict(wishes)
@@ -101,8 +96,6 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
         )
     run = out or Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
     if not resume:
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
         if "shards" not in wishes:
             raise InputError(
                 "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"

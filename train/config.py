@@ -10,6 +10,7 @@ from models import config as models
 from models.config import ModelSettings
 
 PRECISIONS = ("fp32", "bf16")
+INDIFFERENT = ("device", "workers", "accumulation")  # settings on which it does not depend what a run computes
 
 
 @dataclass(frozen=True)

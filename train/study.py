@@ -22,10 +22,10 @@ from dx7data.arguments import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
 from train import compare, history
-from train.__main__ import asked
-from train.config import RunSettings
+from train.__main__ import chosen_run
+from train.__main__ import parser as run_parser
+from train.config import INDIFFERENT, RunSettings
 
-_FREE = ("device", "workers", "accumulation")  # what a run computes does not depend on them
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
 RATES = (1e-3, 3e-3, 1e-2)
@@ -38,14 +38,18 @@ class Job(NamedTuple):
     words: list[str]
 
     @property
+    def settings(self) -> RunSettings:
+        return chosen_run(vars(run_parser().parse_args(self.words)))[1]
+
+    @property
     def done(self) -> bool:
         """Raises InputError if another run than this one has been made in its folder."""
         if not history.result(self.run):
             return False
-        stored, wanted = RunSettings.from_json(history.config(self.run)["settings"]), asked(self.words)
+        stored, wanted = RunSettings.from_json(history.config(self.run)["settings"]), self.settings
         if wanted.sample_rate is None:
             wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
-        for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in _FREE):
+        for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in INDIFFERENT):
             was, now = getattr(stored, name), getattr(wanted, name)
             if was != now:
                 raise InputError(f"{self.run} was made with {name} {was}, this study wants {now}: name another --out")
