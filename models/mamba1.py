@@ -191,6 +191,17 @@ class MambaLayer(nn.Module):
         self.kernels, self.d_inner = kernels, int(width)
         self.d_state, self.chunk_size = sizes["d_state"], sizes["chunk_size"]
 
+    def forward(self, u: Tensor) -> Tensor:
+        return self._on_cuda(u) if self.kernels == "auto" and u.is_cuda else self.mix(u, kernels=False)
+
+    @torch.compiler.disable  # torch 2.11 can't trace mamba-ssm's norms
+    def _on_cuda(self, u: Tensor) -> Tensor:
+        return self.mix(u, self.use_kernels(u))
+
+    def mix(self, u: Tensor, kernels: bool) -> Tensor:
+        """(B, L, D) -> (B, L, D), with mamba-ssm's kernels or in plain torch."""
+        raise NotImplementedError
+
     def use_kernels(self, u: Tensor) -> bool:
         """They have no float64."""
         return self.kernels == "auto" and u.is_cuda and u.dtype != torch.float64 and mamba_ssm_usable()
@@ -233,8 +244,7 @@ class Mamba1(MambaLayer):
         self.D = ssm_parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
 
-    def forward(self, u: Tensor) -> Tensor:
-        kernels = self.use_kernels(u)
+    def mix(self, u: Tensor, kernels: bool) -> Tensor:
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (B, L, E) each
         x = causal_conv(x, self.conv1d, kernels)
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)

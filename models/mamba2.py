@@ -193,8 +193,7 @@ class Mamba2(MambaLayer):
         self.norm = RMSNorm(self.d_inner, group_size=self.d_inner // ngroups)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
 
-    def forward(self, u: Tensor) -> Tensor:
-        kernels = self.use_kernels(u)
+    def mix(self, u: Tensor, kernels: bool) -> Tensor:
         zxbcdt = self.in_proj(u)
         if kernels:
             self.check_size(*u.shape[:2])

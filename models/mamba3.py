@@ -75,8 +75,7 @@ class Mamba3(MambaLayer):
             self.norm = RMSNorm(self.d_inner, group_size=headdim)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
-    def forward(self, u: Tensor) -> Tensor:
-        kernels = self.use_kernels(u)
+    def mix(self, u: Tensor, kernels: bool) -> Tensor:
         z, x, B, C, dt, A, trap, rate = self._project(u, kernels)
         if kernels and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
             self.check_size(*u.shape[:2])

@@ -362,6 +362,20 @@ def test_gpu_as_cpu(name):
     assert (model.cuda()(tokens.cuda()).cpu() - expected).abs().max() < 0.02 * expected.abs().max()  # Mamba3 rounds to bf16
 
 
+@pytest.mark.parametrize("name", [pytest.param(name, marks=gpu) for name in MODELS])
+def test_compiled_as_not(name):
+    """What torch.compile makes of a model leaves out the layers with kernels, some of which it can't trace."""
+    model, tokens = build(dataclasses.replace(preset(name), **SMALL)).cuda(), torch.randint(0, 256, (2, 256), device="cuda")
+    found = []
+    for forward in (model, torch.compile(model, backend="aot_eager")):
+        model.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            nn.functional.cross_entropy(forward(tokens).flatten(0, 1), tokens.flatten()).backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    for plain, compiled in zip(*found, strict=True):
+        assert (plain - compiled).abs().max() <= 0.05 * plain.abs().max()  # bfloat16, in another order
+
+
 @pytest.mark.parametrize("name", [pytest.param("s4d", marks=gpu)])
 def test_gpu_memory(name):
     found = check(preset(name), 4, 4000, "cuda")
