@@ -162,7 +162,6 @@ def columns(runs: list[Run]) -> list[Column]:
         Column("", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
         Column("", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
         Column("", "steps", [(str(run.steps), _progress(run)) for run in runs]),
-        Column("", "tokens seen", [_cell(run.facts.get("tokens", ""), "{:,.0f}") for run in runs]),
     ]
     for which in _sets(runs):
         rows = [run.validation.get(which, []) for run in runs]
@@ -176,11 +175,9 @@ def columns(runs: list[Run]) -> list[Column]:
     cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
     for title, form, name, scale, better in cost:
         found.append(Column("cost, medians", title, [_cell(seconds(run, name), form, scale) for run in runs], better))
-    ended = [("peak memory, MB", "peak_memory_bytes", 1e-6), ("first steps, s", "first_steps_seconds", 1)]
-    for title, name, scale in ended:
-        found.append(
-            Column("cost, in all", title, [_cell(str(run.result.get(name, "")), "{:,.1f}", scale) for run in runs], min)
-        )
+    ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1)]
+    for title, form, name, scale in ended:
+        found.append(Column("cost, in all", title, [_cell(str(run.result.get(name, "")), form, scale) for run in runs], min))
     return found
 
 
