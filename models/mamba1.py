@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -176,7 +177,7 @@ def selective_scan(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, state
         return (h @ C[..., None])[..., 0], h[:, -1].clone()  # a view would keep all of h
 
 
-class MambaLayer(nn.Module):
+class MambaLayer(nn.Module, ABC):
     """What Mamba1, 2 and 3 have in common. kernels: "auto" is mamba-ssm's on CUDA and torch elsewhere, "torch" is torch."""
 
     def __init__(self, kernels: str, expand: float, **sizes: int):
@@ -198,13 +199,13 @@ class MambaLayer(nn.Module):
     def _on_cuda(self, u: Tensor) -> Tensor:
         return self.mix(u, self.use_kernels(u))
 
+    @abstractmethod
     def mix(self, u: Tensor, kernels: bool) -> Tensor:
         """(B, L, D) -> (B, L, D), with mamba-ssm's kernels or in plain torch."""
-        raise NotImplementedError
 
     def use_kernels(self, u: Tensor) -> bool:
-        """They have no float64."""
-        return self.kernels == "auto" and u.is_cuda and u.dtype != torch.float64 and mamba_ssm_usable()
+        """Of a layer that may, on CUDA. They have no float64."""
+        return u.dtype != torch.float64 and mamba_ssm_usable()
 
     def zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.promote_types(self.D.dtype, torch.float32), device=self.D.device)
