@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .convolution import causal_conv, causal_conv_step, depthwise_conv
 from .layer import full, ssm_parameter
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ def mamba_ssm_usable() -> bool:
 
 
 @functools.cache
-def causal_conv1d_kernel():
-    """causal-conv1d's function, or None where this optional package is not installed: torch convolves then."""
-    return getattr(import_or_explain("causal_conv1d"), "causal_conv1d_fn", None)
+def causal_conv1d_usable() -> bool:
+    """It is a part of mamba-ssm's fused path."""
+    return import_or_explain("causal_conv1d") is not None
 
 
 def check_int32(elements_each: int, batch: int, what: str) -> None:
@@ -83,50 +84,6 @@ def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) ->
         raise ValueError(f"dt_min={dt_min}, dt_max={dt_max} must satisfy 0 < dt_min <= dt_max: mamba-ssm has 0.001 and 0.1")
     dt = torch.exp(torch.empty(size).uniform_(math.log(dt_min), math.log(dt_max))).clamp(min=dt_floor)
     return dt + torch.log(-torch.expm1(-dt))
-
-
-def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
-    check_positive(d_conv=width)
-    return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
-
-
-def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool, channels_last: bool = False) -> Tensor:
-    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t. channels_last: how kernels hold it in memory."""
-    width = conv.kernel_size[0]
-    kernel = causal_conv1d_kernel() if kernels and width > 1 else None
-    if kernel is None:
-        y = F.silu(F.conv1d(F.pad(x.mT, (width - 1, 0)), conv.weight, conv.bias, groups=conv.groups))
-        return y.mT.to(x.dtype)
-    last = channels_last and x.shape[2] % 8 == 0  # causal-conv1d reads channels in eights
-    x = x.contiguous().mT if last else x.mT.contiguous()
-    if width <= 4:
-        y = kernel(x, conv.weight[:, 0], conv.bias, activation="silu")
-    else:
-        y = F.silu(convolve_in_pieces(kernel, x, conv.weight[:, 0], conv.bias))
-    return y.mT
-
-
-def convolve_in_pieces(kernel, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (B, E, L), weight (E, W) -> (B, E, L), by a kernel that knows at most 4 taps, which is what causal-conv1d knows.
-
-    Four taps at a time, from those of the newest inputs on; what the others make is as many steps late.
-    """
-    pieces = F.pad(weight, (-weight.shape[1] % 4, 0)).split(4, dim=1)[::-1]
-    y = kernel(x, pieces[0].contiguous(), bias)
-    for late, taps in enumerate(pieces[1:], 1):
-        piece = kernel(x, taps.contiguous(), None)
-        # padded with the channels last or not, as they are: the sum of unlike layouts is slow
-        piece = F.pad(piece.mT, (0, 0, 4 * late, 0)).mT if x.stride(1) == 1 else F.pad(piece, (4 * late, 0))
-        y = y + piece[..., : x.shape[-1]]
-    return y
-
-
-def causal_conv_step(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
-    """x (B, E), past (B, E, W-1) -> y, the next past."""
-    window = torch.cat([past, x[..., None].to(past.dtype)], dim=-1)
-    y = (window * conv.weight[:, 0]).sum(-1)
-    y = F.silu(y if conv.bias is None else y + conv.bias)
-    return y.to(x.dtype), window[..., 1:]
 
 
 def in_segments(scan, sequences: tuple, constants: tuple, state, size: int) -> Tensor:
@@ -230,7 +187,8 @@ class Mamba1(MambaLayer):
         kernels: str = "auto",
     ):
         dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
-        super().__init__(kernels, expand, d_model=d_model, d_state=d_state, dt_rank=dt_rank, chunk_size=chunk_size)
+        sizes = {"d_model": d_model, "d_state": d_state, "d_conv": d_conv, "dt_rank": dt_rank, "chunk_size": chunk_size}
+        super().__init__(kernels, expand, **sizes)
         self.d_conv, self.dt_rank = d_conv, dt_rank
 
         self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)  # order: x, z

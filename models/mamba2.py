@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mamba1
+from .convolution import causal_conv, causal_conv_step, depthwise_conv
 from .layer import RMSNorm, full, ssm_parameter
-from .mamba1 import MambaLayer, causal_conv, causal_conv_step, check_int32, in_segments, initial_dt_bias
+from .mamba1 import MambaLayer, check_int32, in_segments, initial_dt_bias
 
 CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states
 SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
@@ -152,7 +153,7 @@ class Mamba2(MambaLayer):
         self,
         d_model: int,
         d_state: int = 128,
-        d_conv: int = 4,  # any width; beyond 4 in pieces of 4
+        d_conv: int = 4,  # any width
         expand: float = 2,
         headdim: int = 64,
         ngroups: int = 1,
@@ -169,7 +170,7 @@ class Mamba2(MambaLayer):
         chunk_size: int = 256,
         kernels: str = "auto",
     ):
-        super().__init__(kernels, expand, d_model=d_model, d_state=d_state, chunk_size=chunk_size)
+        super().__init__(kernels, expand, d_model=d_model, d_state=d_state, d_conv=d_conv, chunk_size=chunk_size)
         check_divides("headdim", headdim, "d_inner", self.d_inner)
         self.nheads = self.d_inner // headdim
         check_divides("ngroups", ngroups, "nheads", self.nheads)
@@ -183,7 +184,7 @@ class Mamba2(MambaLayer):
         # order: z, x, B, C, dt, angles
         self.d_in_proj = self.d_inner + self.conv_dim + self.nheads + self.n_angles
         self.in_proj = nn.Linear(d_model, self.d_in_proj, bias=bias)
-        self.conv1d = mamba1.depthwise_conv(self.conv_dim, d_conv, conv_bias)
+        self.conv1d = depthwise_conv(self.conv_dim, d_conv, conv_bias)
         self.dt_bias = ssm_parameter(initial_dt_bias(self.nheads, dt_min, dt_max, dt_init_floor))
         self.A_log = ssm_parameter(torch.log(torch.empty(self.nheads).uniform_(*A_init_range)))
         self.D = ssm_parameter(torch.ones(self.nheads))
@@ -200,7 +201,7 @@ class Mamba2(MambaLayer):
             if self._fusable():
                 return self._fused(zxbcdt)
         z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
-        x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels, channels_last=True), kernels)
+        x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels), kernels)
         dt, A = self._dt(dt), -torch.exp(full(self.A_log))
         if kernels:
             y = self._kernel_scan(x, dt, A, B, C, rate)
@@ -254,7 +255,7 @@ class Mamba2(MambaLayer):
     def _fusable(self) -> bool:
         """The one-kernel path is mamba-ssm's Mamba2 and no more; causal-conv1d wants its channels in multiples of 8."""
         plain = not self.bc_norm and not self.n_angles
-        return plain and 2 <= self.d_conv <= 4 and self.conv_dim % 8 == 0 and mamba1.causal_conv1d_kernel() is not None
+        return plain and 2 <= self.d_conv <= 4 and self.conv_dim % 8 == 0 and mamba1.causal_conv1d_usable()
 
     def _fused(self, zxbcdt: Tensor) -> Tensor:
         from mamba_ssm.ops.triton.ssd_combined import mamba_split_conv1d_scan_combined

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mamba1 import Mamba1, causal_conv
+from .convolution import causal_conv
+from .mamba1 import Mamba1
 from .mamba2 import Mamba2
 from .mamba3 import Mamba3
 from .s4 import S4

@@ -176,19 +176,6 @@ def test_mamba3_scan(length):
     assert (y - torch.stack(expected, 1)).abs().max() < 1e-11
 
 
-@pytest.mark.parametrize("width", [5, 8, 13, 16])
-@pytest.mark.parametrize("length", [1, 7, 40])
-def test_a_wide_convolution_in_pieces(width, length):
-    def at_most_four_taps(x, weight, bias):
-        assert weight.shape[1] <= 4
-        return F.conv1d(F.pad(x, (weight.shape[1] - 1, 0)), weight[:, None], bias, groups=len(weight))
-
-    torch.manual_seed(width)
-    x, weight, bias = randn(2, 3, length), randn(3, width), randn(3)
-    expected = F.conv1d(F.pad(x, (width - 1, 0)), weight[:, None], bias, groups=3)
-    assert (mamba1.convolve_in_pieces(at_most_four_taps, x, weight, bias) - expected).abs().max() < 1e-12
-
-
 def test_angles_of_a_long_sequence():
     dt, rate = torch.full((1, 40_000, 1), 0.9), torch.full((1, 40_000, 1), 0.3)
     exact = (math.pi * torch.tanh(rate.double()) * dt.double()).cumsum(1)[..., None]

@@ -168,7 +168,7 @@ def undefined_symbol(facts: Facts) -> Line:
 def lost_convolution(facts: Facts) -> Line:
     if facts.imports.figures["convolution lost"]:
         return wrong("causal-conv1d is installed, mamba-ssm can't use it and says nothing before it is called", REBUILD)
-    return safe("mamba-ssm has causal-conv1d" if facts.versions["causal-conv1d"] else "our layers convolve in torch")
+    return safe("mamba-ssm has causal-conv1d" if facts.versions["causal-conv1d"] else "our layers have their own kernel")
 
 
 ISSUES = [  # number, title, what is asked first, the answer

@@ -1,0 +1,48 @@
+"""The short convolution of Mamba1 and Mamba2: depthwise, causal, of any width, with SiLU.
+
+Shape letters: B batch, L steps, E channels, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
+    return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
+
+
+def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool) -> Tensor:
+    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t."""
+    if kernels:
+        return KernelConvolution.apply(x, conv.weight[:, 0], conv.bias)
+    padded = F.pad(x.mT, (conv.kernel_size[0] - 1, 0))
+    return F.silu(F.conv1d(padded, conv.weight, conv.bias, groups=conv.groups)).mT.to(x.dtype)
+
+
+def causal_conv_step(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
+    """x (B, E), past (B, E, W-1) -> y, the next past."""
+    window = torch.cat([past, x[..., None].to(past.dtype)], dim=-1)
+    y = (window * conv.weight[:, 0]).sum(-1)
+    y = F.silu(y if conv.bias is None else y + conv.bias)
+    return y.to(x.dtype), window[..., 1:]
+
+
+class KernelConvolution(torch.autograd.Function):
+    """By our own kernel: causal-conv1d knows 4 taps at most, and cuDNN is slow where each channel has its own."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        from . import convolution_kernel
+
+        x = x if x.stride(2) == 1 else x.contiguous()
+        ctx.save_for_backward(x, weight, bias)
+        return convolution_kernel.forward(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        from . import convolution_kernel
+
+        x, weight, bias = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = convolution_kernel.backward(grad.contiguous(), x, weight, bias)
+        return grad_x, grad_weight.to(weight.dtype), None if bias is None else grad_bias.to(bias.dtype)
