@@ -198,7 +198,7 @@ def kernel_warnings(kind: str, divisor: int, layer: MambaLayer, batch: int, leng
         layer.check_size(batch, steps)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    if isinstance(layer, Mamba2) and not layer.bc_norm and not layer.n_angles and 2 <= layer.d_conv <= 4:
+    if isinstance(layer, Mamba2) and layer.plain:
         if layer.conv_dim % 8:
             found.append(
                 f"{where} does not use the fused kernel: its convolution has {layer.conv_dim} channels, d_inner and twice "

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import mamba1
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
 from .layer import RMSNorm, full, ssm_parameter
-from .mamba1 import MambaLayer, check_int32, in_segments, initial_dt_bias
+from .mamba1 import MambaLayer, causal_conv1d_usable, check_int32, in_segments, initial_dt_bias
 
 CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states
 SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
@@ -252,10 +251,13 @@ class Mamba2(MambaLayer):
             check_int32(length * self.nheads * self.d_state, batch, "B x L x heads x d_state")
         check_int32(-(-length // self.chunk_size) * self.d_inner * self.d_state, batch, "B x chunks x d_inner x d_state")
 
+    @property
+    def plain(self) -> bool:
+        """The one-kernel path is mamba-ssm's Mamba2 and no more, with a convolution that causal-conv1d knows."""
+        return not self.bc_norm and not self.n_angles and 2 <= self.d_conv <= 4
+
     def _fusable(self) -> bool:
-        """The one-kernel path is mamba-ssm's Mamba2 and no more; causal-conv1d wants its channels in multiples of 8."""
-        plain = not self.bc_norm and not self.n_angles
-        return plain and 2 <= self.d_conv <= 4 and self.conv_dim % 8 == 0 and mamba1.causal_conv1d_usable()
+        return self.plain and self.conv_dim % 8 == 0 and causal_conv1d_usable()  # which wants channels in multiples of 8
 
     def _fused(self, zxbcdt: Tensor) -> Tensor:
         from mamba_ssm.ops.triton.ssd_combined import mamba_split_conv1d_scan_combined
