@@ -204,8 +204,8 @@ def _patch_options(render) -> None:
     render.add_argument(
         "--source",
         default="sine",
-        metavar="sine|random|PATCH",
-        help="who plays the sources: a pure sine (default), any patch, or FILE:INDEX",
+        metavar="sine|sine-flat|random|PATCH",
+        help="who plays the sources: a sine that follows velocity (default), one that does not, any patch, or FILE:INDEX",
     )
     render.add_argument(
         "--layers", type=span(1, 8), default=(1, 1), metavar="A..B", help="patches that sound together (default: 1)"

@@ -212,17 +212,33 @@ def summary(patch) -> str:
     return "  ".join(parts)
 
 
-def _built_in(name: str, algorithm: int, rates_op_1: tuple[int, ...]) -> np.ndarray:
-    """Op 1 alone at ratio 1.00, full level, no velocity, no modulation; algorithm 1-32."""
-    operator = [99, 99, 99, 99, 99, 99, 99, 0, 39, *[0] * 9, 1, 0, 7]
-    sounding = [*rates_op_1, *operator[4:16], 99, *operator[17:]]
-    common = [99, 99, 99, 99, 50, 50, 50, 50, algorithm - 1, 0, 1, 35, 0, 0, 0, 1, 0, 3, 24]
-    patch = np.array([*operator * 5, *sounding, *common, *name.ljust(NAME_BYTES).encode()], np.uint8)
+def _built_in(name: str, algorithm: int, sounding: dict[int, tuple[int, ...]], lfo: tuple[int, ...]) -> np.ndarray:
+    """Some operators at ratio 1.00, unmodulated; algorithm 1-32.
+
+    sounding: operator -> its four rates, key velocity sensitivity and output level; lfo: its wave, speed, and the patch's
+    pitch modulation sensitivity.
+    """
+    silent = (99, 99, 99, 99, 0, 0)
+    operators = []
+    for operator in range(OPERATORS, 0, -1):
+        *rates, sensitivity, level = sounding.get(operator, silent)
+        operators += [*rates, 99, 99, 99, 0, 39, *[0] * 6, sensitivity, level, 0, 1, 0, 7]
+    wave, speed, pitch_modulation = lfo
+    common = [99, 99, 99, 99, 50, 50, 50, 50, algorithm - 1, 0, 1, speed, 0, 0, 0, 1, wave, pitch_modulation, 24]
+    patch = np.array([*operators, *common, *name.ljust(NAME_BYTES).encode()], np.uint8)
     patch.flags.writeable = False
     return patch
 
 
+_AT_ONCE = (99, 99, 99, 99)  # rates: the attack ends within a block of 64 samples; the release falls 21 dB a block
 # The voice that the DX7 itself starts from.
-INIT = _built_in("INIT VOICE", 1, (99, 99, 99, 99))
-# The source of every sample: a sine that follows the note. Rates 95 and 80 are about 3 and 50 ms: quick, without clicks.
-SINE = _built_in("PURE SINE", 32, (95, 99, 99, 80))
+INIT = _built_in("INIT VOICE", 1, {1: (*_AT_ONCE, 0, 99)}, (LFO_WAVES.index("triangle"), 35, 3))
+# The source of every sample, if not another is asked for: a sine that follows key, velocity, beginning, end and wheel.
+# Two carriers in phase, since one sensitivity alone does not do: 7 makes soft notes inaudible (below 8-bit mu-law), 4 gives
+# several neighbouring velocities the same level. Together they peak at 10 for velocity 1 and at 6,990 for 127, of 32,767,
+# and every step changes the clip by at least 5 dB more than mu-law does. The exceptions are the DX7's own, true of all
+# patches: velocities 2 k and 2 k + 1 are one (0 and 1, ...), and so are 110 to 113 (`velocity_by_half`, engine-spec.md).
+# The LFO acts through the modulation wheel alone: a square wave of 6 Hz, heard from a note's beginning on.
+SINE = _built_in("SINE", 32, {1: (*_AT_ONCE, 4, 87), 2: (*_AT_ONCE, 7, 94)}, (LFO_WAVES.index("square"), 35, 4))
+# The predecessor's source (Nintorac/s4_dx7), the same at every velocity. Rates 95 and 80 are about 3 and 50 ms.
+SINE_FLAT = _built_in("PURE SINE", 32, {1: (95, 99, 99, 80, 0, 99)}, (LFO_WAVES.index("triangle"), 35, 3))

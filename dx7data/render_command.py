@@ -182,7 +182,8 @@ def _spec(options):
 
     source = options.source
     if source != spec.RANDOM_SOURCE:
-        source = patch.pack(patch.SINE if source == "sine" else bank.pick(source)).tobytes().hex()
+        own = {"sine": patch.SINE, "sine-flat": patch.SINE_FLAT}
+        source = patch.pack(own[source] if source in own else bank.pick(source)).tobytes().hex()
     return spec.Spec(
         seconds=options.seconds,
         sample_rate=options.sample_rate,

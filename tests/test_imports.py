@@ -12,7 +12,7 @@ PACKAGE = ROOT / "dx7data"
 
 # Each module may import those above it.
 ORDER = [
-    *("errors", "report", "files"),
+    *("errors", "report", "files", "mulaw"),
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.cache", "engine.control", "engine.cpu"),
     *("engine.cuda_kernels", "engine.cuda", "engine.device", "engine.render"),

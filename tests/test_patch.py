@@ -135,7 +135,7 @@ def test_id_ignores_the_name_only():
 
 
 def test_id_is_stable():  # ids are in data sets on people's disks
-    assert patch.patch_id(patch.SINE) == "95215b70cbb57608"
+    assert patch.patch_id(patch.SINE_FLAT) == "95215b70cbb57608"
 
 
 @settings(deadline=None)
@@ -173,8 +173,8 @@ def test_dictionary_holds_every_stored_value():
 
 
 def test_sine_is_one_plain_carrier():
-    fields = patch.to_dict(patch.SINE)
-    patch.require_legal(patch.SINE)
+    fields = patch.to_dict(patch.SINE_FLAT)
+    patch.require_legal(patch.SINE_FLAT)
     assert (fields["name"], fields["algorithm"], fields["transpose"]) == ("PURE SINE", 31, 24)
     *silent, sounding = fields["operators"]
     assert all(operator["output_level"] == 0 for operator in silent)

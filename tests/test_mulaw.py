@@ -1,0 +1,23 @@
+"""mulaw.py against torchaudio, which the models use."""
+
+import numpy as np
+import torch
+
+from dx7data import mulaw
+from models.quantize import int16, mu_law_decoded, mu_law_table
+
+EVERY = np.arange(-32768, 32768).astype(np.int16)
+
+
+def test_classes_are_the_models():
+    assert (mulaw.encode(EVERY) == mu_law_table().numpy()).all()
+
+
+def test_levels_are_the_models():
+    assert (mulaw.decode(np.arange(256)) == int16(mu_law_decoded(torch.arange(256))).numpy()).all()
+
+
+def test_noise_is_that_of_a_round_trip():
+    clips = np.random.default_rng(0).integers(-32768, 32768, (3, 500)).astype(np.int16)
+    again = int16(mu_law_decoded(mu_law_table()[clips.astype(int) + 32768])).numpy()
+    assert mulaw.noise(clips).tolist() == ((again.astype(int) - clips) ** 2).sum(1).tolist()
