@@ -30,7 +30,7 @@ lint: .venv/lint.stamp ## check style and formatting with ruff
 bench: .venv/test.stamp ## measure the engine, the rendering of shards and their plans on this machine
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_render.py
-	$(BIN)/python benchmarks/bench_plan.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_plan.py
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0

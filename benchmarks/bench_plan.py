@@ -1,24 +1,32 @@
-"""What a plan costs: families of near-copies among many patches, and how fast a data set is verified.
+"""What a plan costs: families of near-copies among many patches, choosing samples, and verifying a data set.
 
-    python benchmarks/bench_plan.py [--patches PATH ...] [--count 31380] [--folder FOLDER]
+    PYTHONPATH=. python benchmarks/bench_plan.py [--patches PATH ...] [--count 31380] [--folder FOLDER]
 
 The patches are copies of those given, each with up to 60 parameters set to small values. --folder: a data set to verify,
-which is also hashed by itself with the page cache warm.
+which is also hashed by itself with the page cache warm. Samples are chosen one after the other, and at random places, from
+plans with music of 10, 24,000 and a million phrases; the sets of an evaluation are prepared for one voice with 1.6 million.
 """
 
 import argparse
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from bench_engine import machine
 
-from dx7data import bank, split
+from dx7data import bank, compose, patch, split
+from dx7data.dice import Dice
 from dx7data.patch import PARAMETERS
 from dx7data.patches import BANK, NOWHERE, rows
+from dx7data.phrase import Phrases
+from dx7data.plan import Plan
 from dx7data.spec import Spec
 from dx7data.verify import verify
+from train.evaluate import held_out
+from train.stream import clips
 
 
 def near_copies(paths, count):
@@ -36,6 +44,47 @@ def timed(what, function):
     result = function()
     print(f"{what}: {time.perf_counter() - began:.1f} s, CPU {time.process_time() - cpu:.1f} s")
     return result
+
+
+def music(count):
+    """So many phrases of some notes; a few thousand are drawn, and come again and again."""
+    few = Phrases.of([compose.draw(Dice(i), 2.5) for i in range(min(count, 4000))])
+    table = pa.concat_tables([few.table] * -(-count // len(few))).slice(0, count).combine_chunks()
+    return Phrases(table).with_splits(["train"] * (count - count // 10) + ["val"] * (count // 10))
+
+
+def choosing(plan, count, samples=4000):
+    """Microseconds of Plan.choose for consecutive and for random samples of `count`, the medians of five rounds each."""
+    rng = np.random.default_rng(0)
+    medians = []
+    for places in (range(samples), rng.integers(0, count, samples).tolist()):
+        rounds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            for j in places:
+                plan.choose("train", j)
+            rounds.append((time.perf_counter() - began) / samples * 1e6)
+        medians.append(float(np.median(rounds)))
+    return medians
+
+
+def bench_choose(patches, spec):
+    for phrases in (None, 10, 24_000, 1_000_000):
+        played = None if phrases is None else music(phrases)
+        plan = Plan(spec, patches, played, [], {"train": 10**8, "val": 1000}, {"split_by": "patch"})
+        one_by_one, at_random = choosing(plan, 10**8)
+        what = "drawn phrases" if phrases is None else f"{phrases:,} phrases"
+        print(f"choose, {what}: {one_by_one:.1f} us, at random {at_random:.1f} us, {at_random / one_by_one:.2f} x")
+
+
+def bench_held_out(patches, spec):
+    spec = replace(spec, source=patch.pack(patch.SINE).tobytes().hex(), seconds=0.5, sample_rate=8000)
+    for phrases in (24_000, 1_000_000):
+        plan = Plan(spec, patches.take([0]), music(phrases), [], {"train": 1_600_000, "val": 1000}, {"split_by": "patch"})
+        timed(
+            f"1,024 held-out clips of one voice, {phrases:,} phrases",
+            lambda plan=plan: held_out(clips(plan, reader="live"), 1024),
+        )
 
 
 def main():
@@ -57,6 +106,9 @@ def main():
     table = timed("splits", lambda: split.divide(table, spec, set()))
     report = timed("report", lambda: split.report(table, spec))
     print(report)
+
+    bench_choose(replace(table, splits=["train"] * len(table)), spec)
+    bench_held_out(replace(table, splits=["all"] * len(table)), spec)
 
     if options.folder:
         tars = sorted(options.folder.glob("*.tar"))

@@ -67,7 +67,7 @@ def text(plan: Plan) -> str:
         pairs="\nSamples 2 i and 2 i + 1 are a pair: the same but for one parameter, which the json names."
         if spec.pairs
         else "",
-        tables="" if plan.phrases is None else ", the phrases in `phrases.parquet`",
+        tables="" if plan.phrases is None else ", the phrases in `phrases.arrow`",
         gain=spec.gain if spec.gain in ("native", "peak") else f"{spec.gain} dB",
         seed=spec.seed,
         fingerprint=plan.fingerprint,

@@ -20,15 +20,25 @@ from dx7data.report import shown
 from dx7data.spec import Shard
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
-_OTHER_FILES = {"dataset.json", "patches.parquet", "phrases.parquet", "index.json", "README.md", "render.log"}
+_OTHER_FILES = {
+    "dataset.json",
+    "patches.parquet",
+    "phrases.arrow",
+    "phrases.parquet",
+    "index.json",
+    "README.md",
+    "render.log",
+}
 
 
 def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     """Put the plan into the folder, or find it there; returns the shards that are still to be made.
 
-    Raises InputError when the folder holds another plan, unless `overwrite`, which removes what a render leaves in a folder
-    and nothing else; and when it holds other files and no plan: a data set gets a folder of its own.
+    Raises InputError when the plan is of an older format; when the folder holds another one, unless `overwrite`, which
+    removes what a render leaves in a folder and nothing else; and when it holds other files and no plan: a data set gets a
+    folder of its own.
     """
+    wanted.check_current()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "dataset.json").exists():

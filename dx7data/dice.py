@@ -4,13 +4,23 @@ import hashlib
 
 import numpy as np
 
+from dx7data.files import canonical
+
 
 class Dice:
     """An endless stream of integers, named by what it is for: Dice(seed, "train", 12, "phrase")."""
 
     def __init__(self, *name):
-        digest = hashlib.sha256(repr(name).encode()).digest()
+        digest = hashlib.sha256(self._written(name)).digest()
         self._bits = np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))
+
+    @staticmethod
+    def _written(name: tuple) -> bytes:
+        return canonical(name)
+
+    def raw(self, count: int) -> np.ndarray:
+        """The next `count` numbers as they are, uint64."""
+        return self._bits.random_raw(count)
 
     def below(self, limit: int) -> int:
         """A number from 0 to limit - 1; the bias, limit / 2^32, does not matter."""
@@ -18,9 +28,8 @@ class Dice:
 
     def all_below(self, limits) -> np.ndarray:
         """Int64 numbers, one below each of the limits (N,): what so many calls of `below` would give."""
-        return (
-            (self._bits.random_raw(len(limits)) >> np.uint64(32)) * np.asarray(limits, np.uint64) >> np.uint64(32)
-        ).astype(np.int64)
+        high = self.raw(len(limits)) >> np.uint64(32)
+        return (high * np.asarray(limits, np.uint64) >> np.uint64(32)).astype(np.int64)
 
     def between(self, least: int, most: int) -> int:
         """A number from least to most, both included."""
@@ -32,4 +41,12 @@ class Dice:
 
     def shuffled(self, count: int) -> np.ndarray:
         """The numbers 0 to count - 1 in random order, int64."""
-        return np.argsort(self._bits.random_raw(count), kind="stable")
+        return np.argsort(self.raw(count), kind="stable")
+
+
+class OldDice(Dice):
+    """The same, named as for data sets of format 2: trainings on them go on in the order in which they began."""
+
+    @staticmethod
+    def _written(name: tuple) -> bytes:
+        return repr(name).encode()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import os
 import secrets
 import stat
@@ -29,6 +30,11 @@ def write_atomically(path: Path, write: Callable) -> None:
     """Let `write(file)` make the file at `path`."""
     with whole(path) as file:
         write(file)
+
+
+def canonical(value) -> bytes:
+    """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()
 
 
 def signed(document: dict) -> bytes:

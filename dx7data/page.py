@@ -156,6 +156,7 @@ def _sample(number: int, one: dict, of: Plan, shown: set[str]) -> str:
 
 def _about(one: dict) -> str:
     meta, phrase = one["meta"], one["meta"]["phrase"]
+    phrase = phrase | json.loads(phrase.get("about", "{}"))  # format 2 has it in the phrase itself
     count = len(meta["notes"])
     parts = [
         f"<b>{escape(meta['split'])}</b> <code>{escape(one['key'])}</code>",
@@ -200,6 +201,8 @@ def _score(meta: dict, seconds: float) -> str:
     """The phrase and its controllers, on the same axis of time as source and target."""
     sheets = {"phrase": drawing.roll(meta["notes"], seconds)}
     for name, values in meta["controllers"].items():
+        if values == [[0.0, REST[name]]]:
+            continue
         reach = max(1, int(np.ceil(max(abs(value) for _, value in values)))) if name == "bend" else 127
         label, low = (f"bend ±{reach}", -reach) if name == "bend" else (name, 0)
         sheets[label] = drawing.controller(values, REST[name], low, reach, seconds)

@@ -7,12 +7,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dx7data.files import from_parquet, parquet
+from dx7data.files import canonical, from_parquet
+
+if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
+    import pyarrow as pa
 
 # Their values at rest. Bend is in Q24 octaves, as all pitches of the engine; the others are MIDI's 0-127.
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
@@ -49,84 +53,152 @@ class Phrase:
     @cached_property
     def id(self) -> str:
         """16 hex digits of a SHA-256: what sounds the same has the same id."""
-        return hashlib.sha256(repr((*map(tuple, self.notes), *map(tuple, self.events))).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical([self.notes, self.events])).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Phrases(Sequence):
-    """P phrases as flat arrays: a hundred thousand of them are quick to store, to load and to hand to a worker."""
+    """P phrases as columns of an Arrow table, which may be a file that is mapped into memory: millions load at once."""
 
-    ids: list[str]
-    kinds: list[str]
-    cut: list[bool]
-    about: list[str]  # JSON
-    notes: np.ndarray  # int32 (N, 4)
-    note_bounds: np.ndarray  # int64 (P + 1,): phrase i has notes note_bounds[i] to note_bounds[i + 1] - 1
-    events: np.ndarray  # int32 (E, 3)
-    event_bounds: np.ndarray  # int64 (P + 1,)
+    table: "pa.Table"  # one chunk a column, see _schema
 
     @staticmethod
     def of(phrases: Sequence[Phrase]) -> "Phrases":
-        """Single phrases as one table."""
-        return Phrases(
-            ids=[phrase.id for phrase in phrases],
-            kinds=[phrase.kind for phrase in phrases],
-            cut=[phrase.cut for phrase in phrases],
-            about=[json.dumps(phrase.about, sort_keys=True) for phrase in phrases],
-            notes=np.array([note for phrase in phrases for note in phrase.notes], np.int32).reshape(-1, len(Note._fields)),
-            note_bounds=np.cumsum([0, *(len(phrase.notes) for phrase in phrases)]),
-            events=np.array([event for phrase in phrases for event in phrase.events], np.int32).reshape(
-                -1, len(Event._fields)
-            ),
-            event_bounds=np.cumsum([0, *(len(phrase.events) for phrase in phrases)]),
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, i: int) -> Phrase:
-        return Phrase(
-            tuple(map(Note._make, self.notes[self.note_bounds[i] : self.note_bounds[i + 1]].tolist())),
-            tuple(map(Event._make, self.events[self.event_bounds[i] : self.event_bounds[i + 1]].tolist())),
-            self.kinds[i],
-            self.cut[i],
-            json.loads(self.about[i]),
-        )
-
-    def hash_into(self, state) -> None:
-        """Update a hash with all that is here."""
-        for array in (self.notes, self.note_bounds, self.events, self.event_bounds):
-            state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-        state.update(json.dumps([self.ids, self.kinds, self.cut, self.about]).encode())
-
-    def to_parquet(self, splits: list[str]) -> bytes:
-        """`phrases.parquet`, with the split of each phrase."""
+        """Single phrases as one table, not yet in splits."""
         import pyarrow as pa
 
-        def lists(rows: np.ndarray, bounds: np.ndarray, fields: tuple[str, ...]):
-            values = pa.StructArray.from_arrays([pa.array(np.ascontiguousarray(column)) for column in rows.T], fields)
-            return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), values)
+        def lists(rows: list[tuple], fields: dict, items: Sequence[Sequence]):
+            columns = np.array(rows, np.int32).reshape(-1, len(fields)).T
+            values = [pa.array(column).cast(kind) for column, kind in zip(columns, fields.values(), strict=True)]
+            bounds = pa.array(np.cumsum([0, *map(len, items)]), pa.int64())
+            return pa.LargeListArray.from_arrays(bounds, pa.StructArray.from_arrays(values, list(fields)))
 
+        notes, events = [phrase.notes for phrase in phrases], [phrase.events for phrase in phrases]
         columns = {
-            "id": self.ids,
-            "split": splits,
-            "kind": self.kinds,
-            "cut": self.cut,
-            "about": self.about,
-            "notes": lists(self.notes, self.note_bounds, Note._fields),
-            "events": lists(self.events, self.event_bounds, Event._fields),
+            "id": [phrase.id for phrase in phrases],
+            "split": [None] * len(phrases),
+            "kind": [phrase.kind for phrase in phrases],
+            "cut": [phrase.cut for phrase in phrases],
+            "about": [json.dumps(phrase.about, sort_keys=True) for phrase in phrases],
+            "notes": lists([note for each in notes for note in each], _note_fields(), notes),
+            "events": lists([event for each in events for event in each], _event_fields(), events),
         }
-        return parquet(pa.table(columns))
+        return Phrases(pa.table(columns, schema=_schema()))
 
     @staticmethod
-    def from_parquet(data: bytes) -> tuple["Phrases", list[str]]:
-        """What `to_parquet` gave, and the splits. Raises OSError, ValueError or KeyError when that is not so."""
-        table = from_parquet(data)
+    def map(path: Path) -> "Phrases":
+        """What `to_arrow` gave, in the file's own memory. Raises OSError or ValueError when that is not so."""
+        import pyarrow as pa
 
-        def arrays(name: str, fields: tuple[str, ...]):
-            column = table[name].combine_chunks()
-            rows = np.stack([np.asarray(column.values.field(each), np.int32) for each in fields], axis=1)
-            return rows, np.asarray(column.offsets, np.int64)
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+            if file.schema != _schema() or file.num_record_batches != 1:
+                raise ValueError(f"{path} holds no phrases")
+            return Phrases(pa.Table.from_batches([file.get_batch(0)]))
 
-        ids, kinds, cut, about, splits = (table[name].to_pylist() for name in ("id", "kind", "cut", "about", "split"))
-        return Phrases(ids, kinds, cut, about, *arrays("notes", Note._fields), *arrays("events", Event._fields)), splits
+    @staticmethod
+    def from_parquet(data: bytes) -> "Phrases":
+        """`phrases.parquet` of data sets of format 2. Raises OSError, ValueError or KeyError when it is none."""
+        import pyarrow as pa
+
+        table = from_parquet(data).select([field.name for field in _schema()])
+        columns = [column.combine_chunks().cast(field.type) for column, field in zip(table.columns, _schema(), strict=True)]
+        return Phrases(pa.Table.from_arrays(columns, schema=_schema()))
+
+    def to_arrow(self) -> bytes:
+        """`phrases.arrow`: an Arrow IPC file without compression, so that it can be mapped."""
+        import pyarrow as pa
+
+        (batch,) = self.table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], _schema())]
+        buffer = pa.BufferOutputStream()
+        with pa.ipc.new_file(buffer, _schema()) as out:
+            out.write_batch(batch)
+        return buffer.getvalue().to_pybytes()
+
+    def with_splits(self, splits: Sequence[str]) -> "Phrases":
+        """The same phrases, each in one of SPLITS."""
+        import pyarrow as pa
+
+        place = self.table.schema.get_field_index("split")
+        field = self.table.schema.field(place)
+        return Phrases(self.table.set_column(place, field, pa.array(splits, pa.string()).cast(field.type)))
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, i: int) -> Phrase:
+        columns = self._columns
+        notes, events = (
+            tuple(map(kind._make, zip(*(field[bounds[i] : bounds[i + 1]].tolist() for field in fields), strict=True)))
+            for kind, bounds, fields in ((Note, *columns["notes"]), (Event, *columns["events"]))
+        )
+        kind, cut, about = (columns[name][i].as_py() for name in ("kind", "cut", "about"))
+        return Phrase(notes, events, kind, cut, json.loads(about))
+
+    @cached_property
+    def _columns(self) -> dict:
+        """Notes and events as bounds, int64 (P + 1,), and an array for each field; the other columns as they are."""
+        found = {name: self.table[name].combine_chunks() for name in ("kind", "cut", "about")}
+        for name in ("notes", "events"):
+            column = self.table[name].combine_chunks()
+            fields = [np.asarray(column.values.field(i)) for i in range(column.values.type.num_fields)]
+            found[name] = np.asarray(column.offsets), fields
+        return found
+
+    @property
+    def ids(self) -> list[str]:
+        return self.table["id"].to_pylist()
+
+    @property
+    def splits(self) -> list[str]:
+        return self.table["split"].to_pylist()
+
+    def within(self, split: str) -> np.ndarray:
+        """Indices of the phrases of a split."""
+        import pyarrow.compute as pc
+
+        return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
+
+    def hash_into(self, state) -> None:
+        """Update a hash with all that is here, whatever version of Arrow holds it."""
+        for name in ("notes", "events"):
+            bounds, fields = self._columns[name]
+            for array in (bounds, *fields):
+                state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+        state.update(np.packbits(np.asarray(self.table["cut"])))
+        for name in ("id", "split", "kind", "about"):
+            for part in _texts(self.table[name]):
+                state.update(part)
+
+
+def _texts(column: "pa.ChunkedArray") -> tuple[np.ndarray, bytes]:
+    """Where the texts of a column begin and end, int64 (P + 1,), and all of them in one; none for a missing one."""
+    import pyarrow as pa
+
+    array = column.cast(pa.large_string()).combine_chunks()
+    _, bounds, data = array.buffers()
+    bounds = np.frombuffer(bounds, np.int64)[array.offset : array.offset + len(array) + 1]
+    return bounds - bounds[:1], memoryview(data)[bounds[0] : bounds[-1]] if data else b""
+
+
+def _note_fields() -> dict:
+    import pyarrow as pa
+
+    return {"start": pa.int32(), "held": pa.int32(), "note": pa.uint8(), "velocity": pa.uint8()}
+
+
+def _event_fields() -> dict:
+    import pyarrow as pa
+
+    return {"time": pa.int32(), "controller": pa.uint8(), "value": pa.int32()}
+
+
+@cache
+def _schema() -> "pa.Schema":
+    """Of `phrases.arrow`. Bounds of lists have 64 bits: a corpus may have more notes and texts than 32 bits count."""
+    import pyarrow as pa
+
+    word = pa.dictionary(pa.int8(), pa.string())
+    columns = {"id": pa.string(), "split": word, "kind": word, "cut": pa.bool_(), "about": pa.large_string()}
+    for name, fields in (("notes", _note_fields()), ("events", _event_fields())):
+        columns[name] = pa.large_list(pa.struct(fields))
+    return pa.schema(columns)

@@ -1,13 +1,13 @@
 """The plan of a data set: its spec, patches and phrases, from which sample (split, j) follows as a pure function.
 
-A plan is computed before the first shard, kept in the folder (`dataset.json`, `patches.parquet`, `phrases.parquet`) and
+A plan is computed before the first shard, kept in the folder (`dataset.json`, `patches.parquet`, `phrases.arrow`) and
 never changed by a render. So a shard can be made alone, in any order and on any machine, and is always the same.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,15 @@ import numpy as np
 from dx7data import compose, sample
 from dx7data.dice import Dice
 from dx7data.errors import InputError
-from dx7data.files import signed, unsigned, write_atomically
+from dx7data.files import canonical, signed, unsigned, write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
+from dx7data.permutation import Cycle
 from dx7data.phrase import Phrase, Phrases
 from dx7data.spec import RANDOM_SOURCE, SPLITS, Choice, Shard, Spec
 
-FORMAT = 2  # of the folder; changes when older readers would misread it
-ENGINE = 2  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
+FORMAT = 3  # of the folder; changes when older readers would misread it
+ENGINE = 3  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
+_READ_ONLY = (2, 2)  # format and engine whose folders are read as they are, but not rendered: that takes the old draws
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Plan:
     spec: Spec
     patches: Patches
     phrases: Phrases | None  # None: drawn for each sample
-    phrase_splits: list[str]
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
     split_report: dict  # how far the splits are apart, see split.py
+    old_fingerprint: str | None = None  # of a data set of format 2, which can be read but not rendered
 
     @staticmethod
     def load(folder: Path) -> "Plan":
@@ -42,29 +44,41 @@ class Plan:
         folder = Path(folder)
         document = _read_document(folder / "dataset.json")
         try:
-            tables = {name: (folder / name).read_bytes() for name in document["tables"]}
-            for name, data in tables.items():
-                if hashlib.sha256(data).hexdigest() != document["tables"][name]:
-                    raise InputError(f"{folder / name} is not what it was: put a copy back, or make the plan anew")
+            for name, digest in document["tables"].items():
+                with open(folder / name, "rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        raise InputError(f"{folder / name} is not what it was: put a copy back, or make the plan anew")
             spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
-            patches, (phrases, phrase_splits) = Patches.from_parquet(tables["patches.parquet"]), (None, [])
-            if "phrases.parquet" in tables:
-                phrases, phrase_splits = Phrases.from_parquet(tables["phrases.parquet"])
+            patches, phrases = Patches.from_parquet((folder / "patches.parquet").read_bytes()), None
+            if "phrases.arrow" in document["tables"]:
+                phrases = Phrases.map(folder / "phrases.arrow")
+            elif "phrases.parquet" in document["tables"]:
+                phrases = Phrases.from_parquet((folder / "phrases.parquet").read_bytes())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"the plan in {folder} can't be read: {error}") from None
         silent, report = document["left_out_as_silent"], document["split_report"]
-        return Plan(spec, patches, phrases, phrase_splits, silent, document["samples"], report)
+        old = document["fingerprint"] if document["format"] != FORMAT else None
+        return Plan(spec, patches, phrases, silent, document["samples"], report, old)
+
+    def check_current(self) -> None:
+        """Raises InputError for a plan of an older format, which only the version that made it can render."""
+        if self.old_fingerprint:
+            raise InputError(
+                f"this data set is of format {_READ_ONLY[0]}: train, inspect and verify read it, but only the version of "
+                f"dx7data that made it can render its samples. Render a new one, of format {FORMAT}, into another folder"
+            )
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that a sample depends on: neither how many are wanted, nor where the patches came from."""
-        state = hashlib.sha256(_canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
+        if self.old_fingerprint:
+            return self.old_fingerprint
+        state = hashlib.sha256(canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
         state.update(self.patches.stored.tobytes())
-        state.update(_canonical([self.patches.ids, self.patches.splits, self.patches.kinds]))
-        state.update(_canonical([self.patches.parents, self.patches.targets]))
+        state.update(canonical([self.patches.ids, self.patches.splits, self.patches.kinds]))
+        state.update(canonical([self.patches.parents, self.patches.targets]))
         if self.phrases is not None:
             self.phrases.hash_into(state)
-            state.update(_canonical(self.phrase_splits))
         return state.hexdigest()
 
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
@@ -91,6 +105,17 @@ class Plan:
         return {split: np.flatnonzero(self.patches.within(split) & own) for split in self.counts}
 
     @cached_property
+    def _cycles(self) -> dict[str, dict[str, Cycle]]:
+        """Of each split, the order of its targets, of its sources and of its phrases from music."""
+        own = {"target": self.targets, "source": self._sources}
+        if self.phrases is not None:
+            own["phrase"] = {split: self.phrases.within(split) for split in self.counts}
+        return {
+            split: {what: Cycle(items[split], self.spec.seed, split, what) for what, items in own.items()}
+            for split in self.counts
+        }
+
+    @cached_property
     def _versions(self) -> dict[str, list[int]]:
         """Id of a patch -> indices of its counterfactuals."""
         versions: dict[str, list[int]] = {}
@@ -99,40 +124,42 @@ class Plan:
                 versions.setdefault(parents[0], []).append(i)
         return versions
 
-    @cached_property
-    def _music(self) -> dict[str, np.ndarray]:
-        """Indices of the phrases of each split."""
-        return {split: np.flatnonzero(np.array(self.phrase_splits) == split) for split in self.counts}
-
     def choose(self, split: str, j: int) -> Choice:
-        """What sample (split, j) is made of. Samples 2 i and 2 i + 1 are a pair, if there are pairs."""
+        """What sample (split, j) is made of. Samples 2 i and 2 i + 1 are a pair, if there are pairs.
+
+        Each target comes once before any comes again, and so do random sources and phrases from music, for any j at the
+        same cost. Raises InputError for a plan of an older format.
+        """
+        self.check_current()
         i = j // 2 if self.spec.pairs else j
-        targets, dice = self.targets[split], Dice(self.spec.seed, split, i)
-        turn, place = divmod(i, targets.size)  # targets take turns, so that none is rarer than another
-        layers: tuple[int, ...] = (int(targets[place]),)
+        dice, cycles = Dice(self.spec.seed, split, i), self._cycles[split]
+        turn, target = cycles["target"](i)
+        layers: tuple[int, ...] = (target,)
         for _ in range(dice.between(*self.spec.layers) - 1):
-            layers += (_another(dice, targets, layers),)
-        source = _another(dice, self._sources[split], layers[:1]) if self.spec.source == RANDOM_SOURCE else None
+            layers += (_another(dice, self.targets[split], layers),)
+        source = None
+        if self.spec.source == RANDOM_SOURCE:
+            source = cycles["source"](i)[1]
+            if source == target:
+                source = _another(dice, self._sources[split], (target,))
         phrase = self._phrase(split, i, dice)
         if not self.spec.pairs:
             return Choice(phrase, source, layers, None)
-        versions = self._versions[self.patches.ids[layers[0]]]
-        pair = (layers[0], versions[turn % len(versions)])
+        versions = self._versions[self.patches.ids[target]]
+        pair = (target, versions[turn % len(versions)])
         return Choice(phrase, source, (pair[j % 2], *layers[1:]), (j ^ 1, pair[1 - j % 2]))
 
     def _phrase(self, split: str, i: int, dice: Dice) -> Phrase:
-        """Phrases from music take turns too, in a new order each time; drawn ones are made to differ between splits."""
+        """From music, or drawn and made to differ between splits."""
         if self.phrases is None:
             return _marked(compose.draw(dice, self.spec.seconds), SPLITS.index(split))
-        own = self._music[split]
-        turn, place = divmod(i, own.size)
-        return self.phrases[int(own[_order(self.spec.seed, split, turn, own.size)[place]])]
+        return self.phrases[self._cycles[split]["phrase"](i)[1]]
 
     def files(self) -> dict[str, bytes]:
         """Name and content of the files of a plan, `dataset.json`, which has the hashes of the others, last."""
         tables = {"patches.parquet": self.patches.to_parquet()}
         if self.phrases is not None:
-            tables["phrases.parquet"] = self.phrases.to_parquet(self.phrase_splits)
+            tables["phrases.arrow"] = self.phrases.to_arrow()
         document = {
             "format": FORMAT,
             "engine": ENGINE,
@@ -157,7 +184,8 @@ def _read_document(path: Path) -> dict:
     try:
         data = path.read_bytes()
         version = json.loads(data)
-        if not isinstance(version, dict) or (version.get("format"), version.get("engine")) != (FORMAT, ENGINE):
+        found = (version.get("format"), version.get("engine")) if isinstance(version, dict) else None
+        if found not in ((FORMAT, ENGINE), _READ_ONLY):
             raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
         return unsigned(data)
     except FileNotFoundError:
@@ -168,6 +196,8 @@ def _read_document(path: Path) -> dict:
 
 def differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
+    if old.old_fingerprint:
+        return [f"its format is {_READ_ONLY[0]}, which only an older version renders, and {FORMAT} here"]
     before, after = asdict(old.spec), asdict(new.spec)
     found = [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
     if old.counts != new.counts:
@@ -184,11 +214,6 @@ def differences(old: Plan, new: Plan) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=8)
-def _order(seed: int, split: str, turn: int, count: int) -> np.ndarray:
-    return Dice(seed, split, "phrases", turn).shuffled(count)
-
-
 def _marked(phrase: Phrase, mark: int) -> Phrase:
     """The phrase with the first note's velocity changed by one or two, so that it leaves `mark` when divided by three."""
     first, *others = phrase.notes
@@ -202,7 +227,3 @@ def _another(dice: Dice, choices: np.ndarray, taken: tuple[int, ...]) -> int:
     while (one := int(dice.pick(choices))) in taken and len(taken) < choices.size:
         pass
     return one
-
-
-def _canonical(value) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

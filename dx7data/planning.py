@@ -44,10 +44,11 @@ def make(
         patches = patches.join(widen.counterfactuals(spec, patches))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
     counts = _counts(spec, patches, samples, per_patch)
-    phrase_splits = split.divide_phrases(len(phrases), spec) if phrases is not None else []
-    if phrases is not None:  # a split may hold patches that are held out, and no phrases for them to play
-        counts = {name: count for name, count in counts.items() if name in phrase_splits}
-    made = Plan(spec, patches, phrases, phrase_splits, silent, counts, split.report(patches, spec))
+    if phrases is not None:
+        phrases = phrases.with_splits(split.divide_phrases(len(phrases), spec))
+        # A split may hold patches that are held out, and no phrases for them to play.
+        counts = {name: count for name, count in counts.items() if len(phrases.within(name))}
+    made = Plan(spec, patches, phrases, silent, counts, split.report(patches, spec))
     for name, part in zip(SPLITS, spec.split, strict=True):
         own = int((patches.within(name) & patches.targets).sum())
         if part and own < spec.layers[1]:
@@ -75,6 +76,7 @@ def _from_bank(bank: Bank, spec: Spec, targets: set[str] | None) -> tuple[Patche
 
 def with_samples(old: Plan, samples: int) -> Plan:
     """A plan for more samples, of which the old ones are the first. Raises InputError if a split would lose some."""
+    old.check_current()
     counts = _counts(old.spec, old.patches, samples, None)
     for name, count in old.counts.items():
         if counts.get(name, 0) < count:
@@ -87,6 +89,7 @@ def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
 
     The old patches stay in their splits, a new one that is near an old family joins it, the others are divided like any.
     """
+    old.check_current()
     known = set(old.patches.ids)
     fresh, silent = _from_bank(bank, old.spec, None)
     fresh = fresh.take([i for i, key in enumerate(fresh.ids) if key not in known])

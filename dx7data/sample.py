@@ -137,7 +137,11 @@ def _curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.n
 
 
 def _meta(plan, split: str, j: int, choice: Choice) -> dict:
-    """The `json` of a sample, but for the levels of its clips."""
+    """The `json` of a sample, but for the levels of its clips.
+
+    All samples of a data set have the same keys with values of the same types, none of them empty, for readers that infer a
+    schema from the first few. So what is known of a phrase, which depends on where it comes from, is one text.
+    """
     spec, phrase = plan.spec, choice.phrase
     source = source_patch(plan) if choice.source is None else plan.patches.stored[choice.source]
     meta = {
@@ -147,10 +151,11 @@ def _meta(plan, split: str, j: int, choice: Choice) -> dict:
         "sample_rate": spec.sample_rate,
         "layers": [_about_patch(plan, layer) for layer in choice.layers],
         "source": {"id": patch.patch_id(source), "name": patch.patch_name(source)},
-        "phrase": {"id": phrase.id, "kind": phrase.kind, "cut": phrase.cut, **phrase.about},
-        "prefix": {codec: {"layers": len(choice.layers), "max_layers": spec.layers[1]} for codec in spec.prefixes},
+        "phrase": {"id": phrase.id, "kind": phrase.kind, "cut": phrase.cut, "about": _json.encode(phrase.about)},
         **_played(phrase, engine_rate(spec.sample_rate)),
     }
+    if spec.prefixes:
+        meta["prefix_samples"] = {codec: spec.prefix_samples(codec) for codec in spec.prefixes}
     if choice.other:
         meta["pair"] = _about_pair(plan, split, choice)
     return meta
@@ -159,7 +164,7 @@ def _meta(plan, split: str, j: int, choice: Choice) -> dict:
 def _about_patch(plan, i: int) -> dict:
     stored, patches = plan.patches.stored[i], plan.patches
     about = {"id": patches.ids[i], "name": patch.patch_name(stored), "algorithm": int(stored[patch.ALGORITHM]) + 1}
-    return about | {"kind": patches.kinds[i], "parents": patches.parents[i]}
+    return about | {"kind": patches.kinds[i], "parents": ",".join(patches.parents[i])}
 
 
 def _about_pair(plan, split: str, choice: Choice) -> dict:
@@ -175,13 +180,17 @@ def _about_pair(plan, split: str, choice: Choice) -> dict:
 
 
 def _played(phrase: Phrase, rate: int) -> dict:
-    """Notes and controllers, at the times, in seconds, at which the engine plays them; bend in semitones."""
+    """Notes and controllers, at the times, in seconds, at which the engine plays them; bend in semitones.
 
-    controllers: dict[str, list] = {}  # seven decimals of a semitone give the integer back
+    Of each controller [time, value] from the beginning on, with its value at rest if it has no event there.
+    """
+    controllers: dict[str, list] = {name: [[0.0, float(rest)]] for name, rest in REST.items()}
     for event in phrase.events:
-        name = CONTROLLERS[event.controller]
-        value = round(event.value * 12 / ONE_Q24, 7) if name == "bend" else event.value
-        controllers.setdefault(name, []).append([_seconds(event.time, rate), value])
+        name, time = CONTROLLERS[event.controller], _seconds(event.time, rate)
+        value = round(event.value * 12 / ONE_Q24, 7) if name == "bend" else float(event.value)  # 7 decimals are exact
+        if not time:
+            controllers[name].clear()
+        controllers[name].append([time, value])
     return {
         "notes": [
             {"start": _seconds(start, rate), "held": held / 1000, "note": key, "velocity": velocity}

@@ -162,6 +162,7 @@ def _row(one: sample.Sample, places: dict[str, int]) -> dict:
         "phrase_id": meta["phrase"]["id"],
         "phrase_kind": meta["phrase"]["kind"],
         **({"pair_with": meta["pair"]["with"]} if "pair" in meta else {}),
+        **{f"prefix_{codec}_samples": samples for codec, samples in meta.get("prefix_samples", {}).items()},
         "notes": len(meta["notes"]),
         "lowest_note": min(note["note"] for note in meta["notes"]),
         "highest_note": max(note["note"] for note in meta["notes"]),

@@ -19,17 +19,19 @@ _BLOCK = 1 << 22
 def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fix: bool = False) -> list[str]:
     """What is wrong with a data set, a sentence each; empty when every byte is as it was rendered.
 
-    All files are hashed, and of each shard a few samples are rendered and their prefixes decoded. progress: is told of every
-    few bytes. fix: make what is damaged again. Last, `index.json` is written if all shards are there. Raises InputError if
-    the plan itself is damaged: everything else follows from it.
+    All files are hashed, and of each shard a few samples are rendered and their prefixes decoded; not so of older formats.
+    progress: is told of every few bytes. fix: make what is damaged again. Last, `index.json` is written if all shards are
+    there. Raises InputError if the plan itself is damaged, for everything else follows from it, or too old to fix.
     """
     of = Plan.load(folder)
+    if fix:
+        of.check_current()
     wrong = []
     with ThreadPoolExecutor(distribute.default_workers()) as pool:  # hashing does not hold the interpreter's lock
         checked = pool.map(lambda each: _check_files(of, each, folder, progress), of.shards())
         try:
             for each, problem in zip(of.shards(), checked, strict=True):
-                problems = [problem] if problem else list(_check_samples(of, each, folder))
+                problems = [problem] if problem else [] if of.old_fingerprint else list(_check_samples(of, each, folder))
                 wrong += [f"{each.name}: {problem}" for problem in problems]
                 if problems and fix:
                     _remake(of, each, folder)
@@ -108,7 +110,8 @@ def check_prefixes(of: Plan, members: dict[str, bytes]) -> Iterator[str]:
 
 def _check_others(of: Plan, folder: Path) -> Iterator[str]:
     """The files that follow from the plan and the shards."""
-    if not (folder / "README.md").exists() or (folder / "README.md").read_bytes() != card.text(of).encode():
+    path = folder / "README.md"
+    if not of.old_fingerprint and (not path.exists() or path.read_bytes() != card.text(of).encode()):
         yield "README.md: has changed since it was written"
     made = list(dataset.shards(folder, of))
     path = folder / "index.json"

@@ -19,7 +19,7 @@ from dx7data import cli
 from dx7data.plan import Plan
 from models.quantize import mu_law, mu_law_decoded, mu_law_table
 from train import metrics
-from train.evaluate import HeldOut, evaluate, generated, held_out, predicted, write_wavs
+from train.evaluate import HeldOut, _fresh, evaluate, generated, held_out, predicted, write_wavs
 from train.form import Example
 from train.order import Place
 from train.stream import clips
@@ -326,40 +326,46 @@ def test_unseen_and_seen_are_what_the_plan_has(tmp_path):
 
 
 def music(path, phrases):
-    notes = [{"phrase_id": i, "start_time": 0.0, "duration": 0.1, "note": 50 + i, "velocity": 90} for i in range(phrases)]
+    notes = [{"phrase_id": i, "start_time": 0.0, "duration": 0.1, "note": 30 + i, "velocity": 90} for i in range(phrases)]
     pq.write_table(pa.Table.from_pylist(notes), path)
-    return ["--phrases", str(path), "--split", "1,0,0"]
+    return ["--phrases", str(path)]
 
 
 @pytest.mark.parametrize(
     "options", [[], ["--pairs", "2"], ["--layers", "1..3"], ["--source", "random"]], ids=lambda each: " ".join(each)
 )
-@pytest.mark.parametrize("samples", [20, 60, 200])
-def test_seen_samples_are_never_training_ones(tmp_path, options, samples):
-    """Seven phrases come round again and again; every one of the trained samples is compared."""
-    plan = planned(tmp_path / "plan", "--samples", str(samples), *music(tmp_path / "music.parquet", 7), *options)
-    sets = held_out(clips(plan, reader="live"), 5)
-    trained = {content(plan, "train", j) for j in range(samples)}
-    for one in sets:
-        found = {content(plan, *place) for place in one.places}
-        assert one.name == "seen"
-        assert not trained & found
-        assert len(found) == len(one)
-    if samples < 7 * 32:
-        assert len(sets[0]) == 5
+def test_phrases_of_seen_samples_are_never_trained(tmp_path, options):
+    """Music comes round again and again, so samples beyond the last would play what was trained."""
+    plan = planned(tmp_path / "plan", "--samples", "400", *music(tmp_path / "music.parquet", 50), *options)
+    unseen, seen = held_out(clips(plan, reader="live"), 5)
+    trained = [plan.choose("train", j) for j in range(plan.counts["train"])]
+    fresh, _, numbers = _fresh(plan, "train", 5)
+    assert seen.places == [("train", j) for j in numbers]
+    chosen = [fresh.choose(*place) for place in seen.places]
+    assert len(chosen) == len(unseen) == 5
+    assert not {choice.phrase.id for choice in chosen} & {choice.phrase.id for choice in trained}
+    assert {layer for choice in chosen for layer in choice.layers} <= {layer for each in trained for layer in each.layers}
+    for i, place in enumerate(seen.places):
+        assert (seen.examples.target[i].numpy() == fresh[place].target).all()
 
 
-def test_one_patch_that_has_played_everything(tmp_path, caplog):
-    """Then nothing is left for "seen"; a phrase fewer, and there is one."""
-    target = ["--targets", "ROUND BASS", *music(tmp_path / "music.parquet", 7)]
-    plan = planned(tmp_path / "all", "--samples", "7", *target)
+def test_music_without_phrases_to_spare(tmp_path, caplog):
+    plan = planned(tmp_path / "all", "--samples", "7", *music(tmp_path / "music.parquet", 7), "--split", "1,0,0")
     assert held_out(clips(plan, reader="live")) == []
-    assert "played all" in caplog.text
-    plan = planned(tmp_path / "fewer", "--samples", "6", *target)
-    assert [one.places for one in held_out(clips(plan, reader="live"))] == [[("train", 6)]]
+    assert "no phrases are left" in caplog.text
 
 
-def test_a_data_set_split_by_phrase_has_no_unseen_patches(tmp_path):
+def test_a_data_set_split_by_phrase_has_one_set(tmp_path):
     plan = planned(tmp_path, "--samples", "40", "--split-by", "phrase")
-    assert [one.name for one in held_out(clips(plan, reader="live"), 2)] == ["val", "seen"]
+    assert [one.name for one in held_out(clips(plan, reader="live"), 2)] == ["val"]
     assert [one.places[0][0] for one in held_out(clips(plan, "val", reader="live"), 2)] == ["val"]
+
+
+def test_what_is_looked_through_does_not_grow_with_the_samples(tmp_path, monkeypatch):
+    """One voice that plays 60 phrases 1.6 million times."""
+    target = ["--targets", "ROUND BASS", *music(tmp_path / "music.parquet", 60)]
+    plan = planned(tmp_path / "plan", "--samples", "1600000", *target)
+    chosen, choose = [], Plan.choose
+    monkeypatch.setattr(Plan, "choose", lambda *place: chosen.append(place) or choose(*place))
+    assert [len(one) for one in held_out(clips(plan, reader="live"), 3)] == [3]
+    assert len(chosen) <= 12

@@ -16,7 +16,7 @@ ORDER = [
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.cache", "engine.control", "engine.cpu"),
     *("engine.cuda_kernels", "engine.cuda", "engine.device", "engine.render"),
-    *("patch", "sysex", "audible", "bank", "dice", "derive", "phrase", "compose", "midi", "music"),
+    *("patch", "sysex", "audible", "bank", "dice", "permutation", "derive", "phrase", "compose", "midi", "music"),
     *("voice", "decimate", "gain", "clips_cuda", "clips"),
     *("audition", "prefix", "spec", "patches", "family", "split", "widen"),
     *("sample", "plan", "planning"),
@@ -51,7 +51,7 @@ def test_one_way(path):
 
 
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
-FOR_TRAINING = {"plan", "sample", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
+FOR_TRAINING = {"plan", "sample", "dice", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
 FOR_TRAINING |= {"engine", "clips_cuda"}  # what the GPU that trains renders with
 
 

@@ -221,7 +221,7 @@ def curve(controllers, name):
 
 def test_phrases_take_turns_and_stay_in_a_split(everything):
     of = Plan.load(everything)
-    split = dict(zip(of.phrases.ids, of.phrase_splits, strict=True))
+    split = dict(zip(of.phrases.ids, of.phrases.splits, strict=True))
     used = {name: Counter() for name in of.counts}
     for one in samples(everything):
         used[one["json"]["split"]][one["json"]["phrase"]["id"]] += 1
@@ -294,7 +294,7 @@ def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
     assert tars(tmp_path) == {f"{one.name}.tar": tars(everything)[f"{one.name}.tar"]}
 
 
-@pytest.mark.parametrize("table", ["patches.parquet", "phrases.parquet"])
+@pytest.mark.parametrize("table", ["patches.parquet", "phrases.arrow"])
 def test_an_edited_table_is_refused(everything, tmp_path, capsys, table):
     import shutil
 

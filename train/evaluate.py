@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -20,6 +21,7 @@ from train.stream import Clips, LiveClips
 from train.urls import UrlClips
 
 _log = logging.getLogger(__name__)
+_TOGETHER = 64  # clips that are made before the progress bar moves
 _OF_SIGNALS = ("snr_db", "mrstft")  # relative to the target's power, so not of silent ones
 
 
@@ -27,12 +29,12 @@ _OF_SIGNALS = ("snr_db", "mrstft")  # relative to the target's power, so not of 
 class HeldOut:
     """N samples in memory that no training step sees; `name` says how far they are from those of training.
 
-    "unseen": patches of families that are in no training sample. "val": instead, if the data set was split by phrase: the
-    same patches, and phrases that are in no training sample. "seen": patches of training play what they do not play there.
+    "unseen": patches of families that are in no training sample. "seen": patches of training, and phrases that are in no
+    training sample. "val": instead of both, if the data set was split by phrase: all patches, and such phrases.
     """
 
     name: str
-    places: list[tuple[str, int]]  # of the plan: split and number
+    places: list[tuple[str, int]]  # split and number; of "seen" in the plan that _fresh gives
     algorithms: list[int]  # 1-32, of the target's first layer
     sample_rate: int
     examples: Example  # int16 (N, P), (N, L), (N, L)
@@ -49,7 +51,8 @@ def held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) -> li
     """The sets to evaluate a training on `data` with, `count` samples each, or as many as there are.
 
     They have the form of `data`: also its crop, at a start that is always the same, unless `whole`. They are rendered from
-    the plan, so they need not be in any shard; workers of a DataLoader that are forks must have been started before.
+    the plan, so they need not be in any shard; workers of a DataLoader that are forks must have been started before. Data
+    sets of format 2 can't be rendered: of these it is what their shards for validation have.
     """
     if isinstance(data, UrlClips):
         _log.warning(
@@ -57,52 +60,51 @@ def held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) -> li
         )
         return []
     plan, found = data.plan, []
+    wishes = {"codec": data.form.codec, "sample_rate": data.form.sample_rate, "crop": None if whole else data.form.crop}
+    by_phrase = plan.split_report["split_by"] == "phrase"
     if data.split != "val" and "val" in plan.counts:
-        name = "val" if plan.split_report["split_by"] == "phrase" else "unseen"
-        found.append(_rendered(name, data, "val", range(min(count, plan.counts["val"])), whole))
-    if fresh := _fresh(plan, data.split, count):
-        found.append(_rendered("seen", data, data.split, fresh, whole))
+        own = range(min(count, plan.counts["val"]))
+        of_val = data.of("val", **wishes) if plan.old_fingerprint else _live(plan, "val", own, wishes)
+        found.append(_gather("val" if by_phrase else "unseen", of_val, count))
+    if found and by_phrase:
+        return found  # what "seen" would be, seen patches and new phrases, "val" is already
+    if plan.old_fingerprint:
+        _log.warning("there is no set of seen patches: it would have to be rendered, and the data set is of an old format")
+    elif fresh := _fresh(plan, data.split, count):
+        found.append(_gather("seen", _live(*fresh, wishes), count))
     else:
-        _log.warning("there is no set of seen patches: those of %s have played all of its phrases", data.split)
+        _log.warning("there is no set of seen patches: no phrases are left for them but those that they play in training")
     return found
 
 
-def _fresh(plan: Plan, split: str, count: int) -> list[int]:
-    """Numbers of samples beyond the last of a split, each with something new: music comes round again."""
-    end = plan.counts[split]
-    if plan.phrases is None:  # drawn for each sample: no two are alike
-        return list(range(end, end + count))
-    turn = plan.targets[split].size * (2 if plan.spec.pairs else 1)  # samples so far apart have the same target
-    played: dict[int, set] = {}  # what each target plays in the split, and in what was found
-    found = []
-
-    def content(j: int) -> tuple:
-        choice = plan.choose(split, j)
-        return choice.phrase.id, choice.source, choice.layers
-
-    for j in range(end, end + 8 * count):
-        if (target := j % turn) not in played:
-            played[target] = {content(k) for k in range(target, end, turn)}
-        if (new := content(j)) not in played[target]:
-            played[target].add(new)
-            found.append(j)
-        if len(found) == count:
-            break
-    return found
+def _fresh(plan: Plan, split: str, count: int) -> tuple[Plan, str, range] | None:
+    """A plan, a split and numbers of samples in which its patches play what none plays in training."""
+    if plan.phrases is None:  # drawn for each sample: beyond the last of the split there are others
+        end = plan.counts[split]
+        return plan, split, range(end, end + count)
+    spare = next((other for other in ("val", "train") if other != split and len(plan.phrases.within(other))), None)
+    if spare is None:
+        return None
+    splits = np.full(len(plan.phrases), "", f"U{len(split)}")
+    splits[plan.phrases.within(spare)] = split
+    return replace(plan, phrases=plan.phrases.with_splits(splits)), split, range(count)
 
 
-def _rendered(name: str, data: Clips, split: str, numbers, whole: bool) -> HeldOut:
-    plan, form = data.plan, data.form
-    shards = [Shard(split, 0, j, 1) for j in numbers]
-    crop = None if whole else form.crop
-    clips = LiveClips(plan, split, shards, codec=form.codec, sample_rate=form.sample_rate, crop=crop)
-    first_layers = [plan.choose(split, j).layers[0] for j in numbers]
+def _live(plan: Plan, split: str, numbers: range, wishes: dict) -> LiveClips:
+    return LiveClips(plan, split, [Shard(split, 0, j, 1) for j in numbers], **wishes)
+
+
+def _gather(name: str, clips: Clips, count: int) -> HeldOut:
+    """The first samples of some clips, in memory."""
+    count = min(count, len(clips))
+    parts = [range(i, min(i + _TOGETHER, count)) for i in range(0, count, _TOGETHER)]
+    parts = tqdm(parts, f"prepare {name}", leave=False, delay=2)
     return HeldOut(
         name=name,
-        places=[(split, j) for j in numbers],
-        algorithms=(plan.patches.stored[first_layers, ALGORITHM].astype(int) + 1).tolist(),
-        sample_rate=form.sample_rate,
-        examples=default_collate([clips[i] for i in tqdm(range(len(clips)), f"render {name}", leave=False, delay=2)]),
+        places=[(clips.split, clips.number(i)) for i in range(count)],
+        algorithms=[int(clips.layers(i)[0, ALGORITHM]) + 1 for i in range(count)],
+        sample_rate=clips.form.sample_rate,
+        examples=default_collate([each for part in parts for each in clips.__getitems__(list(part))]),
     )
 
 

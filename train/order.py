@@ -4,7 +4,6 @@ In every epoch the shards are permuted, then the samples inside groups of G shar
 slices of it. So neither workers nor ranks change what a step sees, and a few numbers resume it exactly.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from dx7data.dice import Dice
 from dx7data.errors import InputError
 
 
@@ -23,24 +23,14 @@ class Place(NamedTuple):
     index: int
 
 
-def bits(*name) -> np.random.Philox:
-    """A stream of raw 64-bit draws, named by what it is for; the same in every version of numpy."""
-    digest = hashlib.sha256(repr(name).encode()).digest()
-    return np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))
-
-
-def _shuffled(total: int, *name) -> np.ndarray:
-    return np.argsort(bits(*name).random_raw(total), kind="stable")
-
-
-def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int) -> np.ndarray:
-    """Every sample once, int64 (N,); counts: the samples of each shard."""
+def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, dice: type[Dice] = Dice) -> np.ndarray:
+    """Every sample once, int64 (N,); counts: the samples of each shard; dice: what draws, see `Clips.dice`."""
     firsts = np.cumsum([0, *counts])
-    shards = _shuffled(len(counts), "shards", seed, epoch)
+    shards = dice("shards", seed, epoch).shuffled(len(counts))
     order = []
     for g, start in enumerate(range(0, len(counts), group)):
         inside = np.concatenate([np.arange(firsts[s], firsts[s + 1]) for s in shards[start : start + group]])
-        order.append(inside[_shuffled(inside.size, "samples", seed, epoch, g)])
+        order.append(inside[dice("samples", seed, epoch, g).shuffled(inside.size)])
     return np.concatenate(order)
 
 
@@ -67,7 +57,7 @@ class Batches(Sampler):
         epochs: int | None = None,
         state: dict | None = None,
     ):
-        """data: has `counts`, `fingerprint` and `default_group`, as in stream.py. batch_size: of all ranks together.
+        """data: has `counts`, `fingerprint`, `dice` and groups, as in stream.py. batch_size: of all ranks together.
 
         seed, group: of the state if there is one; else 0 and the data set's default, which for local shards is all of them.
         epochs: the last one ends the iteration, counted from the beginning of training; None: it never ends.
@@ -97,7 +87,7 @@ class Batches(Sampler):
             )
         self.delivered = 0 if state is None else state["epoch"] * self.steps + state["step"]
         self.epochs = epochs
-        self._counts = data.counts
+        self._counts, self._dice = data.counts, data.dice
         self.size = batch_size // ranks  # samples of a batch
         self._slice = slice(rank * self.size, (rank + 1) * self.size)
 
@@ -114,7 +104,7 @@ class Batches(Sampler):
             if self.epochs is not None and epoch >= self.epochs:
                 return
             if epoch != of:
-                order, of = epoch_order(self._counts, seed, epoch, group), epoch
+                order, of = epoch_order(self._counts, seed, epoch, group, self._dice), epoch
             batch = order[step * size : (step + 1) * size]
             yield [Place(seed, epoch, index) for index in batch[self._slice].tolist()]
 

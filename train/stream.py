@@ -14,14 +14,17 @@ import tempfile
 from bisect import bisect_right
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
+from dataclasses import replace
+from functools import cached_property
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dx7data import sysex
+from dx7data import sample, sysex
+from dx7data.dice import Dice, OldDice
 from dx7data.errors import InputError
 from dx7data.files import from_parquet
 from dx7data.plan import Plan
@@ -33,6 +36,7 @@ from train.urls import UrlClips
 
 READERS = ("shards", "live", "webdataset")
 _WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
+_RENDERED_SECONDS = 160  # of clips that are rendered at once: the more, the faster; 120 MB of native integers
 _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
 
 
@@ -78,15 +82,20 @@ class Clips(Dataset):
 
     def __init__(self, plan: Plan, split: str, shards: list, codec: str | None, sample_rate: int | None, crop: int | None):
         spec, self.plan = plan.spec, plan
-        self.form = form(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
+        self.dice = OldDice if plan.old_fingerprint else Dice  # what draws the order and the crops of a training
+        found = form(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
+        self.form = replace(found, dice=self.dice)
         self.split, self.shards = split, shards
         self.skipped: list[str] = []  # names of shards that are missing
         self.counts = [each.count for each in shards]
         self._firsts = list(accumulate(self.counts, initial=0))
-        # Of all that the order depends on: also of how many samples there are, which a plan's fingerprint leaves out.
-        state = json.dumps([plan.fingerprint, split, [(each.first, each.count) for each in shards]])
-        self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
         self._from_shards = codec in spec.prefixes and self.form.factor == 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that the order depends on: also of how many samples there are, which a plan's fingerprint leaves out."""
+        state = json.dumps([self.plan.fingerprint, self.split, [(each.first, each.count) for each in self.shards]])
+        return hashlib.sha256(state.encode()).hexdigest()
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -95,10 +104,14 @@ class Clips(Dataset):
         return f"{len(self)} clips" + (f", without those of {len(self.skipped)} missing shards" if self.skipped else "")
 
     def __getitem__(self, at: Place | int) -> Example:
-        """An index alone is a place of seed 0 and epoch 0."""
-        at = at if isinstance(at, tuple) else Place(0, 0, at)
-        s, i = self.located(at)
-        return self._example(s, i, self.form.start(at, self.shards[s].first + i))
+        return self.__getitems__([at])[0]
+
+    def __getitems__(self, places: list[Place | int]) -> list[Example]:
+        """Several at once, as torch's DataLoader asks for them; an index alone is a place of seed 0 and epoch 0."""
+        places = [at if isinstance(at, tuple) else Place(0, 0, at) for at in places]
+        found = [self.located(at) for at in places]
+        starts = [self.form.start(at, self.shards[s].first + i) for at, (s, i) in zip(places, found, strict=True)]
+        return self._examples(found, starts)
 
     def located(self, at: Place) -> tuple[int, int]:
         """Which of `shards` has a sample, and where in it."""
@@ -106,7 +119,17 @@ class Clips(Dataset):
         s = bisect_right(self._firsts, index) - 1
         return s, index - self._firsts[s]
 
-    def _example(self, s: int, i: int, start: int) -> Example:
+    def number(self, index: int) -> int:
+        """The number of a sample in its split."""
+        s, i = self.located(Place(0, 0, index))
+        return self.shards[s].first + i
+
+    def layers(self, index: int) -> np.ndarray:
+        """The patches of a sample's target, uint8 (n, 155)."""
+        raise NotImplementedError
+
+    def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
+        """Of samples, each by shard and place in it, the crops that start there."""
         raise NotImplementedError
 
 
@@ -114,13 +137,25 @@ class LiveClips(Clips):
     """Rendered here and now: the samples that the shards have, or would have."""
 
     def __init__(self, plan: Plan, split: str, shards: list | None = None, **wishes):
-        """shards: of whatever samples of the split, also of ones beyond its last; None: all that it has."""
+        """shards: of whatever samples of the split, also of ones beyond its last; None: all that it has.
+
+        Raises InputError for a plan of an older format.
+        """
+        plan.check_current()
         super().__init__(plan, split, shards or _of_split(plan, split), **wishes)
 
-    def _example(self, s: int, i: int, start: int) -> Example:
+    def layers(self, index: int) -> np.ndarray:
+        return self.plan.patches.stored[list(self.plan.choose(self.split, self.number(index)).layers)]
+
+    def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
         claim_engine()
-        one = self.plan[self.split, self.shards[s].first + i]
-        return Example(self.told(one.layers), self.form.clip(one.source, start), self.form.clip(one.target, start))
+        places = [(self.split, self.shards[s].first + i) for s, i in found]
+        size = max(1, int(_RENDERED_SECONDS / self.plan.spec.seconds))
+        parts = [sample.render(self.plan, places[i : i + size]) for i in range(0, len(places), size)]
+        return [
+            Example(self.told(one.layers), self.form.clip(one.source, start), self.form.clip(one.target, start))
+            for one, start in zip(chain.from_iterable(parts), starts, strict=True)
+        ]
 
     def told(self, layers: np.ndarray) -> torch.Tensor:
         """The prefix of a target's patches, uint8 (n, 155)."""
@@ -152,8 +187,19 @@ class ShardClips(Clips):
             audio = np.zeros(plan.spec.prefix_samples(wishes["codec"]), np.int16)
             self._headers[f"prefix.{wishes['codec']}.wav"] = wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
 
+    def of(self, split: str, **wishes) -> "ShardClips":
+        """Those of another split, without shards that are missing."""
+        return ShardClips(self._at, self.plan, split, skip_missing=True, **wishes)
+
+    def layers(self, index: int) -> np.ndarray:
+        dump = sysex.read(self._member(*self.located(Place(0, 0, index)), "target.syx"))
+        return np.array([np.frombuffer(record.patch, np.uint8) for record in dump.voices])
+
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": OrderedDict()}  # to workers that are not forks: a map can't travel
+
+    def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
+        return [self._example(s, i, start) for (s, i), start in zip(found, starts, strict=True)]
 
     def _example(self, s: int, i: int, start: int) -> Example:
         form = self.form
@@ -240,7 +286,7 @@ def _plan(at: Local | Remote) -> Plan:
         try:
             document = at.read("dataset.json")
             (Path(folder) / "dataset.json").write_bytes(document)
-            for name in ("patches.parquet", "phrases.parquet"):
+            for name in ("patches.parquet", "phrases.arrow", "phrases.parquet"):
                 if name.encode() in document:
                     (Path(folder) / name).write_bytes(at.read(name))
         except FileNotFoundError as error:

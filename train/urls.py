@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import logging
 import tarfile
 import wave
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from dx7data import prefix
 from dx7data.errors import InputError
 from train.form import NO_PREFIX, Example, Form, form
 
@@ -73,11 +73,12 @@ class UrlClips(IterableDataset):
         try:
             rate, source = _read_wav(members["source.wav"])
             _, target = _read_wav(members["target.wav"])
-            layers = json.loads(members["json"])["prefix"][codec]["max_layers"] if codec else 1
+            audio = _read_wav(members[f"prefix.{codec}.wav"])[1] if codec else NO_PREFIX
+            layers = len(audio) // prefix.samples(codec, rate) if codec else 1
             found = form(codec, layers, rate, source.size, sample_rate, crop)
             told = NO_PREFIX
             if codec and found.factor == 1:
-                told = torch.from_numpy(_read_wav(members[f"prefix.{codec}.wav"])[1].astype(np.int16))
+                told = torch.from_numpy(audio.astype(np.int16))
             elif codec:
                 told = found.encoded(members["target.syx"])
         except (KeyError, ValueError, wave.Error, EOFError) as error:
