@@ -105,7 +105,7 @@ def test_envelopes_are_what_is_heard():
         ((45, 99, 25, 99), (90, 95, 0, 50)),
         ((99, 60, 0, 60), (0, 99, 85, 70)),
     ):
-        stored = patch.SINE.copy()
+        stored = patch.SINE_FLAT.copy()
         first = patch.FIELDS.index("op1_eg_rate_1")
         stored[first : first + 8] = (*rates, *levels)
         played = voices(stored, 60, 100, 1.0, 48000)
@@ -120,7 +120,7 @@ def test_envelopes_are_what_is_heard():
 
 
 def test_pitch_envelope_only_if_it_moves():
-    still = patch.SINE.copy()
+    still = patch.SINE_FLAT.copy()
     assert "pitch" not in drawing.envelopes(still)
     moved = still.copy()
     moved[patch.FIELDS.index("pitch_eg_level_1")] = 99
