@@ -6,19 +6,19 @@ never changed by a render. So a shard can be made alone, in any order and on any
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from dx7data import compose, sample
+from dx7data import drawn, sample
 from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.files import signed, unsigned, write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
 from dx7data.phrase import Phrase, Phrases
-from dx7data.spec import RANDOM_SOURCE, SPLITS, Choice, Shard, Spec
+from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
 
 FORMAT = 2  # of the folder; changes when older readers would misread it
 ENGINE = 2  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
@@ -46,7 +46,7 @@ class Plan:
             for name, data in tables.items():
                 if hashlib.sha256(data).hexdigest() != document["tables"][name]:
                     raise InputError(f"{folder / name} is not what it was: put a copy back, or make the plan anew")
-            spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
+            spec = Spec.from_json(document["spec"])
             patches, (phrases, phrase_splits) = Patches.from_parquet(tables["patches.parquet"]), (None, [])
             if "phrases.parquet" in tables:
                 phrases, phrase_splits = Phrases.from_parquet(tables["phrases.parquet"])
@@ -121,9 +121,9 @@ class Plan:
         return Choice(phrase, source, (pair[j % 2], *layers[1:]), (j ^ 1, pair[1 - j % 2]))
 
     def _phrase(self, split: str, i: int, dice: Dice) -> Phrase:
-        """Phrases from music take turns too, in a new order each time; drawn ones are made to differ between splits."""
+        """Phrases from music take turns too, in a new order each time; drawn ones differ between splits."""
         if self.phrases is None:
-            return _marked(compose.draw(dice, self.spec.seconds), SPLITS.index(split))
+            return drawn.phrase(dice, self.spec, split)
         own = self._music[split]
         turn, place = divmod(i, own.size)
         return self.phrases[int(own[_order(self.spec.seed, split, turn, own.size)[place]])]
@@ -168,7 +168,8 @@ def _read_document(path: Path) -> dict:
 
 def differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
-    before, after = asdict(old.spec), asdict(new.spec)
+    before, after = ({**asdict(plan.spec), **asdict(plan.spec.filters)} for plan in (old, new))
+    del before["filters"]  # each is one difference
     found = [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
     if old.counts != new.counts:
         found.append(f"samples are {old.counts} there and {new.counts} here")
@@ -187,14 +188,6 @@ def differences(old: Plan, new: Plan) -> list[str]:
 @lru_cache(maxsize=8)
 def _order(seed: int, split: str, turn: int, count: int) -> np.ndarray:
     return Dice(seed, split, "phrases", turn).shuffled(count)
-
-
-def _marked(phrase: Phrase, mark: int) -> Phrase:
-    """The phrase with the first note's velocity changed by one or two, so that it leaves `mark` when divided by three."""
-    first, *others = phrase.notes
-    velocity = first.velocity - first.velocity % 3 + mark
-    velocity += 3 * (velocity < 1) - 3 * (velocity > 127)
-    return replace(phrase, notes=(first._replace(velocity=velocity), *others))
 
 
 def _another(dice: Dice, choices: np.ndarray, taken: tuple[int, ...]) -> int:

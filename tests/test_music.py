@@ -18,7 +18,7 @@ from mido import Message, MetaMessage, MidiFile, MidiTrack
 
 from dx7data import midi, music
 from dx7data.errors import InputError
-from dx7data.music import Filters
+from dx7data.filters import Filters
 from dx7data.phrase import REST, Event, Note, Phrase
 
 DIVISION = 500  # at 120 beats a minute a tick is a millisecond, and a bar of 4/4 is 2 s
