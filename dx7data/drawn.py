@@ -88,13 +88,14 @@ def _refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
 
 
 def _refusal(left_out: Counter, measured: dict[str, list]) -> str:
-    """A sentence on why no phrase is left: the greediest filter, what it found, and what can be done."""
-    name = left_out.most_common(1)[0][0]
-    lowest, highest = min(low for low, _ in measured[name]), max(high for _, high in measured[name])
-    found = f"{lowest:.3g}" if lowest == highest else f"{lowest:.3g} to {highest:.3g}"
-    took = ", ".join(f"{each} took {count:,}" for each, count in left_out.most_common())
-    option = f"--{name.replace(' ', '-')}"
+    """A sentence on why no phrase is left: what each filter took and found there, and what can be done."""
+    took = []
+    for name, count in left_out.most_common():
+        lowest, highest = min(low for low, _ in measured[name]), max(high for _, high in measured[name])
+        found = f"{lowest:.3g}" if lowest == highest else f"{lowest:.3g} to {highest:.3g}"
+        took.append(f"{name} took {count:,} (it found {found})")
+    option = f"--{left_out.most_common(1)[0][0].replace(' ', '-')}"
     return (
-        f"no drawn phrase is left of {left_out.total():,}: {took}; {option} met {found}: "
+        f"no drawn phrase is left of {left_out.total():,}: {', '.join(took)}; "
         f"ask for another {option}, other --kinds or other --seconds"
     )
