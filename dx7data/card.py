@@ -76,7 +76,7 @@ def text(plan: Plan) -> str:
 
 
 def _phrases(plan: Plan) -> str:
-    """Where the phrases come from, of which kinds drawn ones are, and what filters they have passed."""
+    """Where the phrases come from, which kinds of drawn ones were asked for, and which filters all have passed."""
     music = plan.phrases is not None
     where = f"{len(plan.phrases)} from music, none in two parts" if music else "drawn for each sample"
     return "; ".join(filter(None, [where, ", ".join(plan.spec.kinds), plan.spec.filters.text()]))

@@ -135,7 +135,9 @@ def _machine_options(verb) -> None:
 def _plan_options(verb) -> None:
     _clip_options(verb)
     _patch_options(verb.add_argument_group("patches"))
-    _phrase_options(verb.add_argument_group("phrases"))
+    _phrase_options(
+        verb.add_argument_group("phrases", "the filters, from --polyphony on, are for drawn phrases and for music")
+    )
 
 
 def _clip_options(render) -> None:
@@ -248,14 +250,13 @@ def _phrase_options(render) -> None:
     render.add_argument(
         "--bpm", type=number(1, 1000, "beats a minute"), help="the times of the table are beats at this tempo"
     )
-    only = "drawn or from music, only phrases"
-    render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help=f"{only} with so many notes at once")
-    render.add_argument("--notes", type=span(1, None), metavar="A..B", help=f"{only} with so many notes")
-    render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help=f"{only} within these notes")
-    render.add_argument("--velocity", type=span(1, 127), metavar="A..B", help=f"{only} within these velocities")
-    render.add_argument("--different-notes", type=whole(1, 128), metavar="N", help=f"{only} with at least N pitches")
+    render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help="only phrases with so many notes at once")
+    render.add_argument("--notes", type=span(1, None), metavar="A..B", help="only phrases with so many notes")
+    render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="only phrases within these notes")
+    render.add_argument("--velocity", type=span(1, 127), metavar="A..B", help="only phrases within these velocities")
+    render.add_argument("--different-notes", type=whole(1, 128), metavar="N", help="only phrases with at least N pitches")
     render.add_argument(
-        "--filled", type=number(0, 1), metavar="PART", help=f"{only} that sound for this part of their length"
+        "--filled", type=number(0, 1), metavar="PART", help="only phrases that sound for this part of their length"
     )
 
 

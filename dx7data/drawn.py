@@ -1,4 +1,4 @@
-"""Drawn phrases of a data set: those of the composer that its filters let through, and others in every split."""
+"""Drawn phrases of a data set: those of the composer that pass its filters, and none in two splits."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -33,6 +33,7 @@ def _mark(phrase: Phrase, remainder: int) -> Phrase:
     """The phrase with a first note whose ms, divided by three, leave this remainder: in each split another.
 
     The note gets shorter by up to 2 ms, so that it runs into no other, or longer where the shortest would be too short.
+    Where the clip is over before the note is let go, that can't be heard.
     """
     first, *others = phrase.notes
     held = first.held - (first.held - remainder) % 3

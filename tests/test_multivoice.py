@@ -284,6 +284,27 @@ def test_a_table_of_phrases_in_beats(tmp_path):
         assert one["json"]["phrase"]["cut"]
 
 
+def test_velocity_filters_music_and_the_folder_says_so(tmp_path, capsys):
+    velocities = {f"p{i}": 20 + 4 * i for i in range(20)}
+    table = pa.table(
+        {
+            "phrase_id": list(velocities),
+            "start_time": [0.0] * 20,
+            "duration": [0.2] * 20,
+            "note": [60] * 20,
+            "velocity": list(velocities.values()),
+        }
+    )
+    pq.write_table(table, tmp_path / "table.parquet")
+    options = ["--phrases", tmp_path / "table.parquet", "--samples", 60, "--seconds", 0.3, "--velocity", "40..80"]
+    assert render(tmp_path / "out", *options) == 0
+    assert "velocity took 9" in capsys.readouterr().err
+    played = {note["velocity"] for one in samples(tmp_path / "out") for note in one["json"]["notes"]}
+    assert played == {velocity for velocity in velocities.values() if 40 <= velocity <= 80}
+    assert "11 from music, none in two parts; velocity 40 to 80" in (tmp_path / "out" / "README.md").read_text()
+    assert Plan.load(tmp_path / "out").spec.filters.velocity == (40, 80)
+
+
 def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
     """Loaded from the folder alone, the plan is the same and renders the same bytes."""
     from dx7data import shard
