@@ -51,9 +51,24 @@ def span(least: int, most: int | None):
         low, dots, high = text.partition("..")
         first = int(low)
         last = int(high) if high else most if dots else first
+        if high and last < first:
+            raise ArgumentTypeError(f"{text} is empty: the lower end comes first, as in {last}..{first}")
         if not least <= first <= (first if last is None else last) <= (most or 10**9):
             raise ArgumentTypeError(f"must be A..B, from {least} up" + (f" to {most}" if most else ""))
         return first, last
+
+    return parse
+
+
+def several(*names: str):
+    """`A,B`: some of these names, in order of the alphabet and each once."""
+
+    @_called("list of names")
+    def parse(text: str) -> tuple[str, ...]:
+        found = {name.strip() for name in text.split(",")}
+        if unknown := sorted(found - set(names)):
+            raise ArgumentTypeError(f"must be some of {', '.join(names)}, with commas between; not {unknown[0]!r}")
+        return tuple(sorted(found))
 
     return parse
 

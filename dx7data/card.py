@@ -58,7 +58,7 @@ def text(plan: Plan) -> str:
         layers="a DX7 patch" if most == 1 else f"{fewest} to {most} DX7 patches together",
         patches=", ".join(f"{count} ({kind})" for kind, count in sorted(kinds.items()))
         + (f"; {len(plan.silent)} more are silent and left out" if plan.silent else ""),
-        phrases="drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts",
+        phrases=_phrases(plan),
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
         split=split.text(plan.split_report),
         rate=spec.sample_rate,
@@ -73,3 +73,10 @@ def text(plan: Plan) -> str:
         fingerprint=plan.fingerprint,
         first=plan.shards()[0].name,
     )
+
+
+def _phrases(plan: Plan) -> str:
+    """Where the phrases come from, which kinds of drawn ones were asked for, and which filters all have passed."""
+    music = plan.phrases is not None
+    where = f"{len(plan.phrases)} from music, none in two parts" if music else "drawn for each sample"
+    return "; ".join(filter(None, [where, ", ".join(plan.spec.kinds), plan.spec.filters.text()]))

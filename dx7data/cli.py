@@ -10,6 +10,7 @@ from dx7data.errors import InputError
 
 _RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
 _SECONDS = number(0.01, 600, "seconds")
+_KINDS = ("walk", "scale", "arpeggio", "chords", "repeated", "melody")  # compose.KINDS, which would take time to import
 
 
 def main(words: list[str] | None = None) -> int:
@@ -134,7 +135,9 @@ def _machine_options(verb) -> None:
 def _plan_options(verb) -> None:
     _clip_options(verb)
     _patch_options(verb.add_argument_group("patches"))
-    _phrase_options(verb.add_argument_group("phrases"))
+    _phrase_options(
+        verb.add_argument_group("phrases", "the filters, from --polyphony on, are for drawn phrases and for music")
+    )
 
 
 def _clip_options(render) -> None:
@@ -228,6 +231,13 @@ def _patch_options(render) -> None:
 
 
 def _phrase_options(render) -> None:
+    render.add_argument(
+        "--kinds",
+        type=arguments.several(*_KINDS),
+        default=(),
+        metavar="A,B,...",
+        help=f"draw only phrases of these kinds, of {', '.join(_KINDS)} (default: all)",
+    )
     music = render.add_mutually_exclusive_group()
     music.add_argument("--midi", nargs="+", metavar="PATH", help="MIDI files and folders (default: phrases are drawn)")
     music.add_argument(
@@ -243,6 +253,7 @@ def _phrase_options(render) -> None:
     render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help="only phrases with so many notes at once")
     render.add_argument("--notes", type=span(1, None), metavar="A..B", help="only phrases with so many notes")
     render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="only phrases within these notes")
+    render.add_argument("--velocity", type=span(1, 127), metavar="A..B", help="only phrases within these velocities")
     render.add_argument("--different-notes", type=whole(1, 128), metavar="N", help="only phrases with at least N pitches")
     render.add_argument(
         "--filled", type=number(0, 1), metavar="PART", help="only phrases that sound for this part of their length"

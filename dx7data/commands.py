@@ -97,7 +97,12 @@ def _inspected(found: dict) -> str:
     lines.append(
         "  algorithm:samples " + " ".join(f"{algorithm}:{count}" for algorithm, count in found["algorithms"].items())
     )
-    lines.append("  phrase:samples " + " ".join(f"{kind}:{count}" for kind, count in found["phrases"].items()))
+    wanted = "; ".join(filter(None, [", ".join(found["kinds"]), found["filters"]]))
+    lines.append(
+        "  phrase:samples "
+        + " ".join(f"{kind}:{count}" for kind, count in found["phrases"].items())
+        + (f" ({wanted})" if wanted else "")
+    )
     for row in found["rows"]:
         notes = f"{row['notes']:3} notes {row['lowest_note']:3}-{row['highest_note']:<3}"
         more = f" +{row['layers'] - 1}" if row["layers"] > 1 else ""

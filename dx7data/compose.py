@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from dx7data.dice import Dice
+from dx7data.filters import NO_FILTERS, Filters
 from dx7data.phrase import Note, Phrase
 
 _LOWEST, _HIGHEST = 28, 103  # E1 to G7: a sine up to 3.2 kHz, which a sample rate of 8 kHz still holds
@@ -76,13 +77,19 @@ _CONTOURS = {
 }
 
 
-def draw(dice: Dice, seconds: float) -> Phrase:
-    """A phrase for a clip of 0.01 to 600 seconds; `kind` and `about` say what it is. The same dice, the same phrase."""
+def draw(dice: Dice, seconds: float, kinds: tuple[str, ...] = (), filters: Filters = NO_FILTERS) -> Phrase:
+    """A phrase for a clip of 0.01 to 600 seconds; `kind` and `about` say what it is. The same dice, the same phrase.
+
+    kinds: of KINDS; empty: all of them. filters: a hint. So that few phrases are refused afterwards, no more keys go down
+    or stay down at once than the polyphony allows (a legato ends when the next note begins), except that chords have at
+    least two, and loudness is drawn within the velocities. The phrase may still fail any filter but that of velocity.
+    """
     end = round(seconds * 1000)
-    kind = dice.pick(tuple(_KINDS))
-    compose, patterns = _KINDS[kind]
+    kind = dice.pick([name for name in KINDS if name in kinds] if kinds else KINDS)
+    compose, patterns, fewest = _KINDS[kind]
+    most = filters.polyphony[1] and max(filters.polyphony[1], fewest)
     about = {"bpm": dice.between(60, 160), "touch": dice.pick(tuple(_TOUCHES)), "contour": dice.pick(tuple(_CONTOURS))}
-    velocity = _dynamics(dice, about["contour"], end * about["bpm"] // _MINUTE)
+    velocity = _dynamics(dice, about["contour"], end * about["bpm"] // _MINUTE, filters.velocity)
     first = dice.pick((0, 0, dice.below(min(end // 8, 250) + 1)))
     strokes = compose(dice, about)
     notes: list[Note] = []
@@ -92,8 +99,9 @@ def draw(dice: Dice, seconds: float) -> Phrase:
             break
         held = max((until - start) * dice.between(*_TOUCHES[about["touch"]]) // 100, _SHORTEST)
         if not notes or not rest:
-            notes += [Note(start, held, key, velocity(tick)) for key in next(strokes)]
-    return Phrase(_lifted(notes), kind=kind, about=about)
+            notes += [Note(start, held, key, velocity(tick)) for key in next(strokes)[:most]]
+    notes = _lift(notes)
+    return Phrase(tuple(_release(notes, most) if most else notes), kind=kind, about=about)
 
 
 def _rhythm(dice: Dice, patterns) -> Iterator[tuple[int, int, bool]]:
@@ -109,27 +117,43 @@ def _rhythm(dice: Dice, patterns) -> Iterator[tuple[int, int, bool]]:
             tick, tied = tick + tied, 0
 
 
-def _dynamics(dice: Dice, contour: str, clip: int):
-    """The velocity of a note as a function of its tick, in a clip of so many ticks."""
-    loudness, depth = dice.between(30, 115), dice.between(12, 40)
+def _dynamics(dice: Dice, contour: str, clip: int, limits: tuple[int, int]):
+    """The velocity of a note, within limits, as a function of its tick, in a clip of so many ticks."""
+    least, most = limits
+    loudness = dice.between(min(max(30, least), most), max(min(115, most), least))
+    depth = dice.between(12, 40)
     span = max(min(dice.pick((4, 8, 16, 32)) * _BEAT, clip), 1)
     bar = dice.pick((1, 2, 3, 4)) * _BEAT
 
     def velocity(tick: int) -> int:
         shape = _CONTOURS[contour](tick % span * 100 // span, tick % bar == 0)
-        return min(max(loudness + depth * shape // 100 + dice.between(-4, 4), 1), 127)
+        return min(max(loudness + depth * shape // 100 + dice.between(-4, 4), least), most)
 
     return velocity
 
 
-def _lifted(notes: list[Note]) -> tuple[Note, ...]:
+def _lift(notes: list[Note]) -> list[Note]:
     """The notes, each let go before its key is struck again."""
     struck, lifted = {}, []
     for note in reversed(notes):
         last = struck.get(note.note, note.start + note.held + _LIFT) - _LIFT
         lifted.append(Note(note.start, min(note.held, last - note.start), note.note, note.velocity))
         struck[note.note] = note.start
-    return tuple(reversed(lifted))
+    return lifted[::-1]
+
+
+def _release(notes: list[Note], most: int) -> list[Note]:
+    """The notes, of which the oldest is let go where more than `most` would sound; no stroke has more than that."""
+    released: list[Note] = []
+    down: list[int] = []  # indices of what sounds, the oldest first
+    for i, note in enumerate(notes):
+        down = [j for j in down if released[j].start + released[j].held > note.start]
+        if len(down) == most:
+            oldest = down.pop(0)
+            released[oldest] = released[oldest]._replace(held=note.start - released[oldest].start)
+        released.append(note)
+        down.append(i)
+    return released
 
 
 def _ladder(root: int, steps: tuple[int, ...], octaves: int) -> list[int]:
@@ -218,11 +242,12 @@ def _melodies(dice: Dice, about: dict) -> Iterator[list[int]]:
             yield []
 
 
-_KINDS = {
-    "walk": (_walks, _SINGING),
-    "scale": (partial(_runs, "scale", _SCALES), _RUNNING),
-    "arpeggio": (partial(_runs, "chord", _CHORDS), _RUNNING),
-    "chords": (_chords, _BROAD),
-    "repeated": (_repeats, _DRIVING),
-    "melody": (_melodies, _SINGING),
+_KINDS = {  # what is played, in which rhythms, and the fewest keys at once that it is still itself with
+    "walk": (_walks, _SINGING, 1),
+    "scale": (partial(_runs, "scale", _SCALES), _RUNNING, 1),
+    "arpeggio": (partial(_runs, "chord", _CHORDS), _RUNNING, 1),
+    "chords": (_chords, _BROAD, 2),
+    "repeated": (_repeats, _DRIVING, 1),
+    "melody": (_melodies, _SINGING, 1),
 }
+KINDS = tuple(_KINDS)

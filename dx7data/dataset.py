@@ -179,6 +179,8 @@ def summary(folder: Path, rows: int = 5) -> dict:
         "patches": {split: int(of.targets[split].size) for split in of.counts},
         "families": dict(sorted(Counter(Counter(of.patches.families).values()).items())),
         "phrases": dict(sorted(kinds.items())),
+        "kinds": list(of.spec.kinds),
+        "filters": of.spec.filters.text(),
         "left_out_as_silent": of.silent,
         "target_peak": dict(zip(("least", "median", "most"), levels, strict=False)),
         "clipped_samples": sum(stats["clipped_samples"] for _, stats in made),

@@ -1,4 +1,4 @@
-"""Phrases from music: MIDI files cut into windows, or a Parquet table of notes; filters to choose among them."""
+"""Phrases from music: MIDI files cut into windows, or a Parquet table of notes; those that pass the filters."""
 
 import hashlib
 import os
@@ -15,6 +15,7 @@ import numpy as np
 from dx7data import midi
 from dx7data.errors import InputError
 from dx7data.files import contents, find
+from dx7data.filters import Filters
 from dx7data.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
 from dx7data.report import Line, listed, shown
 
@@ -22,49 +23,6 @@ COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
 _BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filters:
-    """What phrases must be like. Pairs are the least and the most, both included; None: no limit."""
-
-    notes: tuple[int, int | None] = (1, None)
-    polyphony: tuple[int, int | None] = (1, None)  # the most notes that sound at one moment; (1, 1) is monophonic
-    pitch_range: tuple[int, int] = (0, 127)  # of all notes: 60 is middle C
-    different_notes: int = 1  # at least so many keys
-    filled: float = 0.0  # at least this part of the time in which a note sounds
-
-    def first_to_refuse(self, phrase: Phrase, length_ms: int) -> str | None:
-        """The name of the first filter that a phrase of this length does not pass."""
-        keys = {note.note for note in phrase.notes}
-        most, sounding = _sounding(phrase.notes, length_ms)
-        passed = {
-            "notes": _within(len(phrase.notes), self.notes),
-            "polyphony": _within(most, self.polyphony),
-            "pitch range": _within(min(keys), self.pitch_range) and _within(max(keys), self.pitch_range),
-            "different notes": len(keys) >= self.different_notes,
-            "filled": sounding / length_ms >= self.filled,
-        }
-        return next((name for name, passes in passed.items() if not passes), None)
-
-
-def _within(value: int, limits: tuple[int, int | None]) -> bool:
-    least, most = limits
-    return value >= least and (most is None or value <= most)
-
-
-def _sounding(notes: Iterable[Note], length_ms: int) -> tuple[int, int]:
-    """The most notes that sound at one moment, and for how many ms at least one does."""
-    edges = [edge for note in notes for edge in ((note.start, 1), (min(note.start + note.held, length_ms), -1))]
-    count = most = sounding = before = 0
-    for time, step in sorted(edges):  # ends come before beginnings: notes that touch don't overlap
-        if count:
-            sounding += time - before
-        before = time
-        count += step
-        if count > most:
-            most = count
-    return most, sounding
 
 
 @dataclass

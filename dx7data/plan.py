@@ -6,20 +6,20 @@ never changed by a render. So a shard can be made alone, in any order and on any
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from dx7data import compose, sample
+from dx7data import drawn, sample
 from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.files import canonical, signed, unsigned, write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
 from dx7data.permutation import Cycle
 from dx7data.phrase import Phrase, Phrases
-from dx7data.spec import RANDOM_SOURCE, SPLITS, Choice, Shard, Spec
+from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
 
 FORMAT = 3  # of the folder; changes when older readers would misread it
 ENGINE = 3  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
@@ -48,7 +48,7 @@ class Plan:
                 with open(folder / name, "rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                         raise InputError(f"{folder / name} is not what it was: put a copy back, or make the plan anew")
-            spec = Spec(**{name: tuple(v) if isinstance(v, list) else v for name, v in document["spec"].items()})
+            spec = Spec.from_json(document["spec"])
             patches, phrases = Patches.from_parquet((folder / "patches.parquet").read_bytes()), None
             if "phrases.arrow" in document["tables"]:
                 phrases = Phrases.map(folder / "phrases.arrow")
@@ -150,9 +150,9 @@ class Plan:
         return Choice(phrase, source, (pair[j % 2], *layers[1:]), (j ^ 1, pair[1 - j % 2]))
 
     def _phrase(self, split: str, i: int, dice: Dice) -> Phrase:
-        """From music, or drawn and made to differ between splits."""
+        """From music, or drawn; phrases of one split are in no other."""
         if self.phrases is None:
-            return _marked(compose.draw(dice, self.spec.seconds), SPLITS.index(split))
+            return drawn.phrase(dice, self.spec, split)
         return self.phrases[self._cycles[split]["phrase"](i)[1]]
 
     def files(self) -> dict[str, bytes]:
@@ -198,7 +198,8 @@ def differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
     if old.old_fingerprint:
         return [f"its format is {_READ_ONLY[0]}, which only an older version renders, and {FORMAT} here"]
-    before, after = asdict(old.spec), asdict(new.spec)
+    before, after = ({**asdict(plan.spec), **asdict(plan.spec.filters)} for plan in (old, new))
+    del before["filters"]  # each is one difference
     found = [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
     if old.counts != new.counts:
         found.append(f"samples are {old.counts} there and {new.counts} here")
@@ -212,14 +213,6 @@ def differences(old: Plan, new: Plan) -> list[str]:
     if not found and old.fingerprint != new.fingerprint:
         found.append("patches or phrases differ in name, place or role")
     return found
-
-
-def _marked(phrase: Phrase, mark: int) -> Phrase:
-    """The phrase with the first note's velocity changed by one or two, so that it leaves `mark` when divided by three."""
-    first, *others = phrase.notes
-    velocity = first.velocity - first.velocity % 3 + mark
-    velocity += 3 * (velocity < 1) - 3 * (velocity > 127)
-    return replace(phrase, notes=(first._replace(velocity=velocity), *others))
 
 
 def _another(dice: Dice, choices: np.ndarray, taken: tuple[int, ...]) -> int:

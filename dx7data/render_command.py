@@ -148,7 +148,7 @@ def plan_for(options):
 
     _check(options)
     asked = _spec(options)
-    phrases = _phrases(options)
+    phrases = _phrases(options, asked)
     loaded = load(options.patches, options.report, options.dedupe) if options.patches else bank.load([])
     targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
     held_out = bank.listed(loaded, options.hold_out) if options.hold_out else set()
@@ -162,11 +162,9 @@ def plan_for(options):
 def _check(options) -> None:
     """Options that have no meaning without another."""
     checked_rate(options.sample_rate)
-    music = options.midi or options.phrases
-    filters = ("polyphony", "notes", "pitch_range", "different_notes", "filled")
-    alone = [f"--{name.replace('_', '-')}" for name in filters if getattr(options, name) is not None and not music]
-    if alone:
-        raise InputError(f"{alone[0]} chooses among phrases from music: add --midi or --phrases")
+    for music in ("midi", "phrases"):
+        if options.kinds and getattr(options, music):
+            raise InputError(f"--kinds chooses among drawn phrases: leave out --{music}")
     if options.beats and not options.midi:
         raise InputError("--beats says where MIDI files are cut: add --midi")
     if options.bpm and not options.phrases:
@@ -178,7 +176,7 @@ def _check(options) -> None:
 
 
 def _spec(options):
-    from dx7data import bank, patch, spec
+    from dx7data import bank, filters, patch, spec
 
     source = options.source
     if source != spec.RANDOM_SOURCE:
@@ -199,21 +197,25 @@ def _spec(options):
         perturb=options.perturb,
         random_patches=options.random_patches,
         prefixes=tuple(sorted(codec for codec in options.prefix if codec != "none")),
+        kinds=options.kinds,
+        filters=filters.Filters(**{name: value for name in filters.NAMES if (value := getattr(options, name)) is not None}),
     )
 
 
-def _phrases(options):
-    """Phrases from music, or None for drawn ones."""
+def _phrases(options, spec):
+    """Phrases from music, or None for drawn ones; says what the filters took."""
     if not options.midi and not options.phrases:
+        from dx7data import drawn, filters
+
+        if spec.filters != filters.NO_FILTERS:
+            print(drawn.estimate(spec).text(), file=sys.stderr)
         return None
     from dx7data import music
 
-    names = ("polyphony", "notes", "pitch_range", "different_notes", "filled")
-    filters = music.Filters(**{name: value for name in names if (value := getattr(options, name)) is not None})
     if options.midi:
-        phrases, report = music.from_midi(options.midi, options.seconds, options.beats, filters)
+        phrases, report = music.from_midi(options.midi, options.seconds, options.beats, spec.filters)
     else:
-        phrases, report = music.from_table(options.phrases, options.seconds, options.bpm, filters)
+        phrases, report = music.from_table(options.phrases, options.seconds, options.bpm, spec.filters)
     print(report.text(), file=sys.stderr)
     return phrases
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dx7data import midi, prefix
 from dx7data.decimate import engine_rate
 from dx7data.engine.tables import sample_count
+from dx7data.filters import NO_FILTERS, Filters
 from dx7data.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
@@ -31,6 +32,22 @@ class Spec:
     prefixes: tuple[str, ...] = ()  # codecs
     bend_semitones: int = midi.BEND_SEMITONES  # the bend of MIDI phrases, unless they say otherwise
     wheel_range: int = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
+    kinds: tuple[str, ...] = ()  # of drawn phrases, in order of the alphabet; empty: all
+    filters: Filters = NO_FILTERS  # of drawn phrases; with music, which they have passed, the record of what was asked for
+
+    @staticmethod
+    def from_json(document: dict) -> "Spec":
+        """What `dataclasses.asdict` and JSON made of a spec, of an earlier version too.
+
+        Raises TypeError or ValueError when it is something else.
+        """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in dict(document).items()}
+        return Spec(**values | {"filters": Filters.from_json(values.get("filters", {}))})
+
+    @property
+    def milliseconds(self) -> int:
+        """The length of a clip in the unit of phrases."""
+        return round(self.seconds * 1000)
 
     @property
     def samples(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pytest
 
-from dx7data import arguments, bank, cli, patch, sysex
+from dx7data import arguments, bank, cli, compose, patch, sysex
 
 RENDER = ["render", "--samples", "4", "--seconds", "0.25"]
 
@@ -70,6 +70,15 @@ def test_options(tmp_path, capsys, options, word):
 )
 def test_spans(text, most, expected):
     assert arguments.span(0, most)(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("b,a", ("a", "b")), ("a", ("a",)), ("c, a,c", ("a", "c"))])
+def test_several(text, expected):
+    assert arguments.several("a", "b", "c")(text) == expected
+
+
+def test_all_kinds_of_phrases_can_be_asked_for():
+    assert cli._KINDS == compose.KINDS  # written down twice, since importing compose takes time
 
 
 def bad_files(folder):

@@ -179,8 +179,36 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     ]
     assert [len(each) for each in phrases] == [16, 2, 2]
     of = Plan.load(tmp_path / "out")
-    first = [{of.choose(split, j).phrase.notes[0].velocity % 3 for j in range(200)} for split in of.counts]
-    assert first == [{0}, {1}, {2}], "the first velocity keeps the phrases of splits apart, however many there are"
+    first = [{of.choose(split, j).phrase.notes[0].held % 3 for j in range(200)} for split in of.counts]
+    assert first == [{0}, {1}, {2}], "the first note's length keeps the phrases of splits apart, however many there are"
+
+
+def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
+    """From the command line to the json of each sample, and to what is said of them."""
+    options = ["--samples", "60", "--seconds", "1", "--kinds", "scale,melody", "--polyphony", "1", "--velocity", "90..100"]
+    assert render(tmp_path, *options) == 0
+    assert "drawn phrases: 100 % pass the filters\n" in capsys.readouterr().err
+    of = Plan.load(tmp_path)
+    assert of.spec.kinds == ("melody", "scale")
+    count = 0
+    for each in of.shards():
+        for one in dataset.samples(tmp_path, each.name):
+            meta = json.loads(one["json"])
+            assert meta["phrase"]["kind"] in ("melody", "scale")
+            notes = meta["notes"]
+            assert all(90 <= note["velocity"] <= 100 for note in notes)
+            ends = [note["start"] + note["held"] for note in notes[:-1]]
+            assert all(end <= later["start"] + 1e-3 for end, later in zip(ends, notes[1:], strict=True))
+            count += 1
+    assert count == 60
+    said = "melody, scale; polyphony 1, velocity 90 to 100"
+    assert f"| phrases | drawn for each sample; {said} |" in (tmp_path / "README.md").read_text()
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    assert f" ({said})\n" in capsys.readouterr().out
+    again = Plan.load(tmp_path)
+    assert [again.choose("train", j) for j in range(20)] == [of.choose("train", j) for j in range(20)]
+    assert render(tmp_path, *options[:-1], "90..101") == 2
+    assert "velocity is (90, 100) there and (90, 101) here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("gain", "expected"), [("native", None), ("peak", 29204), ("-12", None)])

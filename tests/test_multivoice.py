@@ -298,6 +298,27 @@ def test_a_table_of_phrases_in_beats(tmp_path):
         assert one["json"]["phrase"]["cut"]
 
 
+def test_velocity_filters_music_and_the_folder_says_so(tmp_path, capsys):
+    velocities = {f"p{i}": 20 + 4 * i for i in range(20)}
+    table = pa.table(
+        {
+            "phrase_id": list(velocities),
+            "start_time": [0.0] * 20,
+            "duration": [0.2] * 20,
+            "note": [60] * 20,
+            "velocity": list(velocities.values()),
+        }
+    )
+    pq.write_table(table, tmp_path / "table.parquet")
+    options = ["--phrases", tmp_path / "table.parquet", "--samples", 60, "--seconds", 0.3, "--velocity", "40..80"]
+    assert render(tmp_path / "out", *options) == 0
+    assert "velocity took 9" in capsys.readouterr().err
+    played = {note["velocity"] for one in samples(tmp_path / "out") for note in one["json"]["notes"]}
+    assert played == {velocity for velocity in velocities.values() if 40 <= velocity <= 80}
+    assert "11 from music, none in two parts; velocity 40 to 80" in (tmp_path / "out" / "README.md").read_text()
+    assert Plan.load(tmp_path / "out").spec.filters.velocity == (40, 80)
+
+
 def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
     """Loaded from the folder alone, the plan is the same and renders the same bytes."""
     from dx7data import shard
@@ -341,7 +362,16 @@ def test_an_edited_table_is_refused(everything, tmp_path, capsys, table):
         (["--pairs", "--samples", "61"], ["--pairs", "even"]),
         (["--samples", "5", "--per-patch", "5"], ["--per-patch", "--samples"]),
         (["--pairs", "--keep-silent", "--samples", "60"], ["--pairs", "--keep-silent"]),
-        (["--notes", "4..18"], ["--notes", "--midi"]),
+        (["--notes", "400"], ["no drawn phrase is left", "--notes", "--kinds"]),
+        (["--kinds", "chords", "--polyphony", "1"], ["no drawn phrase is left", "--polyphony", "--kinds"]),
+        (["--kinds", "melodie"], ["--kinds: must be some of walk, scale, ", "'melodie'"]),
+        (["--kinds", "melody,"], ["--kinds: must be some of", "''"]),
+        (["--kinds", "melody", "--midi", "a.mid"], ["--kinds chooses among drawn phrases: leave out --midi"]),
+        (["--kinds", "melody", "--phrases", "a.parquet"], ["--kinds", "leave out --phrases"]),
+        (["--velocity", "90..30"], ["--velocity: 90..30 is empty", "30..90"]),
+        (["--velocity", "0..30"], ["--velocity: must be A..B, from 1 up to 127"]),
+        (["--velocity", "1..128"], ["--velocity: must be A..B, from 1 up to 127"]),
+        (["--velocity", "loud"], ["--velocity"]),
         (["--filled", "1.5"], ["--filled"]),
         (["--beats", "4"], ["--beats", "--midi"]),
         (["--bpm", "120"], ["--bpm", "--phrases"]),

@@ -18,8 +18,8 @@ from mido import Message, MetaMessage, MidiFile, MidiTrack
 
 from dx7data import midi, music
 from dx7data.errors import InputError
-from dx7data.music import Filters
-from dx7data.phrase import REST, Event, Note, Phrase
+from dx7data.filters import Filters
+from dx7data.phrase import REST, Event, Note
 
 DIVISION = 500  # at 120 beats a minute a tick is a millisecond, and a bar of 4/4 is 2 s
 ALL = Filters()
@@ -194,36 +194,6 @@ def test_a_clip_that_is_shorter_than_the_window(put):
 
 
 # --- filters
-
-
-def phrase_of(*notes) -> Phrase:
-    return Phrase(tuple(Note(*note) for note in notes))
-
-
-NOTES = st.lists(
-    st.builds(Note, st.integers(0, 49), st.integers(1, 40), st.integers(0, 127), st.just(9)), min_size=1, max_size=8
-)
-
-
-@given(NOTES, st.integers(50, 90))
-def test_polyphony_and_filled_are_counted_moment_by_moment(notes, length):
-    moments = [sum(note.start <= time < note.start + note.held for note in notes) for time in range(length)]
-    phrase, most, filled = Phrase(tuple(sorted(notes))), max(moments), sum(map(bool, moments)) / length
-    assert Filters(polyphony=(most, most), filled=filled).first_to_refuse(phrase, length) is None
-    assert Filters(polyphony=(1, most - 1)).first_to_refuse(phrase, length) == "polyphony"
-    assert Filters(polyphony=(most + 1, None)).first_to_refuse(phrase, length) == "polyphony"
-    assert Filters(filled=filled + 1e-9).first_to_refuse(phrase, length) == "filled"
-
-
-def test_the_first_filter_that_refuses_is_named():
-    phrase = phrase_of((0, 10, 60, 1), (5, 10, 62, 1), (30, 10, 60, 1))
-    strict = {"notes": (4, 9), "polyphony": (1, 1), "pitch_range": (61, 99), "different_notes": 3, "filled": 0.7}
-    expected = ["notes", "polyphony", "pitch range", "different notes", "filled", None]
-    for i, name in enumerate(expected):
-        assert Filters(**dict(list(strict.items())[i:])).first_to_refuse(phrase, 40) == name
-    assert Filters(notes=(3, 3), pitch_range=(60, 62), different_notes=2, filled=0.625).first_to_refuse(phrase, 40) is None
-    assert Filters(notes=(1, 2)).first_to_refuse(phrase, 40) == "notes"
-    assert Filters(pitch_range=(0, 61)).first_to_refuse(phrase, 40) == "pitch range"
 
 
 def test_the_filters_of_the_predecessor(put):

@@ -1,0 +1,108 @@
+"""Drawn phrases of a data set: those of the composer that pass its filters, and none in two splits."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dx7data import compose
+from dx7data.dice import Dice
+from dx7data.errors import InputError
+from dx7data.files import canonical
+from dx7data.filters import measure
+from dx7data.phrase import Phrase
+from dx7data.spec import SPLITS, Spec
+
+_TRIES = 100_000  # for one phrase: seconds of work, where a plan has seen to it that a few hundred suffice
+_ESTIMATED_WITH = 300  # draws for each split
+
+
+def phrase(dice: Dice, spec: Spec, split: str) -> Phrase:
+    """The first phrase from the dice that passes the filters. Raises InputError when 100,000 do not."""
+    for _ in range(_TRIES):
+        drawn = _draw(dice, spec, split)
+        if spec.filters.first_to_refuse(drawn, spec.milliseconds) is None:
+            return drawn
+    raise InputError(
+        f"of {_TRIES:,} drawn phrases none passes the filters ({spec.filters.text()}): ask for less strict ones"
+    )
+
+
+def _draw(dice: Dice, spec: Spec, split: str) -> Phrase:
+    """The first phrase from the dice that belongs to the split. Raises InputError when 100,000 do not."""
+    for _ in range(_TRIES):
+        drawn = compose.draw(dice, spec.seconds, spec.kinds, spec.filters)
+        if split_of(drawn, spec) == split:
+            return drawn
+    raise InputError(f"too few drawn phrases for {split}: ask for less strict filters, other --kinds or --split 1,0,0")
+
+
+def split_of(phrase: Phrase, spec: Spec) -> str:
+    """The split that a drawn phrase belongs to, by a hash of when which keys are pressed in the clip.
+
+    So a phrase of one split differs from all of another in more than velocities and lengths, which are hard to hear or,
+    where the clip ends before the key is let go, can't be.
+    """
+    asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
+    keys = [(note.start, note.note) for note in phrase.notes if note.start < spec.milliseconds]
+    return asked[int.from_bytes(hashlib.sha256(canonical(keys)).digest()[:4]) % len(asked)]
+
+
+@dataclass
+class Acceptance:
+    """How many of some drawn phrases pass the filters."""
+
+    drawn: int = 0
+    left_out: Counter = field(default_factory=Counter)  # of them, by the name of the filter
+
+    def text(self) -> str:
+        """One line for people, the greediest filter first."""
+        passed = self.drawn - self.left_out.total()
+        took = ", ".join(f"{name} took {_percent(count, self.drawn)}" for name, count in self.left_out.most_common())
+        return f"drawn phrases: {_percent(passed, self.drawn)} pass the filters" + f"; {took}" * bool(took)
+
+
+def _percent(count: int, total: int) -> str:
+    share = 100 * count / total
+    return f"{share:.1f} %" if 0 < share < 1 or 99 < share < 100 else f"{share:.0f} %"
+
+
+def estimate(spec: Spec) -> Acceptance:
+    """How many pass, from a few hundred draws for each split that is asked for.
+
+    Raises InputError when in one of them none does, with the filter that refused most.
+    """
+    found = Acceptance()
+    for split, part in zip(SPLITS, spec.split, strict=True):
+        if part:
+            left_out, measured = _refused(spec, split)
+            if left_out.total() == _ESTIMATED_WITH:
+                raise InputError(_refusal(left_out, measured))
+            found.drawn += _ESTIMATED_WITH
+            found.left_out += left_out
+    return found
+
+
+def _refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
+    """Of the first draws: how many each filter refuses; and by filter, what those that it refused measure."""
+    left_out, measured = Counter(), {}
+    for i in range(_ESTIMATED_WITH):
+        drawn = _draw(Dice(spec.seed, split, "estimate", i), spec, split)
+        name = spec.filters.first_to_refuse(drawn, spec.milliseconds)
+        if name:
+            left_out[name] += 1
+            measured.setdefault(name, []).append(measure(drawn, spec.milliseconds)[name])
+    return left_out, measured
+
+
+def _refusal(left_out: Counter, measured: dict[str, list]) -> str:
+    """A sentence on why no phrase is left: what each filter took and found there, and what can be done."""
+    took = []
+    for name, count in left_out.most_common():
+        lowest, highest = min(low for low, _ in measured[name]), max(high for _, high in measured[name])
+        found = f"{lowest:.3g}" if lowest == highest else f"{lowest:.3g} to {highest:.3g}"
+        took.append(f"{name} took {count:,} (it found {found})")
+    option = f"--{left_out.most_common(1)[0][0].replace(' ', '-')}"
+    return (
+        f"no drawn phrase is left of {left_out.total():,}: {', '.join(took)}; "
+        f"ask for another {option}, other --kinds or other --seconds"
+    )

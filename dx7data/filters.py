@@ -1,0 +1,89 @@
+"""Filters: what phrases must be like, whether they are drawn or come from music."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from dx7data.phrase import Note, Phrase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What phrases must be like. Pairs are the least and the most, both included; None: no limit."""
+
+    notes: tuple[int, int | None] = (1, None)
+    polyphony: tuple[int, int | None] = (1, None)  # the most notes that sound at one moment; (1, 1) is monophonic
+    pitch_range: tuple[int, int] = (0, 127)  # of all notes: 60 is middle C
+    velocity: tuple[int, int] = (1, 127)  # of all notes
+    different_notes: int = 1  # at least so many keys
+    filled: float = 0.0  # at least this part of the time in which a note sounds
+
+    def first_to_refuse(self, phrase: Phrase, length_ms: int) -> str | None:
+        """The name of the first filter that a phrase of this length does not pass."""
+        limits = self.limits()
+        return next((name for name, found in measure(phrase, length_ms).items() if not _within(found, limits[name])), None)
+
+    def limits(self) -> dict[str, tuple[float, float | None]]:
+        """By name of filter: the least and the most that its measure may be; None: no limit."""
+        return {
+            "notes": self.notes,
+            "polyphony": self.polyphony,
+            "pitch range": self.pitch_range,
+            "velocity": self.velocity,
+            "different notes": (self.different_notes, None),
+            "filled": (self.filled, None),
+        }
+
+    def text(self) -> str:
+        """The filters that can refuse a phrase, for people: "polyphony 1, notes 4 to 18"; empty when there are none."""
+        every = NO_FILTERS.limits()
+        return ", ".join(f"{name} {_span(*limits)}" for name, limits in self.limits().items() if limits != every[name])
+
+    @staticmethod
+    def from_json(document: dict) -> "Filters":
+        """What `dataclasses.asdict` and JSON made of filters. Raises TypeError or ValueError when it is something else."""
+        return Filters(**{name: tuple(each) if isinstance(each, list) else each for name, each in dict(document).items()})
+
+
+NO_FILTERS = Filters()
+NAMES = tuple(field.name for field in fields(Filters))  # also of the options on the command line
+
+
+def measure(phrase: Phrase, length_ms: int) -> dict[str, tuple[float, float]]:
+    """By name of filter: the least and the most that a phrase of this length has of what it looks at."""
+    keys = {note.note for note in phrase.notes}
+    velocities = [note.velocity for note in phrase.notes]
+    most, sounding = _sounding(phrase.notes, length_ms)
+    filled = sounding / length_ms
+    return {
+        "notes": (len(phrase.notes), len(phrase.notes)),
+        "polyphony": (most, most),
+        "pitch range": (min(keys), max(keys)),
+        "velocity": (min(velocities), max(velocities)),
+        "different notes": (len(keys), len(keys)),
+        "filled": (filled, filled),
+    }
+
+
+def _within(found: tuple[float, float], limits: tuple[float, float | None]) -> bool:
+    (lowest, highest), (least, most) = found, limits
+    return lowest >= least and (most is None or highest <= most)
+
+
+def _span(least: float, most: float | None) -> str:
+    if most is None:
+        return f"{least:g} or more"
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+
+
+def _sounding(notes: Iterable[Note], length_ms: int) -> tuple[int, int]:
+    """The most notes that sound at one moment, and for how many ms at least one does."""
+    edges = [edge for note in notes for edge in ((note.start, 1), (min(note.start + note.held, length_ms), -1))]
+    count = most = sounding = before = 0
+    for time, step in sorted(edges):  # ends come before beginnings: notes that touch don't overlap
+        if count:
+            sounding += time - before
+        before = time
+        count += step
+        if count > most:
+            most = count
+    return most, sounding
