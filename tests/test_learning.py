@@ -1,6 +1,13 @@
-"""Every layer learns: a tiny model of it on a few clips soon knows more than how often each class comes."""
+"""Every layer learns: a tiny model of it on a few clips soon knows more than how often each class comes.
+
+And a model learns what the source says, and no more: with a source that follows velocity it does better.
+"""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,10 +15,11 @@ import torch
 from dx7data import cli
 from models.config import build, preset
 from models.quantize import mu_law, mu_law_table
-from train import optim
+from train import history, optim
 from train.loss import NATS, target_loss
 from train.stream import clips
 
+ROOT = Path(__file__).resolve().parents[1]
 CLIPS, LENGTH = 8, 256  # samples at 8 kHz: 32 ms
 STEPS = 300  # at most
 
@@ -62,3 +70,21 @@ def test_it_learns(batch, name):
         guard.check()
         optimiser.step()
     pytest.fail(f"{bits:.2f} bits after {STEPS} steps, not below {bound:.2f}")
+
+
+@pytest.mark.slow
+def test_a_source_that_follows_velocity_is_worth_a_quarter_of_a_bit(tmp_path):
+    """An electric piano of the example bank plays melodies; 0.32 bits were seen, 4.83 to 5.15."""
+    play = ["--targets", "TINE GLOW", "--kinds", "melody", "--polyphony", "1", "--seconds", "0.5", "--samples", "4000"]
+    learn = ["--model", "s4", "--preset", "tiny", "--steps", "600", "--evaluate-every", "600", "--evaluate-samples", "256"]
+    runs = {source: tmp_path / f"run-{source}" for source in ("sine", "sine-flat")}
+    started = []
+    for source, run in runs.items():
+        plan = tmp_path / source
+        assert cli.main(["plan", "--patches", "example", "--out", str(plan), "--source", source, *play]) == 0
+        command = [sys.executable, "-m", "train", "--live", str(plan), "--device", "cpu", "--out", str(run), *learn]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}  # side by side, a core each
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL))
+    assert [process.wait(timeout=1200) for process in started] == [0, 0]
+    bits = {source: float(history.table(run / "validation.csv")[-1]["bits"]) for source, run in runs.items()}
+    assert bits["sine"] < bits["sine-flat"] - 0.25, bits
