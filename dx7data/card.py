@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from dx7data import patch, split
+from dx7data import hidden, patch, split
 from dx7data.plan import ENGINE, Plan
 from dx7data.sample import source_patch
 from dx7data.spec import RANDOM_SOURCE
@@ -23,6 +23,7 @@ played by {layers}.
 | target patches | {patches} |
 | phrases | {phrases} |
 | split | {split} |
+| hidden | {hidden} |
 | audio | {rate} Hz, PCM 16 bits, mono |
 | prefix | {prefix} |
 | gain | {gain} |
@@ -61,6 +62,7 @@ def text(plan: Plan) -> str:
         phrases="drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts",
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
         split=split.text(plan.split_report),
+        hidden="; ".join(hidden.lines(plan.hidden)),
         rate=spec.sample_rate,
         prefix="; ".join(lengths) or "none",
         prefixes="".join(f", `prefix.{codec}.wav`" for codec in spec.prefixes),

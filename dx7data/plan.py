@@ -35,6 +35,7 @@ class Plan:
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
     split_report: dict  # how far the splits are apart, see split.py
+    hidden: dict | None = None  # what the target shows and the source does not, see hidden.py; None: not measured
 
     @staticmethod
     def load(folder: Path) -> "Plan":
@@ -53,7 +54,7 @@ class Plan:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"the plan in {folder} can't be read: {error}") from None
         silent, report = document["left_out_as_silent"], document["split_report"]
-        return Plan(spec, patches, phrases, phrase_splits, silent, document["samples"], report)
+        return Plan(spec, patches, phrases, phrase_splits, silent, document["samples"], report, document.get("hidden"))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -142,6 +143,7 @@ class Plan:
             "patches": len(self.patches),
             "phrases": "drawn" if self.phrases is None else len(self.phrases),
             "split_report": self.split_report,
+            "hidden": self.hidden,
             "left_out_as_silent": self.silent,
             "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
         }

@@ -133,7 +133,7 @@ def extend(options) -> None:
     if options.samples:
         wanted = planning.with_samples(wanted, options.samples)
     if options.patches:
-        print(_describe(wanted, False))
+        _announce(wanted, False)
         dataset.prepare(wanted, options.out, overwrite=False)
         print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
         return
@@ -155,7 +155,7 @@ def plan_for(options):
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
     wanted = planning.make(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
-    print(_describe(wanted, options.samples is None and options.per_patch is None))
+    _announce(wanted, options.samples is None and options.per_patch is None)
     return wanted
 
 
@@ -218,10 +218,19 @@ def _phrases(options):
     return phrases
 
 
+def _announce(wanted, by_default: bool) -> None:
+    """Say what a plan is, and what is wrong with it."""
+    from dx7data import hidden
+
+    print(_describe(wanted, by_default))
+    for warning in hidden.warnings(wanted):
+        print(warning, file=sys.stderr)
+
+
 def _describe(wanted, by_default: bool) -> str:
     from collections import Counter
 
-    from dx7data import split
+    from dx7data import hidden, split
 
     spec = wanted.spec
     total = sum(wanted.counts.values())
@@ -235,6 +244,7 @@ def _describe(wanted, by_default: bool) -> str:
         + (" (--samples chooses another number)" if by_default else "")
     ]
     lines.append(split.text(wanted.split_report))
+    lines += [line[0].upper() + line[1:] for line in hidden.lines(wanted.hidden)]
     if wanted.silent:
         names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
         lines.append(

@@ -19,7 +19,7 @@ ORDER = [
     *("patch", "sysex", "audible", "bank", "dice", "derive", "phrase", "compose", "midi", "music"),
     *("voice", "decimate", "gain", "clips_cuda", "clips"),
     *("audition", "prefix", "spec", "patches", "family", "split", "widen"),
-    *("sample", "plan", "planning"),
+    *("sample", "variation", "hidden", "plan", "planning"),
     *("shard", "worker", "distribute", "card", "dataset", "verify"),
     *("spectrum", "drawing", "histograms", "page", "bench", "commands", "render_command", "arguments", "cli", "__main__"),
 ]
