@@ -51,7 +51,7 @@ class _Tally:
             "samples": self.samples,
             "changed": self.changed,
             "hidden": self.hidden,
-            "best_snr": round(min(limits), 1) if limits else None,
+            "best_snr": round(min(limits), 1) if limits and self.hidden else None,
         }
 
 
@@ -62,7 +62,7 @@ def measure(plan) -> dict:
     A clip has changed when it differs by more energy than 8-bit mu-law adds where it differs, to the worse of the two. In
     every other sample all notes get another velocity, key, start or length, in the others one of them does: small clues and
     single hidden notes are both found. best_snr: sum of t^2 over sum of (t - mean t)^2, the mean over renders whose sources
-    and prefixes have the same mu-law classes; None: nothing stands in the way. Of long clips the first seconds are taken.
+    and prefixes have the same mu-law classes; None: nothing is hidden, or too rarely to come out. Of long clips the first seconds are taken.
     """
     short = replace(plan, spec=replace(plan.spec, seconds=min(plan.spec.seconds, _LONGEST)))
     wanted = max(_FEWEST, min(_MOST, int(_SECONDS / short.spec.seconds)))

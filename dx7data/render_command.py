@@ -124,9 +124,9 @@ def extend(options) -> None:
     if options.patches and options.out.resolve() == options.folder.resolve():
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
     wanted = Plan.load(options.folder)
+    loaded = load(options.patches) if options.patches else None
+    announce_compilation()
     if options.patches:
-        loaded = load(options.patches)
-        announce_compilation()
         wanted, refused = planning.with_patches(wanted, loaded)
         for reason in refused:
             print(reason, file=sys.stderr)
@@ -137,7 +137,6 @@ def extend(options) -> None:
         dataset.prepare(wanted, options.out, overwrite=False)
         print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
         return
-    announce_compilation()
     dataset.extend(options.folder, wanted)
     _render(wanted, options.folder, dataset.missing(wanted, options.folder), options)
 
