@@ -56,13 +56,15 @@ class _Tally:
 
 
 def measure(plan) -> dict:
-    """What is hidden in a plan.Plan, for JSON: of each thing by its name, in how many samples it was changed, in how many of
-    these the target changed, in how many that was `hidden`, and `best_snr`, the best that any model could reach, in dB.
+    """What is hidden in a plan.Plan, for JSON.
 
-    A clip has changed when it differs by more energy than 8-bit mu-law adds where it differs, to the worse of the two. In
-    every other sample all notes get another velocity, key, start or length, in the others one of them does: small clues and
-    single hidden notes are both found. best_snr: sum of t^2 over sum of (t - mean t)^2, the mean over renders whose sources
-    and prefixes have the same mu-law classes; None: nothing is hidden, or too rarely to come out. Of long clips the first seconds are taken.
+    Of each thing by its name: in how many `samples` it was drawn anew, in how many of these the target `changed`, in how
+    many that was `hidden`, since what a model hears did not, and `best_snr`, the best that any model could reach, in dB.
+
+    A clip has changed when it differs by more energy than 8-bit mu-law adds, where it differs, to the worse of the two. In
+    every other sample all notes get another velocity, key, start or length, else one of them does: so the limit is that
+    of all notes, and what single notes hide is found too. best_snr: sum of t^2 over sum of (t - mean t)^2, the mean over
+    renders of which a model hears the same mu-law classes; None: nothing is hidden, or it leaves a trace in the classes.
     """
     short = replace(plan, spec=replace(plan.spec, seconds=min(plan.spec.seconds, _LONGEST)))
     wanted = max(_FEWEST, min(_MOST, int(_SECONDS / short.spec.seconds)))
