@@ -22,8 +22,7 @@ played by {layers}.
 | samples | {counts} |
 | target patches | {patches} |
 | phrases | {phrases} |
-| split | {split} |
-| hidden | {hidden} |
+| split | {split} |{hidden}
 | audio | {rate} Hz, PCM 16 bits, mono |
 | prefix | {prefix} |
 | gain | {gain} |
@@ -62,7 +61,7 @@ def text(plan: Plan) -> str:
         phrases="drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts",
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
         split=split.text(plan.split_report),
-        hidden="; ".join(hidden.lines(plan.hidden)),
+        hidden=f"\n| hidden | {'; '.join(hidden.lines(plan.hidden))} |" if plan.hidden else "",
         rate=spec.sample_rate,
         prefix="; ".join(lengths) or "none",
         prefixes="".join(f", `prefix.{codec}.wav`" for codec in spec.prefixes),
