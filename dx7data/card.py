@@ -61,7 +61,7 @@ def text(plan: Plan) -> str:
         phrases="drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts",
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
         split=split.text(plan.split_report),
-        hidden=f"\n| hidden | {'; '.join(hidden.lines(plan.hidden))} |" if plan.hidden else "",
+        hidden=f"\n| hidden | {'; '.join(hidden.describe(plan.hidden))} |" if plan.hidden else "",
         rate=spec.sample_rate,
         prefix="; ".join(lengths) or "none",
         prefixes="".join(f", `prefix.{codec}.wav`" for codec in spec.prefixes),

@@ -100,7 +100,7 @@ def _inspected(found: dict) -> str:
         "  algorithm:samples " + " ".join(f"{algorithm}:{count}" for algorithm, count in found["algorithms"].items())
     )
     lines.append("  phrase:samples " + " ".join(f"{kind}:{count}" for kind, count in found["phrases"].items()))
-    lines += [f"  {line}" for line in hidden.lines(found["hidden"])]
+    lines += [f"  {line}" for line in hidden.describe(found["hidden"])]
     for row in found["rows"]:
         notes = f"{row['notes']:3} notes {row['lowest_note']:3}-{row['highest_note']:<3}"
         more = f" +{row['layers'] - 1}" if row["layers"] > 1 else ""

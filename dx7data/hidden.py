@@ -14,7 +14,7 @@ from dx7data import clips, mulaw, patch, sample
 from dx7data.dice import Dice
 from dx7data.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.split import shares
-from dx7data.variation import Pool, shorten
+from dx7data.variation import OF_NOTES, Pool, shorten
 
 RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
 WORTH_A_WARNING = 0.05  # of the samples
@@ -33,7 +33,7 @@ class _Tally:
 
     def __init__(self):
         self.samples = self.changed = self.hidden = 0
-        # Of the samples in which one note was changed, and of those in which all were: see _energies.
+        # Of the samples in which one note was changed, and of those in which all were: see _sum_energies.
         self._energies = np.zeros((2, 2), object)
 
     def add(self, heard: list[np.ndarray], targets: list[np.ndarray], all_notes: bool) -> None:
@@ -42,7 +42,7 @@ class _Tally:
         self.samples += 1
         self.changed += any(changed)
         self.hidden += any(differs and not _differ(heard[0], other) for differs, other in zip(changed, heard, strict=True))
-        self._energies[int(all_notes)] += _energies(heard, targets)
+        self._energies[int(all_notes)] += _sum_energies(heard, targets)
 
     def report(self) -> dict:
         """The best SNR is the lower one: what one note hides and what all of them hide both stand in a model's way."""
@@ -68,7 +68,7 @@ def measure(plan) -> dict:
     """
     short = replace(plan, spec=replace(plan.spec, seconds=min(plan.spec.seconds, _LONGEST)))
     wanted = max(_FEWEST, min(_MOST, int(_SECONDS / short.spec.seconds)))
-    trials = list(_trials(plan, short.spec, min(wanted, sum(plan.counts.values()))))
+    trials = list(_draw_trials(plan, short.spec, min(wanted, sum(plan.counts.values()))))
     rendered = _render(short, [choice for _, _, choices in trials for choice in choices])
     tallies: dict[str, _Tally] = {}
     for thing, all_notes, choices in trials:
@@ -85,7 +85,7 @@ def measure(plan) -> dict:
     }
 
 
-def _trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, bool, list[Choice]]]:
+def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, bool, list[Choice]]]:
     """Of each sample first itself, without a thing; then of each thing whether all notes get it anew, and what to render.
 
     spec: with the seconds to render. The samples are divided among the splits as all are.
@@ -96,11 +96,11 @@ def _trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, bool, 
         pool = Pool(spec, choices, plan.targets[split])
         for j, choice in enumerate(choices[:share]):
             yield None, False, [choice]
-            which, all_notes = pool.one_note(choice, Dice(spec.seed, "hidden", split, j)), j % 2 == 1
-            for thing in pool.things(choice):
-                dice = Dice(spec.seed, "hidden", split, j, thing)
-                notes = list(range(len(choice.phrase.notes))) if all_notes else which
-                yield thing, all_notes, [pool.vary(choice, thing, notes, dice) for _ in range(RENDERS - 1)]
+            one_note = pool.pick_note(choice, Dice(spec.seed, "hidden", split, j))
+            for thing in pool.list_things(choice):
+                dice, all_notes = Dice(spec.seed, "hidden", split, j, thing), j % 2 == 1 or thing not in OF_NOTES
+                which = range(len(choice.phrase.notes)) if all_notes else one_note
+                yield thing, all_notes, [pool.vary(choice, thing, which, dice) for _ in range(RENDERS - 1)]
 
 
 def _render(plan, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -122,7 +122,7 @@ def _differ(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.square(np.subtract(one, other, dtype=np.int64)).sum() > max(mulaw.noise(one), mulaw.noise(other)))
 
 
-def _energies(heard: list[np.ndarray], targets: list[np.ndarray]) -> list[int]:
+def _sum_energies(heard: list[np.ndarray], targets: list[np.ndarray]) -> list[int]:
     """Energy of the targets; and what is left of it without the mean over those that sound the same to a model.
 
     Both times _DIVISIBLE, so that they are whole numbers: n renders leave (n sum t^2 - (sum t)^2) / n.
@@ -143,7 +143,7 @@ def _energies(heard: list[np.ndarray], targets: list[np.ndarray]) -> list[int]:
 # --- In words ---
 
 
-def lines(report: dict | None) -> list[str]:
+def describe(report: dict | None) -> list[str]:
     """The report in words: a line for each thing that is hidden, and one for those that are told."""
     if report is None:
         return ["not measured: an older version made this plan"]
@@ -161,16 +161,16 @@ def lines(report: dict | None) -> list[str]:
     return found or ["nothing to measure"]
 
 
-def warnings(plan) -> list[str]:
+def list_warnings(plan) -> list[str]:
     """A sentence, with the option that mends it, for each cause of things that are hidden in more than a few samples."""
     causes: dict[str, list[str]] = {}
     for thing, each in plan.hidden["things"].items():
         if each["hidden"] > WORTH_A_WARNING * each["samples"]:
-            causes.setdefault(_cause(thing, plan), []).append(thing)
+            causes.setdefault(_explain(thing, plan), []).append(thing)
     return [f"Warning: the target changes with {' and '.join(things)}, and {cause}" for cause, things in causes.items()]
 
 
-def _cause(thing: str, plan) -> str:
+def _explain(thing: str, plan) -> str:
     source, level = plan.spec.source, plan.spec.gain
     if thing == "patch" or thing.startswith("layer"):
         return "nothing that is heard says which patch it is: --prefix bytes does"

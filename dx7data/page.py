@@ -120,7 +120,7 @@ def _facts(of: Plan, summary: dict) -> str:
 def _hidden(report: dict | None) -> str:
     """A table of the things that hidden.measure has drawn anew."""
     if report is None:
-        return f'<p class="note">{escape(hidden.lines(None)[0])}</p>'
+        return f'<p class="note">{escape(hidden.describe(None)[0])}</p>'
     columns = ("Drawn anew", "target changes in", "hidden in", "best SNR possible")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = ""

@@ -222,7 +222,7 @@ def _announce(wanted, by_default: bool) -> None:
     from dx7data import hidden
 
     print(_describe(wanted, by_default))
-    for warning in hidden.warnings(wanted):
+    for warning in hidden.list_warnings(wanted):
         print(warning, file=sys.stderr)
 
 
@@ -243,7 +243,7 @@ def _describe(wanted, by_default: bool) -> str:
         + (" (--samples chooses another number)" if by_default else "")
     ]
     lines.append(split.text(wanted.split_report))
-    lines += [line[0].upper() + line[1:] for line in hidden.lines(wanted.hidden)]
+    lines += [line[0].upper() + line[1:] for line in hidden.describe(wanted.hidden)]
     if wanted.silent:
         names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
         lines.append(

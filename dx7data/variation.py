@@ -3,6 +3,7 @@
 A thing is named by what changes: `velocity`, `key`, `start` and `length` of notes, a controller, `patch` or `layer 1`, ...
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,23 +27,23 @@ class Pool:
         self._layers = spec.layers[1]
         self._targets = targets.tolist()
         self._phrases = [choice.phrase for choice in choices]
-        curves = {name: [_events(phrase, name) for phrase in self._phrases] for name in CONTROLLERS}
+        curves = {name: [_select_events(phrase, name) for phrase in self._phrases] for name in CONTROLLERS}
         self._curves = {name: [curve for curve in each if curve] for name, each in curves.items() if any(each)}
 
-    def things(self, choice: Choice) -> list[str]:
+    def list_things(self, choice: Choice) -> list[str]:
         """What can change about a sample."""
         layers = [f"layer {i + 1}" for i in range(len(choice.layers))] if self._layers > 1 else ["patch"]
         return [*OF_NOTES, *self._curves, *(layers if len(self._targets) > len(choice.layers) else [])]
 
-    def one_note(self, choice: Choice, dice: Dice) -> list[int]:
+    def pick_note(self, choice: Choice, dice: Dice) -> Sequence[int]:
         """The index of one note, of those that can be heard, if any can."""
         notes = choice.phrase.notes
         return [dice.pick([i for i, note in enumerate(notes) if note.start < self._end - _HEARD] or range(len(notes)))]
 
-    def vary(self, choice: Choice, thing: str, which: list[int], dice: Dice) -> Choice:
+    def vary(self, choice: Choice, thing: str, which: Sequence[int], dice: Dice) -> Choice:
         """The sample with another `thing`; if that is one of notes, the notes `which` get it from another sample's."""
         if thing in OF_NOTES:
-            return replace(choice, phrase=self._with_notes(choice.phrase, OF_NOTES[thing], which, dice))
+            return replace(choice, phrase=self._change_notes(choice.phrase, OF_NOTES[thing], which, dice))
         if thing in self._curves:
             others = [event for event in choice.phrase.events if CONTROLLERS[event.controller] != thing]
             events = sorted([*others, *dice.pick(self._curves[thing])], key=lambda event: (event.time, event.controller))
@@ -52,7 +53,7 @@ class Pool:
         one = dice.pick([target for target in self._targets if target not in before + after])
         return replace(choice, layers=(*before, one, *after))
 
-    def _with_notes(self, phrase: Phrase, field: str, which: list[int], dice: Dice) -> Phrase:
+    def _change_notes(self, phrase: Phrase, field: str, which: Sequence[int], dice: Dice) -> Phrase:
         """The phrase with a field of some notes as the notes of another one, in their order, have it."""
         notes, others = list(phrase.notes), dice.pick(self._phrases).notes
         first, table = dice.below(len(others)), np.array(phrase.notes)
@@ -80,5 +81,5 @@ def _overlaps(notes: np.ndarray, i: int, new: Note) -> bool:
     return bool(clash.any())
 
 
-def _events(phrase: Phrase, controller: str) -> tuple:
+def _select_events(phrase: Phrase, controller: str) -> tuple:
     return tuple(event for event in phrase.events if CONTROLLERS[event.controller] == controller)

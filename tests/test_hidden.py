@@ -68,7 +68,7 @@ def test_velocity_that_the_source_does_not_follow(plan):
     assert velocity["hidden"] == velocity["changed"] >= 30
     assert velocity["samples"] == 32
     assert 0 < velocity["best_snr"] < 12
-    assert hidden.warnings(made) == [
+    assert hidden.list_warnings(made) == [
         "Warning: the target changes with velocity, and the source, PURE SINE, does not: --source sine does"
     ]
 
@@ -82,7 +82,7 @@ def test_nothing_is_hidden_by_the_default_source(plan):
     made = plan([SENSITIVE])
     assert made.hidden["things"]["velocity"]["changed"] >= 30
     assert not any(counts(made).values())
-    assert hidden.warnings(made) == []
+    assert hidden.list_warnings(made) == []
 
 
 def test_gain_peak_levels_single_notes(plan):
@@ -91,7 +91,7 @@ def test_gain_peak_levels_single_notes(plan):
     made = plan([velocity_of_timbre], single_notes(), gain="peak")
     assert made.hidden["things"]["velocity"]["changed"] >= 30
     assert made.hidden["things"]["velocity"]["hidden"] >= 28
-    assert [warning for warning in hidden.warnings(made) if "velocity" in warning and "--gain native" in warning]
+    assert [warning for warning in hidden.list_warnings(made) if "velocity" in warning and "--gain native" in warning]
 
 
 def test_gain_peak_levels_phrases_of_one_velocity(plan):
@@ -112,14 +112,14 @@ def test_a_random_source_that_does_not_follow_velocity(plan):
     assert velocity["hidden"] == velocity["changed"] in (15, 16)
     assert velocity["best_snr"] is not None
     assert counts(made) | {"velocity": 0} == dict.fromkeys(("velocity", "key", "start", "length", "patch"), 0)
-    assert [warning for warning in hidden.warnings(made) if "--source sine" in warning]
+    assert [warning for warning in hidden.list_warnings(made) if "--source sine" in warning]
 
 
 def test_a_source_of_fixed_frequency_hides_the_key(plan):
     made = plan([patch.INIT], source=FIXED)
     assert counts(made)["key"] == made.hidden["things"]["key"]["changed"] >= 30
     assert made.hidden["things"]["key"]["best_snr"] < 10
-    assert [warning for warning in hidden.warnings(made) if "key" in warning and "--source sine" in warning]
+    assert [warning for warning in hidden.list_warnings(made) if "key" in warning and "--source sine" in warning]
 
 
 def test_a_target_of_fixed_frequency_has_no_key_to_hide(plan):
@@ -134,7 +134,7 @@ def test_several_patches_without_a_prefix(plan):
     # At each moment the mean of four sines of other frequencies is what a model can give: a quarter of the energy, 1.2 dB;
     # of eight draws, the same patch comes up more than once.
     assert 1 < made.hidden["things"]["patch"]["best_snr"] < 2.5
-    assert [warning for warning in hidden.warnings(made) if "patch" in warning and "--prefix bytes" in warning]
+    assert [warning for warning in hidden.list_warnings(made) if "patch" in warning and "--prefix bytes" in warning]
     for codec in ("bytes", "fsk", "reference"):
         assert counts(plan(octaves, samples=8, prefixes=(codec,)))["patch"] == 0
 
@@ -174,8 +174,8 @@ def test_no_false_alarm(plan):
     spec = replace(plan([patch.INIT], samples=1).spec, seconds=2.5, split=(0.8, 0.1, 0.1), prefixes=("bytes",))
     made = planning.make(bank.example(), spec, 3200)
     assert not any(counts(made).values())
-    assert hidden.warnings(made) == []
-    assert hidden.lines(made.hidden) == ["what is heard tells velocity, key, start, length, patch in all of 32 samples"]
+    assert hidden.list_warnings(made) == []
+    assert hidden.describe(made.hidden) == ["what is heard tells velocity, key, start, length, patch in all of 32 samples"]
 
 
 # --- The figures ---
@@ -231,7 +231,7 @@ def test_longer_clips_are_fewer(plan, monkeypatch, seconds, samples):
 def test_a_data_set_of_one_sample(plan):
     made = plan([SENSITIVE], [Phrase((Note(0, 100, 60, 100),))], samples=1)
     assert made.hidden["samples"] == 1
-    assert hidden.lines(made.hidden) == ["no target of 1 samples changes with velocity, key, start, length"]
+    assert hidden.describe(made.hidden) == ["no target of 1 samples changes with velocity, key, start, length"]
 
 
 def test_variations_can_be_played(plan):
@@ -240,7 +240,7 @@ def test_variations_can_be_played(plan):
     pool, dice = Pool(made.spec, choices, made.targets["train"]), hidden.Dice("test")
     moved = 0
     for choice in choices:
-        for thing in pool.things(choice):
+        for thing in pool.list_things(choice):
             new = pool.vary(choice, thing, list(range(len(choice.phrase.notes))), dice).phrase
             moved += new.notes != choice.phrase.notes
             assert len(new.notes) == len(choice.phrase.notes)
