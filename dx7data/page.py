@@ -120,7 +120,7 @@ def _facts(of: Plan, summary: dict) -> str:
 def _hidden(report: dict | None) -> str:
     """A table of the things that hidden.measure has drawn anew."""
     if report is None:
-        return f'<p class="note">{escape(hidden.describe(None)[0])}</p>'
+        return f'<p class="note">What is hidden: {escape(hidden.describe(None)[0])}</p>'
     columns = ("Drawn anew", "target changes in", "hidden in", "best SNR possible")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = ""
@@ -130,7 +130,8 @@ def _hidden(report: dict | None) -> str:
         cells = (f"{each['changed']} of {each['samples']}", f"{each['hidden']} of {each['samples']}", limit)
         mark = ' class="some"' if each["hidden"] else ""
         rows += f'<tr{mark}><th scope="row">{escape(thing)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-    return f'<table class="hidden"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    caption = "What targets show, and sources and prefixes hide"
+    return f'<table class="hidden"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _link(number: int, one: dict) -> str:
