@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from dx7data import patch, split
+from dx7data import hidden, patch, split
 from dx7data.plan import ENGINE, Plan
 from dx7data.sample import source_patch
 from dx7data.spec import RANDOM_SOURCE
@@ -22,7 +22,7 @@ played by {layers}.
 | samples | {counts} |
 | target patches | {patches} |
 | phrases | {phrases} |
-| split | {split} |
+| split | {split} |{hidden}
 | audio | {rate} Hz, PCM 16 bits, mono |
 | prefix | {prefix} |
 | gain | {gain} |
@@ -61,6 +61,7 @@ def text(plan: Plan) -> str:
         phrases=_phrases(plan),
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
         split=split.text(plan.split_report),
+        hidden=f"\n| hidden | {'; '.join(hidden.describe(plan.hidden))} |" if plan.hidden else "",
         rate=spec.sample_rate,
         prefix="; ".join(lengths) or "none",
         prefixes="".join(f", `prefix.{codec}.wav`" for codec in spec.prefixes),

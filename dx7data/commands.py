@@ -76,6 +76,8 @@ def inspect(options) -> None:
 
 
 def _inspected(found: dict) -> str:
+    from dx7data import hidden
+
     made, wanted = found["shards"]
     lines = [
         f"{found['folder']}: {sum(found['samples'].values()):,} pairs of {found['seconds']:g} s "
@@ -103,6 +105,7 @@ def _inspected(found: dict) -> str:
         + " ".join(f"{kind}:{count}" for kind, count in found["phrases"].items())
         + (f" ({wanted})" if wanted else "")
     )
+    lines += [f"  {line}" for line in hidden.describe(found["hidden"])]
     for row in found["rows"]:
         notes = f"{row['notes']:3} notes {row['lowest_note']:3}-{row['highest_note']:<3}"
         more = f" +{row['layers'] - 1}" if row["layers"] > 1 else ""

@@ -186,6 +186,7 @@ def summary(folder: Path, rows: int = 5) -> dict:
         "clipped_samples": sum(stats["clipped_samples"] for _, stats in made),
         "silent_samples": sum(stats["silent_samples"] for _, stats in made),
         "algorithms": dict(sorted(algorithms.items())),
+        "hidden": of.hidden,
         "prefixes": list(of.spec.prefixes),
         "rows": first,
     }

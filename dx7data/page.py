@@ -11,7 +11,7 @@ from string import Template
 
 import numpy as np
 
-from dx7data import dataset, drawing, histograms, patch, shard, spectrum, sysex
+from dx7data import dataset, drawing, hidden, histograms, patch, shard, spectrum, sysex
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.phrase import REST
@@ -86,6 +86,7 @@ def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list
         facts=_facts(of, summary),
         display=escape(_display(summary)),
         histograms=histograms.html(summary, table),
+        hidden=_hidden(of.hidden),
         shown=f"{len(shown)} of {sum(summary['samples'].values()):,} samples, evenly spread"
         + f"; the first {spectrum.SECONDS} s of each" * (of.spec.seconds > spectrum.SECONDS),
         contents="".join(_link(i, one) for unit in numbered for i, one in unit),
@@ -114,6 +115,23 @@ def _facts(of: Plan, summary: dict) -> str:
         "fingerprint": summary["fingerprint"][:12],
     }
     return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+
+
+def _hidden(report: dict | None) -> str:
+    """A table of the things that hidden.measure has drawn anew."""
+    if report is None:
+        return f'<p class="note">What is hidden: {escape(hidden.describe(None)[0])}</p>'
+    columns = ("Drawn anew", "target changes in", "hidden in", "best SNR possible")
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    rows = ""
+    for thing, each in report["things"].items():
+        limit = "not certain" if each["hidden"] else "no limit"
+        limit = limit if each["best_snr"] is None else f"{each['best_snr']} dB"
+        cells = (f"{each['changed']} of {each['samples']}", f"{each['hidden']} of {each['samples']}", limit)
+        mark = ' class="some"' if each["hidden"] else ""
+        rows += f'<tr{mark}><th scope="row">{escape(thing)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    caption = "What targets show, and sources and prefixes hide"
+    return f'<table class="hidden"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _link(number: int, one: dict) -> str:

@@ -36,6 +36,7 @@ class Plan:
     silent: list[dict]  # patches left out: id, name
     counts: dict[str, int]
     split_report: dict  # how far the splits are apart, see split.py
+    hidden: dict | None = None  # what the target shows and the source does not, see hidden.py; None: not measured
     old_fingerprint: str | None = None  # of a data set of format 2, which can be read but not rendered
 
     @staticmethod
@@ -58,7 +59,7 @@ class Plan:
             raise InputError(f"the plan in {folder} can't be read: {error}") from None
         silent, report = document["left_out_as_silent"], document["split_report"]
         old = document["fingerprint"] if document["format"] != FORMAT else None
-        return Plan(spec, patches, phrases, silent, document["samples"], report, old)
+        return Plan(spec, patches, phrases, silent, document["samples"], report, document.get("hidden"), old)
 
     def check_current(self) -> None:
         """Raises InputError for a plan of an older format, which only the version that made it can render."""
@@ -169,6 +170,7 @@ class Plan:
             "patches": len(self.patches),
             "phrases": "drawn" if self.phrases is None else len(self.phrases),
             "split_report": self.split_report,
+            "hidden": self.hidden,
             "left_out_as_silent": self.silent,
             "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
         }

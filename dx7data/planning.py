@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data import patch, split, widen
+from dx7data import hidden, patch, split, widen
 from dx7data.audition import heard
 from dx7data.bank import Bank
 from dx7data.errors import InputError
@@ -53,7 +53,12 @@ def make(
         own = int((patches.within(name) & patches.targets).sum())
         if part and own < spec.layers[1]:
             raise InputError(f"{spec.layers[1]} layers need as many patches, and {name} has {own}: use fewer --layers")
-    return made
+    return _measure(made)
+
+
+def _measure(plan: Plan) -> Plan:
+    """The plan with what is hidden in its samples."""
+    return replace(plan, hidden=hidden.measure(plan))
 
 
 def _from_bank(bank: Bank, spec: Spec, targets: set[str] | None) -> tuple[Patches, list[dict]]:
@@ -81,7 +86,7 @@ def with_samples(old: Plan, samples: int) -> Plan:
     for name, count in old.counts.items():
         if counts.get(name, 0) < count:
             raise InputError(f"{samples:,} samples give {name} {counts.get(name, 0):,}, and it has {count:,}: ask for more")
-    return replace(old, counts=counts)
+    return _measure(replace(old, counts=counts))
 
 
 def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
@@ -104,7 +109,7 @@ def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
     known = {each["id"] for each in old.silent}
     silent = old.silent + [each for each in silent if each["id"] not in known]
     new = replace(old, patches=patches, silent=silent, split_report=report)
-    return new, [
+    return _measure(new), [
         f"{fresh.origins[i]['file']}:{fresh.origins[i]['index']}, {patch.patch_name(fresh.stored[i])}, is left out: "
         f"it is near patches of {' and '.join(splits)}"
         for i, splits in bridges.items()

@@ -124,20 +124,19 @@ def extend(options) -> None:
     if options.patches and options.out.resolve() == options.folder.resolve():
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
     wanted = Plan.load(options.folder)
+    loaded = load(options.patches) if options.patches else None
+    announce_compilation()
     if options.patches:
-        loaded = load(options.patches)
-        announce_compilation()
         wanted, refused = planning.with_patches(wanted, loaded)
         for reason in refused:
             print(reason, file=sys.stderr)
     if options.samples:
         wanted = planning.with_samples(wanted, options.samples)
     if options.patches:
-        print(_describe(wanted, False))
+        _announce(wanted, False)
         dataset.prepare(wanted, options.out, overwrite=False)
         print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
         return
-    announce_compilation()
     dataset.extend(options.folder, wanted)
     _render(wanted, options.folder, dataset.missing(wanted, options.folder), options)
 
@@ -155,7 +154,7 @@ def plan_for(options):
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
     wanted = planning.make(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
-    print(_describe(wanted, options.samples is None and options.per_patch is None))
+    _announce(wanted, options.samples is None and options.per_patch is None)
     return wanted
 
 
@@ -220,10 +219,19 @@ def _phrases(options, spec):
     return phrases
 
 
+def _announce(wanted, by_default: bool) -> None:
+    """Say what a plan is, and what is wrong with it."""
+    from dx7data import hidden
+
+    print(_describe(wanted, by_default))
+    for warning in hidden.list_warnings(wanted):
+        print(warning, file=sys.stderr)
+
+
 def _describe(wanted, by_default: bool) -> str:
     from collections import Counter
 
-    from dx7data import split
+    from dx7data import hidden, split
 
     spec = wanted.spec
     total = sum(wanted.counts.values())
@@ -237,6 +245,7 @@ def _describe(wanted, by_default: bool) -> str:
         + (" (--samples chooses another number)" if by_default else "")
     ]
     lines.append(split.text(wanted.split_report))
+    lines += [line[0].upper() + line[1:] for line in hidden.describe(wanted.hidden)]
     if wanted.silent:
         names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
         lines.append(

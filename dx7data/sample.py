@@ -49,7 +49,7 @@ def render(plan, places: list[tuple[str, int]], device: str = "cpu", room: np.nd
     """
     choices = [plan.choose(split, j) for split, j in places]
     audio, levels = _clips(plan, choices, device, room)
-    prefixes, count = _prefixes(plan, choices, device), len(places)
+    prefixes, count = encode_prefixes(plan, choices, device), len(places)
     return [
         Sample(
             key=_key(split, j),
@@ -100,7 +100,7 @@ def score(plan, choices: list[Choice]) -> dict:
     }
 
 
-def _prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]:
+def encode_prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]:
     """Of each codec int16 (B, prefix samples)."""
     spec = plan.spec
     sample = np.repeat(np.arange(len(choices)), [len(choice.layers) for choice in choices])

@@ -20,7 +20,7 @@ ORDER = [
     *("phrase", "filters", "compose", "midi", "music"),
     *("voice", "decimate", "gain", "clips_cuda", "clips"),
     *("audition", "prefix", "spec", "drawn", "patches", "family", "split", "widen"),
-    *("sample", "plan", "planning"),
+    *("sample", "variation", "hidden", "plan", "planning"),
     *("shard", "worker", "distribute", "card", "dataset", "verify"),
     *("spectrum", "drawing", "histograms", "page", "bench", "commands", "render_command", "arguments", "cli", "__main__"),
 ]

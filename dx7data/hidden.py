@@ -1,0 +1,183 @@
+"""What is hidden in a data set: what the target of a sample shows, and neither its source nor its prefixes tell.
+
+For a few dozen samples one thing at a time is drawn anew (variation.py) and both sides are rendered. Where the source stays
+the same and the target does not, no model can know the thing. All sums are of integers: the figures are the same everywhere.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from dx7data import clips, mulaw, patch, sample
+from dx7data.dice import Dice
+from dx7data.spec import RANDOM_SOURCE, Choice, Spec
+from dx7data.split import shares
+from dx7data.variation import OF_NOTES, Pool, shorten
+
+RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
+WORTH_A_WARNING = 0.05  # of the samples
+_MOST, _FEWEST = 32, 8  # samples; between them, so many seconds of clips, lest planning takes more than some seconds
+_SECONDS = 80
+_LONGEST = 10  # seconds: of longer clips only the beginning is rendered
+_POOL = 2  # times as many samples are what things are drawn from
+_BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
+_DIVISIBLE = math.lcm(*range(1, RENDERS + 1))
+_SINE = patch.pack(patch.SINE).tobytes().hex()
+_LOUDNESS = ("velocity", "volume", "expression")
+
+
+class _Tally:
+    """What came out for one thing."""
+
+    def __init__(self):
+        self.samples = self.changed = self.hidden = 0
+        # Of the samples in which one note was changed, and of those in which all were: see _sum_energies.
+        self._energies = np.zeros((2, 2), object)
+
+    def add(self, heard: list[np.ndarray], targets: list[np.ndarray], all_notes: bool) -> None:
+        """Count the renders of a sample, of which the first is as the data set has it."""
+        changed = [_differ(targets[0], other) for other in targets]
+        self.samples += 1
+        self.changed += any(changed)
+        self.hidden += any(differs and not _differ(heard[0], other) for differs, other in zip(changed, heard, strict=True))
+        self._energies[int(all_notes)] += _sum_energies(heard, targets)
+
+    def report(self) -> dict:
+        """The best SNR is the lower one: what one note hides and what all of them hide both stand in a model's way."""
+        limits = [10 * math.log10(whole / missed) for whole, missed in self._energies.tolist() if missed]
+        return {
+            "samples": self.samples,
+            "changed": self.changed,
+            "hidden": self.hidden,
+            "best_snr": round(min(limits), 1) if limits and self.hidden else None,
+        }
+
+
+def measure(plan) -> dict:
+    """What is hidden in a plan.Plan, for JSON.
+
+    Of each thing by its name: in how many `samples` it was drawn anew, in how many of these the target `changed`, in how
+    many that was `hidden`, since what a model hears did not, and `best_snr`, the best that any model could reach, in dB.
+
+    A clip has changed when it differs by more energy than 8-bit mu-law adds, where it differs, to the worse of the two. In
+    every other sample all notes get another velocity, key, start or length, else one of them does: so the limit is that
+    of all notes, and what single notes hide is found too. best_snr: sum of t^2 over sum of (t - mean t)^2, the mean over
+    renders of which a model hears the same mu-law classes; None: nothing is hidden, or it leaves a trace in the classes.
+    """
+    short = replace(plan, spec=replace(plan.spec, seconds=min(plan.spec.seconds, _LONGEST)))
+    wanted = max(_FEWEST, min(_MOST, int(_SECONDS / short.spec.seconds)))
+    trials = list(_draw_trials(plan, short.spec, min(wanted, sum(plan.counts.values()))))
+    rendered = _render(short, [choice for _, _, choices in trials for choice in choices])
+    tallies: dict[str, _Tally] = {}
+    for thing, all_notes, choices in trials:
+        if thing is None:  # the sample as it is
+            first = next(rendered)
+            continue
+        heard, targets = zip(first, *(next(rendered) for _ in choices), strict=True)
+        tallies.setdefault(thing, _Tally()).add(heard, targets, all_notes)
+    return {
+        "samples": sum(thing is None for thing, _, _ in trials),
+        "renders": RENDERS,
+        "seconds": short.spec.seconds,
+        "things": {thing: tally.report() for thing, tally in tallies.items()},
+    }
+
+
+def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, bool, list[Choice]]]:
+    """Of each sample first itself, without a thing; then of each thing whether all notes get it anew, and what to render.
+
+    spec: with the seconds to render. The samples are divided among the splits as all are.
+    """
+    for split, share in zip(plan.counts, shares(samples, list(plan.counts.values())), strict=True):
+        choices = [plan.choose(split, j) for j in range(max(_FEWEST, _POOL * share))]  # some more than are wanted, perhaps
+        choices = [replace(choice, phrase=shorten(choice.phrase, spec.seconds)) for choice in choices]
+        pool = Pool(spec, choices, plan.targets[split])
+        for j, choice in enumerate(choices[:share]):
+            yield None, False, [choice]
+            one_note = pool.pick_note(choice, Dice(spec.seed, "hidden", split, j))
+            for thing in pool.list_things(choice):
+                dice, all_notes = Dice(spec.seed, "hidden", split, j, thing), j % 2 == 1 or thing not in OF_NOTES
+                which = range(len(choice.phrase.notes)) if all_notes else one_note
+                yield thing, all_notes, [pool.vary(choice, thing, which, dice) for _ in range(RENDERS - 1)]
+
+
+def _render(plan, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each choice what a model hears, its prefixes and its source, and the target; int16."""
+    batch = max(1, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1)))
+    for done in range(0, len(choices), batch):
+        part = choices[done : done + batch]
+        audio = clips.render(**sample.score(plan, part))[0]
+        prefixes = sample.encode_prefixes(plan, part, "cpu").values()
+        yield from zip(np.concatenate([*prefixes, audio[: len(part)]], axis=1), audio[len(part) :], strict=True)
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether more energy is between two clips than mu-law adds to the worse of them where they differ."""
+    where = one != other
+    if not where.any():
+        return False
+    one, other = one[where], other[where]
+    return bool(np.square(np.subtract(one, other, dtype=np.int64)).sum() > max(mulaw.noise(one), mulaw.noise(other)))
+
+
+def _sum_energies(heard: list[np.ndarray], targets: list[np.ndarray]) -> list[int]:
+    """Energy of the targets; and what is left of it without the mean over those that sound the same to a model.
+
+    Both times _DIVISIBLE, so that they are whole numbers: n renders leave (n sum t^2 - (sum t)^2) / n.
+    """
+    same: dict[bytes, list[np.ndarray]] = {}
+    for source, target in zip(heard, targets, strict=True):
+        same.setdefault(mulaw.encode(source).tobytes(), []).append(target)
+    whole = missed = 0
+    for group in same.values():
+        energy = sum(int(np.square(target, dtype=np.int64).sum()) for target in group)
+        whole += _DIVISIBLE * energy
+        if len(group) > 1:
+            total = np.sum(group, axis=0, dtype=np.int64)
+            missed += _DIVISIBLE // len(group) * (len(group) * energy - int(np.square(total).sum()))
+    return [whole, missed]
+
+
+# --- In words ---
+
+
+def describe(report: dict | None) -> list[str]:
+    """The report in words: a line for each thing that is hidden, and one for those that are told."""
+    if report is None:
+        return ["not measured: an older version made this plan"]
+    found = []
+    for thing, each in report["things"].items():
+        if each["hidden"]:
+            limit = "" if each["best_snr"] is None else f"; no model can reach more than {each['best_snr']} dB"
+            found.append(f"{thing} is hidden in {each['hidden']} of {each['samples']} samples{limit}")
+    told = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
+    idle = [thing for thing, each in report["things"].items() if not each["changed"]]
+    if told:
+        found.append(f"what is heard tells {', '.join(told)} in all of {report['samples']} samples")
+    if idle:
+        found.append(f"no target of {report['samples']} samples changes with {', '.join(idle)}")
+    return found or ["nothing to measure"]
+
+
+def list_warnings(plan) -> list[str]:
+    """A sentence, with the option that mends it, for each cause of things that are hidden in more than a few samples."""
+    causes: dict[str, list[str]] = {}
+    for thing, each in plan.hidden["things"].items():
+        if each["hidden"] > WORTH_A_WARNING * each["samples"]:
+            causes.setdefault(_explain(thing, plan), []).append(thing)
+    return [f"Warning: the target changes with {' and '.join(things)}, and {cause}" for cause, things in causes.items()]
+
+
+def _explain(thing: str, plan) -> str:
+    source, level = plan.spec.source, plan.spec.gain
+    if thing == "patch" or thing.startswith("layer"):
+        return "nothing that is heard says which patch it is: --prefix bytes does"
+    if source == RANDOM_SOURCE:
+        return "many a source patch does not: --source sine does"
+    if source != _SINE:
+        return f"the source, {patch.patch_name(sample.source_patch(plan)).strip()}, does not: --source sine does"
+    if level != "native" and (level != "peak" or thing in _LOUDNESS):
+        return f"--gain {level} takes that out of the source: --gain native keeps it"
+    return "the source does not: keys above half the sample rate are silent in it, so a higher --sample-rate may help"
