@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dexed import DexedSynth, Patch
 
-FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("*.syx"))
+FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("rom*.syx"))
 needs_factory = pytest.mark.skipif(not FACTORY, reason="the factory banks, ../shared/patches, are not part of the project")
 NATIVE = 4096  # dexed-py returns native integers divided by this
 

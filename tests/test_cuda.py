@@ -15,7 +15,7 @@ from dx7data.engine.render import Curves, mix, render
 from dx7data.voice import voices
 
 LEGAL = np.concatenate([patch.MAXIMA, np.full(10, 127)]).astype(np.uint8)
-FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("*.syx"))
+FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("rom*.syx"))
 RATES = (44100, 48000, 22050)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import random
 from collections import Counter
@@ -241,7 +240,7 @@ def test_duplicates_are_dropped_and_the_order_of_files_does_not_matter(put):
     for phrases, report in runs:
         assert phrases.ids == sorted(phrases.ids) == runs[0][0].ids
         assert report.duplicates == report.found - len(phrases) > 0
-    about = [json.loads(each) for each in runs[2][0].about]
+    about = [phrase.about for phrase in runs[2][0]]
     assert Counter(each["file"] for each in about)["b.mid"] == 8  # the first one's are kept
 
 
