@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dx7data.sample import wav
-from train import compare, history
+from train import comparable, compare, history
 from train.chart import Curve, chart, frame, ticks
 from train.history import KINDS
 
@@ -81,10 +81,11 @@ def test_numbers_are_those_of_the_tables(runs, text):
     assert len(rows) == len(runs)
     for folder, cells in zip(runs, rows, strict=True):
         metrics, validation = table(folder / "metrics.csv"), table(folder / "validation.csv")
-        expected = [folder.name, "1234567", "30"]
+        expected = [folder.name, "1234567", "30", ""]
         for which in ("unseen", "seen"):
             own = [row for row in validation if row["set"] == which]
-            expected += [min((row["bits"] for row in own), key=float), own[-1]["bits"], own[-1]["snr_db"]]
+            expected += [min((row["bits"] for row in own), key=float), own[-1]["bits"]]
+            expected += [own[-1]["snr_mean_db"], own[-1]["snr_argmax_db"]]
         timed = metrics[run_folder.FIRST_STEPS :]
         expected += [
             repr(statistics.median(float(row[name]) for row in timed)) for name in ("step_seconds", "tokens_per_second")
@@ -92,10 +93,12 @@ def test_numbers_are_those_of_the_tables(runs, text):
         result = json.loads((folder / "result.json").read_text())
         expected += [str(result["peak_memory_bytes"]), str(result["first_steps_seconds"])]
         assert [exact for exact, _ in cells] == expected
-        shown = [float(each.replace(",", "")) for _, each in cells[1:]]
-        scales = [1] * 8 + [1000, 1, 1e-9, 1]
-        steps = [1] * 2 + [1e-4, 1e-4, 1e-2] * 2 + [0.1, 1, 0.01, 0.1]
-        for value, exact, scale, step in zip(shown, expected[1:], scales, steps, strict=True):
+        assert cells[5][1].endswith(" ± 0.0625")
+        cells, expected = (each[1:3] + each[4:] for each in (cells, expected))  # without texts
+        shown = [float(each.replace(",", "").partition(" ")[0]) for _, each in cells]
+        scales = [1] * 10 + [1000, 1, 1e-9, 1]
+        steps = [1] * 2 + [1e-4, 1e-4, 1e-2, 1e-2] * 2 + [0.1, 1, 0.01, 0.1]
+        for value, exact, scale, step in zip(shown, expected, scales, steps, strict=True):
             assert abs(value - scale * float(exact)) <= 0.5001 * step
 
 
@@ -149,7 +152,7 @@ def test_other_samples_are_apart(runs, tmp_path):
 
 
 def verdict(folders):
-    return Page(compare.verdict(compare.read(folders))).text
+    return Page(comparable.verdict(compare.read(folders))).text
 
 
 def test_comparable(runs):

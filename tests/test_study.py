@@ -63,8 +63,12 @@ def test_table_is_what_the_runs_say(done):
         assert runs[model]["parameters"] == "1,234,567"
         for name in ("unseen", "seen"):
             row = last_row(done / model, name)
-            assert float(runs[model][f"bits, {name}"]) == pytest.approx(float(row["bits"]), abs=5e-4)
-            assert float(runs[model][f"SNR dB, {name}"]) == pytest.approx(float(row["snr_db"]), abs=0.05)
+            bits, error = map(float, runs[model][f"bits, {name}"].split(" ± "))
+            assert bits == pytest.approx(float(row["bits"]), abs=5e-4)
+            assert error == pytest.approx(float(row["bits_se"]), abs=5.01e-4)
+            for how in ("mean", "argmax"):
+                shown = float(runs[model][f"SNR dB, {name} ({how})"])
+                assert shown == pytest.approx(float(row[f"snr_{how}_db"]), abs=0.05)
         result = json.loads((done / model / "result.json").read_text())
         assert float(runs[model]["step ms"]) == 1e3 * result["step_seconds"]
         assert float(runs[model]["first steps s"]) == pytest.approx(result["first_steps_seconds"], abs=0.05)
@@ -126,7 +130,9 @@ def test_real_runs(tmp_path, capsys):
     command += ["--trial-steps", "1", "--steps", "4", "--", "--seconds", "0.05", "--evaluate-samples", "1"]
     assert study.main(command) == 0
     rows = cells((out / "table.md").read_text(), "| model | parameters")
-    assert 0 < float(rows["s4d"]["bits, seen"]) < 10
+    assert 0 < float(rows["s4d"]["bits, seen"].partition(" ")[0]) < 10
+    assert "order-0" in (out / "table.md").read_text()
+    assert json.loads((out / "baselines.json").read_text())["evaluate_samples"] == 1
     capsys.readouterr()
     assert study.main(command) == 0  # nothing is left to do: the same table
     assert cells(capsys.readouterr().out, "| model | parameters") == rows

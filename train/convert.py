@@ -81,8 +81,8 @@ def parser() -> argparse.ArgumentParser:
         "--decode",
         choices=DECODERS,
         default="mean",
-        help="what each sample becomes: the mean of what the model holds possible (default, has the best SNR), the likeliest "
-        "class, or one that is drawn",
+        help="what each sample becomes: the mean of what the model holds possible (default: it has the best SNR), the "
+        "likeliest class, or one that is drawn",
     )
     top.add_argument(
         "--temperature",
@@ -229,9 +229,7 @@ def streamed(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
         torch.set_num_threads(threads)
 
 
-def spoken(
-    logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance
-) -> Iterator[np.ndarray]:
+def spoken(logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance) -> Iterator[np.ndarray]:
     """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(seed % 2**64)
     for piece in logits:
