@@ -208,6 +208,28 @@ def test_what_is_not_recorded_is_not_the_same(runs, tmp_path):
     assert "These differ: data fingerprint.data fingerprintnot recorded s4, mamba2" in verdict(folders)
 
 
+def test_a_run_of_an_earlier_version(runs, tmp_path):
+    """Beside a new one: its only SNR was that of the likeliest class; its log-mel distance was another measure."""
+    old = shutil.copytree(runs[0], tmp_path / "old")
+    rows = [
+        {name: row[name] for name in ("step", "set", "samples", "bits", *(f"accuracy_{k}" for k in (1, 3, 5, 10)))}
+        | {"snr_db": row["snr_argmax_db"], "mrstft": row["mrstft"], "logmel": "23.75"}
+        for row in table(old / "validation.csv")
+    ]
+    run_folder.write_table(old / "validation.csv", rows)
+    (old / "clips.csv").unlink()
+    text = page([old, runs[1]], tmp_path)
+    (cells, others) = [row for row in Page(text).rows if row and len(row) == len(Page(text).rows[2])]
+    assert [exact for exact, _ in cells[4:8]] == [
+        *(min((row["bits"] for row in rows if row["set"] == "unseen"), key=float), rows[-2]["bits"]),
+        *("", rows[-2]["snr_db"]),
+    ]
+    assert cells[5][1] == f"{float(rows[-2]['bits']):.4f}"
+    assert "±" in others[5][1]
+    assert "23.75" not in text
+    assert "Cross entropy, seen" in page([old], tmp_path)
+
+
 def test_one_run(runs):
     assert "nothing to compare it with" in verdict(runs[:1])
 

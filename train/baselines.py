@@ -21,11 +21,12 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.quantize import mu_law, mu_law_table
 from train import config, metrics
-from train.bootstrap import standard_error
+from train.bootstrap import describe_error, standard_error
 from train.config import PRESETS, RunSettings
 from train.evaluate import HeldOut, average, held_out, spectral_distances
 from train.loading import opened
 from train.stream import Clips
+from train.verdict import UNIFORM_BITS
 
 TAPS = 512  # of the linear filter: 64 ms at 8 kHz
 HEAD = ["set", "baseline", "bits", "SNR dB", "STFT", "log-mel dB"]
@@ -34,6 +35,7 @@ CONDITIONS = ("fingerprint", "split", "sample_rate", "seconds", "evaluate_sample
 _FITTED = 1 << 20  # samples of training that the filter is fitted on, 256 clips of 0.5 s at 8 kHz: half a minute on a CPU
 _RIDGE = 1e-9  # of the mean power, added to it: sines of a few keys leave most of a filter undetermined
 _AT_ONCE = 64  # clips
+_SHOWN = {"snr_db": 1, "mrstft": 2, "mel_db": 1}  # digits of each column
 
 
 def main(words: list[str] | None = None) -> int:
@@ -102,7 +104,7 @@ def measure_set(one: HeldOut, taps: Tensor) -> dict[str, dict[str, float]]:
         "order-0": metrics.order0_bits(target),
         "order-0, given the source's class": metrics.conditional_bits(target, source),
     }
-    found = {"uniform": {"bits": 8.0, "bits_se": 0.0}}
+    found = {"uniform": {"bits": UNIFORM_BITS, "bits_se": 0.0}}
     found |= {name: {"bits": each.mean().item(), "bits_se": standard_error(each.numpy())} for name, each in coded.items()}
     made: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of source and target
         "silence": lambda source, target: torch.zeros_like(target),
@@ -183,15 +185,12 @@ def rows(found: dict) -> list[list[str]]:
         [
             f"{name}, {one['samples']:,} clips",
             baseline,
-            f"{each['bits']:.3f} ± {each['bits_se']:.3f}" if "bits" in each else "",
+            f"{each['bits']:.3f}{describe_error(each['bits_se'])}" if "bits" in each else "",
             *(f"{each[column]:.{digits}f}" if column in each else "" for column, digits in _SHOWN.items()),
         ]
         for name, one in found["sets"].items()
         for baseline, each in one["baselines"].items()
     ]
-
-
-_SHOWN = {"snr_db": 1, "mrstft": 2, "mel_db": 1}  # digits
 
 
 def described(found: dict) -> list[str]:

@@ -17,6 +17,11 @@ def standard_error(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
+def describe_error(error: float) -> str:
+    """ " ± 0.067", to stand behind a mean; nothing where the error is not known."""
+    return f" ± {error:.3f}" if np.isfinite(error) else ""
+
+
 def mean_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Low and high end for the mean of values, float64 (N,); always the same for the same values and seed."""
     rng = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ class Log:
                 writer.writeheader()
             writer.writerows(rows)
         for row in rows:
-            name = "/".join([table, *(value for value in row.values() if isinstance(value, str))])
+            name = f"{table}/{row['set']}" if "set" in row else table
             for column, value in row.items():
                 if column != "step" and isinstance(value, float):
                     self._board.add_scalar(f"{name}/{column}", value, row["step"])

@@ -64,20 +64,21 @@ def log_mel_distance(generated: Tensor, target: Tensor, sample_rate: int) -> Ten
     """Mean absolute difference in dB of mel spectrograms, over all that lies above mu-law's noise in one of them, (B,).
 
     Mel spectrograms as torchaudio's (power, HTK scale, 0 Hz to half the rate): Hann windows of 50 ms and unit energy, steps
-    of 10 ms, 80 bands, 42 at 8 kHz; less of each where the clip is shorter than a window. Levels are raised to a floor: the
-    power that white noise as loud as the quantiser's in this frame would have in the band, and 6 dB, but -80 dB at least.
-    The quantiser's noise is what the target loses on its way to mu-law and back. Without the floor that noise, in bands
-    that are empty in the target, is most of the distance.
+    of 10 ms, 80 bands, 42 at 8 kHz; less of each where the clip is shorter than a window. Levels are raised to a floor, 6 dB
+    above the quantiser's noise in this frame: what it has in the band or, if that is more, would have if it were white; but
+    to -80 dB at least. The noise is what the target loses on its way to mu-law and back. Without the floor that noise, in
+    bands that are empty in the target, is most of the distance.
 
-    126 crops of 0.5 s, example bank, 8 kHz, each through mu-law: the target 0.4, one class beside it 2.3; with white noise
-    30, 20, 15, 10 dB below it 4, 9, 12, 16; half as loud 5.5; its source 17.5; silence 22.
+    126 crops of 0.5 s, example bank, 8 kHz, each through mu-law: the target 0.3, one class beside it 2.0; with white noise
+    30, 20, 15, 10 dB below it 4, 8, 12, 15; half as loud 5.5; its source 17; silence 22.
     """
     sizes = _sizes(_WINDOWS[-1], sample_rate, target.shape[1])
     bands = min(_MEL_BANDS, max(1, sizes["n_fft"] // 12))  # of more, the lowest would lie between two bins
     bank = torchaudio.functional.melscale_fbanks(sizes["n_fft"] // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
     bank = bank.T.to(target.device)
-    noise = _magnitudes(through_mu_law(target) - target, sizes).square().mean(1, keepdim=True)
-    floor = (_MARGIN * bank.sum(1)[:, None] * noise).clamp(min=_FLOOR)
+    noise = _magnitudes(through_mu_law(target) - target, sizes).square()
+    white = bank.sum(1)[:, None] * noise.mean(1, keepdim=True)
+    floor = (_MARGIN * torch.maximum(bank @ noise, white)).clamp(min=_FLOOR)
     ours, theirs = (torch.maximum(bank @ _magnitudes(audio, sizes).square(), floor) for audio in (generated, target))
     counted = (torch.maximum(ours, theirs) > floor).sum((1, 2)).clamp(min=1)
     return (10 * (ours / theirs).log10()).abs().sum((1, 2)) / counted

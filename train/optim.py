@@ -109,5 +109,6 @@ class Guard:
         else:  # gradients come from the end of the model, so the last one is where it began
             what = f"the gradient of {bad[-1]} is not finite" + (f", nor that of {len(bad) - 1} before it" * (len(bad) > 1))
         raise Diverged(
-            f"step {step}: {what}; checkpoints are from before it: start again with a lower --lr, or with --precision fp32"
+            f"diverged in step {step}: {what}; checkpoints are from before it: "
+            "start again with a lower --lr, or with --precision fp32"
         )

@@ -24,6 +24,7 @@ from models.config import MODELS
 from train import baselines, compare, history, paired, verdict
 from train.__main__ import chosen_run
 from train.__main__ import parser as run_parser
+from train.bootstrap import describe_error
 from train.config import INDIFFERENT, RunSettings
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
@@ -256,18 +257,15 @@ def _row(run: history.Run, rate: float, sets: list[str]) -> list[str]:
     last = {name: run.validation[name][-1] for name in sets}
     seconds = run.result["step_seconds"]
 
-    def decibels(name: str, column: str) -> str:
-        return f"{float(last[name].get(column) or 'nan'):.1f}"
+    def number_of(name: str, column: str) -> float:
+        return float(last[name].get(column) or "nan")
 
     return [
         run.name,
         f"{int(run.facts['parameters']):,}",
         f"{rate:g}",
-        *(
-            f"{float(last[name]['bits']):.3f}" + (f" ± {float(se):.3f}" if (se := last[name].get("bits_se")) else "")
-            for name in sets
-        ),
-        *(decibels(name, column) for column in ("snr_mean_db", "snr_argmax_db") for name in sets),
+        *(f"{number_of(name, 'bits'):.3f}{describe_error(number_of(name, 'bits_se'))}" for name in sets),
+        *(f"{number_of(name, column):.1f}" for column in ("snr_mean_db", "snr_argmax_db") for name in sets),
         f"{1e3 * seconds:.1f}" if seconds else "",  # a run's first steps are not timed: it may have had no others
         f"{run.result['peak_memory_bytes'] / 1e9:.2f}",
         f"{run.tokens_a_step / seconds:,.0f}" if seconds else "",

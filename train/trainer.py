@@ -21,6 +21,7 @@ from dx7data.files import write_atomically
 from models.config import Estimate, TooLarge, build, check
 from models.quantize import mu_law, mu_law_table
 from train import checkpoint, evaluate, history, live, optim, plots, verdict
+from train.bootstrap import describe_error
 from train.config import RunSettings
 from train.form import Example
 from train.loading import batches_of, loaded, opened, steps_of
@@ -106,7 +107,7 @@ class Trainer:
         try:
             return self.loop()
         except optim.Diverged:
-            self.write_result({"verdict": verdict.DIVERGED})
+            self.write_result(verdict.judge_run(self.run, self.held_out) | {"verdict": verdict.DIVERGED})
             raise
         finally:
             self.log.close()
@@ -268,7 +269,7 @@ class Trainer:
         plots.draw(self.run)
         for row in rows:
             self.log.say(
-                f"step {self.step}, {row['set']}: {row['bits']:.3f} ± {row['bits_se']:.3f} bits a sample, "
+                f"step {self.step}, {row['set']}: {row['bits']:.3f}{describe_error(row['bits_se'])} bits a sample, "
                 f"{row['accuracy_1']:.1%} right, SNR {row['snr_mean_db']:.1f} dB of the mean, "
                 f"{row['snr_argmax_db']:.1f} of the likeliest; {row['mel_db']:.1f} dB log-mel ({row['decode']})"
             )
@@ -276,12 +277,12 @@ class Trainer:
     def finish(self) -> None:
         """Write result.json and say how it ended. Raises Diverged."""
         found = verdict.judge_run(self.run, self.held_out)
-        self.write_result(found)
         if found["verdict"] == verdict.DIVERGED:
             raise optim.Diverged(
                 f"{self.run} diverged: its loss ends at {found['loss_bits']:.4g} bits a sample, where a guess costs 8: "
                 "start again with a lower --lr"
             )
+        self.write_result(found)
         self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")
         for text in verdict.warnings(found):
             self.log.say(text, bad=True)

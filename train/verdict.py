@@ -14,7 +14,7 @@ from train.evaluate import HeldOut
 OK, ORDER_0, UNIFORM, DIVERGED = "ok", "worse than order-0", "worse than uniform", "diverged"
 UNIFORM_BITS = math.log2(CLASSES)
 DIVERGED_BITS = 16.0
-_LAST = 10  # steps whose mean is the final training loss
+_LAST = 10  # steps at most, and a tenth of all, whose mean is the final training loss
 
 
 def judge(bits: float, order0: float = UNIFORM_BITS) -> str:
@@ -27,10 +27,11 @@ def judge(bits: float, order0: float = UNIFORM_BITS) -> str:
 def judge_run(run: Path, sets: list[HeldOut]) -> dict:
     """What result.json says of a run that has done its last step, by its tables and the sets of its evaluations.
 
-    "verdict": of the set that decides, or of the training loss where nothing is evaluated; "loss_bits": the mean of the
-    last ten steps; "sets": of each set its last bits, their order-0 entropy in bits, and a verdict.
+    "verdict": of the set that decides, or of the training loss where nothing is evaluated; "loss_bits": of the last steps;
+    "sets": of each set its last bits (none: no number), their order-0 entropy in bits, and a verdict.
     """
-    loss = float(history.column(history.table(run / "metrics.csv")[-_LAST:], "loss_bits").mean())
+    losses = history.column(history.table(run / "metrics.csv"), "loss_bits")
+    loss = float(losses[-max(1, min(_LAST, len(losses) // 10)) :].mean()) if len(losses) else math.nan
     last = {name: rows[-1] for name, rows in history.by_set(history.table(run / "validation.csv")).items()}
     found = {}
     for one in sets:
@@ -45,7 +46,7 @@ def judge_run(run: Path, sets: list[HeldOut]) -> dict:
     verdict = found[history.deciding(found)]["verdict"] if found else judge(loss)
     if not loss <= DIVERGED_BITS:
         verdict = DIVERGED
-    return {"verdict": verdict, "loss_bits": loss, "sets": found}
+    return {"verdict": verdict, "loss_bits": loss if math.isfinite(loss) else None, "sets": found}
 
 
 def warnings(result: dict) -> list[str]:
