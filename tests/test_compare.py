@@ -115,6 +115,7 @@ def test_curves_are_those_of_the_tables(runs, text):
     """Points in a chart, back in units of the values by the labels of its axis."""
     charts = dict(re.findall(r'<svg class="chart" role="img" aria-label="([^"]*)"(.*?)</svg></svg>', text))
     assert {"Training loss", "Training loss, second half", "Cross entropy, unseen", "Log-mel distance, seen"} <= set(charts)
+    assert "<b>Log-mel distance, seen</b> dB, decoded as mean<" in text
     drawn = charts["Cross entropy, seen"]
     labels = [(float(y) - 4, float(v)) for y, v in re.findall(r'class="left" x="-6" y="([^"]*)">([^<]*)<', drawn)]
     (y0, v0), (y1, v1) = labels[0], labels[-1]

@@ -216,6 +216,9 @@ def _charts(runs: list[Run]) -> Iterator[str]:
     yield chart("Training loss, second half", "bits per sample", across, loss, frame(loss, last / 2, last))
     for name in _CHARTED:
         title, unit, scale = plots.MEASURES[name]
+        if name == "mel_db":
+            heard = {row.get("decode") for run in runs for own in run.validation.values() for row in own}
+            unit += f", decoded as {' or '.join(sorted(filter(None, heard)))}"
         of_sets = {which: curves([run.validation.get(which, []) for run in runs], name, scale) for which in _sets(runs)}
         every = [curve for found in of_sets.values() for curve in found]
         for which, found in of_sets.items():
