@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dx7data.sample import wav
-from train import compare, history
+from train import comparable, compare, history
 from train.chart import Curve, chart, frame, ticks
 from train.history import KINDS
 
@@ -81,10 +81,11 @@ def test_numbers_are_those_of_the_tables(runs, text):
     assert len(rows) == len(runs)
     for folder, cells in zip(runs, rows, strict=True):
         metrics, validation = table(folder / "metrics.csv"), table(folder / "validation.csv")
-        expected = [folder.name, "1234567", "30"]
+        expected = [folder.name, "1234567", "30", ""]
         for which in ("unseen", "seen"):
             own = [row for row in validation if row["set"] == which]
-            expected += [min((row["bits"] for row in own), key=float), own[-1]["bits"], own[-1]["snr_db"]]
+            expected += [min((row["bits"] for row in own), key=float), own[-1]["bits"]]
+            expected += [own[-1]["snr_mean_db"], own[-1]["snr_argmax_db"]]
         timed = metrics[run_folder.FIRST_STEPS :]
         expected += [
             repr(statistics.median(float(row[name]) for row in timed)) for name in ("step_seconds", "tokens_per_second")
@@ -92,10 +93,12 @@ def test_numbers_are_those_of_the_tables(runs, text):
         result = json.loads((folder / "result.json").read_text())
         expected += [str(result["peak_memory_bytes"]), str(result["first_steps_seconds"])]
         assert [exact for exact, _ in cells] == expected
-        shown = [float(each.replace(",", "")) for _, each in cells[1:]]
-        scales = [1] * 8 + [1000, 1, 1e-9, 1]
-        steps = [1] * 2 + [1e-4, 1e-4, 1e-2] * 2 + [0.1, 1, 0.01, 0.1]
-        for value, exact, scale, step in zip(shown, expected[1:], scales, steps, strict=True):
+        assert cells[5][1].endswith(" ± 0.0625")
+        cells, expected = (each[1:3] + each[4:] for each in (cells, expected))  # without texts
+        shown = [float(each.replace(",", "").partition(" ")[0]) for _, each in cells]
+        scales = [1] * 10 + [1000, 1, 1e-9, 1]
+        steps = [1] * 2 + [1e-4, 1e-4, 1e-2, 1e-2] * 2 + [0.1, 1, 0.01, 0.1]
+        for value, exact, scale, step in zip(shown, expected, scales, steps, strict=True):
             assert abs(value - scale * float(exact)) <= 0.5001 * step
 
 
@@ -112,6 +115,7 @@ def test_curves_are_those_of_the_tables(runs, text):
     """Points in a chart, back in units of the values by the labels of its axis."""
     charts = dict(re.findall(r'<svg class="chart" role="img" aria-label="([^"]*)"(.*?)</svg></svg>', text))
     assert {"Training loss", "Training loss, second half", "Cross entropy, unseen", "Log-mel distance, seen"} <= set(charts)
+    assert "<b>Log-mel distance, seen</b> dB, decoded as mean<" in text
     drawn = charts["Cross entropy, seen"]
     labels = [(float(y) - 4, float(v)) for y, v in re.findall(r'class="left" x="-6" y="([^"]*)">([^<]*)<', drawn)]
     (y0, v0), (y1, v1) = labels[0], labels[-1]
@@ -149,7 +153,7 @@ def test_other_samples_are_apart(runs, tmp_path):
 
 
 def verdict(folders):
-    return Page(compare.verdict(compare.read(folders))).text
+    return Page(comparable.verdict(compare.read(folders))).text
 
 
 def test_comparable(runs):
@@ -203,6 +207,28 @@ def test_what_is_not_recorded_is_not_the_same(runs, tmp_path):
         (copy / "config.json").write_text(json.dumps(config))
         folders.append(copy)
     assert "These differ: data fingerprint.data fingerprintnot recorded s4, mamba2" in verdict(folders)
+
+
+def test_a_run_of_an_earlier_version(runs, tmp_path):
+    """Beside a new one: its only SNR was that of the likeliest class; its log-mel distance was another measure."""
+    old = shutil.copytree(runs[0], tmp_path / "old")
+    rows = [
+        {name: row[name] for name in ("step", "set", "samples", "bits", *(f"accuracy_{k}" for k in (1, 3, 5, 10)))}
+        | {"snr_db": row["snr_argmax_db"], "mrstft": row["mrstft"], "logmel": "23.75"}
+        for row in table(old / "validation.csv")
+    ]
+    run_folder.write_table(old / "validation.csv", rows)
+    (old / "clips.csv").unlink()
+    text = page([old, runs[1]], tmp_path)
+    (cells, others) = [row for row in Page(text).rows if row and len(row) == len(Page(text).rows[2])]
+    assert [exact for exact, _ in cells[4:8]] == [
+        *(min((row["bits"] for row in rows if row["set"] == "unseen"), key=float), rows[-2]["bits"]),
+        *("", rows[-2]["snr_db"]),
+    ]
+    assert cells[5][1] == f"{float(rows[-2]['bits']):.4f}"
+    assert "±" in others[5][1]
+    assert "23.75" not in text
+    assert "Cross entropy, seen" in page([old], tmp_path)
 
 
 def test_one_run(runs):

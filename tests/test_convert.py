@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from dx7data import bank, cli
 from models.config import ModelSettings, build
-from models.quantize import mu_law_decoded
-from train import checkpoint, convert, optim
+from train import checkpoint, convert, decode, optim
 from train.config import RunSettings
 from train.stream import clips
 
@@ -139,23 +138,34 @@ def test_parallel_and_streaming_logits_agree(name):
     assert (whole - stepped).abs().max() < 1e-3
 
 
-def test_out_is_the_likeliest_class_at_each_sample(folder, capsys):
-    """From the wav to the wav, by torchaudio and the model alone."""
-    assert run(folder, "plain") == 0
-    assert "0.05 s of audio at 8000 Hz" in capsys.readouterr().out
+@pytest.mark.parametrize("how", [None, "mean", "argmax"])
+def test_out_is_what_the_model_says_at_each_sample(folder, capsys, how):
+    """From the wav to the wav, by torchaudio and the model alone: the mean of the levels, or the likeliest one."""
+    assert run(folder, "plain", *(["--decode", how] if how else [])) == 0
+    out = capsys.readouterr().out
+    assert "0.05 s of audio at 8000 Hz" in out
+    assert f"parallel, {how or 'mean'}, cpu" in out
     rate, audio = read(folder / "out.wav")
     model, _, _ = checkpoint.load_model(folder / "plain")
     source = torch.from_numpy(heard(folder / "in.wav") / np.float32(32768))
     with torch.no_grad():
-        classes = model(torchaudio.functional.mu_law_encoding(source, 256)[None])[0].argmax(-1)
-    expected = torchaudio.functional.mu_law_decoding(classes, 256) * 32768
+        logits = model(torchaudio.functional.mu_law_encoding(source, 256)[None])[0]
+    levels = torchaudio.functional.mu_law_decoding(torch.arange(256), 256).double()
+    likeliest = levels[logits.argmax(-1)]
+    mean = (logits.double().exp() / logits.double().exp().sum(-1, keepdim=True) * levels).sum(-1)
     assert rate == RATE
-    assert len(classes.unique()) > 5
+    assert len(likeliest.unique()) > 5
+    assert (mean - likeliest).abs().max() > 0.01, "the two would be the same"
+    expected = (likeliest if how == "argmax" else mean) * 32768
     assert np.abs(audio - expected.numpy()).max() <= 1  # full scale, 32,768, is cut to 32,767
 
 
-@pytest.mark.parametrize("words", [(), ("--temperature", "0.7", "--seed", "4")], ids=["argmax", "drawn"])
-def test_streaming_says_the_same(folder, words, capsys):
+@pytest.mark.parametrize(
+    ("words", "tolerance"),
+    [((), 5), (("--decode", "argmax"), 0), (("--decode", "sample", "--temperature", "0.7", "--seed", "4"), 0)],
+    ids=["mean", "argmax", "drawn"],
+)
+def test_streaming_says_the_same(folder, words, tolerance, capsys):
     """Where two classes are about as likely, rounding may decide: seldom."""
     patches = ["--patch", "example:11", "example:3"]
     for how in ([], ["--streaming"]):
@@ -163,7 +173,7 @@ def test_streaming_says_the_same(folder, words, capsys):
         assert ("streaming" if how else "parallel") in capsys.readouterr().out
     (_, one), (_, other) = (read(folder / f"out{n}.wav") for n in (0, 1))
     assert len(one) == len(other) == 400
-    assert np.count_nonzero(one != other) <= 2
+    assert np.count_nonzero(np.abs(one.astype(int) - other) > tolerance) <= 2
 
 
 def test_what_is_long_is_streamed(folder, capsys, monkeypatch):
@@ -185,7 +195,7 @@ def test_another_patch_another_sound(folder):
 
 def drawn(logits, temperature, count, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return convert.chosen(logits.expand(count, -1), temperature, generator)
+    return decode.draw(logits.expand(count, -1), temperature, generator)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -198,11 +208,20 @@ def test_draws_have_the_distribution(temperature):
     assert ((counts - expected) ** 2 / expected).sum() < 350
 
 
+def test_a_draw_without_a_temperature_is_one_of_the_models_own(folder):
+    """--decode sample is at temperature 1, whose draws are not the likeliest."""
+    for words in ([], ["--temperature", "1"], ["--temperature", "0"]):
+        assert run(folder, "plain", "--decode", "sample", *words, out=f"draw{len(words)}{words[-1:]}.wav") == 0
+    default, one, cold = (read(folder / f"draw{name}.wav")[1] for name in ("0[]", "2['1']", "2['0']"))
+    assert np.array_equal(default, one)
+    assert not np.array_equal(default, cold)
+
+
 def test_draws_follow_the_seed_whatever_the_pieces():
     logits = torch.randn(1000, 256)
     generator = torch.Generator().manual_seed(7)
-    pieces = [convert.chosen(piece, 1.0, generator) for piece in logits.split([1, 9, 300, 690])]
-    again, other = (convert.chosen(logits, 1.0, torch.Generator().manual_seed(seed)) for seed in (7, 8))
+    pieces = [decode.draw(piece, 1.0, generator) for piece in logits.split([1, 9, 300, 690])]
+    again, other = (decode.draw(logits, 1.0, torch.Generator().manual_seed(seed)) for seed in (7, 8))
     assert torch.equal(torch.cat(pieces), again)
     assert not torch.equal(again, other)
 
@@ -210,9 +229,9 @@ def test_draws_follow_the_seed_whatever_the_pieces():
 def test_cold_draws_are_the_likeliest():
     logits = torch.randn(1000, 256)
     generator = torch.Generator()
-    assert torch.equal(convert.chosen(logits, 1e-9, generator), logits.argmax(-1))
-    assert torch.equal(convert.chosen(logits, 5e-324, generator), logits.argmax(-1))
-    assert torch.equal(convert.chosen(logits, 0.0, generator), logits.argmax(-1))
+    assert torch.equal(decode.draw(logits, 1e-9, generator), logits.argmax(-1))
+    assert torch.equal(decode.draw(logits, 5e-324, generator), logits.argmax(-1))
+    assert torch.equal(decode.draw(logits, 0.0, generator), logits.argmax(-1))
 
 
 def test_impossible_classes_are_never_drawn():
@@ -277,6 +296,8 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
         ("plain", ["--patch", "example:1"], "leave out --patch"),
         ("told", [], "--patch names 0 voices; the model was trained to be told from 1 to 2"),
         ("told", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
+        ("plain", ["--temperature", "0.7"], "leave it out, or ask for --decode sample"),
+        ("plain", ["--temperature", "1", "--decode", "argmax"], "leave it out, or ask for --decode sample"),
         ("told", ["--patch", "example:33"], "33"),
         ("told", ["--patch", "example:0"], "0"),
         ("told", ["--patch", "nowhere.syx:1"], "nowhere.syx"),
@@ -316,10 +337,10 @@ def test_an_earlier_file_survives_until_the_new_one_is_whole(folder, capsys, mon
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "mu_law_decoded", interrupted)
+    monkeypatch.setattr(convert, "decode", interrupted)
     assert run(folder, "plain", out="kept.wav") == 130
     assert (folder / "kept.wav").read_text() == "earlier"
     assert not list(folder.glob("*.partial"))
-    monkeypatch.setattr(convert, "mu_law_decoded", mu_law_decoded)
+    monkeypatch.setattr(convert, "decode", decode.decode)
     assert run(folder, "plain", out="kept.wav") == 0
     assert read(folder / "kept.wav")[0] == RATE

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.signal
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from dx7data import cli
 from dx7data.plan import Plan
 from models.quantize import mu_law, mu_law_decoded, mu_law_table
 from train import metrics
+from train.decode import DECODERS, decode
 from train.evaluate import HeldOut, _fresh, evaluate, generated, held_out, predicted, write_wavs
 from train.form import Example
 from train.order import Place
@@ -89,7 +91,7 @@ def test_spectral_distances(rate, length, sizes):
     """Against scipy's STFT and a mel filter bank from its formula; half of the clip lies below the floor."""
     ours, theirs = noise(2, length), noise(2, length, seed=1)
     ours[:, length // 2 :] *= 1e-5
-    expected, mels = [], []
+    expected, mels, parts = [], [], []
     for pair in zip(ours.double().numpy(), theirs.double().numpy(), strict=True):
         found = []
         for window, fft in sizes:
@@ -99,10 +101,24 @@ def test_spectral_distances(rate, length, sizes):
         expected.append(np.mean(found))
         window, fft = sizes[-1]
         bank = triangles(rate, fft, min(80, fft // 12))
-        a, b = (10 * np.log10(np.maximum(bank @ spectrogram(audio, window, fft) ** 2, 1e-8)) for audio in pair)
-        mels.append(np.abs(a - b).mean())
+        lost = mu_law_by_formula(pair[1]) - pair[1]
+        power = spectrogram(lost, window, fft) ** 2
+        white = bank @ np.broadcast_to(power.mean(0), power.shape)  # the power of each frame, evenly over its bins
+        floor = np.maximum(10**0.6 * np.maximum(bank @ power, white), 1e-8)
+        a, b = (np.maximum(bank @ spectrogram(audio, window, fft) ** 2, floor) for audio in pair)
+        counts = (a > floor) | (b > floor)
+        mels.append(np.abs(10 * np.log10(a / b))[counts].mean())
+        parts.append(counts.mean())
     assert metrics.multi_resolution_stft_distance(ours, theirs, rate).numpy() == pytest.approx(expected, rel=1e-4)
     assert metrics.log_mel_distance(ours, theirs, rate).numpy() == pytest.approx(mels, rel=1e-4)
+
+
+def mu_law_by_formula(audio):
+    """To 256 classes and back: F(x) = sign(x) ln(1 + 255 |x|) / ln 256, of ITU-T G.711's law without its segments."""
+    audio = np.clip(np.rint(audio * 32768), -32768, 32767) / 32768
+    curve = np.sign(audio) * np.log1p(255 * np.abs(audio)) / np.log(256)
+    level = 2 * np.floor((curve + 1) / 2 * 255 + 0.5) / 255 - 1
+    return np.sign(level) * np.expm1(np.abs(level) * np.log(256)) / 255
 
 
 def triangles(rate, fft, bands):
@@ -120,6 +136,81 @@ def test_distances_of_a_gain(gain):
     assert found.item() == pytest.approx(abs(1 - gain) + abs(math.log(gain)), rel=1e-2)  # some bins reach the floor
     found = metrics.log_mel_distance(gain * target, target, 8000)
     assert found.item() == pytest.approx(abs(20 * math.log10(gain)), rel=1e-3)
+
+
+def test_the_log_mel_distance_tells():
+    """A decaying sine and a rest, whose empty bands mu-law's noise fills: the ceiling is far below 30 dB of noise."""
+    time = torch.arange(8000) / 8000
+    target = 0.3 * torch.sin(2 * math.pi * 440 * time) * torch.exp(-6 * time) * (time < 0.7)
+    hiss = noise(8000)
+    hiss *= target.norm() / hiss.norm()
+    made = [0 * target, metrics.through_mu_law(target), *(target + hiss * 10 ** (-db / 20) for db in (30, 20, 10))]
+    silence, *found = [metrics.log_mel_distance(audio[None], target[None], 8000).item() for audio in made]
+    assert found == sorted(found)
+    assert found[0] < 1 < found[1] / 3
+    assert silence > found[2]
+    assert metrics.log_mel_distance(mu_law_decoded(torch.full((1, 8000), 128)), torch.zeros(1, 8000), 8000) == 0
+
+
+# --- Decoding ---
+
+
+def test_the_posterior_mean():
+    """Against numpy in float64, levels by the formula."""
+    logits = np.random.default_rng(5).normal(0, 4, (3, 50, 256))
+    curve = 2 * np.arange(256) / 255 - 1
+    levels = np.sign(curve) * (256 ** np.abs(curve) - 1) / 255
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    found = decode(torch.from_numpy(logits).float(), "mean")
+    assert found.shape == (3, 50)
+    assert found.numpy() == pytest.approx(probability @ levels, abs=1e-5)
+    assert decode(torch.from_numpy(logits), "argmax").numpy() == pytest.approx(levels[logits.argmax(-1)], abs=1e-6)
+
+
+def test_the_mean_has_the_best_snr():
+    """Of a model that is right about its doubt: classes are drawn from what it says."""
+    logits = torch.from_numpy(np.random.default_rng(6).normal(0, 3, (4, 500, 256))).float()
+    target = mu_law_decoded(torch.distributions.Categorical(logits=logits).sample())
+    generator = torch.Generator().manual_seed(1)
+    mean, likeliest, drawn = (metrics.snr_db(decode(logits, how, generator), target).mean() for how in DECODERS)
+    assert mean > likeliest + 1
+    assert mean > drawn + 1
+
+
+def test_what_is_drawn_does_not_depend_on_batches():
+    examples = Example(*(part[:, :300] for part in uniform_classes(7)))
+    rows = [evaluate(Small(), [made_up(examples)], size, "cpu", how="sample")[0][0] for size in (7, 2)]
+    assert rows[0]["decode"] == "sample"
+    assert rows[0]["mel_db"] == pytest.approx(rows[1]["mel_db"], rel=1e-5)
+    other = evaluate(Small(), [made_up(examples)], 7, "cpu")[0][0]
+    assert other["mel_db"] != pytest.approx(rows[0]["mel_db"], rel=1e-2)
+    assert all(other[name] == pytest.approx(rows[0][name]) for name in ("bits", "snr_mean_db", "snr_argmax_db"))
+
+
+# --- Entropies ---
+
+
+def test_entropies():
+    """Against scipy's, of a signal that hangs on another one."""
+    rng = np.random.default_rng(7)
+    given = rng.integers(0, 256, (5, 3000)) // 32
+    classes = (given * 7 + rng.integers(0, 5, given.shape)) % 256
+    counts = np.bincount(classes.ravel(), minlength=256)
+    found = metrics.order0_bits(torch.from_numpy(classes))
+    assert found.shape == (5,)
+    assert found.mean().item() == pytest.approx(scipy.stats.entropy(counts, base=2), rel=1e-9)
+    parts = [(np.mean(given == g), scipy.stats.entropy(np.bincount(classes[given == g]), base=2)) for g in range(8)]
+    found = metrics.conditional_bits(torch.from_numpy(classes), torch.from_numpy(given)).mean().item()
+    assert found == pytest.approx(sum(part * bits for part, bits in parts), rel=1e-9)
+    assert found < math.log2(5) + 1e-9, "more than was drawn"
+
+
+def test_entropies_by_hand():
+    classes, given = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]]), torch.tensor([[9, 9, 8, 8], [9, 9, 9, 9]])
+    bits = [-math.log2(6 / 8), -math.log2(2 / 8)]
+    assert metrics.order0_bits(classes).tolist() == pytest.approx([sum(bits) / 2, bits[0]])
+    assert metrics.conditional_bits(classes, given).tolist() == [0, 0]
+    assert metrics.conditional_bits(classes, torch.zeros_like(classes)).tolist() == pytest.approx([sum(bits) / 2, bits[0]])
 
 
 @given(st.integers(3, 3000), st.sampled_from([8000, 11025, 44100, 48000]))
@@ -183,36 +274,48 @@ def made_up(examples, algorithms=None):
 @pytest.mark.parametrize("prefix", [0, 192])
 def test_a_perfect_model(prefix):
     """What it says of the prefix does not count."""
-    ((row,), _) = evaluate(Told(prefix), [made_up(uniform_classes(prefix=prefix))], 3, "cpu")
+    ((row,), *_) = evaluate(Told(prefix), [made_up(uniform_classes(prefix=prefix))], 3, "cpu")
     assert row["bits"] < 1e-6
     assert [row[f"accuracy_{k}"] for k in (1, 3, 5, 10)] == [1, 1, 1, 1]
-    assert row["snr_db"] > 80  # every value is one that mu-law has, but for 16 bits
+    assert min(row["snr_mean_db"], row["snr_argmax_db"]) > 80  # every value is one that mu-law has, but for 16 bits
     assert row["mrstft"] < 1e-3
-    assert row["logmel"] < 1e-2
+    assert row["mel_db"] < 1e-2
 
 
 def test_a_model_that_knows_nothing():
     examples = uniform_classes()
-    ((row,), _) = evaluate(Told(sharpness=0.0), [made_up(examples)], 8, "cpu")
+    ((row,), *_) = evaluate(Told(sharpness=0.0), [made_up(examples)], 8, "cpu")
     assert row["bits"] == pytest.approx(8, abs=1e-6)
     for k in (1, 3, 5, 10):
         deviation = math.sqrt(k / 256 * (1 - k / 256) / examples.target.numel())
         assert row[f"accuracy_{k}"] == pytest.approx(k / 256, abs=5 * deviation)
 
 
+def test_bits_of_clips_and_their_standard_error():
+    examples = Example(*(part[:, :500] for part in uniform_classes(9)))
+    ((row,), _, clips) = evaluate(Small(), [made_up(examples)], 4, "cpu")
+    assert [(clip["set"], clip["split"], clip["sample"]) for clip in clips] == [("seen", "train", i) for i in range(9)]
+    bits = [clip["bits"] for clip in clips]
+    assert row["bits"] == pytest.approx(np.mean(bits))
+    assert row["bits_se"] == pytest.approx(scipy.stats.sem(bits))
+    alone = [evaluate(Small(), [made_up(Example(*(part[[i]] for part in examples)))], 1, "cpu")[0][0] for i in range(9)]
+    assert bits == pytest.approx([each["bits"] for each in alone], rel=1e-5)
+
+
 def test_a_model_that_broke_shows():
-    ((row,), _) = evaluate(Told(prefix=10), [made_up(uniform_classes())], 8, "cpu")
+    ((row,), *_) = evaluate(Told(prefix=10), [made_up(uniform_classes())], 8, "cpu")
     assert math.isnan(row["bits"])
 
 
 def test_batches_and_algorithms_add_up():
     examples = Example(*(part[:, :1000] for part in uniform_classes(11)))
     model = Small()
-    whole, by_algorithm = evaluate(model, [made_up(examples, [5, 5, 32] * 3 + [5, 1])], 32, "cpu")
+    whole, by_algorithm, _ = evaluate(model, [made_up(examples, [5, 5, 32] * 3 + [5, 1])], 32, "cpu")
     for size in (1, 4):
-        others, parts = evaluate(model, [made_up(examples, [5, 5, 32] * 3 + [5, 1])], size, "cpu")
+        others, parts, _ = evaluate(model, [made_up(examples, [5, 5, 32] * 3 + [5, 1])], size, "cpu")
         for one, other in zip(others + parts, whole + by_algorithm, strict=True):
             assert one.pop("set") == other["set"]
+            assert one.pop("decode", "") == other.get("decode", "")
             assert one == pytest.approx({name: other[name] for name in one}, rel=1e-5)
     assert [(row["algorithm"], row["samples"]) for row in by_algorithm] == [(1, 1), (5, 7), (32, 3)]
     bits = sum(row["samples"] * row["bits"] for row in by_algorithm) / 11
@@ -222,7 +325,7 @@ def test_batches_and_algorithms_add_up():
 
 def test_rows_are_of_each_set_alone():
     one, other = made_up(uniform_classes(2)), made_up(Example(*(part.flip(1) for part in uniform_classes(3))))
-    together, _ = evaluate(Small(), [one, other], 2, "cpu")
+    together, *_ = evaluate(Small(), [one, other], 2, "cpu")
     assert together == evaluate(Small(), [one], 2, "cpu")[0] + evaluate(Small(), [other], 2, "cpu")[0]
 
 
@@ -232,12 +335,14 @@ def test_silent_targets():
     target = examples.target.clone()
     target[2] = torch.randint(-5, 6, (2000,))
     mixed, heard = examples._replace(target=target), Example(*(part[[0, 1, 3]] for part in examples))
-    (rows, _), (others, _) = (evaluate(Small(), [made_up(each)], 3, "cpu") for each in (mixed, heard))
-    for name in ("snr_db", "mrstft"):
+    (rows, *_), (others, *_) = (evaluate(Small(), [made_up(each)], 3, "cpu") for each in (mixed, heard))
+    for name in ("snr_mean_db", "snr_argmax_db", "mrstft"):
         assert rows[0][name] == pytest.approx(others[0][name], rel=1e-6)
     assert rows[0]["bits"] != pytest.approx(others[0]["bits"], rel=1e-3)
-    ((row,), _) = evaluate(Small(), [made_up(Example(*(part[2:3] for part in mixed)))], 3, "cpu")
-    assert {name for name, value in row.items() if value != value} == {"snr_db", "mrstft"}
+    ((row,), *_) = evaluate(Small(), [made_up(Example(*(part[2:3] for part in mixed)))], 3, "cpu")
+    assert {name for name, value in row.items() if value != value} == {
+        *("snr_mean_db", "snr_argmax_db", "mrstft", "bits_se")
+    }
 
 
 def test_predictions_are_without_dropout_and_in_float32():
@@ -254,9 +359,10 @@ def test_predictions_are_without_dropout_and_in_float32():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_measures_the_same():
     sets = [made_up(uniform_classes(5, 2000, 64), [1, 2, 3, 3, 3])]
-    rows, parts = zip(*(evaluate(Small().to(device), sets, 2, device) for device in ("cpu", "cuda")), strict=True)
+    rows, parts, _ = zip(*(evaluate(Small().to(device), sets, 2, device) for device in ("cpu", "cuda")), strict=True)
     for one, other in (*zip(*rows, strict=True), *zip(*parts, strict=True)):
         assert one.pop("set") == other.pop("set")
+        assert one.pop("decode", "") == other.pop("decode", "")
         assert one == pytest.approx(other, rel=1e-3)
 
 

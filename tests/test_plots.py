@@ -109,11 +109,13 @@ def test_curves_are_the_tables(run):
     with open(run / "validation.csv") as file:
         rows = list(csv.DictReader(file))
     panels = plots.validation("s4", rows).axes
-    for axes, (column, scale) in zip(panels, {"bits": 1, "snr_db": 1, "mrstft": 1, "logmel": 1}.items(), strict=False):
+    for axes, (column, scale) in zip(
+        panels, {"bits": 1, "snr_mean_db": 1, "snr_argmax_db": 1, "mrstft": 1, "mel_db": 1}.items(), strict=False
+    ):
         for line, which in zip(lines(axes), ("unseen", "seen"), strict=True):
             expected = [(float(row["step"]), scale * float(row[column])) for row in rows if row["set"] == which]
             assert line.tolist() == [list(pair) for pair in expected]
-    assert lines(panels[4])[0][-1, 1] == 100 * float(rows[-2]["accuracy_1"])
+    assert lines(panels[5])[0][-1, 1] == 100 * float(rows[-2]["accuracy_1"])
 
     with open(run / "algorithms.csv") as file:
         last = [row for row in csv.DictReader(file) if row["step"] == "200"]
@@ -166,7 +168,7 @@ def test_a_tone_is_beside_its_label(hertz, label):
 
 def test_pictures(run):
     sizes = drawn(run)
-    curves = {"loss.png": 380, "steps.png": 320, "validation.png": 520, "algorithms.png": 320}
+    curves = {"loss.png": 380, "steps.png": 320, "validation.png": 760, "algorithms.png": 320}
     assert sizes == {name: (1000, height) for name, height in (curves | {"sample-0.png": 820, "sample-1.png": 820}).items()}
 
 
@@ -193,7 +195,7 @@ def test_nothing_to_evaluate(tmp_path):
 def test_silence_and_what_was_not_measured(tmp_path):
     run = run_folder.make(tmp_path / "silent", steps=4, evaluate_every=4, clips=0)
     with open(run / "validation.csv") as file:
-        rows = [row | {"snr_db": "nan", "mrstft": ""} for row in csv.DictReader(file)]
+        rows = [row | {"snr_mean_db": "nan", "mrstft": ""} for row in csv.DictReader(file)]
     run_folder.write_table(run / "validation.csv", rows)
     (run / "samples" / "00000004").mkdir(parents=True)
     for kind in history.KINDS:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -63,8 +64,12 @@ def test_table_is_what_the_runs_say(done):
         assert runs[model]["parameters"] == "1,234,567"
         for name in ("unseen", "seen"):
             row = last_row(done / model, name)
-            assert float(runs[model][f"bits, {name}"]) == pytest.approx(float(row["bits"]), abs=5e-4)
-            assert float(runs[model][f"SNR dB, {name}"]) == pytest.approx(float(row["snr_db"]), abs=0.05)
+            bits, error = map(float, runs[model][f"bits, {name}"].split(" ± "))
+            assert bits == pytest.approx(float(row["bits"]), abs=5e-4)
+            assert error == pytest.approx(float(row["bits_se"]), abs=5.01e-4)
+            for how in ("mean", "argmax"):
+                shown = float(runs[model][f"SNR dB, {name} ({how})"])
+                assert shown == pytest.approx(float(row[f"snr_{how}_db"]), abs=0.05)
         result = json.loads((done / model / "result.json").read_text())
         assert float(runs[model]["step ms"]) == 1e3 * result["step_seconds"]
         assert float(runs[model]["first steps s"]) == pytest.approx(result["first_steps_seconds"], abs=0.05)
@@ -108,6 +113,58 @@ def test_failed_runs_are_named(done, capsys):
     assert cells(shown.out, "| model | parameters")["s4d"]["lr"] == "0.01"  # the best of those that are there
 
 
+def diverge(run):
+    path = run / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "diverged"}))
+
+
+def test_a_trial_that_diverged_is_not_the_best(done):
+    """Even if its evaluation says so: here that of the averaged weights."""
+    diverge(done / "trial-s4-0.001")
+    (done / "trial-s4-0.001" / "validation.csv").unlink()
+    assert study.main(words(done)) == 0
+    text = (done / "table.md").read_text()
+    assert cells(text, "| model | 0.001")["s4"]["0.001"] == "diverged"
+    assert cells(text, "| model | parameters")["s4"]["lr"] == BEST["s4"]
+
+
+def test_a_run_that_diverged_is_in_the_table(done):
+    diverge(done / "s4")
+    for name in ("metrics.csv", "validation.csv"):
+        (done / "s4" / name).unlink()
+    assert study.main(words(done)) == 0
+    rows = cells((done / "table.md").read_text(), "| model | parameters")
+    assert rows["s4"]["bits, seen"] == "diverged"
+    assert float(rows["s4d"]["bits, seen"].partition(" ")[0]) < 10
+    assert "s4d" in (done / "compare.html").read_text()
+
+
+def test_all_that_diverged(done, capsys):
+    for name in ("trial-s4-0.001", "trial-s4-0.003", "trial-s4-0.01", "s4d"):
+        diverge(done / name)
+    assert study.main(words(done)) == 0
+    text = (done / "table.md").read_text()
+    assert set(cells(text, "| model | 0.001")["s4"].values()) == {"s4", "diverged"}
+    assert "no run came to its end" in text
+    assert not (done / "compare.html").exists()
+
+
+def test_differences_are_clip_by_clip(done):
+    assert study.main(words(done)) == 0
+    lines = (done / "table.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "s4d | s4 |" in line]
+    for which, _, _, difference, _, clips in rows:
+        bits = [np.array([float(row["bits"]) for row in clip_rows(done / model, which)]) for model in ("s4d", "s4")]
+        assert float(difference) == pytest.approx((bits[0] - bits[1]).mean(), abs=5.01e-4)
+        assert clips == "64"
+    assert [row[0] for row in rows] == ["unseen", "seen"]
+
+
+def clip_rows(run, which):
+    with open(run / "clips.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["set"] == which]
+
+
 def test_a_run_of_which_no_step_was_timed(done):
     """As one that was resumed just before its end."""
     path = done / "s4d" / "result.json"
@@ -119,6 +176,19 @@ def test_a_run_of_which_no_step_was_timed(done):
 
 
 @pytest.mark.slow
+def test_a_rate_that_diverges(tmp_path, capsys):
+    """Really: exit status 3 of a run is no failure of the study, which goes on with the other rate."""
+    shards, out = tmp_path / "shards", tmp_path / "study"
+    assert cli.main(["render", "--patches", "example", "--out", str(shards), "--samples", "20", "--seconds", "0.3"]) == 0
+    command = ["--shards", str(shards), "--out", str(out), "--models", "s4d", "--rates", "1000", "1e-3"]
+    command += ["--trial-steps", "3", "--steps", "3", "--", "--seconds", "0.05", "--evaluate-samples", "1"]
+    assert study.main(command) == 0
+    text = (out / "table.md").read_text()
+    assert cells(text, "| model | 1000")["s4d"]["1000"] == "diverged"
+    assert cells(text, "| model | parameters")["s4d"]["lr"] == "0.001"
+
+
+@pytest.mark.slow
 def test_real_runs(tmp_path, capsys):
     shards, out = tmp_path / "shards", tmp_path / "study"
     assert cli.main(["render", "--patches", "example", "--out", str(shards), "--samples", "20", "--seconds", "0.3"]) == 0
@@ -126,7 +196,9 @@ def test_real_runs(tmp_path, capsys):
     command += ["--trial-steps", "1", "--steps", "4", "--", "--seconds", "0.05", "--evaluate-samples", "1"]
     assert study.main(command) == 0
     rows = cells((out / "table.md").read_text(), "| model | parameters")
-    assert 0 < float(rows["s4d"]["bits, seen"]) < 10
+    assert 0 < float(rows["s4d"]["bits, seen"].partition(" ")[0]) < 10
+    assert "order-0" in (out / "table.md").read_text()
+    assert json.loads((out / "baselines.json").read_text())["evaluate_samples"] == 1
     capsys.readouterr()
     assert study.main(command) == 0  # nothing is left to do: the same table
     assert cells(capsys.readouterr().out, "| model | parameters") == rows

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -24,9 +25,9 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train import checkpoint, live, optim, ranks
+from train import checkpoint, history, live, optim, ranks, verdict
 from train.config import PRESETS, RunSettings, settings
-from train.log import Log
+from train.log import Log, red
 from train.loss import target_loss
 from train.stop import Stop
 
@@ -536,11 +537,109 @@ def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
 
     monkeypatch.setattr(trainer, "build", faulty)
     run = tmp_path / "run"
-    assert train(shards, run) == 2
+    assert train(shards, run) == 3
     said = sentence(capsys)
     assert f"step 7: {'the gradient of' if where == 'gradient' else 'parameter'} {broken} is not finite" in said
     assert checkpoint.last(run).name == "00000004"
     assert len(rows(run)) == 6
+    assert json.loads((run / "result.json").read_text())["verdict"] == "diverged"
+
+
+# --- How it ended ---
+
+
+def test_a_run_that_diverged(shards, tmp_path, capsys):
+    """A rate at which people can see it: the loss is finite and far beyond a guess."""
+    run = tmp_path / "run"
+    assert train(shards, run, "--lr", "10") == 3
+    said = sentence(capsys)
+    assert "run diverged: its loss ends at" in said
+    assert "lower --lr" in said
+    result = json.loads((run / "result.json").read_text())
+    assert result["verdict"] == "diverged"
+    assert result["loss_bits"] == pytest.approx(losses(run)[-1]), "a tenth of the steps"
+    assert result["loss_bits"] > 16
+    assert result["steps"] == STEPS
+
+
+def test_the_highest_rate(shards, tmp_path, capsys):
+    """The loss may overflow then, or not quite: both is the same end."""
+    assert train(shards, tmp_path / "run", "--lr", "1000") == 3
+    assert "diverged" in sentence(capsys)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] == "diverged"
+    with pytest.raises(SystemExit):
+        train(shards, tmp_path / "other", "--lr", "1001")
+
+
+def test_a_run_that_is_worse_than_a_guess(shards, tmp_path, capsys):
+    """Two steps of a rate that is too high, but not by much: that is legitimate, and said."""
+    run = tmp_path / "run"
+    assert train(shards, run, "--lr", "0.3", "--steps", "2") == 0
+    result = json.loads((run / "result.json").read_text())
+    last = {row["set"]: float(row["bits"]) for row in rows(run, "validation")}
+    assert result["sets"].keys() == last.keys()
+    assert last["seen"] > 8
+    assert result["loss_bits"] < 16, "it has not diverged"
+    assert result["verdict"] == result["sets"]["seen"]["verdict"] == "worse than uniform"
+    text = f"seen is worse than uniform: {last['seen']:.3f} bits a sample, and 8.000 without having heard anything"
+    assert text in capsys.readouterr().out
+    assert text in (run / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("bits", "order0", "expected"),
+    [
+        (5.0, 7.0, "ok"),
+        (7.0, 7.0, "ok"),
+        (7.1, 7.0, "worse than order-0"),
+        (8.0, 7.0, "worse than order-0"),
+        (8.1, 7.0, "worse than uniform"),
+        (float("nan"), 7.0, "worse than uniform"),
+        (float("inf"), 7.0, "worse than uniform"),
+    ],
+)
+def test_verdicts(bits, order0, expected):
+    assert verdict.judge(bits, order0) == expected
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_red_is_for_terminals(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert red("worse", Terminal()) == "\033[31mworse\033[0m"
+    assert red("worse", io.StringIO()) == "worse"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert red("worse", Terminal()) == "worse"
+
+
+def test_more_clips_on_a_gpu():
+    assert settings("shards", "s4", "seed", device="cuda").evaluate_samples == 1024
+    assert settings("shards", "s4", "seed", device="cpu").evaluate_samples == 64
+    assert settings("shards", "s4", "tiny", device="cuda", evaluate_samples=5).evaluate_samples == 5
+
+
+def test_a_run_of_an_earlier_version_goes_on(shards, whole, tmp_path, monkeypatch):
+    """Its settings have no --decode and its table other columns: rows of both are read."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        during(patched, 6, lambda: signal.raise_signal(signal.SIGTERM))
+        assert train(shards, run) == 143
+    for path in (run / "config.json", checkpoint.last(run) / "checkpoint.json"):
+        about = json.loads(path.read_text())
+        del about["settings"]["decode"]
+        path.write_text(json.dumps(about))
+    (run / "clips.csv").unlink(missing_ok=True)
+    old = "step,set,samples,bits,accuracy_1,accuracy_3,accuracy_5,accuracy_10,snr_db,mrstft,logmel\n"
+    (run / "validation.csv").write_text(old + "5,seen,2,6.5,0.1,0.2,0.3,0.4,-3.5,9.8,19.5\n")
+    assert resume(run) == 0
+    assert curve(run) == curve(whole)
+    first, *later = history.table(run / "validation.csv")
+    assert (first["bits"], first["snr_argmax_db"], first["snr_mean_db"], first["decode"]) == ("6.5", "-3.5", "", "")
+    expected = history.table(whole / "validation.csv")
+    assert [{name: row[name] for name in expected[0]} for row in later] == expected
 
 
 def test_without_torch():

@@ -19,12 +19,15 @@ from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
 from train import checkpoint, history, ranks, trainer
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
+from train.decode import DECODERS
+from train.log import red
+from train.optim import Diverged
 
 _FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
 
 
 def main(words: list[str] | None = None) -> int:
-    """Train; the exit status: 0, 2 for a person's error, 130 or 143 when a signal stopped it."""
+    """Train; the exit status: 0, 2 for a person's error, 3 if it diverged, 130 or 143 when a signal stopped it."""
     wishes = vars(parser().parse_args(words))
     run = prepared = None
     try:
@@ -36,6 +39,8 @@ def main(words: list[str] | None = None) -> int:
         stopped = prepared.train()
     except KeyboardInterrupt:
         return _end(f"stopped at once; {_kept(run)}", 130)
+    except Diverged as error:
+        return _end(red(str(error), sys.stderr), 3)
     except Exception as error:
         if (text := sentence(error, run)) is None:
             raise
@@ -159,14 +164,15 @@ def parser() -> argparse.ArgumentParser:
     steps.add_argument("--steps", type=whole(1), metavar="N")
     steps.add_argument("--batch", type=whole(1), metavar="N", help="clips of a step, over all processes")
     steps.add_argument("--accumulation", type=whole(1), metavar="N", help="compute a batch in N parts, to save memory")
-    steps.add_argument("--lr", type=number(1e-9, 10), help="the highest learning rate")
+    steps.add_argument("--lr", type=number(1e-9, 1000), help="the highest learning rate")
     steps.add_argument("--warmup", type=number(0, 1), metavar="PART", help="of the steps, in which the rate rises")
     steps.add_argument("--weight-decay", type=number(0, 10))
     steps.add_argument("--precision", choices=PRECISIONS, help="bf16: autocast, with states in fp32")
     steps.add_argument("--compile", action="store_true", help="by torch.compile")
     steps.add_argument("--seed", type=whole(0, 2**63 - 1), metavar="N", help="of weights and of the order of data")
     steps.add_argument("--evaluate-every", type=whole(1), metavar="N", help="steps")
-    steps.add_argument("--evaluate-samples", type=whole(1), metavar="N", help="of each set")
+    steps.add_argument("--evaluate-samples", type=whole(1), metavar="N", help="of each set (default: 1024 on a GPU)")
+    steps.add_argument("--decode", choices=DECODERS, help="what evaluation listens to (default: mean)")
     steps.add_argument("--checkpoint-every", type=whole(1), metavar="N", help="steps")
     return top
 

@@ -18,23 +18,11 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.sample import wav
-from train import history, plots
+from train import baselines, comparable, history, paired, plots
 from train.chart import Curve, chart, colour, frame
 from train.history import Clip, Row, Run
 
-# What must be the same, or the bits of two runs are not those of one task: where it is recorded, and how it is called.
-CONDITIONS = {
-    "tokens": "tokens seen",
-    "fingerprint": "data fingerprint",
-    "split": "split",
-    "prefix": "prefix",
-    "sample_rate": "sample rate (Hz)",
-    "seconds": "crop (s)",
-    "batch": "batch",
-    "evaluate_samples": "validation samples",
-}
-_UNKNOWN = "not recorded"
-_CHARTED = ("bits", "snr_db", "accuracy_1", "logmel")  # of plots.MEASURES
+_CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of plots.MEASURES
 
 
 class Column(NamedTuple):
@@ -53,9 +41,10 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders: runs/a runs/b")
     parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
+    parser.add_argument("--baselines", type=Path, metavar="FILE", help="what python -m train.baselines has written")
     options = parser.parse_args(words)
     try:
-        write(options.runs, options.out)
+        write(options.runs, options.out, options.baselines)
     except InputError as error:
         print(f"train.compare: {error}", file=sys.stderr)
         return 2
@@ -66,9 +55,13 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def write(folders: list[Path], path: Path) -> None:
-    """Write the page of some runs. Raises InputError if one of them can't be read or the page can't be written."""
-    html = page(read(folders))
+def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
+    """Write the page of some runs. Raises InputError if one of them can't be read or the page can't be written.
+
+    floors: a baselines.json, which must be of the clips of all these runs.
+    """
+    runs = read(folders)
+    html = page(runs, read_floors(floors, runs) if floors else None)
     try:
         write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
     except OSError as error:
@@ -83,63 +76,33 @@ def read(folders: list[Path]) -> list[Run]:
     return [history.read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
-# --- Are they comparable? ---
-
-
-def differences(runs: list[Run]) -> dict[str, dict[str, list[str]]]:
-    """What is not the same in all runs: where it is recorded, each value, and who has it; conditions come first."""
-    found = {}
-    for fact in dict.fromkeys([*CONDITIONS, *(fact for run in runs for fact in run.facts)]):
-        have: dict[str, list[str]] = {}
-        for run in runs:
-            have.setdefault(run.facts.get(fact, _UNKNOWN), []).append(run.name)
-        if len(have) > 1 or (fact in CONDITIONS and _UNKNOWN in have):
-            found[fact] = have
+def read_floors(path: Path, runs: list[Run]) -> dict:
+    """A baselines.json. Raises InputError if it can't be read, or is not of the clips of a run."""
+    found = baselines.read(path)
+    measured = history.leaves({name: found[name] for name in baselines.CONDITIONS})
+    for run in runs:
+        for name, value in measured.items():
+            if (own := run.facts.get(name, comparable.UNKNOWN)) != value:
+                raise InputError(f"{path} is of {name} {value}, {run.name} of {own}: measure it with the options of the run")
     return found
-
-
-def verdict(runs: list[Run]) -> str:
-    """A checked statement: the same task and as many tokens for all, or what differs, by name and value."""
-    found = differences(runs)
-    broken = {fact: have for fact, have in found.items() if fact in CONDITIONS}
-    others = {fact: have for fact, have in found.items() if fact not in CONDITIONS}
-    same = {fact: runs[0].facts[fact] for fact in CONDITIONS if fact not in found}
-    if broken:
-        said = f"<b>Not comparable as they are.</b> These differ: {', '.join(CONDITIONS[fact] for fact in broken)}."
-    elif len(runs) > 1:
-        said = f"<b>Comparable.</b> All {len(runs)} runs have seen equally many tokens of the same data, in the same form."
-    else:
-        said = "One run: there is nothing to compare it with."
-    facts = "".join(f"<div><dt>{CONDITIONS[fact]}</dt><dd>{_shown(value)}</dd></div>" for fact, value in same.items())
-    more = f"<details><summary>All else that differs: {len(others)}</summary>{_who(others)}</details>" if others else ""
-    return f'<p class="verdict{" broken" * bool(broken)}">{said}</p>{_who(broken)}<dl class="facts">{facts}</dl>{more}'
-
-
-def _who(found: dict[str, dict[str, list[str]]]) -> str:
-    rows = ""
-    for fact, have in found.items():
-        known = {value: names for value, names in have.items() if value != _UNKNOWN or fact in CONDITIONS}
-        who = "".join(f"<dd><code>{_shown(value)}</code> {escape(', '.join(names))}</dd>" for value, names in known.items())
-        rows += f"<div><dt>{escape(CONDITIONS.get(fact, fact))}</dt>{who}</div>"
-    return f'<dl class="differences">{rows}</dl>' if rows else ""
-
-
-def _shown(value: str) -> str:
-    if value.isdecimal():
-        return f"{int(value):,}"
-    return escape(value[:12] if len(value) == 64 else value)  # 64: a fingerprint
 
 
 # --- The page ---
 
 
-def page(runs: list[Run]) -> str:
+def page(runs: list[Run], floors: dict | None = None) -> str:
     template = Template(Path(__file__).with_name("compare.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(", ".join(run.name for run in runs)),
         count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
-        verdict=verdict(runs),
+        verdict=comparable.verdict(runs),
         table=_table(runs),
+        paired=_plain(paired.HEAD, paired.rows(runs), "No two runs have left bits of the same clips."),
+        baselines=_plain(
+            baselines.HEAD,
+            baselines.rows(floors) if floors else [],
+            "Not given: python -m train.baselines measures them, --baselines shows them.",
+        ),
         key=" ".join(f"<span>{_name(i, run)}</span>" for i, run in enumerate(runs)),
         charts="".join(_charts(runs)),
         samples="".join(_samples(runs)) or "<p>No run has left samples yet.</p>",
@@ -162,15 +125,25 @@ def columns(runs: list[Run]) -> list[Column]:
         Column("", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
         Column("", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
         Column("", "steps", [(str(run.steps), _progress(run)) for run in runs]),
+        Column("", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
     ]
     for which in _sets(runs):
         rows = [run.validation.get(which, []) for run in runs]
         best = [min((row["bits"] for row in own), key=float, default="") for own in rows]
-        last = [{name: own[-1][name] if own else "" for name in ("bits", "snr_db")} for own in rows]
+        last = [own[-1] if own else {} for own in rows]
+
+        def cells(name: str, last: list[Row] = last) -> list[tuple[str, str]]:
+            return [_cell(row.get(name, ""), "{:.2f}") for row in last]
+
+        bits = [_cell(row.get("bits", ""), "{:.4f}") for row in last]
+        errors = [_cell(row.get("bits_se", ""), " ± {:.4f}")[1] for row in last]
         found += [
             Column(which, "bits, best", [_cell(each, "{:.4f}") for each in best], min),
-            Column(which, "bits, last", [_cell(each["bits"], "{:.4f}") for each in last], min),
-            Column(which, "SNR, last, dB", [_cell(each["snr_db"], "{:.2f}") for each in last], max),
+            Column(
+                which, "bits, last", [(exact, shown + more) for (exact, shown), more in zip(bits, errors, strict=True)], min
+            ),
+            Column(which, "SNR of the mean, dB", cells("snr_mean_db"), max),
+            Column(which, "of the likeliest, dB", cells("snr_argmax_db"), max),
         ]
     cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
     for title, form, name, scale, better in cost:
@@ -213,6 +186,15 @@ def _td(column: Column, i: int) -> str:
     return f'<td{" class=best" * bool(best)}><data value="{escape(exact)}">{escape(shown) or "–"}</data></td>'
 
 
+def _plain(head: list[str], rows: list[list[str]], otherwise: str) -> str:
+    """A table of texts, or what is said where it has no rows."""
+    if not rows:
+        return f'<p class="note">{escape(otherwise)}</p>'
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    return f'<div class="table" tabindex="0"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def _charts(runs: list[Run]) -> Iterator[str]:
     """Figures of the training loss and of what validation has measured."""
     tokens = [run.tokens_a_step for run in runs]
@@ -234,6 +216,9 @@ def _charts(runs: list[Run]) -> Iterator[str]:
     yield chart("Training loss, second half", "bits per sample", across, loss, frame(loss, last / 2, last))
     for name in _CHARTED:
         title, unit, scale = plots.MEASURES[name]
+        if name == "mel_db":
+            heard = {row.get("decode") for run in runs for own in run.validation.values() for row in own}
+            unit += f", decoded as {' or '.join(sorted(filter(None, heard)))}"
         of_sets = {which: curves([run.validation.get(which, []) for run in runs], name, scale) for which in _sets(runs)}
         every = [curve for found in of_sets.values() for curve in found]
         for which, found in of_sets.items():

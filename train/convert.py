@@ -26,9 +26,10 @@ from dx7data import bank, sysex
 from dx7data.errors import InputError
 from dx7data.files import whole
 from models.memory import out_of_memory
-from models.quantize import int16, mu_law, mu_law_decoded, mu_law_table
+from models.quantize import int16, mu_law, mu_law_table
 from models.s4d import S4Block
 from train.checkpoint import load_model
+from train.decode import DECODERS, decode
 from train.form import NO_PREFIX, form
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
@@ -77,11 +78,17 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--out", required=True, type=Path, metavar="FILE", help="wav: 16 bits, mono, the model's rate")
     top.add_argument(
+        "--decode",
+        choices=DECODERS,
+        default="mean",
+        help="what each sample becomes: the mean of what the model holds possible (default: it has the best SNR), the "
+        "likeliest class, or one that is drawn",
+    )
+    top.add_argument(
         "--temperature",
         type=_temperature,
-        default=0.0,
         metavar="T",
-        help="draw samples by their probability to the power of 1/T; 0: take the likeliest (default)",
+        help="of --decode sample: draw by probabilities to the power of 1/T (default: 1)",
     )
     top.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
     top.add_argument("--streaming", action="store_true", help="one sample after another, in constant memory")
@@ -107,6 +114,9 @@ def run(options) -> None:
         raise InputError(f"--out {options.out} is {'a folder' if options.out.is_dir() else 'the source'}: name another file")
     if options.out.suffix.lower() != ".wav":
         raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
+    if options.temperature is not None and options.decode != "sample":
+        raise InputError("--temperature is of what is drawn: leave it out, or ask for --decode sample")
+    temperature = 1.0 if options.temperature is None else options.temperature
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     patches = [bank.pick(reference) for reference in options.patch]
     model, settings, meta = load_model(options.checkpoint, device=device)
@@ -124,12 +134,13 @@ def run(options) -> None:
     began = time.perf_counter()
     with tqdm(total=len(prefix) + length, unit="sample", unit_scale=True, delay=1) as bar:
         logits = (streamed if streaming else parallel)(model, tokens)
-        write(options.out, rate, length, spoken(logits, len(prefix), options.temperature, options.seed, bar.update))
+        audio = spoken(logits, len(prefix), options.decode, temperature, options.seed, bar.update)
+        write(options.out, rate, length, audio)
     took = time.perf_counter() - began
     how = "streaming" if streaming else "parallel"
     print(
         f"{options.out}: {length / rate:.2f} s of audio at {rate} Hz in {took:.2f} s, "
-        f"{length / rate / took:.3g} x real time ({how}, {device})"
+        f"{length / rate / took:.3g} x real time ({how}, {options.decode}, {device})"
     )
 
 
@@ -218,28 +229,14 @@ def streamed(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
         torch.set_num_threads(threads)
 
 
-def spoken(logits: Iterable[Tensor], skipped: int, temperature: float, seed: int, advance) -> Iterator[np.ndarray]:
-    """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions."""
+def spoken(logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance) -> Iterator[np.ndarray]:
+    """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(seed % 2**64)
     for piece in logits:
         heard = piece[skipped:].float().cpu()
         skipped = max(0, skipped - len(piece))
-        audio = mu_law_decoded(chosen(heard, temperature, generator))
-        yield int16(audio).numpy()
+        yield int16(decode(heard, how, generator, temperature)).numpy()
         advance(len(piece))
-
-
-def chosen(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Classes (T,) from logits (T, 256): the likeliest, or drawn where the temperature is above 0.
-
-    One number is drawn a position, so pieces of any size give the same classes.
-    """
-    if not temperature:
-        return logits.argmax(-1)
-    scaled = (logits.double() - logits.max(-1, keepdim=True).values) / temperature
-    cumulative = scaled.softmax(-1).cumsum(-1)
-    drawn = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, drawn, right=True)[:, 0]
 
 
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:

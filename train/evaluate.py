@@ -14,15 +14,17 @@ from tqdm import tqdm
 from dx7data.patch import ALGORITHM
 from dx7data.plan import Plan, Shard
 from dx7data.sample import wav
-from models.quantize import int16, mu_law, mu_law_decoded, mu_law_table
+from models.quantize import int16, mu_law, mu_law_table
 from train import metrics
+from train.bootstrap import standard_error
+from train.decode import decode
 from train.form import Example
 from train.stream import Clips, LiveClips
 from train.urls import UrlClips
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 64  # clips that are made before the progress bar moves
-_OF_SIGNALS = ("snr_db", "mrstft")  # relative to the target's power, so not of silent ones
+_OF_SIGNALS = ("snr_db", "snr_mean_db", "snr_argmax_db", "mrstft")  # relative to the target's power, so not of silent ones
 
 
 @dataclass(frozen=True)
@@ -109,42 +111,68 @@ def _gather(name: str, clips: Clips, count: int) -> HeldOut:
 
 
 def evaluate(
-    model: nn.Module, sets: list[HeldOut], batch: int, device: torch.device | str, precision: str = "fp32"
-) -> tuple[list[dict], list[dict]]:
-    """Rows for validation.csv, one of each set, and for algorithms.csv, one of each set and algorithm: means over clips.
+    model: nn.Module,
+    sets: list[HeldOut],
+    batch: int,
+    device: torch.device | str,
+    precision: str = "fp32",
+    how: str = "mean",
+) -> tuple[list[dict], list[dict], list[dict]]:
+    """Rows for validation.csv, one of each set, for algorithms.csv, one of each set and algorithm, and for clips.csv.
 
-    Silent targets (metrics.py) count in bits, accuracy and log-mel distance, but in neither SNR nor STFT distance, which are
-    NaN if all are silent. The generated audio is the decoded likeliest class, the reference the int16 target. So predictions
-    without a fault keep mu-law's noise: 37 dB, 0.4 and 5 dB with whole clips of the example bank at 8 kHz.
+    The first two hold means over clips, `bits_se` the standard error of `bits`. Silent targets (metrics.py) count in bits,
+    accuracy and log-mel distance, but in neither SNR nor STFT distance, which are NaN if all are silent. `how` decodes the
+    audio (decode.py) that the two distances are of; SNR is there for the mean and for the likeliest class. The reference is
+    the int16 target, so predictions without a fault keep mu-law's noise: `python -m train.baselines` says how much.
     """
-    rows, of_algorithms = [], []
+    rows, of_algorithms, of_clips = [], [], []
     for one in sets:
+        generator = torch.Generator().manual_seed(0)  # so each evaluation draws the same numbers
         parts = tqdm(one.batches(batch), f"evaluate {one.name}", -(-len(one) // batch), leave=False, delay=2)
-        measured = [_measured(model, examples, one.sample_rate, device, precision) for examples in parts]
+        measured = [_measured(model, each, one.sample_rate, device, precision, how, generator) for each in parts]
         columns = {name: torch.cat([each[name] for each in measured]).cpu().double() for name in measured[0]}
-        audible = ~metrics.silent(one.examples.target / 32768)
-        means = {name: (each[audible] if name in _OF_SIGNALS else each).mean().item() for name, each in columns.items()}
-        rows.append({"set": one.name, "samples": len(one), **means})
+        spread = {"bits_se": standard_error(columns["bits"].numpy())}
+        means = average(columns, one.examples.target)
+        rows.append({"set": one.name, "samples": len(one), "decode": how, "bits": means.pop("bits"), **spread, **means})
         algorithms = torch.tensor(one.algorithms)
         for number in algorithms.unique().tolist():
             bits = columns["bits"][algorithms == number]
             of_algorithms.append({"set": one.name, "algorithm": number, "samples": len(bits), "bits": bits.mean().item()})
-    return rows, of_algorithms
+        of_clips += [
+            {"set": one.name, "split": split, "sample": j, "bits": bits}
+            for (split, j), bits in zip(one.places, columns["bits"].tolist(), strict=True)
+        ]
+    return rows, of_algorithms, of_clips
 
 
-def _measured(model: nn.Module, examples: Example, sample_rate: int, device, precision: str) -> dict[str, Tensor]:
+def average(columns: dict[str, Tensor], target: Tensor) -> dict[str, float]:
+    """Means of metrics over clips, (N,) each; target: theirs, int16 (N, L)."""
+    audible = ~metrics.silent(target / 32768)
+    return {name: (each[audible] if name in _OF_SIGNALS else each).mean().item() for name, each in columns.items()}
+
+
+def _measured(
+    model: nn.Module, examples: Example, sample_rate: int, device, precision: str, how: str, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Every metric of each clip, by its column, (B,)."""
     logits = predicted(model, examples, device, precision)
     target = examples.target.to(device)
-    classes = mu_law(target, mu_law_table(device))
-    generated, reference = mu_law_decoded(logits.argmax(-1)), target / 32768
+    classes, reference = mu_law(target, mu_law_table(device)), target / 32768
     hits = metrics.accuracies(logits, classes)
     return {
         "bits": metrics.bits_per_sample(logits, classes),
         **{f"accuracy_{rank}": part for rank, part in zip(metrics.RANKS, hits.T, strict=True)},
-        "snr_db": metrics.snr_db(generated, reference),
+        "snr_mean_db": metrics.snr_db(decode(logits, "mean"), reference),
+        "snr_argmax_db": metrics.snr_db(decode(logits, "argmax"), reference),
+        **spectral_distances(decode(logits, how, generator), reference, sample_rate),
+    }
+
+
+def spectral_distances(generated: Tensor, reference: Tensor, sample_rate: int) -> dict[str, Tensor]:
+    """By their columns, (B,)."""
+    return {
         "mrstft": metrics.multi_resolution_stft_distance(generated, reference, sample_rate),
-        "logmel": metrics.log_mel_distance(generated, reference, sample_rate),
+        "mel_db": metrics.log_mel_distance(generated, reference, sample_rate),
     }
 
 
@@ -159,10 +187,12 @@ def predicted(model: nn.Module, examples: Example, device: torch.device | str, p
     return logits[:, examples.prefix.shape[1] :].float()
 
 
-def generated(model: nn.Module, examples: Example, device: torch.device | str, precision: str = "fp32") -> Tensor:
-    """What the model makes of the sources: the likeliest class at each sample, as int16 audio (B, L) on the CPU."""
-    audio = mu_law_decoded(predicted(model, examples, device, precision).argmax(-1).cpu())
-    return int16(audio)
+def generated(
+    model: nn.Module, examples: Example, device: torch.device | str, precision: str = "fp32", how: str = "mean"
+) -> Tensor:
+    """What the model makes of the sources, int16 audio (B, L) on the CPU. how: one of decode.DECODERS."""
+    generator = torch.Generator().manual_seed(0)
+    return int16(decode(predicted(model, examples, device, precision), how, generator).cpu())
 
 
 def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int) -> None:

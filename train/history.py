@@ -3,6 +3,7 @@
 import csv
 import json
 import wave
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from dx7data.errors import InputError
 
 KINDS = ("source", "target", "generated")
+_TEXTS = ("set", "split", "decode")  # columns that are no numbers
 
 
 class Clip(NamedTuple):
@@ -31,6 +33,7 @@ class Run(NamedTuple):
     facts: dict[str, str]  # the leaves of config.json by dotted name, without "settings."; and the tokens seen
     metrics: list[Row]
     validation: dict[str, list[Row]]  # by set
+    clips: dict[str, list[Row]]  # by set: bits of each clip in the last evaluation
     result: dict
     samples_step: int
     samples: Samples
@@ -52,19 +55,20 @@ def read(folder: Path, name: str) -> Run:
     metrics = table(folder / "metrics.csv")
     if not metrics:
         raise InputError(f"{folder} has no step in its metrics.csv: wait until it has, or leave it out")
-    facts = _leaves(settings.pop("settings")) | _leaves(settings)
-    run = Run(name, facts, metrics, by_set(table(folder / "validation.csv")), result(folder), *samples(folder))
+    facts = leaves(settings.pop("settings")) | leaves(settings)
+    validation, clips = (by_set(table(folder / f"{each}.csv")) for each in ("validation", "clips"))
+    run = Run(name, facts, metrics, validation, clips, result(folder), *samples(folder))
     if run.tokens_a_step:
         facts["tokens"] = str(run.tokens_a_step * run.steps)
     return run
 
 
-def _leaves(document: dict, above: str = "") -> dict[str, str]:
+def leaves(document: dict, above: str = "") -> dict[str, str]:
     """Each value of nested JSON as text, by its dotted name."""
     found = {}
     for key, value in document.items():
         if isinstance(value, dict):
-            found |= _leaves(value, f"{above}{key}.")
+            found |= leaves(value, f"{above}{key}.")
         else:
             found[above + key] = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
     return found
@@ -102,9 +106,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def table(path: Path) -> list[Row]:
-    """The rows of metrics.csv, validation.csv or algorithms.csv, none if there is no such file yet.
+    """The rows of metrics.csv, validation.csv, algorithms.csv or clips.csv, none if there is no such file yet.
 
-    A last line that has no end is still being written and left out. Raises InputError if the file is damaged.
+    A last line that has no end is still being written and left out. Raises InputError if the file is damaged. What earlier
+    versions called `snr_db` was the likeliest class's. Their `logmel` counts mu-law's noise and has no new name.
     """
     if not path.exists():
         return []
@@ -115,21 +120,32 @@ def table(path: Path) -> list[Row]:
             if None in row or None in row.values():
                 raise ValueError(f"a row of step {row['step']} has not as many columns as the first line")
             for name, value in row.items():
-                if name != "set" and value:
+                if name not in _TEXTS and value:
                     float(value)
+            if "snr_db" in row:
+                row["snr_argmax_db"] = row.get("snr_argmax_db") or row["snr_db"]
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(path, error) from None
     return rows
 
 
 def column(rows: list[Row], name: str) -> np.ndarray:
-    """float64 (rows,); NaN where nothing was measured."""
-    return np.array([float(row[name] or "nan") for row in rows])
+    """float64 (rows,); NaN where nothing was measured, as in a table from before there was such a column."""
+    return np.array([float(row.get(name) or "nan") for row in rows])
 
 
 def by_set(rows: list[Row]) -> dict[str, list[Row]]:
     """The rows of each validation set, in the order in which the sets appear."""
     return {name: [row for row in rows if row["set"] == name] for name in dict.fromkeys(row["set"] for row in rows)}
+
+
+def deciding(sets: Iterable[str]) -> str:
+    """The validation set by which runs are judged: seen patches, if there are any.
+
+    Of a few families a model learns what holds for no other: for unseen ones it gets worse, the more it has learned.
+    """
+    names = list(sets)
+    return "seen" if "seen" in names else names[0]
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:

@@ -1,15 +1,19 @@
 """What a run writes as it goes: train.log, tables of its steps and evaluations (CSV), and the same for TensorBoard."""
 
 import csv
+import io
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dx7data.errors import InputError
+from dx7data.files import write_atomically
 
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
 
@@ -26,29 +30,60 @@ class Log:
                 shutil.rmtree(folder)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
-    def say(self, text: str) -> None:
-        """A line for people, also in train.log, with the time."""
-        tqdm.write(text)
+    def say(self, text: str, bad: bool = False) -> None:
+        """A line for people, also in train.log, with the time. bad: in red."""
+        tqdm.write(red(text, sys.stdout) if bad else text)
         with open(self._run / "train.log", "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def add(self, table: str, rows: list[dict]) -> None:
         """Rows with the same columns, of which `step` is the first; numbers go to TensorBoard too. None: not measured."""
         path = self._run / f"{table}.csv"
-        new = not path.exists()
+        columns = _columns(path, list(rows[0]))
         with open(path, "a", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            if new:
+            writer = csv.DictWriter(file, columns)
+            if not file.tell():
                 writer.writeheader()
             writer.writerows(rows)
         for row in rows:
-            name = "/".join([table, *(value for value in row.values() if isinstance(value, str))])
+            name = f"{table}/{row['set']}" if "set" in row else table
             for column, value in row.items():
                 if column != "step" and isinstance(value, float):
                     self._board.add_scalar(f"{name}/{column}", value, row["step"])
 
+    def replace(self, table: str, rows: list[dict]) -> None:
+        """The rows are all that the table holds, whole or not at all."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self._run / f"{table}.csv", lambda file: file.write(text.getvalue().encode()))
+
     def close(self) -> None:
         self._board.close()
+
+
+def red(text: str, stream: TextIO) -> str:
+    """Text as a terminal shows it in red; as it is for a file, and where NO_COLOR (no-color.org) is set."""
+    return f"\033[31m{text}\033[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
+
+
+def _columns(path: Path, columns: list[str]) -> list[str]:
+    """Those of a table, to which what is new is added: a run that an earlier version began has fewer."""
+    if not path.exists():
+        return columns
+    with open(path, newline="") as file:
+        rows = csv.DictReader(file)
+        found = list(rows.fieldnames or [])
+        more = [name for name in columns if name not in found]
+        old = list(rows) if more else []
+    if more:
+        with open(path.with_suffix(".partial"), "w", newline="") as file:
+            writer = csv.DictWriter(file, [*found, *more])
+            writer.writeheader()
+            writer.writerows(old)
+        os.replace(path.with_suffix(".partial"), path)
+    return [*found, *more]
 
 
 def _cut(path: Path, step: int) -> None:

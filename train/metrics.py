@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
+from models.quantize import CLASSES, int16, mu_law, mu_law_decoded, mu_law_table
 from train.loss import NATS
 
 RANKS = (1, 3, 5, 10)  # of accuracy
@@ -14,6 +15,7 @@ _SILENCE = 5 / 32768  # the largest int16 value in mu-law's two classes around z
 _FLOOR = 1e-8  # power: -80 dB, about the noise of those two classes when they alternate at random (-81 dB)
 _WINDOWS = (0.010, 0.025, 0.050)  # seconds: those of Parallel WaveGAN, which has 240, 600 and 1,200 samples at 24 kHz
 _MEL_BANDS = 80
+_MARGIN = 10**0.6  # 6 dB: how far above the mean of mu-law's noise a band must be to count
 
 
 def bits_per_sample(logits: Tensor, classes: Tensor) -> Tensor:
@@ -45,6 +47,9 @@ def multi_resolution_stft_distance(generated: Tensor, target: Tensor, sample_rat
     The auxiliary loss of Yamamoto, Song and Kim, "Parallel WaveGAN" (ICASSP 2020), with their Hann windows of 10, 25 and
     50 ms at any rate, but no longer than the clip, steps of a fifth of a window, and the shortest FFT that holds it. Windows
     have unit energy; log magnitudes end at -80 dB. It says nothing where the target is `silent`.
+
+    On the clips of `log_mel_distance`: the target through mu-law 0.4, one class beside it 1.0; with noise 30, 20, 15, 10 dB
+    below it 1.1, 1.9, 2.4, 3.0; half as loud 0.9; silence 2.5. It has no upper end: their sources, which are louder, 28.
     """
     distances = []
     for seconds in _WINDOWS:
@@ -56,16 +61,53 @@ def multi_resolution_stft_distance(generated: Tensor, target: Tensor, sample_rat
 
 
 def log_mel_distance(generated: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """Mean absolute difference in dB of mel spectrograms that end at -80 dB, (B,).
+    """Mean absolute difference in dB of mel spectrograms, over all that lies above mu-law's noise in one of them, (B,).
 
-    torchaudio's MelSpectrogram (power, HTK scale, 0 Hz to half the rate): Hann windows of 50 ms and unit energy, steps of
-    10 ms, 80 bands, 42 at 8 kHz; less of each where the clip is shorter than a window.
+    Mel spectrograms as torchaudio's (power, HTK scale, 0 Hz to half the rate): Hann windows of 50 ms and unit energy, steps
+    of 10 ms, 80 bands, 42 at 8 kHz; less of each where the clip is shorter than a window. Levels are raised to a floor, 6 dB
+    above the quantiser's noise in this frame: what it has in the band or, if that is more, would have if it were white; but
+    to -80 dB at least. The noise is what the target loses on its way to mu-law and back. Without the floor that noise, in
+    bands that are empty in the target, is most of the distance.
+
+    126 crops of 0.5 s, example bank, 8 kHz, each through mu-law: the target 0.3, one class beside it 2.0; with white noise
+    30, 20, 15, 10 dB below it 4, 8, 12, 15; half as loud 5.5; its source 17; silence 22.
     """
     sizes = _sizes(_WINDOWS[-1], sample_rate, target.shape[1])
     bands = min(_MEL_BANDS, max(1, sizes["n_fft"] // 12))  # of more, the lowest would lie between two bins
-    mel = torchaudio.transforms.MelSpectrogram(sample_rate, **sizes, n_mels=bands, normalized=True).to(target.device)
-    ours, theirs = (10 * mel(audio).clamp(min=_FLOOR).log10() for audio in (generated, target))
-    return (ours - theirs).abs().mean((1, 2))
+    bank = torchaudio.functional.melscale_fbanks(sizes["n_fft"] // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
+    bank = bank.T.to(target.device)
+    noise = _magnitudes(through_mu_law(target) - target, sizes).square()
+    white = bank.sum(1)[:, None] * noise.mean(1, keepdim=True)
+    floor = (_MARGIN * torch.maximum(bank @ noise, white)).clamp(min=_FLOOR)
+    ours, theirs = (torch.maximum(bank @ _magnitudes(audio, sizes).square(), floor) for audio in (generated, target))
+    counted = (torch.maximum(ours, theirs) > floor).sum((1, 2)).clamp(min=1)
+    return (10 * (ours / theirs).log10()).abs().sum((1, 2)) / counted
+
+
+def through_mu_law(audio: Tensor) -> Tensor:
+    """float32 audio in -1..1 as it comes back from 256 classes: the best that a model without a fault can do."""
+    return mu_law_decoded(mu_law(int16(audio), mu_law_table(audio.device)))
+
+
+def order0_bits(classes: Tensor) -> Tensor:
+    """Bits a sample of each clip, (B,), when all clips' classes (B, L) together are known by their frequencies alone.
+
+    Their mean is the entropy of the classes. No model without a context does better on these clips, whatever it was
+    trained on, so it is a fair floor: who knows less than this has learnt nothing of what is heard.
+    """
+    counts = torch.bincount(classes.flatten(), minlength=CLASSES).double()
+    return -(counts / counts.sum()).log2()[classes].mean(1)
+
+
+def conditional_bits(classes: Tensor, given: Tensor) -> Tensor:
+    """The same, (B,), when the frequencies for each class (B, L) at the same place of another signal are known.
+
+    Their mean is the conditional entropy of what was counted. It is too low where little was counted: by about the number
+    of different pairs over 1.4 times the number of samples, 0.06 bits with 64 clips of 0.5 s at 8 kHz.
+    """
+    pairs = given * CLASSES + classes
+    counts = torch.bincount(pairs.flatten(), minlength=CLASSES**2).double().view(CLASSES, CLASSES)
+    return -(counts / counts.sum(1, keepdim=True)).log2().flatten()[pairs].mean(1)
 
 
 def silent(target: Tensor) -> Tensor:

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from dx7data.errors import InputError
 from models.model import Model
 
 _NEVER = 1 << 62
+
+
+class Diverged(Exception):
+    """One clear sentence about a training that has no use any more; the command line prints it, with exit status 3."""
 
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
@@ -92,7 +95,7 @@ class Guard:
         return norm
 
     def check(self) -> None:
-        """Raises InputError if there was such a step. The weights are those before it."""
+        """Raises Diverged if there was such a step. The weights are those before it."""
         since = self._since.tolist()
         step = min(since)
         if step == _NEVER:
@@ -105,6 +108,7 @@ class Guard:
             what = f"the loss is not finite, nor are {len(bad)} gradients, though all parameters are"
         else:  # gradients come from the end of the model, so the last one is where it began
             what = f"the gradient of {bad[-1]} is not finite" + (f", nor that of {len(bad) - 1} before it" * (len(bad) > 1))
-        raise InputError(
-            f"step {step}: {what}; checkpoints are from before it: start again with a lower --lr, or with --precision fp32"
+        raise Diverged(
+            f"diverged in step {step}: {what}; checkpoints are from before it: "
+            "start again with a lower --lr, or with --precision fp32"
         )

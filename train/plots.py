@@ -41,9 +41,10 @@ _STYLE = {
 # Column of validation.csv: title, unit, and what makes one of the other.
 MEASURES = {
     "bits": ("Cross entropy", "bits per sample", 1),
-    "snr_db": ("Signal-to-noise ratio", "dB", 1),
+    "snr_mean_db": ("SNR of the mean", "dB", 1),
+    "snr_argmax_db": ("SNR of the likeliest class", "dB", 1),
     "mrstft": ("Multi-resolution STFT", "distance", 1),
-    "logmel": ("Log-mel distance", "dB", 1),
+    "mel_db": ("Log-mel distance", "dB", 1),
     "accuracy_1": ("Accuracy@1", "%", 100),
     "accuracy_3": ("Accuracy@3", "%", 100),
     "accuracy_5": ("Accuracy@5", "%", 100),
@@ -129,8 +130,8 @@ def _rounded(value: float) -> str:
 
 
 def validation(name: str, rows: list[Row]) -> Figure:
-    figure = _figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 520)
-    for axes, (column, (title, unit, scale)) in zip(figure.subplots(2, 4).flat, MEASURES.items(), strict=True):
+    figure = _figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 760)
+    for axes, (column, (title, unit, scale)) in zip(figure.subplots(3, 3).flat, MEASURES.items(), strict=True):
         for which, own in history.by_set(rows).items():
             values = scale * history.column(own, column)
             _curve(axes, history.column(own, "step"), values, label=f"{which}: {int(own[-1]['samples']):,} samples")

@@ -21,14 +21,16 @@ from tqdm import tqdm
 from dx7data.arguments import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
-from train import compare, history
+from train import baselines, compare, history, paired, verdict
 from train.__main__ import chosen_run
 from train.__main__ import parser as run_parser
+from train.bootstrap import describe_error
 from train.config import INDIFFERENT, RunSettings
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
 RATES = (1e-3, 3e-3, 1e-2)
+_DIVERGED = 3  # exit status of a run that did: the table says so
 
 
 class Job(NamedTuple):
@@ -54,6 +56,10 @@ class Job(NamedTuple):
             if was != now:
                 raise InputError(f"{self.run} was made with {name} {was}, this study wants {now}: name another --out")
         return True
+
+    @property
+    def diverged(self) -> bool:
+        return history.result(self.run).get("verdict") == verdict.DIVERGED
 
     def command(self) -> list[str]:
         begun = ["--resume"] if (self.run / "config.json").exists() else []
@@ -88,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--out", type=Path, default=Path("runs/study"), metavar="FOLDER", help="default: runs/study")
     top.add_argument("--models", nargs="+", choices=MODELS, default=VARIANTS, help=f"default: {' '.join(VARIANTS)}")
     top.add_argument(
-        "--rates", nargs="+", type=number(1e-9, 10), default=RATES, help="that are tried (default: %(default)s)"
+        "--rates", nargs="+", type=number(1e-9, 1000), default=RATES, help="that are tried (default: %(default)s)"
     )
     top.add_argument("--trial-steps", type=whole(1), default=500, metavar="N", help="of each rate (default: %(default)s)")
     top.add_argument("--steps", type=whole(1), default=2000, metavar="N", help="at the best one (default: %(default)s)")
@@ -105,18 +111,23 @@ def study(options: argparse.Namespace) -> dict[str, str]:
     failed = work(trials.values(), "trials", options.at_once)
     best = {}
     for model in options.models:
-        bits = {rate: last_bits(trials[model, rate].run) for rate in options.rates if trials[model, rate].done}
+        tried = {rate: trials[model, rate] for rate in options.rates}
+        bits = {rate: last_bits(job.run) for rate, job in tried.items() if job.done and not job.diverged}
         if bits:
             best[model] = min(bits, key=bits.get)
     runs = {model: long(options, model, rate) for model, rate in best.items()}
     # One for each GPU: what shares it would be in their step times.
     failed |= work(runs.values(), "runs", 1)
-    done = {model: job for model, job in runs.items() if job.done}
-    if done:
-        text = table(options, trials, done, best)
+    ended = {model: job for model, job in runs.items() if job.done}
+    sound = {model: job for model, job in ended.items() if not job.diverged}
+    if any(job.done for job in trials.values()):
+        floors = find_floors(options, next(iter(sound.values()))) if sound else None
+        text = table(options, trials, ended, best, floors)
         (options.out / "table.md").write_text(text + "\n")
-        compare.write([job.run for job in done.values()], options.out / "compare.html")
-        print(f"\n{text}\n\n{options.out / 'table.md'} and {options.out / 'compare.html'} have it all")
+        if sound:
+            compare.write([job.run for job in sound.values()], options.out / "compare.html", floors)
+        where = [options.out / "table.md", *([options.out / "compare.html"] if sound else [])]
+        print(f"\n{text}\n\nThis is in {' and '.join(map(str, where))}")
     for run, why in failed.items():
         print(f"train.study: {run} failed: {why}", file=sys.stderr)
     return failed
@@ -153,7 +164,7 @@ def work(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
             ended = subprocess.run(job.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         finally:
             places.put(place)
-        if ended.returncode:
+        if ended.returncode not in (0, _DIVERGED):
             lines = ended.stderr.decode(errors="replace").strip().splitlines()
             failed[str(job.run)] = lines[-1] if lines else f"exit status {ended.returncode}"
 
@@ -173,73 +184,88 @@ def _visible(place: int) -> str:
     return named.split(",")[place] if named else str(place)
 
 
+def find_floors(options: argparse.Namespace, job: Job) -> Path | None:
+    """baselines.json of a study, measured when it is first asked for; None, with a reason, where it can't be."""
+    path = options.out / "baselines.json"
+    if not path.exists():
+        try:
+            baselines.write(path, baselines.measure(job.settings))
+        except InputError as error:
+            print(f"train.study: no floors and no ceiling beside the runs: {error}", file=sys.stderr)
+            return None
+    return path
+
+
 def last(run: Path) -> dict[str, history.Row]:
     """The last row of each validation set."""
     return {name: rows[-1] for name, rows in history.by_set(history.table(run / "validation.csv")).items()}
-
-
-def compared(sets: Iterable[str]) -> str:
-    """The validation set by which rates are compared: seen patches, if there are any.
-
-    Of a few families a model learns what holds for no other: for unseen ones it gets worse, the more it has learned.
-    """
-    names = list(sets)
-    return "seen" if "seen" in names else names[0]
 
 
 def last_bits(run: Path) -> float:
     sets = last(run)
     if not sets:
         raise InputError(f"{run} has no evaluation to compare rates by: take a data set that has its plan, in a folder")
-    return float(sets[compared(sets)]["bits"])
+    return float(sets[history.deciding(sets)]["bits"])
 
 
 # --- The table ---
 
 
-def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best: dict[str, float]) -> str:
-    """Markdown: what was the same in all runs, the runs, and all rates that were tried."""
-    first = history.read(next(iter(runs.values())).run, "")
-    device, torch_version = first.facts["versions.device"], first.facts["versions.torch"]
-    tokens = f", {first.tokens_a_step * first.steps:,} tokens each" if first.tokens_a_step else ""
-    sets = list(first.validation)
-    head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets), *(f"SNR dB, {name}" for name in sets)]
-    head += ["step ms", "peak GB", "tokens/s", "first steps s"]
-    rows = [_row(model, job, best[model], sets) for model, job in runs.items()]
-    tried = [
-        [
-            model,
-            *(
-                f"{last_bits(trials[model, rate].run):.3f}" if trials[model, rate].done else "failed"
-                for rate in options.rates
-            ),
+def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best: dict, floors: Path | None) -> str:
+    """Markdown: what was the same in all runs, the runs, their differences, floors, and all rates that were tried."""
+    sound = [history.read(job.run, model) for model, job in runs.items() if not job.diverged]
+    lines = [f"{options.steps:,} steps; no run came to its end."]
+    sets: list[str] = []
+    if sound:
+        first = sound[0]
+        tokens = f", {first.tokens_a_step * first.steps:,} tokens each" if first.tokens_a_step else ""
+        lines = [
+            f"{options.steps:,} steps{tokens}, {first.facts['versions.device']}, torch {first.facts['versions.torch']}, "
+            f"data {first.facts['fingerprint'][:12]}, one seed ({first.facts['seed']}). ±: the standard error over clips.",
         ]
-        for model in options.models
-    ]
-    return "\n".join(
-        [
-            f"{options.steps:,} steps{tokens}, {device}, torch {torch_version}, "
-            f"data {first.facts['fingerprint'][:12]}, one seed ({first.facts['seed']}).",
-            "",
-            *_markdown(head, rows),
-            "",
-            f"Learning rates, tried for {options.trial_steps:,} steps each: bits a sample ({compared(sets)}).",
-            "",
-            *_markdown(["model", *(f"{rate:g}" for rate in options.rates)], tried),
+        sets = list(first.validation)
+        head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets)]
+        head += [f"SNR dB, {name} ({how})" for how in ("mean", "argmax") for name in sets]
+        head += ["step ms", "peak GB", "tokens/s", "first steps s"]
+        by_name = {run.name: run for run in sound}
+        rows = [
+            _row(by_name[model], best[model], sets)
+            if model in by_name
+            else [model, "", f"{best[model]:g}", *["diverged"] * len(sets), *[""] * (len(head) - 3 - len(sets))]
+            for model in runs
         ]
-    )
+        lines += ["", *_markdown(head, rows)]
+        if differences := paired.rows(sound):
+            title = "Differences in bits, clip by clip, with intervals of a bootstrap over clips:"
+            lines += ["", title, "", *_markdown(paired.HEAD, differences)]
+    if floors:
+        title = "Without a model, and the target through mu-law, on the same clips:"
+        lines += ["", title, "", *_markdown(baselines.HEAD, baselines.rows(baselines.read(floors)))]
+    tried = [[model, *(_tried(trials[model, rate]) for rate in options.rates)] for model in options.models]
+    which = f" ({history.deciding(sets)})" if sets else ""
+    lines += ["", f"Learning rates, tried for {options.trial_steps:,} steps each: bits a sample{which}.", ""]
+    return "\n".join([*lines, *_markdown(["model", *(f"{rate:g}" for rate in options.rates)], tried)])
 
 
-def _row(model: str, job: Job, rate: float, sets: list[str]) -> list[str]:
-    run = history.read(job.run, model)
-    validation = last(job.run)
+def _tried(job: Job) -> str:
+    if not job.done:
+        return "failed"
+    return "diverged" if job.diverged else f"{last_bits(job.run):.3f}"
+
+
+def _row(run: history.Run, rate: float, sets: list[str]) -> list[str]:
+    last = {name: run.validation[name][-1] for name in sets}
     seconds = run.result["step_seconds"]
+
+    def number_of(name: str, column: str) -> float:
+        return float(last[name].get(column) or "nan")
+
     return [
-        model,
+        run.name,
         f"{int(run.facts['parameters']):,}",
         f"{rate:g}",
-        *(f"{float(validation[name]['bits']):.3f}" for name in sets),
-        *(f"{float(validation[name]['snr_db'] or 'nan'):.1f}" for name in sets),
+        *(f"{number_of(name, 'bits'):.3f}{describe_error(number_of(name, 'bits_se'))}" for name in sets),
+        *(f"{number_of(name, column):.1f}" for column in ("snr_mean_db", "snr_argmax_db") for name in sets),
         f"{1e3 * seconds:.1f}" if seconds else "",  # a run's first steps are not timed: it may have had no others
         f"{run.result['peak_memory_bytes'] / 1e9:.2f}",
         f"{run.tokens_a_step / seconds:,.0f}" if seconds else "",

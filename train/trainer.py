@@ -20,7 +20,8 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.config import Estimate, TooLarge, build, check
 from models.quantize import mu_law, mu_law_table
-from train import checkpoint, evaluate, history, live, optim, plots
+from train import checkpoint, evaluate, history, live, optim, plots, verdict
+from train.bootstrap import describe_error
 from train.config import RunSettings
 from train.form import Example
 from train.loading import batches_of, loaded, opened, steps_of
@@ -105,6 +106,9 @@ class Trainer:
         self.open()
         try:
             return self.loop()
+        except optim.Diverged:
+            self.write_result(verdict.judge_run(self.run, self.held_out) | {"verdict": verdict.DIVERGED})
+            raise
         finally:
             self.log.close()
             os.close(self.lock)
@@ -249,26 +253,45 @@ class Trainer:
         """How well the averaged weights do, in tables, wavs and pictures."""
         settings, device = self.settings, self.ranks.device
         size = settings.batch // (settings.accumulation * self.ranks.count)
-        rows, algorithms = evaluate.evaluate(self.ema, self.held_out, size, device, settings.precision)
+        rows, algorithms, clips = evaluate.evaluate(
+            self.ema, self.held_out, size, device, settings.precision, settings.decode
+        )
         for table, found in (("validation", rows), ("algorithms", algorithms)):
             if found:
                 self.log.add(table, [{"step": self.step, **row} for row in found])
+        if clips:
+            self.log.replace("clips", [{"step": self.step, **row} for row in clips])
         for one in self.drawn:
-            made = [evaluate.generated(self.ema, each, device, settings.precision) for each in one.batches(1)]
+            made = [
+                evaluate.generated(self.ema, each, device, settings.precision, settings.decode) for each in one.batches(1)
+            ]
             evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)
         plots.draw(self.run)
         for row in rows:
             self.log.say(
-                f"step {self.step}, {row['set']}: {row['bits']:.3f} bits a sample, {row['accuracy_1']:.1%} right, "
-                f"SNR {row['snr_db']:.1f} dB"
+                f"step {self.step}, {row['set']}: {row['bits']:.3f}{describe_error(row['bits_se'])} bits a sample, "
+                f"{row['accuracy_1']:.1%} right, SNR {row['snr_mean_db']:.1f} dB of the mean, "
+                f"{row['snr_argmax_db']:.1f} of the likeliest; {row['mel_db']:.1f} dB log-mel ({row['decode']})"
             )
 
     def finish(self) -> None:
-        """result.json: that the run is whole, and what it cost: in seconds all of it, else since it was last started."""
+        """Write result.json and say how it ended. Raises Diverged."""
+        found = verdict.judge_run(self.run, self.held_out)
+        if found["verdict"] == verdict.DIVERGED:
+            raise optim.Diverged(
+                f"{self.run} diverged: its loss ends at {found['loss_bits']:.4g} bits a sample, where a guess costs 8: "
+                "start again with a lower --lr"
+            )
+        self.write_result(found)
+        self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")
+        for text in verdict.warnings(found):
+            self.log.say(text, bad=True)
+
+    def write_result(self, found: dict) -> None:
+        """result.json: how the run ended, and what it cost: in seconds all of it, else since it was last started."""
         on_gpu = self.ranks.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         step = statistics.median(self.times) if self.times else None
         result = {"steps": self.step, "seconds": self.seconds, "first_steps_seconds": self.first_steps}
-        result |= {"step_seconds": step, "peak_memory_bytes": peak}
+        result |= {"step_seconds": step, "peak_memory_bytes": peak, **found}
         write_atomically(self.run / "result.json", lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
-        self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")

@@ -1,0 +1,158 @@
+"""Floors and a ceiling: of signals for which they are known, on the clips of a run, and on the page of runs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dx7data import cli
+from train import __main__ as command
+from train import baselines, compare, history
+from train.evaluate import HeldOut, held_out
+from train.form import Example
+from train.stream import clips
+
+DATA = ["--sample-rate", "8000", "--seconds", "0.05"]
+
+
+def made_up(source, target):
+    count = len(source)
+    examples = Example(torch.zeros(count, 0, dtype=torch.int16), source.short(), target.short())
+    return HeldOut("seen", [("train", i) for i in range(count)], [1] * count, 8000, examples)
+
+
+# --- The filter ---
+
+
+def test_a_known_filter_is_found():
+    """Clips through a causal FIR of 40 taps, by numpy; of 64 taps the rest is nothing."""
+    rng = np.random.default_rng(0)
+    known = rng.normal(0, 1, 40) * np.exp(-np.arange(40) / 8)
+    sources = rng.normal(0, 0.1, (6, 800))
+    targets = np.array([np.convolve(source, known)[:800] for source in sources])
+    pairs = zip(torch.from_numpy(sources), torch.from_numpy(targets), strict=True)
+    taps = baselines.fit_filter(pairs, 64)
+    assert taps.numpy() == pytest.approx(np.pad(known, (0, 24)), abs=1e-6)
+    made = baselines.apply_filter(torch.from_numpy(sources).float(), taps).numpy()
+    assert 10 * np.log10((targets**2).sum() / ((made - targets) ** 2).sum()) > 80
+
+
+def test_the_filter_is_least_squares_and_causal():
+    """Against numpy's on a target that no filter makes; what comes later changes nothing."""
+    rng = np.random.default_rng(1)
+    source, target = rng.normal(0, 1, (2, 300))
+    past = np.array([np.pad(source, (7, 0))[i : i + 8][::-1] for i in range(300)])
+    expected = np.linalg.lstsq(past, target, rcond=None)[0]
+    taps = baselines.fit_filter([(torch.from_numpy(source), torch.from_numpy(target))], 8)
+    assert taps.numpy() == pytest.approx(expected, rel=1e-5)
+    later = source.copy()
+    later[200:] = 0
+    both = baselines.apply_filter(torch.from_numpy(np.array([source, later])).float(), taps)
+    assert both[0, :200].tolist() == pytest.approx(both[1, :200].tolist(), abs=1e-5)
+
+
+def test_silence_that_trains_makes_silence():
+    taps = baselines.fit_filter([(torch.zeros(50, dtype=torch.float64), torch.ones(50, dtype=torch.float64))], 8)
+    assert taps.tolist() == [0] * 8
+
+
+# --- A set ---
+
+
+def test_a_set_whose_figures_are_known():
+    """The target is the source an eighth as loud: copied, it is 7 times as wrong as silence is; a filter is right."""
+    source = torch.from_numpy(np.random.default_rng(2).integers(-8000, 8000, (3, 2000)) // 8 * 8)
+    found = baselines.measure_set(made_up(source, source / 8), torch.tensor([1 / 8], dtype=torch.float64))
+    assert found["uniform"]["bits"] == 8
+    assert found["silence"]["snr_db"] == pytest.approx(0, abs=1e-6)
+    assert found["the source"]["snr_db"] == pytest.approx(-20 * np.log10(7), abs=1e-4)
+    assert found["a linear filter, 1 taps"]["snr_db"] > 80
+    assert found["order-0, given the source's class"]["bits"] < found["order-0"]["bits"] < 8
+    assert 30 < found["ceiling: the target through mu-law"]["snr_db"] < 40
+    order = [found[name]["mel_db"] for name in ("ceiling: the target through mu-law", "the source", "silence")]
+    assert order == sorted(order)
+    assert order[0] < 0.5
+
+
+# --- The command ---
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A plan, baselines of it, and a run on it."""
+    folder = tmp_path_factory.mktemp("baselines")
+    options = ["--samples", "40", "--seconds", "0.1", "--sample-rate", "8000"]
+    assert cli.main(["plan", "--patches", "example", "--out", str(folder / "plan"), *options]) == 0
+    words = ["--live", str(folder / "plan"), *DATA]
+    assert baselines.main([*words, "--samples", "4", "--out", str(folder / "baselines.json")]) == 0
+    torch.set_num_threads(1)
+    small = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--batch", "4", "--steps", "2"]
+    assert command.main([*words, *small, "--evaluate-samples", "4", "--out", str(folder / "run")]) == 0
+    return folder
+
+
+def test_the_clips_are_those_of_a_run(folder):
+    """And the run's own order-0 floor is the same figure."""
+    found = baselines.read(folder / "baselines.json")
+    result = json.loads((folder / "run" / "result.json").read_text())
+    for name, one in found["sets"].items():
+        assert result["sets"][name]["order0_bits"] == pytest.approx(one["baselines"]["order-0"]["bits"])
+    (first, *_) = held_out(clips(folder / "plan", reader="live", crop=400), 4)
+    ratio = first.examples.target.double().square().sum(1) / (
+        first.examples.source - first.examples.target.double()
+    ).square().sum(1)
+    copied = found["sets"][first.name]["baselines"]["the source"]["snr_db"]
+    assert copied == pytest.approx((10 * ratio.log10())[first.examples.target.abs().amax(1) > 5].mean().item(), abs=1e-3)
+    assert list(found["sets"]) == list(history.by_set(history.table(folder / "run" / "validation.csv")))
+
+
+def test_a_table_for_people(folder, capsys):
+    words = ["--live", str(folder / "plan"), *DATA, "--samples", "2", "--out", str(folder / "again.json")]
+    assert baselines.main(words) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("order-0", "silence", "the source", "linear filter, 512 taps", "ceiling", "bits"))
+    assert baselines.main(words) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_the_page_shows_them(folder, tmp_path):
+    out = tmp_path / "page.html"
+    words = [str(folder / "run"), "--out", str(out), "--baselines", str(folder / "baselines.json")]
+    assert compare.main(words) == 0
+    page = out.read_text()
+    for row in baselines.rows(baselines.read(folder / "baselines.json")):
+        assert "".join(f"<td>{text.replace(chr(39), '&#x27;')}</td>" for text in row) in page
+
+
+# --- What a person can get wrong ---
+
+
+def refused(program, words, capsys):
+    assert program.main(list(map(str, words))) == 2
+    (said,) = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("train.")]
+    return said
+
+
+def test_baselines_of_other_clips(folder, tmp_path, capsys):
+    found = baselines.read(folder / "baselines.json")
+    for name, value in {"seconds": 0.1, "evaluate_samples": 9, "fingerprint": "f" * 64, "split": "val"}.items():
+        (tmp_path / "other.json").write_text(json.dumps(found | {name: value}))
+        words = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "other.json"]
+        assert f"other.json is of {name} {value}, run of" in refused(compare, words, capsys)
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"sets": {}}', b"\xff"])
+def test_damaged_baselines(folder, tmp_path, capsys, content):
+    (tmp_path / "b.json").write_bytes(content)
+    words = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "b.json"]
+    assert "b.json can't be read" in refused(compare, words, capsys)
+
+
+def test_where_nothing_can_be_measured(folder, tmp_path, capsys):
+    out = ["--out", tmp_path / "b.json"]
+    assert "is no data set" in refused(baselines, ["--shards", tmp_path / "none", *out], capsys)
+    assert "--seconds 0.5" in refused(baselines, ["--live", folder / "plan", "--sample-rate", 8000, *out], capsys)
+    words = ["--live", folder / "plan", *DATA, "--samples", 1, "--out", tmp_path / "missing" / "b.json"]
+    assert "can't write" in refused(baselines, words, capsys)

@@ -1,0 +1,210 @@
+"""`python -m train.baselines`: what can be had without a model, and what mu-law leaves, on the clips of an evaluation.
+
+A run with the same data, crop and number of clips is evaluated on these clips, so its figures stand between these: order-0,
+silence and the copied source below, the target through mu-law and back above.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torchaudio
+from torch import Tensor
+from tqdm import tqdm
+
+from dx7data.arguments import number, whole
+from dx7data.errors import InputError
+from dx7data.files import write_atomically
+from models.quantize import mu_law, mu_law_table
+from train import config, metrics
+from train.bootstrap import describe_error, standard_error
+from train.config import PRESETS, RunSettings
+from train.evaluate import HeldOut, average, held_out, spectral_distances
+from train.loading import opened
+from train.stream import Clips
+from train.verdict import UNIFORM_BITS
+
+TAPS = 512  # of the linear filter: 64 ms at 8 kHz
+HEAD = ["set", "baseline", "bits", "SNR dB", "STFT", "log-mel dB"]
+# What must be the same in a run, or its clips are not these.
+CONDITIONS = ("fingerprint", "split", "sample_rate", "seconds", "evaluate_samples")
+_FITTED = 1 << 20  # samples of training that the filter is fitted on, 256 clips of 0.5 s at 8 kHz: half a minute on a CPU
+_RIDGE = 1e-9  # of the mean power, added to it: sines of a few keys leave most of a filter undetermined
+_AT_ONCE = 64  # clips
+_SHOWN = {"snr_db": 1, "mrstft": 2, "mel_db": 1}  # digits of each column
+
+
+def main(words: list[str] | None = None) -> int:
+    """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
+    options = parser().parse_args(words)
+    try:
+        found = measure(settings(options))
+        print("\n".join(described(found)))
+        write(options.out, found)
+    except InputError as error:
+        print(f"train.baselines: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train.baselines: stopped; nothing was written", file=sys.stderr)
+        return 130
+    print(f"\nIn {options.out}, for train.compare --baselines")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m train.baselines",
+        description="Measures floors and a ceiling of a data set. Give it the data options of the run that it is for.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    where = top.add_mutually_exclusive_group(required=True)
+    where.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
+    where.add_argument("--live", metavar="FOLDER", help="instead, one with a plan")
+    top.add_argument("--preset", choices=PRESETS, default="seed", help="of rate and seconds (default: %(default)s)")
+    top.add_argument("--split", choices=("train", "val", "test"), help="that is trained on (default: train)")
+    top.add_argument("--skip-missing", action="store_true", help="do without shards that are not there")
+    top.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
+    top.add_argument("--seconds", type=number(0.01, 600, "seconds"), help="of a crop")
+    top.add_argument("--samples", type=whole(1), default=1024, metavar="N", help="of each set (default: %(default)s)")
+    top.add_argument("--out", type=Path, default=Path("baselines.json"), metavar="FILE", help="default: baselines.json")
+    return top
+
+
+def settings(options: argparse.Namespace) -> RunSettings:
+    """Of a run that these options would start; its model is not used."""
+    wishes = dict(vars(options))
+    wishes.pop("out")
+    if "live" in wishes:
+        wishes |= {"shards": wishes.pop("live"), "reader": "live"}
+    return config.settings(model="s4d", evaluate_samples=wishes.pop("samples"), **wishes)
+
+
+def measure(run: RunSettings) -> dict:
+    """Every baseline on each evaluation set of a run: what baselines.json holds. Raises InputError."""
+    data = opened(dataclasses.replace(run, prefix=None))  # nothing here hears a prefix, and no crop depends on it
+    sets = held_out(data, run.evaluate_samples)
+    if not sets:
+        raise InputError(f"{run.shards} has no clips that training does not see: there is nothing to measure")
+    taps = fit_filter(training_clips(data), TAPS)
+    about = {"fingerprint": data.fingerprint, "split": run.split, "sample_rate": data.form.sample_rate}
+    about |= {"seconds": run.seconds, "evaluate_samples": run.evaluate_samples}
+    return about | {"sets": {one.name: {"samples": len(one), "baselines": measure_set(one, taps)} for one in sets}}
+
+
+def measure_set(one: HeldOut, taps: Tensor) -> dict[str, dict[str, float]]:
+    """Means over the clips of a set: of "bits" with their standard error, or of what audio can be compared by."""
+    table = mu_law_table()
+    source, target = (mu_law(audio, table) for audio in (one.examples.source, one.examples.target))
+    coded = {
+        "order-0": metrics.order0_bits(target),
+        "order-0, given the source's class": metrics.conditional_bits(target, source),
+    }
+    found = {"uniform": {"bits": UNIFORM_BITS, "bits_se": 0.0}}
+    found |= {name: {"bits": each.mean().item(), "bits_se": standard_error(each.numpy())} for name, each in coded.items()}
+    made: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of source and target
+        "silence": lambda source, target: torch.zeros_like(target),
+        "the source": lambda source, target: source,
+        f"a linear filter, {len(taps)} taps": lambda source, target: apply_filter(source, taps),
+        "ceiling: the target through mu-law": lambda source, target: metrics.through_mu_law(target),
+    }
+    return found | {name: _compare(one, make) for name, make in made.items()}
+
+
+def _compare(one: HeldOut, make: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
+    parts = []
+    for examples in one.batches(_AT_ONCE):
+        source, target = examples.source / 32768, examples.target / 32768
+        audio = make(source, target)
+        distances = spectral_distances(audio, target, one.sample_rate)
+        parts.append({"snr_db": metrics.snr_db(audio, target), **distances})
+    columns = {name: torch.cat([part[name] for part in parts]).double() for name in parts[0]}
+    return average(columns, one.examples.target)
+
+
+# --- The linear filter ---
+
+
+def training_clips(data: Clips) -> Iterator[tuple[Tensor, Tensor]]:
+    """Sources and targets, float64 (L,) in -1..1, of the first samples of the split, as cropped in the first epoch."""
+    count = min(len(data), -(-_FITTED // (data.form.crop or data.form.length)))
+    for i in tqdm(range(count), "fit the filter", leave=False, delay=2):
+        _, source, target = data[i]
+        yield source.double() / 32768, target.double() / 32768
+
+
+def fit_filter(clips: Iterator[tuple[Tensor, Tensor]], taps: int) -> Tensor:
+    """Least squares (Wiener), float64 (taps,): what makes the target of the sample and the taps - 1 before it.
+
+    Causal as the models are, and like them without what was before a clip: that is silence.
+    """
+    products, wanted = torch.zeros(taps, taps, dtype=torch.float64), torch.zeros(taps, dtype=torch.float64)
+    for source, target in clips:
+        past = torch.nn.functional.pad(source, (taps - 1, 0)).unfold(0, taps, 1)  # (L, taps), the sample itself last
+        products += past.T @ past
+        wanted += past.T @ target
+    ridge = _RIDGE * products.diagonal().mean().clamp(min=1e-12)
+    return torch.linalg.solve(products + ridge * torch.eye(taps, dtype=torch.float64), wanted).flip(0)
+
+
+def apply_filter(source: Tensor, taps: Tensor) -> Tensor:
+    """float32 (B, L) of float32 (B, L)."""
+    return torchaudio.functional.fftconvolve(source.double(), taps[None])[:, : source.shape[1]].float()
+
+
+# --- What is written and shown ---
+
+
+def write(path: Path, found: dict) -> None:
+    """Raises InputError."""
+    try:
+        write_atomically(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def read(path: Path) -> dict:
+    """Raises InputError if it is not what `write` has written."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not {"sets", *CONDITIONS} <= found.keys():
+            raise ValueError("it is no table of train.baselines")
+        rows(found)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(f"{path} can't be read ({error}): measure it again with python -m train.baselines") from None
+    return found
+
+
+def rows(found: dict) -> list[list[str]]:
+    """Texts of a table with HEAD; empty where a measure makes no sense."""
+    return [
+        [
+            f"{name}, {one['samples']:,} clips",
+            baseline,
+            f"{each['bits']:.3f}{describe_error(each['bits_se'])}" if "bits" in each else "",
+            *(f"{each[column]:.{digits}f}" if column in each else "" for column, digits in _SHOWN.items()),
+        ]
+        for name, one in found["sets"].items()
+        for baseline, each in one["baselines"].items()
+    ]
+
+
+def described(found: dict) -> list[str]:
+    """Lines of a table for a terminal."""
+    table = [HEAD, *rows(found)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            f"{text:<{width}}" if i < 2 else f"{text:>{width}}"
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

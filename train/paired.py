@@ -1,0 +1,52 @@
+"""Differences of runs on the clips that they share, with intervals: is one model better, or were other clips drawn?"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from train.bootstrap import mean_interval
+from train.history import Run
+
+HEAD = ["set", "run", "bits more than", "difference", "95 % interval", "clips"]
+_SAME = ("fingerprint", "sample_rate", "seconds")  # or the clips of one number are not one clip
+
+
+class Difference(NamedTuple):
+    """Mean of the differences in bits a sample, clip by clip, its 95 % interval (bootstrap.py), and the number of clips."""
+
+    mean: float
+    low: float
+    high: float
+    clips: int
+
+
+def compare(run: Run, other: Run, which: str) -> Difference | None:
+    """Of the last evaluations of a set, run less other; None if there are no clips that both have."""
+    if any(run.facts.get(fact) != other.facts.get(fact) for fact in _SAME):
+        return None
+    ours, theirs = (_bits(each, which) for each in (run, other))
+    if not (shared := ours.keys() & theirs.keys()):
+        return None
+    values = np.array([ours[clip] - theirs[clip] for clip in sorted(shared)])
+    return Difference(float(values.mean()), *mean_interval(values), len(values))
+
+
+def rows(runs: list[Run]) -> list[list[str]]:
+    """Of a table with HEAD: each run against the best one of a set that has clips to compare."""
+    found = []
+    for which in dict.fromkeys(which for run in runs for which in run.clips):
+        measured = [run for run in runs if run.clips.get(which)]
+        best = min(measured, key=lambda run: np.mean(list(_bits(run, which).values())))
+        for run in measured:
+            if run is not best:
+                texts = ["–", "other clips", ""]
+                if difference := compare(run, best, which):
+                    mean, low, high, clips = difference
+                    texts = [f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{clips:,}"]
+                found.append([which, run.name, best.name, *texts])
+    return found
+
+
+def _bits(run: Run, which: str) -> dict[tuple[str, str], float]:
+    """By split and number of the clip."""
+    return {(row["split"], row["sample"]): float(row["bits"]) for row in run.clips.get(which, [])}

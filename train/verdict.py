@@ -1,0 +1,62 @@
+"""How a run ended: whether it has learnt anything at all, by floors that need no model.
+
+It diverged if its loss is not finite or, at the end, above 16 bits: the uniform guess costs 8, and every model begins near
+it. It is worse than uniform or than order-0 if an evaluation says so: a table of 256 frequencies does better then.
+"""
+
+import math
+from pathlib import Path
+
+from models.quantize import CLASSES, mu_law, mu_law_table
+from train import history, metrics
+from train.evaluate import HeldOut
+
+OK, ORDER_0, UNIFORM, DIVERGED = "ok", "worse than order-0", "worse than uniform", "diverged"
+UNIFORM_BITS = math.log2(CLASSES)
+DIVERGED_BITS = 16.0
+_LAST = 10  # steps at most, and a tenth of all, whose mean is the final training loss
+
+
+def judge(bits: float, order0: float = UNIFORM_BITS) -> str:
+    """Of bits a sample, NaN included, and the order-0 entropy of the same clips."""
+    if not bits <= UNIFORM_BITS:
+        return UNIFORM
+    return OK if bits <= order0 else ORDER_0
+
+
+def judge_run(run: Path, sets: list[HeldOut]) -> dict:
+    """What result.json says of a run that has done its last step, by its tables and the sets of its evaluations.
+
+    "verdict": of the set that decides, or of the training loss where nothing is evaluated; "loss_bits": of the last steps;
+    "sets": of each set its last bits (none: no number), their order-0 entropy in bits, and a verdict.
+    """
+    losses = history.column(history.table(run / "metrics.csv"), "loss_bits")
+    loss = float(losses[-max(1, min(_LAST, len(losses) // 10)) :].mean()) if len(losses) else math.nan
+    last = {name: rows[-1] for name, rows in history.by_set(history.table(run / "validation.csv")).items()}
+    found = {}
+    for one in sets:
+        if one.name in last:
+            bits = float(last[one.name]["bits"])
+            order0 = metrics.order0_bits(mu_law(one.examples.target, mu_law_table())).mean().item()
+            found[one.name] = {
+                "bits": bits if math.isfinite(bits) else None,
+                "order0_bits": order0,
+                "verdict": judge(bits, order0),
+            }
+    verdict = found[history.deciding(found)]["verdict"] if found else judge(loss)
+    if not loss <= DIVERGED_BITS:
+        verdict = DIVERGED
+    return {"verdict": verdict, "loss_bits": loss if math.isfinite(loss) else None, "sets": found}
+
+
+def warnings(result: dict) -> list[str]:
+    """A sentence for each set that is worse than a floor, or for the training loss where there is no set."""
+    if not result["sets"] and result["verdict"] == UNIFORM:
+        return [f"{UNIFORM}: the training loss is {result['loss_bits']:.3f} bits a sample, a guess costs {UNIFORM_BITS:g}"]
+    floors = {UNIFORM: lambda one: UNIFORM_BITS, ORDER_0: lambda one: one["order0_bits"]}
+    return [
+        f"{name} is {one['verdict']}: {one['bits'] or math.nan:.3f} bits a sample, and {floors[one['verdict']](one):.3f} "
+        "without having heard anything"
+        for name, one in result["sets"].items()
+        if one["verdict"] != OK
+    ]
