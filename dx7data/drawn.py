@@ -37,14 +37,19 @@ def _draw(dice: Dice, spec: Spec, split: str) -> Phrase:
 
 
 def split_of(phrase: Phrase, spec: Spec) -> str:
-    """The split that a drawn phrase belongs to, by a hash of when which keys are pressed in the clip.
+    """The split that a drawn phrase belongs to, by a hash of all that a DX7 can be heard to do with it in the clip.
 
-    So a phrase of one split differs from all of another in more than velocities and lengths, which are hard to hear or,
-    where the clip ends before the key is let go, can't be.
+    So no clip of one split is in another too, and the phrases of all splits are alike. Not heard are the notes that begin
+    after the clip, how long a key is held beyond its end, and whether a velocity is 2 k or 2 k + 1 (engine-spec.md).
     """
     asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
-    keys = [(note.start, note.note) for note in phrase.notes if note.start < spec.milliseconds]
-    return asked[int.from_bytes(hashlib.sha256(canonical(keys)).digest()[:4]) % len(asked)]
+    end = spec.milliseconds
+    heard = [
+        (note.start, min(note.held, end - note.start), note.note, note.velocity >> 1)
+        for note in phrase.notes
+        if note.start < end
+    ]
+    return asked[int.from_bytes(hashlib.sha256(canonical(heard)).digest()[:4]) % len(asked)]
 
 
 @dataclass

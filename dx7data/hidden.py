@@ -150,7 +150,7 @@ def describe(report: dict | None) -> list[str]:
     found = []
     for thing, each in report["things"].items():
         if each["hidden"]:
-            limit = "" if each["best_snr"] is None else f"; no model can reach more than {each['best_snr']} dB"
+            limit = "" if each["best_snr"] is None else f"; a model that knows all else can reach about {each['best_snr']} dB"
             found.append(f"{thing} is hidden in {each['hidden']} of {each['samples']} samples{limit}")
     told = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
     idle = [thing for thing, each in report["things"].items() if not each["changed"]]

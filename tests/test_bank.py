@@ -292,7 +292,7 @@ def test_export_says_what_is_wrong(tmp_path):
 
 @oracle.needs_factory
 def test_factory_banks():
-    loaded = bank.load(oracle.FACTORY[0].parent)
+    loaded = bank.load(oracle.FACTORY)
     assert (loaded.report.files, loaded.report.found, loaded.report.repaired) == (8, 256, 4)
     assert loaded.report.found - loaded.report.duplicates == len(loaded.ids)
     assert not refusals(loaded)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import bank, cli, dataset, files, patch, sysex
+from dx7data import bank, cli, dataset, drawn, files, patch, sysex
 from dx7data.decimate import decimate
 from dx7data.engine.render import mix
 from dx7data.plan import Plan
@@ -179,8 +179,8 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     ]
     assert [len(each) for each in phrases] == [16, 2, 2]
     of = Plan.load(tmp_path / "out")
-    first = [{of.choose(split, j).phrase.notes[0].held % 3 for j in range(200)} for split in of.counts]
-    assert first == [{0}, {1}, {2}], "the first note's length keeps the phrases of splits apart, however many there are"
+    found = [{drawn.split_of(of.choose(split, j).phrase, of.spec) for j in range(200)} for split in of.counts]
+    assert found == [{"train"}, {"val"}, {"test"}], "phrases of splits are kept apart, however many there are"
 
 
 def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):

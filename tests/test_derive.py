@@ -49,7 +49,7 @@ def test_mutations_are_small(seed, patch):
 def test_mutations_reach_everything_that_can_be_heard():
     """Over many draws: every audible amount, in both directions, to its bound, and one to eight at a time."""
     patch = EXAMPLE[0]
-    mutants = np.array([mutation(Dice(i), patch, audible(patch)) for i in range(1500)])[:, :PARAMETERS].astype(int)
+    mutants = np.array([mutation(Dice(i), patch, audible(patch)) for i in range(4000)])[:, :PARAMETERS].astype(int)
     moves = mutants - patch[:PARAMETERS]
     ordinal = np.array([field not in CHOICES for field in FIELDS])
     assert ((moves != 0).any(axis=0) == (audible(patch) & ordinal)).all()
