@@ -155,7 +155,7 @@ def describe(report: dict | None) -> list[str]:
     told = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
     idle = [thing for thing, each in report["things"].items() if not each["changed"]]
     if told:
-        found.append(f"what is heard tells {', '.join(told)} in all of {report['samples']} samples")
+        found.append(f"a model can hear {', '.join(told)} in all of {report['samples']} samples")
     if idle:
         found.append(f"no target of {report['samples']} samples changes with {', '.join(idle)}")
     return found or ["nothing to measure"]

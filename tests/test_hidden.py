@@ -175,7 +175,7 @@ def test_no_false_alarm(plan):
     made = planning.make(bank.example(), spec, 3200)
     assert not any(counts(made).values())
     assert hidden.list_warnings(made) == []
-    assert hidden.describe(made.hidden) == ["what is heard tells velocity, key, start, length, patch in all of 32 samples"]
+    assert hidden.describe(made.hidden) == ["a model can hear velocity, key, start, length, patch in all of 32 samples"]
 
 
 # --- The figures ---
