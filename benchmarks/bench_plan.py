@@ -18,11 +18,11 @@ import pyarrow as pa
 from bench_engine import machine
 
 from dx7data import bank, compose, patch, split
-from dx7data.dice import Dice
 from dx7data.patch import PARAMETERS
 from dx7data.patches import BANK, NOWHERE, rows
 from dx7data.phrase import Phrases
 from dx7data.plan import Plan
+from dx7data.rng import KeyedRng
 from dx7data.spec import Spec
 from dx7data.verify import verify
 from train.evaluate import held_out
@@ -48,7 +48,7 @@ def timed(what, function):
 
 def music(count):
     """So many phrases of some notes; a few thousand are drawn, and come again and again."""
-    few = Phrases.of([compose.draw(Dice(i), 2.5) for i in range(min(count, 4000))])
+    few = Phrases.of([compose.draw(KeyedRng(i), 2.5) for i in range(min(count, 4000))])
     table = pa.concat_tables([few.table] * -(-count // len(few))).slice(0, count).combine_chunks()
     return Phrases(table).with_splits(["train"] * (count - count // 10) + ["val"] * (count // 10))
 

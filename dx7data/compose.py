@@ -1,4 +1,4 @@
-"""Drawn phrases: a small composer of what a keyboard player practises, from integers of the dice alone.
+"""Drawn phrases: a small composer of what a keyboard player practises, from integers of the rng alone.
 
 A kind is a function that says what is pressed: an endless stream of keys, chord by chord or note by note. When and how
 is the same for all of them: a rhythm on a tempo grid with rests and ties, a touch from staccato to legato, a contour of
@@ -8,9 +8,9 @@ velocities.
 from collections.abc import Iterator
 from functools import partial
 
-from dx7data.dice import Dice
 from dx7data.filters import NO_FILTERS, Filters
 from dx7data.phrase import Note, Phrase
+from dx7data.rng import KeyedRng
 
 _LOWEST, _HIGHEST = 28, 103  # E1 to G7: a sine up to 3.2 kHz, which a sample rate of 8 kHz still holds
 _BEAT = 12  # ticks: sixteenths are 3, triplets 4, eighths 6
@@ -77,57 +77,57 @@ _CONTOURS = {
 }
 
 
-def draw(dice: Dice, seconds: float, kinds: tuple[str, ...] = (), filters: Filters = NO_FILTERS) -> Phrase:
-    """A phrase for a clip of 0.01 to 600 seconds; `kind` and `about` say what it is. The same dice, the same phrase.
+def draw(rng: KeyedRng, seconds: float, kinds: tuple[str, ...] = (), filters: Filters = NO_FILTERS) -> Phrase:
+    """A phrase for a clip of 0.01 to 600 seconds; `kind` and `about` say what it is. The same rng, the same phrase.
 
     kinds: of KINDS; empty: all of them. filters: a hint. So that few phrases are refused afterwards, no more keys go down
     or stay down at once than the polyphony allows (a legato ends when the next note begins), except that chords have at
     least two, and loudness is drawn within the velocities. The phrase may still fail any filter but that of velocity.
     """
     end = round(seconds * 1000)
-    kind = dice.pick([name for name in KINDS if name in kinds] if kinds else KINDS)
+    kind = rng.pick([name for name in KINDS if name in kinds] if kinds else KINDS)
     compose, patterns, fewest = _KINDS[kind]
     most = filters.polyphony[1] and max(filters.polyphony[1], fewest)
-    about = {"bpm": dice.between(60, 160), "touch": dice.pick(tuple(_TOUCHES)), "contour": dice.pick(tuple(_CONTOURS))}
-    velocity = _dynamics(dice, about["contour"], end * about["bpm"] // _MINUTE, filters.velocity)
-    first = dice.pick((0, 0, dice.below(min(end // 8, 250) + 1)))
-    strokes = compose(dice, about)
+    about = {"bpm": rng.between(60, 160), "touch": rng.pick(tuple(_TOUCHES)), "contour": rng.pick(tuple(_CONTOURS))}
+    velocity = _dynamics(rng, about["contour"], end * about["bpm"] // _MINUTE, filters.velocity)
+    first = rng.pick((0, 0, rng.below(min(end // 8, 250) + 1)))
+    strokes = compose(rng, about)
     notes: list[Note] = []
-    for tick, ticks, rest in _rhythm(dice, patterns):
+    for tick, ticks, rest in _rhythm(rng, patterns):
         start, until = (first + time * _MINUTE // about["bpm"] for time in (tick, tick + ticks))
         if notes and start > end - _LAST_START:
             break
-        held = max((until - start) * dice.between(*_TOUCHES[about["touch"]]) // 100, _SHORTEST)
+        held = max((until - start) * rng.between(*_TOUCHES[about["touch"]]) // 100, _SHORTEST)
         if not notes or not rest:
             notes += [Note(start, held, key, velocity(tick)) for key in next(strokes)[:most]]
     notes = _lift(notes)
     return Phrase(tuple(_release(notes, most) if most else notes), kind=kind, about=about)
 
 
-def _rhythm(dice: Dice, patterns) -> Iterator[tuple[int, int, bool]]:
+def _rhythm(rng: KeyedRng, patterns) -> Iterator[tuple[int, int, bool]]:
     """For ever: when a stroke comes and how long it lasts, in ticks, and whether it is a rest."""
-    ties, rests = dice.pick((0, 0, 12, 6)), dice.pick((0, 0, 16, 8, 5))
+    ties, rests = rng.pick((0, 0, 12, 6)), rng.pick((0, 0, 16, 8, 5))
     tick = tied = 0
     while True:
-        for ticks in dice.pick(patterns) * dice.pick((2, 4, 4, 8)):
+        for ticks in rng.pick(patterns) * rng.pick((2, 4, 4, 8)):
             tied += ticks
-            if ties and not dice.below(ties):
+            if ties and not rng.below(ties):
                 continue
-            yield tick, tied, bool(rests) and not dice.below(rests)
+            yield tick, tied, bool(rests) and not rng.below(rests)
             tick, tied = tick + tied, 0
 
 
-def _dynamics(dice: Dice, contour: str, clip: int, limits: tuple[int, int]):
+def _dynamics(rng: KeyedRng, contour: str, clip: int, limits: tuple[int, int]):
     """The velocity of a note, within limits, as a function of its tick, in a clip of so many ticks."""
     least, most = limits
-    loudness = dice.between(min(max(30, least), most), max(min(115, most), least))
-    depth = dice.between(12, 40)
-    span = max(min(dice.pick((4, 8, 16, 32)) * _BEAT, clip), 1)
-    bar = dice.pick((1, 2, 3, 4)) * _BEAT
+    loudness = rng.between(min(max(30, least), most), max(min(115, most), least))
+    depth = rng.between(12, 40)
+    span = max(min(rng.pick((4, 8, 16, 32)) * _BEAT, clip), 1)
+    bar = rng.pick((1, 2, 3, 4)) * _BEAT
 
     def velocity(tick: int) -> int:
         shape = _CONTOURS[contour](tick % span * 100 // span, tick % bar == 0)
-        return min(max(loudness + depth * shape // 100 + dice.between(-4, 4), least), most)
+        return min(max(loudness + depth * shape // 100 + rng.between(-4, 4), least), most)
 
     return velocity
 
@@ -161,9 +161,9 @@ def _ladder(root: int, steps: tuple[int, ...], octaves: int) -> list[int]:
     return [root + 12 * octave + step for octave in range(octaves) for step in steps] + [root + 12 * octaves]
 
 
-def _scale(dice: Dice, about: dict, names: tuple[str, ...], lowest: int, octaves: int) -> list[int]:
+def _scale(rng: KeyedRng, about: dict, names: tuple[str, ...], lowest: int, octaves: int) -> list[int]:
     """The ladder of one of the scales with these names."""
-    about["scale"], about["root"] = dice.pick(names), dice.between(lowest, _HIGHEST - 12 * octaves)
+    about["scale"], about["root"] = rng.pick(names), rng.between(lowest, _HIGHEST - 12 * octaves)
     return _ladder(about["root"], _SCALES[about["scale"]], octaves)
 
 
@@ -175,21 +175,21 @@ def _near(rung: int, ladder: list[int]) -> int:
 # The kinds. Each yields the keys of one stroke after the other, for ever, and first says in `about` what it chose.
 
 
-def _walks(dice: Dice, about: dict) -> Iterator[list[int]]:
+def _walks(rng: KeyedRng, about: dict) -> Iterator[list[int]]:
     """Small random steps and skips on a pentatonic scale, now and then two or three keys at once."""
-    ladder = _scale(dice, about, _PENTATONIC, _LOWEST, 2)
-    rung = dice.below(len(ladder))
+    ladder = _scale(rng, about, _PENTATONIC, _LOWEST, 2)
+    rung = rng.below(len(ladder))
     while True:
-        yield ladder[rung : rung + 1 + 2 * dice.pick((0, 0, 0, 0, 0, 0, 1, 2)) : 2]
-        rung = _near(rung + dice.between(-3, 3), ladder)
+        yield ladder[rung : rung + 1 + 2 * rng.pick((0, 0, 0, 0, 0, 0, 1, 2)) : 2]
+        rung = _near(rung + rng.between(-3, 3), ladder)
 
 
-def _runs(name: str, choices: dict, dice: Dice, about: dict) -> Iterator[list[int]]:
+def _runs(name: str, choices: dict, rng: KeyedRng, about: dict) -> Iterator[list[int]]:
     """Up, down or both, straight or broken, over one to three octaves; after some runs a fourth, fifth or tone away."""
-    about[name] = dice.pick(tuple(choices))
-    octaves = dice.between(1, 3)
-    root = about["root"] = dice.between(_LOWEST, _HIGHEST - 12 * octaves)
-    about["direction"], about["figure"] = dice.pick(tuple(_DIRECTIONS)), dice.pick(tuple(_FIGURES))
+    about[name] = rng.pick(tuple(choices))
+    octaves = rng.between(1, 3)
+    root = about["root"] = rng.between(_LOWEST, _HIGHEST - 12 * octaves)
+    about["direction"], about["figure"] = rng.pick(tuple(_DIRECTIONS)), rng.pick(tuple(_FIGURES))
     figure, before = _FIGURES[about["figure"]], None
     while True:
         for way in _DIRECTIONS[about["direction"]]:
@@ -199,41 +199,41 @@ def _runs(name: str, choices: dict, dice: Dice, about: dict) -> Iterator[list[in
                     if key != before:  # at the turn, the last key of one run is the first of the next
                         yield [key]
                     before = key
-        if not dice.below(3):
+        if not rng.below(3):
             roots = [root + interval for interval in (-7, -5, -2, 2, 5, 7)]
-            root = dice.pick([other for other in roots if _LOWEST <= other <= _HIGHEST - 12 * octaves])
+            root = rng.pick([other for other in roots if _LOWEST <= other <= _HIGHEST - 12 * octaves])
 
 
-def _chords(dice: Dice, about: dict) -> Iterator[list[int]]:
+def _chords(rng: KeyedRng, about: dict) -> Iterator[list[int]]:
     """Block chords of a common progression, each in a voicing of its own and struck once or more often."""
-    ladder = _scale(dice, about, _MODES, 40, 3)  # chords in the bass are mud
-    about["progression"] = dice.pick(tuple(_PROGRESSIONS))
+    ladder = _scale(rng, about, _MODES, 40, 3)  # chords in the bass are mud
+    about["progression"] = rng.pick(tuple(_PROGRESSIONS))
     while True:
         for degree in _PROGRESSIONS[about["progression"]]:
-            chord = [ladder[degree + offset] for offset in dice.pick(_VOICINGS)]
-            for _ in range(dice.pick((1, 1, 2, 4))):
+            chord = [ladder[degree + offset] for offset in rng.pick(_VOICINGS)]
+            for _ in range(rng.pick((1, 1, 2, 4))):
                 yield chord
 
 
-def _repeats(dice: Dice, about: dict) -> Iterator[list[int]]:
+def _repeats(rng: KeyedRng, about: dict) -> Iterator[list[int]]:
     """One key, third or triad over and over, then another one nearby."""
-    ladder = _scale(dice, about, _MODES, _LOWEST, 2)
-    width = dice.pick((1, 1, 1, 3, 5))
-    rung = dice.below(len(ladder))
+    ladder = _scale(rng, about, _MODES, _LOWEST, 2)
+    width = rng.pick((1, 1, 1, 3, 5))
+    rung = rng.below(len(ladder))
     while True:
-        for _ in range(dice.pick((2, 4, 6, 8, 16))):
+        for _ in range(rng.pick((2, 4, 6, 8, 16))):
             yield ladder[rung : rung + width : 2]
-        rung = _near(rung + dice.between(-2, 2), ladder)
+        rung = _near(rung + rng.between(-2, 2), ladder)
 
 
-def _melodies(dice: Dice, about: dict) -> Iterator[list[int]]:
+def _melodies(rng: KeyedRng, about: dict) -> Iterator[list[int]]:
     """A motif, from another degree, upside down; home to the root, a breath, and the same again or another motif."""
-    ladder = _scale(dice, about, _MODES, _LOWEST, 2)
+    ladder = _scale(rng, about, _MODES, _LOWEST, 2)
     octave = len(ladder) // 2
     while True:
-        motif = [dice.between(-2, 2) for _ in range(dice.between(3, 6))]
-        for _ in range(dice.between(1, 2)):
-            for start, way in ((octave, 1), (octave + dice.between(-3, 3), 1), (octave, -1)):
+        motif = [rng.between(-2, 2) for _ in range(rng.between(3, 6))]
+        for _ in range(rng.between(1, 2)):
+            for start, way in ((octave, 1), (octave + rng.between(-3, 3), 1), (octave, -1)):
                 rung = start
                 for move in motif:
                     yield [ladder[rung]]

@@ -5,21 +5,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dx7data import compose
-from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.files import canonical
 from dx7data.filters import measure
 from dx7data.phrase import Phrase
+from dx7data.rng import KeyedRng
 from dx7data.spec import SPLITS, Spec
 
 _TRIES = 100_000  # for one phrase: seconds of work, where a plan has seen to it that a few hundred suffice
 _ESTIMATED_WITH = 300  # draws for each split
 
 
-def phrase(dice: Dice, spec: Spec, split: str) -> Phrase:
-    """The first phrase from the dice that passes the filters. Raises InputError when 100,000 do not."""
+def phrase(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
+    """The first phrase from the rng that passes the filters. Raises InputError when 100,000 do not."""
     for _ in range(_TRIES):
-        drawn = _draw(dice, spec, split)
+        drawn = _draw(rng, spec, split)
         if spec.filters.first_to_refuse(drawn, spec.milliseconds) is None:
             return drawn
     raise InputError(
@@ -27,10 +27,10 @@ def phrase(dice: Dice, spec: Spec, split: str) -> Phrase:
     )
 
 
-def _draw(dice: Dice, spec: Spec, split: str) -> Phrase:
-    """The first phrase from the dice that belongs to the split. Raises InputError when 100,000 do not."""
+def _draw(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
+    """The first phrase from the rng that belongs to the split. Raises InputError when 100,000 do not."""
     for _ in range(_TRIES):
-        drawn = compose.draw(dice, spec.seconds, spec.kinds, spec.filters)
+        drawn = compose.draw(rng, spec.seconds, spec.kinds, spec.filters)
         if split_of(drawn, spec) == split:
             return drawn
     raise InputError(f"too few drawn phrases for {split}: ask for less strict filters, other --kinds or --split 1,0,0")
@@ -91,7 +91,7 @@ def _refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
     """Of the first draws: how many each filter refuses; and by filter, what those that it refused measure."""
     left_out, measured = Counter(), {}
     for i in range(_ESTIMATED_WITH):
-        drawn = _draw(Dice(spec.seed, split, "estimate", i), spec, split)
+        drawn = _draw(KeyedRng(spec.seed, split, "estimate", i), spec, split)
         name = spec.filters.first_to_refuse(drawn, spec.milliseconds)
         if name:
             left_out[name] += 1

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data import clips, mulaw, patch, sample
-from dx7data.dice import Dice
+from dx7data.rng import KeyedRng
 from dx7data.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.split import shares
 from dx7data.variation import OF_NOTES, Pool, shorten
@@ -96,11 +96,11 @@ def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, b
         pool = Pool(spec, choices, plan.targets[split])
         for j, choice in enumerate(choices[:share]):
             yield None, False, [choice]
-            one_note = pool.pick_note(choice, Dice(spec.seed, "hidden", split, j))
+            one_note = pool.pick_note(choice, KeyedRng(spec.seed, "hidden", split, j))
             for thing in pool.list_things(choice):
-                dice, all_notes = Dice(spec.seed, "hidden", split, j, thing), j % 2 == 1 or thing not in OF_NOTES
+                rng, all_notes = KeyedRng(spec.seed, "hidden", split, j, thing), j % 2 == 1 or thing not in OF_NOTES
                 which = range(len(choice.phrase.notes)) if all_notes else one_note
-                yield thing, all_notes, [pool.vary(choice, thing, which, dice) for _ in range(RENDERS - 1)]
+                yield thing, all_notes, [pool.vary(choice, thing, which, rng) for _ in range(RENDERS - 1)]
 
 
 def _render(plan, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -150,7 +150,9 @@ def describe(report: dict | None) -> list[str]:
     found = []
     for thing, each in report["things"].items():
         if each["hidden"]:
-            limit = "" if each["best_snr"] is None else f"; a model that knows all else can reach about {each['best_snr']} dB"
+            limit = (
+                "" if each["best_snr"] is None else f"; a model that knows all else can reach about {each['best_snr']} dB"
+            )
             found.append(f"{thing} is hidden in {each['hidden']} of {each['samples']} samples{limit}")
     told = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
     idle = [thing for thing, each in report["things"].items() if not each["changed"]]

@@ -9,20 +9,20 @@ from math import isqrt
 
 import numpy as np
 
-from dx7data.dice import Dice
+from dx7data.rng import KeyedRng
 
 _ROUNDS = 8
 _MASK = (1 << 64) - 1
 
 
 class Permutation:
-    """For every turn, a bijection of 0 to count - 1, all of them named like Dice."""
+    """For every turn, a bijection of 0 to count - 1, all of them named like KeyedRng."""
 
     def __init__(self, count: int, *name):
         self._count = count
         self._left = isqrt(max(count - 1, 0)) + 1
         self._right = -(-count // self._left)
-        self._keys = Dice(*name).raw(_ROUNDS).tolist()
+        self._keys = KeyedRng(*name).raw(_ROUNDS).tolist()
 
     def __call__(self, turn: int, place: int) -> int:
         """What is at a place, 0 to count - 1, in a turn."""

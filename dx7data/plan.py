@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from dx7data import drawn, sample
-from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.files import canonical, signed, unsigned, write_atomically
 from dx7data.patches import COUNTERFACTUAL, Patches
 from dx7data.permutation import Cycle
 from dx7data.phrase import Phrase, Phrases
+from dx7data.rng import KeyedRng
 from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
 
 FORMAT = 3  # of the folder; changes when older readers would misread it
@@ -133,27 +133,27 @@ class Plan:
         """
         self.check_current()
         i = j // 2 if self.spec.pairs else j
-        dice, cycles = Dice(self.spec.seed, split, i), self._cycles[split]
+        rng, cycles = KeyedRng(self.spec.seed, split, i), self._cycles[split]
         turn, target = cycles["target"](i)
         layers: tuple[int, ...] = (target,)
-        for _ in range(dice.between(*self.spec.layers) - 1):
-            layers += (_another(dice, self.targets[split], layers),)
+        for _ in range(rng.between(*self.spec.layers) - 1):
+            layers += (_another(rng, self.targets[split], layers),)
         source = None
         if self.spec.source == RANDOM_SOURCE:
             source = cycles["source"](i)[1]
             if source == target:
-                source = _another(dice, self._sources[split], (target,))
-        phrase = self._phrase(split, i, dice)
+                source = _another(rng, self._sources[split], (target,))
+        phrase = self._phrase(split, i, rng)
         if not self.spec.pairs:
             return Choice(phrase, source, layers, None)
         versions = self._versions[self.patches.ids[target]]
         pair = (target, versions[turn % len(versions)])
         return Choice(phrase, source, (pair[j % 2], *layers[1:]), (j ^ 1, pair[1 - j % 2]))
 
-    def _phrase(self, split: str, i: int, dice: Dice) -> Phrase:
+    def _phrase(self, split: str, i: int, rng: KeyedRng) -> Phrase:
         """From music, or drawn; phrases of one split are in no other."""
         if self.phrases is None:
-            return drawn.phrase(dice, self.spec, split)
+            return drawn.phrase(rng, self.spec, split)
         return self.phrases[self._cycles[split]["phrase"](i)[1]]
 
     def files(self) -> dict[str, bytes]:
@@ -217,8 +217,8 @@ def differences(old: Plan, new: Plan) -> list[str]:
     return found
 
 
-def _another(dice: Dice, choices: np.ndarray, taken: tuple[int, ...]) -> int:
+def _another(rng: KeyedRng, choices: np.ndarray, taken: tuple[int, ...]) -> int:
     """One of `choices`, and none that is taken, if others are left."""
-    while (one := int(dice.pick(choices))) in taken and len(taken) < choices.size:
+    while (one := int(rng.pick(choices))) in taken and len(taken) < choices.size:
         pass
     return one

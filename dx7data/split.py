@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.family import NEAR, Codes, families, nearest
 from dx7data.patch import ALGORITHM
 from dx7data.patches import BANK, EVERY_SPLIT, Patches
+from dx7data.rng import KeyedRng
 from dx7data.spec import SPLITS, Spec
 
 _FEWEST_FAMILIES = 10  # with fewer, every split has all patches and other phrases
@@ -166,7 +166,7 @@ def report(patches: Patches, spec: Spec) -> dict:
         labels = np.unique(patches.splits, return_inverse=True)[1]
         found["nearest_across_splits"] = int(nearest(codes, codes, labels, labels).min())
         train = shares(len(patches), spec.split)[0]
-        at_random = patches.stored[Dice(spec.seed, "random split").shuffled(len(patches))]
+        at_random = patches.stored[KeyedRng(spec.seed, "random split").shuffled(len(patches))]
         inside, outside = Codes(at_random[:train]), Codes(at_random[train:])
         distance = nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
         found["a_random_split_would_leak"] = int((distance <= NEAR).sum())

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data.dice import Dice
 from dx7data.phrase import CONTROLLERS, Note, Phrase
+from dx7data.rng import KeyedRng
 from dx7data.spec import Choice, Spec
 
 OF_NOTES = {"velocity": "velocity", "key": "note", "start": "start", "length": "held"}  # and the field of Note
@@ -35,28 +35,28 @@ class Pool:
         layers = [f"layer {i + 1}" for i in range(len(choice.layers))] if self._layers > 1 else ["patch"]
         return [*OF_NOTES, *self._curves, *(layers if len(self._targets) > len(choice.layers) else [])]
 
-    def pick_note(self, choice: Choice, dice: Dice) -> Sequence[int]:
+    def pick_note(self, choice: Choice, rng: KeyedRng) -> Sequence[int]:
         """The index of one note, of those that can be heard, if any can."""
         notes = choice.phrase.notes
-        return [dice.pick([i for i, note in enumerate(notes) if note.start < self._end - _HEARD] or range(len(notes)))]
+        return [rng.pick([i for i, note in enumerate(notes) if note.start < self._end - _HEARD] or range(len(notes)))]
 
-    def vary(self, choice: Choice, thing: str, which: Sequence[int], dice: Dice) -> Choice:
+    def vary(self, choice: Choice, thing: str, which: Sequence[int], rng: KeyedRng) -> Choice:
         """The sample with another `thing`; if that is one of notes, the notes `which` get it from another sample's."""
         if thing in OF_NOTES:
-            return replace(choice, phrase=self._change_notes(choice.phrase, OF_NOTES[thing], which, dice))
+            return replace(choice, phrase=self._change_notes(choice.phrase, OF_NOTES[thing], which, rng))
         if thing in self._curves:
             others = [event for event in choice.phrase.events if CONTROLLERS[event.controller] != thing]
-            events = sorted([*others, *dice.pick(self._curves[thing])], key=lambda event: (event.time, event.controller))
+            events = sorted([*others, *rng.pick(self._curves[thing])], key=lambda event: (event.time, event.controller))
             return replace(choice, phrase=replace(choice.phrase, events=tuple(events)))
         place = 0 if thing == "patch" else int(thing.removeprefix("layer ")) - 1
         before, after = choice.layers[:place], choice.layers[place + 1 :]
-        one = dice.pick([target for target in self._targets if target not in before + after])
+        one = rng.pick([target for target in self._targets if target not in before + after])
         return replace(choice, layers=(*before, one, *after))
 
-    def _change_notes(self, phrase: Phrase, field: str, which: Sequence[int], dice: Dice) -> Phrase:
+    def _change_notes(self, phrase: Phrase, field: str, which: Sequence[int], rng: KeyedRng) -> Phrase:
         """The phrase with a field of some notes as the notes of another one, in their order, have it."""
-        notes, others = list(phrase.notes), dice.pick(self._phrases).notes
-        first, table = dice.below(len(others)), np.array(phrase.notes)
+        notes, others = list(phrase.notes), rng.pick(self._phrases).notes
+        first, table = rng.below(len(others)), np.array(phrase.notes)
         for k, i in enumerate(which):
             for draw in range(_DRAWS):
                 new = notes[i]._replace(**{field: getattr(others[(first + k + draw) % len(others)], field)})

@@ -10,10 +10,10 @@ import numpy as np
 from dx7data import derive
 from dx7data.audible import audible
 from dx7data.audition import heard
-from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.family import NEAR, Codes, nearest
 from dx7data.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches, rows
+from dx7data.rng import KeyedRng
 from dx7data.spec import Spec
 from dx7data.split import shares
 
@@ -23,8 +23,8 @@ _TRIES = 100  # to draw a patch that is new, can be heard, and is not near anoth
 class _Wish(NamedTuple):
     """A patch to be drawn; `draw` gives it with its kind and its parents."""
 
-    draw: Callable[[Dice], tuple[np.ndarray, str, list[str]]]
-    dice: Dice
+    draw: Callable[[KeyedRng], tuple[np.ndarray, str, list[str]]]
+    rng: KeyedRng
     split: str
 
 
@@ -47,7 +47,7 @@ def _drawn(spec: Spec, patches: Patches, wishes: list[_Wish], targets: bool) -> 
 
 
 def _candidates(wishes: list[_Wish], patches: Patches, targets: bool) -> Patches:
-    stored, kinds, parents = zip(*(wish.draw(wish.dice) for wish in wishes), strict=True)
+    stored, kinds, parents = zip(*(wish.draw(wish.rng) for wish in wishes), strict=True)
     made = rows(stored, list(kinds), [NOWHERE] * len(wishes), [targets] * len(wishes))
     family = dict(zip(patches.ids, patches.families, strict=True))
     families = [family[own[0]] if own else key for own, key in zip(parents, made.ids, strict=True)]
@@ -66,12 +66,12 @@ def _apart(drawn: Patches, patches: Patches) -> np.ndarray:
 
 def random_patches(spec: Spec, patches: Patches) -> Patches:
     """Uniform legal voices."""
-    wishes = [_Wish(_uniform, Dice(spec.seed, RANDOM, i), EVERY_SPLIT) for i in range(spec.random_patches)]
+    wishes = [_Wish(_uniform, KeyedRng(spec.seed, RANDOM, i), EVERY_SPLIT) for i in range(spec.random_patches)]
     return _drawn(spec, patches, wishes, targets=True)
 
 
-def _uniform(dice: Dice) -> tuple[np.ndarray, str, list[str]]:
-    return derive.uniform(dice, 1)[0], RANDOM, []
+def _uniform(rng: KeyedRng) -> tuple[np.ndarray, str, list[str]]:
+    return derive.uniform(rng, 1)[0], RANDOM, []
 
 
 def perturbed(spec: Spec, patches: Patches) -> Patches:
@@ -83,20 +83,22 @@ def perturbed(spec: Spec, patches: Patches) -> Patches:
     counts = shares(spec.perturb, [members[name].size for name in names])
     masks = audible(patches.stored)
     wishes = [
-        _Wish(partial(_perturbation, patches, masks, members[name]), Dice(spec.seed, "perturb", name, i), name)
+        _Wish(partial(_perturbation, patches, masks, members[name]), KeyedRng(spec.seed, "perturb", name, i), name)
         for name, count in zip(names, counts, strict=True)
         for i in range(count)
     ]
     return _drawn(spec, patches, wishes, targets=True)
 
 
-def _perturbation(patches: Patches, masks: np.ndarray, members: np.ndarray, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
-    one = dice.pick(members)
-    if members.size == 1 or dice.below(2):
-        return derive.mutation(dice, patches.stored[one], masks[one]), MUTATION, [patches.ids[one]]
-    while (other := dice.pick(members)) == one:
+def _perturbation(
+    patches: Patches, masks: np.ndarray, members: np.ndarray, rng: KeyedRng
+) -> tuple[np.ndarray, str, list[str]]:
+    one = rng.pick(members)
+    if members.size == 1 or rng.below(2):
+        return derive.mutation(rng, patches.stored[one], masks[one]), MUTATION, [patches.ids[one]]
+    while (other := rng.pick(members)) == one:
         pass
-    crossed = derive.crossover(dice, patches.stored[one], patches.stored[other])
+    crossed = derive.crossover(rng, patches.stored[one], patches.stored[other])
     return crossed, CROSSOVER, [patches.ids[one], patches.ids[other]]
 
 
@@ -104,7 +106,7 @@ def counterfactuals(spec: Spec, patches: Patches, of: set[str] | None = None) ->
     """Versions of each target, or of those with the ids `of`, with one parameter changed."""
     masks = audible(patches.stored)
     wishes = [
-        _Wish(partial(_version, patches, masks, i), Dice(spec.seed, "pairs", patches.ids[i], version), patches.splits[i])
+        _Wish(partial(_version, patches, masks, i), KeyedRng(spec.seed, "pairs", patches.ids[i], version), patches.splits[i])
         for i in np.flatnonzero(patches.targets)
         if of is None or patches.ids[i] in of
         for version in range(spec.pairs)
@@ -112,5 +114,5 @@ def counterfactuals(spec: Spec, patches: Patches, of: set[str] | None = None) ->
     return _drawn(spec, patches, wishes, targets=False)
 
 
-def _version(patches: Patches, masks: np.ndarray, i: int, dice: Dice) -> tuple[np.ndarray, str, list[str]]:
-    return derive.counterfactual(dice, patches.stored[i], masks[i])[0], COUNTERFACTUAL, [patches.ids[i]]
+def _version(patches: Patches, masks: np.ndarray, i: int, rng: KeyedRng) -> tuple[np.ndarray, str, list[str]]:
+    return derive.counterfactual(rng, patches.stored[i], masks[i])[0], COUNTERFACTUAL, [patches.ids[i]]

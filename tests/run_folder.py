@@ -48,7 +48,7 @@ def write_table(path, rows):
 
 def make(folder, config=CONFIG, steps=2000, evaluate_every=250, final=1.9, seed=0, clips=2, rate=16000, seconds=2.5):
     """A run of so many steps, whose loss goes from 8 bits to `final`; `clips` fixed samples of `seconds`."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 
@@ -58,17 +58,17 @@ def make(folder, config=CONFIG, steps=2000, evaluate_every=250, final=1.9, seed=
     metrics, each = [], 0.0
     for step in range(1, steps + 1):
         if step % 10 == 1:  # the trainer looks at the clock every ten steps
-            each = 0.4 + dice.exponential(0.01)
+            each = 0.4 + rng.exponential(0.01)
         timed = step > FIRST_STEPS
         metrics.append(
             {
                 "step": step,
                 "time": 0.41 * step,
-                "loss_bits": bits(step) + dice.normal(0, 0.12),
+                "loss_bits": bits(step) + rng.normal(0, 0.12),
                 "lr": 0.003,
-                "grad_norm": 1 + dice.exponential(),
+                "grad_norm": 1 + rng.exponential(),
                 "step_seconds": each if timed else None,
-                "data_seconds": dice.exponential(0.002) if timed else None,
+                "data_seconds": rng.exponential(0.002) if timed else None,
                 "tokens_per_second": config["settings"]["batch"] * CLIP / each if timed else None,
             }
         )
@@ -84,7 +84,7 @@ def make(folder, config=CONFIG, steps=2000, evaluate_every=250, final=1.9, seed=
     evaluated = range(evaluate_every, steps + 1, evaluate_every)
     sets = {"unseen": 0.25, "seen": 0.05}
     validation = [
-        {"step": step, "set": name, "samples": 64, "decode": "mean", "bits": bits(step) + worse + dice.normal(0, 0.01)}
+        {"step": step, "set": name, "samples": 64, "decode": "mean", "bits": bits(step) + worse + rng.normal(0, 0.01)}
         | {"bits_se": 0.0625}
         | {f"accuracy_{k}": 1 - math.exp(-k * 2 / (bits(step) + worse) ** 2) for k in (1, 3, 5, 10)}
         | {"snr_mean_db": 14 - 2 * bits(step) - worse, "snr_argmax_db": 12 - 2 * bits(step) - worse}
@@ -93,10 +93,10 @@ def make(folder, config=CONFIG, steps=2000, evaluate_every=250, final=1.9, seed=
         for name, worse in sets.items()
     ]
     algorithms = [
-        {"step": step, "set": name, "algorithm": algorithm, "samples": 2, "bits": bits(step) + dice.normal(0, 0.3)}
+        {"step": step, "set": name, "algorithm": algorithm, "samples": 2, "bits": bits(step) + rng.normal(0, 0.3)}
         for step in evaluated
         for name in sets
-        for algorithm in dice.permutation(np.arange(1, 33))[:25]
+        for algorithm in rng.permutation(np.arange(1, 33))[:25]
     ]
     if validation:
         write_table(folder / "validation.csv", validation)
@@ -104,21 +104,21 @@ def make(folder, config=CONFIG, steps=2000, evaluate_every=250, final=1.9, seed=
         hard = np.random.default_rng(99).normal(0, 1, 64)  # for every run alike
         of_clips = [
             {"step": evaluated[-1], "set": name, "split": "train", "sample": j}
-            | {"bits": bits(evaluated[-1]) + worse + hard[j] + dice.normal(0, 0.1)}
+            | {"bits": bits(evaluated[-1]) + worse + hard[j] + rng.normal(0, 0.1)}
             for name, worse in sets.items()
             for j in range(64)
         ]
         write_table(folder / "clips.csv", of_clips)
     for step in evaluated:
         for i in range(clips):
-            write_clips(folder / "samples" / f"{step:08d}", i, notes(i, rate, seconds), math.exp(-step / 800), rate, dice)
+            write_clips(folder / "samples" / f"{step:08d}", i, notes(i, rate, seconds), math.exp(-step / 800), rate, rng)
     return folder
 
 
-def write_clips(folder, i, pair, noise, rate, dice):
+def write_clips(folder, i, pair, noise, rate, rng):
     """{i}-source.wav and so on; generated is the target, softer, with noise."""
     source, target = pair
-    generated = np.clip(target * (1 - 0.3 * noise) + dice.normal(0, 6000 * noise, len(target)), -32768, 32767)
+    generated = np.clip(target * (1 - 0.3 * noise) + rng.normal(0, 6000 * noise, len(target)), -32768, 32767)
     folder.mkdir(parents=True, exist_ok=True)
     for kind, audio in {"source": source, "target": target, "generated": generated}.items():
         (folder / f"{i}-{kind}.wav").write_bytes(wav(audio.astype(np.int16), rate))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dx7data.compose import draw
-from dx7data.dice import Dice
 from dx7data.phrase import Phrases
+from dx7data.rng import KeyedRng
 
 KINDS = {"walk", "scale", "arpeggio", "chords", "repeated", "melody"}
 PITCH_CLASSES = {  # semitones above the root
@@ -26,7 +26,7 @@ PITCH_CLASSES = {  # semitones above the root
 
 @cache
 def drawn(count: int, seconds: float):
-    return [draw(Dice("test", i), seconds) for i in range(count)]
+    return [draw(KeyedRng("test", i), seconds) for i in range(count)]
 
 
 def phrases(count: int, seconds: float, **wanted):
@@ -65,15 +65,15 @@ def require_promises(phrase, seconds: float) -> None:
 
 @given(st.integers(0, 2**64), st.integers(10, 12_000).map(lambda ms: ms / 1000) | st.floats(0.01, 30))
 def test_promises(seed, seconds):
-    phrase = draw(Dice(seed), seconds)
+    phrase = draw(KeyedRng(seed), seconds)
     require_promises(phrase, seconds)
-    assert draw(Dice(seed), seconds) == phrase
+    assert draw(KeyedRng(seed), seconds) == phrase
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.03, 0.1, 0.101, 600.0])
 def test_shortest_and_longest_clips(seconds):
     for seed in range(12):
-        phrase = draw(Dice(seed), seconds)
+        phrase = draw(KeyedRng(seed), seconds)
         require_promises(phrase, seconds)
         assert phrase.notes[0].start < seconds * 1000
         if seconds == 600:
@@ -82,31 +82,31 @@ def test_shortest_and_longest_clips(seconds):
 
 
 def test_every_kind_occurs_about_as_often():
-    count = Counter(draw(Dice("kinds", i), 2.0).kind for i in range(1200))
+    count = Counter(draw(KeyedRng("kinds", i), 2.0).kind for i in range(1200))
     assert set(count) == KINDS
     assert min(count.values()) > 140
 
 
 def test_phrases_differ():
-    assert len({draw(Dice("different", i), 4.0).id for i in range(500)}) == 500
+    assert len({draw(KeyedRng("different", i), 4.0).id for i in range(500)}) == 500
 
 
 def test_milliseconds_decide():
     """Lengths that differ by less than one draw the same phrase, though 1.001 * 1000 is 1000.9999999999999."""
     for seed in range(300):
-        end = draw(Dice(seed), 1.1).notes[-1].start + 100  # the last millisecond lets this note in
-        assert draw(Dice(seed), end / 1000) == draw(Dice(seed), (end + 0.01) / 1000)
+        end = draw(KeyedRng(seed), 1.1).notes[-1].start + 100  # the last millisecond lets this note in
+        assert draw(KeyedRng(seed), end / 1000) == draw(KeyedRng(seed), (end + 0.01) / 1000)
 
 
 def test_last_notes_have_time_to_sound():
     """Clips that end 99 ms after what would be the start of a note."""
     for seed in range(100):
-        last = draw(Dice(seed), 4.0).notes[-1].start
-        require_promises(draw(Dice(seed), (last + 99) / 1000), (last + 99) / 1000)
+        last = draw(KeyedRng(seed), 4.0).notes[-1].start
+        require_promises(draw(KeyedRng(seed), (last + 99) / 1000), (last + 99) / 1000)
 
 
 def test_phrases_are_stable():  # they are in data sets on people's disks
-    ids = "".join(draw(Dice("stable", i), 8.0).id for i in range(200))
+    ids = "".join(draw(KeyedRng("stable", i), 8.0).id for i in range(200))
     assert hashlib.sha256(ids.encode()).hexdigest()[:16] == "46b2e60ba61f435d"
 
 

@@ -1,4 +1,4 @@
-"""Derived patches: legal, within their bounds, a function of the dice, and heard."""
+"""Derived patches: legal, within their bounds, a function of the rng, and heard."""
 
 import numpy as np
 import pytest
@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from dx7data import bank
 from dx7data.audible import audible, differences
 from dx7data.derive import counterfactual, crossover, mutation, uniform
-from dx7data.dice import Dice
 from dx7data.engine.render import render
 from dx7data.patch import FIELDS, INIT, MAXIMA, PARAMETERS, legal_stored, patch_name, require_legal
+from dx7data.rng import KeyedRng
 from dx7data.voice import voices
 
 EXAMPLE = bank.load(["example"]).patches
 SEEDS = st.integers(0, 2**32)
 ANY = st.binary(min_size=155, max_size=155).map(lambda data: legal_stored(np.frombuffer(data, np.uint8))[0])
-PATCHES = st.sampled_from(list(EXAMPLE)) | SEEDS.map(lambda seed: uniform(Dice(seed), 1)[0]) | ANY
+PATCHES = st.sampled_from(list(EXAMPLE)) | SEEDS.map(lambda seed: uniform(KeyedRng(seed), 1)[0]) | ANY
 HEARD = PATCHES.filter(lambda patch: audible(patch).any())
 # What has no order, written out from the panel: a step along these is no small change.
 CHOICES = {"algorithm", "oscillator_sync", "lfo_key_sync", "lfo_wave"} | {
@@ -32,7 +32,7 @@ def changed_fields(before, after):
 @given(SEEDS, HEARD)
 def test_mutations_are_small(seed, patch):
     before = patch.copy()
-    mutant = mutation(Dice(seed), patch, audible(patch))
+    mutant = mutation(KeyedRng(seed), patch, audible(patch))
     assert (patch == before).all()
     require_legal(mutant)
     fields = changed_fields(patch, mutant)
@@ -43,13 +43,13 @@ def test_mutations_are_small(seed, patch):
     for field in fields:
         assert abs(int(patch[field]) - int(mutant[field])) <= max(1, MAXIMA[field] / 10)
     assert differences(patch, mutant).size
-    assert (mutation(Dice(seed), patch, audible(patch)) == mutant).all()
+    assert (mutation(KeyedRng(seed), patch, audible(patch)) == mutant).all()
 
 
 def test_mutations_reach_everything_that_can_be_heard():
     """Over many draws: every audible amount, in both directions, to its bound, and one to eight at a time."""
     patch = EXAMPLE[0]
-    mutants = np.array([mutation(Dice(i), patch, audible(patch)) for i in range(4000)])[:, :PARAMETERS].astype(int)
+    mutants = np.array([mutation(KeyedRng(i), patch, audible(patch)) for i in range(4000)])[:, :PARAMETERS].astype(int)
     moves = mutants - patch[:PARAMETERS]
     ordinal = np.array([field not in CHOICES for field in FIELDS])
     assert ((moves != 0).any(axis=0) == (audible(patch) & ordinal)).all()
@@ -66,21 +66,21 @@ def test_mutations_reach_everything_that_can_be_heard():
 @given(SEEDS, HEARD)
 def test_counterfactuals_change_one_audible_parameter(seed, patch):
     before = patch.copy()
-    changed, field = counterfactual(Dice(seed), patch, audible(patch))
+    changed, field = counterfactual(KeyedRng(seed), patch, audible(patch))
     assert (patch == before).all()
     require_legal(changed)
     assert changed_fields(patch, changed).tolist() == [field]
     assert type(field) is int
     assert audible(patch)[field]
     assert differences(patch, changed).tolist() == [field]
-    again, same = counterfactual(Dice(seed), patch, audible(patch))
+    again, same = counterfactual(KeyedRng(seed), patch, audible(patch))
     assert (again == changed).all()
     assert same == field
 
 
 def test_counterfactuals_are_spread_evenly():
     patch = INIT.copy()
-    draws = [counterfactual(Dice(i), patch, audible(patch)) for i in range(1500)]
+    draws = [counterfactual(KeyedRng(i), patch, audible(patch)) for i in range(1500)]
     fields = np.bincount([field for _, field in draws], minlength=PARAMETERS)
     assert (fields > 0).tolist() == audible(patch).tolist()
     expected = len(draws) / audible(patch).sum()
@@ -91,7 +91,9 @@ def test_counterfactuals_are_spread_evenly():
 
 def test_most_counterfactuals_change_a_sample():
     parents = EXAMPLE[np.arange(320) % 32]
-    children = np.array([counterfactual(Dice("heard", i), parent, audible(parent))[0] for i, parent in enumerate(parents)])
+    children = np.array(
+        [counterfactual(KeyedRng("heard", i), parent, audible(parent))[0] for i, parent in enumerate(parents)]
+    )
     changed = np.zeros(len(parents), bool)
     for note, velocity, held in ((36, 40, 0.3), (60, 100, 0.3), (84, 127, 0.3), (60, 100, 1.2)):
         one, other = (render(voices(p, note, velocity, held, 44100), held + 0.3) for p in (parents, children))
@@ -103,19 +105,19 @@ def test_most_counterfactuals_change_a_sample():
 @given(SEEDS, PATCHES, PATCHES)
 def test_crossovers_mix(seed, a, b):
     before = a.copy(), b.copy()
-    child = crossover(Dice(seed), a, b)
+    child = crossover(KeyedRng(seed), a, b)
     assert (a == before[0]).all()
     assert (b == before[1]).all()
     require_legal(child)
     assert ((child == a) | (child == b))[:PARAMETERS].all()
     assert patch_name(child) == (patch_name(a).strip()[:5] + patch_name(b).strip()[:5]).rstrip()
-    assert (crossover(Dice(seed), a, b) == child).all()
+    assert (crossover(KeyedRng(seed), a, b) == child).all()
 
 
 def test_crossovers_differ_from_both_parents():
     for i in range(100):
         a, b = EXAMPLE[i % 32], EXAMPLE[(i * 7 + 1) % 32]
-        child = crossover(Dice(i), a, b)
+        child = crossover(KeyedRng(i), a, b)
         assert differences(child, a).size
         assert differences(child, b).size
 
@@ -126,7 +128,7 @@ def test_crossovers_of_near_twins_differ_from_both():
         a = EXAMPLE[i % 32]
         b = a.copy()
         b[[16, 121]] = (a[[16, 121]] + 10) % 100  # output levels of ops 6 and 1
-        child = crossover(Dice(i), a, b)
+        child = crossover(KeyedRng(i), a, b)
         assert sorted(differences(child, a).tolist() + differences(child, b).tolist()) == [16, 121]
 
 
@@ -136,17 +138,17 @@ def test_the_only_mix_is_found():
     level, detune = FIELDS.index("op2_output_level"), FIELDS.index("op2_detune")
     sounding[[level, detune]] = 80, 10
     for i in range(30):
-        assert crossover(Dice(i), silent, sounding)[[level, detune]].tolist() == [80, 7]
+        assert crossover(KeyedRng(i), silent, sounding)[[level, detune]].tolist() == [80, 7]
 
 
 def test_crossovers_without_a_mix_are_a_parent():
     a = EXAMPLE[3]
-    assert (crossover(Dice(1), a, a)[:PARAMETERS] == a[:PARAMETERS]).all()
+    assert (crossover(KeyedRng(1), a, a)[:PARAMETERS] == a[:PARAMETERS]).all()
     vibrato = INIT.copy()
     vibrato[[139, 143]] = 50, 3  # pitch-mod depth and sensitivity
     still = vibrato.copy()
     still[[139, 143]] = 0
-    child = crossover(Dice(1), vibrato, still)
+    child = crossover(KeyedRng(1), vibrato, still)
     assert not (differences(child, vibrato).size and differences(child, still).size)
 
 
@@ -154,19 +156,19 @@ def test_names():
     a, b = INIT.copy(), INIT.copy()
     a[PARAMETERS:] = list(b"  PAD     ")
     b[PARAMETERS:] = list(b"HARPSICHRD")
-    assert crossover(Dice(1), a, b)[PARAMETERS:].tobytes() == b"PADHARPS  "
+    assert crossover(KeyedRng(1), a, b)[PARAMETERS:].tobytes() == b"PADHARPS  "
     b[PARAMETERS:] = list(b"\x01BELLS\x7f   ")  # no letters: they must not get into a file name or a terminal
-    assert crossover(Dice(1), a, b)[PARAMETERS:].tobytes() == b"PAD?BELL  "
+    assert crossover(KeyedRng(1), a, b)[PARAMETERS:].tobytes() == b"PAD?BELL  "
     assert (
-        mutation(Dice(1), a, audible(a))[PARAMETERS:].tobytes()
-        == counterfactual(Dice(1), a, audible(a))[0][PARAMETERS:].tobytes()
+        mutation(KeyedRng(1), a, audible(a))[PARAMETERS:].tobytes()
+        == counterfactual(KeyedRng(1), a, audible(a))[0][PARAMETERS:].tobytes()
         == b"  PAD     "
     )
-    assert patch_name(uniform(Dice(1), 1)[0]) == "RANDOM"
+    assert patch_name(uniform(KeyedRng(1), 1)[0]) == "RANDOM"
 
 
 def test_uniform_is_uniform():
-    patches = uniform(Dice("many"), 20000)
+    patches = uniform(KeyedRng("many"), 20000)
     assert patches.shape == (20000, 155)
     assert patches.dtype == np.uint8
     require_legal(patches)
@@ -174,12 +176,12 @@ def test_uniform_is_uniform():
         count = np.bincount(patches[:, i], minlength=MAXIMA[i] + 1)
         expected = len(patches) / len(count)
         assert np.abs(count - expected).max() < 6 * expected**0.5, FIELDS[i]
-    assert (uniform(Dice("many"), 20000) == patches).all()
-    assert (uniform(Dice("many"), 5) == patches[:5]).all()  # a longer table begins like a shorter one
-    assert uniform(Dice(1), 0).shape == (0, 155)
+    assert (uniform(KeyedRng("many"), 20000) == patches).all()
+    assert (uniform(KeyedRng("many"), 5) == patches[:5]).all()  # a longer table begins like a shorter one
+    assert uniform(KeyedRng(1), 0).shape == (0, 155)
 
 
 @pytest.mark.parametrize("derive", [mutation, counterfactual])
 def test_a_patch_that_nobody_hears_is_refused(derive):
     with pytest.raises(ValueError, match="nothing of this patch can be heard"):
-        derive(Dice(1), np.zeros(155, np.uint8), audible(np.zeros(155, np.uint8)))
+        derive(KeyedRng(1), np.zeros(155, np.uint8), audible(np.zeros(155, np.uint8)))

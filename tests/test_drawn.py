@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from dx7data import drawn
 from dx7data.compose import KINDS, draw
-from dx7data.dice import Dice
 from dx7data.errors import InputError
 from dx7data.filters import NO_FILTERS, Filters
 from dx7data.phrase import Note, Phrase
+from dx7data.rng import KeyedRng
 from dx7data.spec import SPLITS, Spec
 
 
@@ -25,7 +25,7 @@ def spec(seconds=2.5, kinds=(), split=(0.8, 0.1, 0.1), **filters) -> Spec:
 
 
 def drawn_phrases(of: Spec, count: int, split="train") -> list[Phrase]:
-    return [drawn.phrase(Dice("test", i), of, split) for i in range(count)]
+    return [drawn.phrase(KeyedRng("test", i), of, split) for i in range(count)]
 
 
 def sounding(phrase: Phrase, length: int) -> list[int]:
@@ -88,11 +88,11 @@ def test_phrases_without_filters_break_each_of_these_promises():
 @pytest.mark.parametrize("seconds", [0.5, 8, 60])
 def test_one_note_at_a_time_is_composed_and_not_waited_for(kind, seconds):
     """Whatever the touch: of legato phrases, most notes last until the next one begins."""
-    phrases = [draw(Dice("mono", i), seconds, (kind,), Filters(polyphony=(1, 1))) for i in range(60)]
+    phrases = [draw(KeyedRng("mono", i), seconds, (kind,), Filters(polyphony=(1, 1))) for i in range(60)]
     assert all(max(sounding(phrase, round(seconds * 1000))) == 1 for phrase in phrases)
     assert all(note.held >= 30 for phrase in phrases for note in phrase.notes)
     if seconds == 8 and kind != "repeated":
-        free = [draw(Dice("mono", i), seconds, (kind,)) for i in range(60)]
+        free = [draw(KeyedRng("mono", i), seconds, (kind,)) for i in range(60)]
         assert max(max(sounding(phrase, 8000)) for phrase in free) > 1
         legato = [each for each in phrases if each.about["touch"] == "legato"]
         pairs = [pair for phrase in legato for pair in zip(phrase.notes, phrase.notes[1:], strict=False)]
@@ -104,7 +104,7 @@ def test_one_note_at_a_time_is_composed_and_not_waited_for(kind, seconds):
 @given(st.integers(0, 2**64), st.integers(1, 5), st.integers(1, 127), st.integers(1, 127), st.floats(0.01, 12))
 def test_the_composer_keeps_to_polyphony_and_velocity(seed, most, one, other, seconds):
     least_velocity, most_velocity = sorted((one, other))
-    phrase = draw(Dice(seed), seconds, (), Filters(polyphony=(1, most), velocity=(least_velocity, most_velocity)))
+    phrase = draw(KeyedRng(seed), seconds, (), Filters(polyphony=(1, most), velocity=(least_velocity, most_velocity)))
     assert all(least_velocity <= note.velocity <= most_velocity for note in phrase.notes)
     assert all(note.held >= 30 for note in phrase.notes)
     assert max(sounding(phrase, max(round(seconds * 1000), 10))) <= max(most, 2 if phrase.kind == "chords" else 1)
@@ -112,7 +112,7 @@ def test_the_composer_keeps_to_polyphony_and_velocity(seed, most, one, other, se
 
 def test_filters_that_allow_all_change_nothing():
     for i in range(100):
-        assert draw(Dice(i), 4.0, KINDS, NO_FILTERS) == draw(Dice(i), 4.0)
+        assert draw(KeyedRng(i), 4.0, KINDS, NO_FILTERS) == draw(KeyedRng(i), 4.0)
 
 
 @pytest.mark.parametrize("kinds", [("melody",), ("arpeggio", "scale"), ("chords", "repeated", "walk"), KINDS])
@@ -149,7 +149,7 @@ def test_what_is_not_heard_does_not_part_phrases():
 
 def test_without_other_splits_nothing_is_turned_down():
     of = replace(spec(), split=(1.0, 0.0, 0.0))
-    assert drawn_phrases(of, 50) == [draw(Dice("test", i), of.seconds) for i in range(50)]
+    assert drawn_phrases(of, 50) == [draw(KeyedRng("test", i), of.seconds) for i in range(50)]
 
 
 def test_the_same_dice_give_the_same_phrase():
@@ -202,7 +202,7 @@ def test_a_split_without_samples_is_not_estimated():
 def test_a_phrase_that_never_comes_ends_in_a_sentence(monkeypatch):
     monkeypatch.setattr(drawn, "_TRIES", 50)
     with pytest.raises(InputError, match=r"of 50 drawn phrases none passes the filters \(notes 400 or more\)"):
-        drawn.phrase(Dice(1), spec(notes=(400, None)), "train")
+        drawn.phrase(KeyedRng(1), spec(notes=(400, None)), "train")
 
 
 # --- the spec

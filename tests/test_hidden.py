@@ -237,7 +237,7 @@ def test_a_data_set_of_one_sample(plan):
 def test_variations_can_be_played(plan):
     made = plan([patch.INIT], samples=40, seconds=2.0)
     choices = [made.choose("train", j) for j in range(40)]
-    pool, dice = Pool(made.spec, choices, made.targets["train"]), hidden.Dice("test")
+    pool, dice = Pool(made.spec, choices, made.targets["train"]), hidden.KeyedRng("test")
     moved = 0
     for choice in choices:
         for thing in pool.list_things(choice):
@@ -260,7 +260,9 @@ def test_everyone_says_it(tmp_path, capsys):
     options = ["--samples", "40", "--seconds", "0.5", "--source", "sine-flat"]
     assert cli.main(["render", "--patches", "example", "--out", str(tmp_path), *options]) == 0
     said = capsys.readouterr()
-    line = re.search(r"^Velocity is hidden in \d+ of 32 samples; a model that knows all else can reach about .* dB$", said.out, re.M)[0]
+    line = re.search(
+        r"^Velocity is hidden in \d+ of 32 samples; a model that knows all else can reach about .* dB$", said.out, re.M
+    )[0]
     assert "--source sine" in said.err
     assert "--prefix bytes" in said.err
     line = line.replace("Velocity", "velocity")

@@ -16,7 +16,7 @@ ORDER = [
     *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
     *("engine.cache", "engine.control", "engine.cpu"),
     *("engine.cuda_kernels", "engine.cuda", "engine.device", "engine.render"),
-    *("patch", "sysex", "audible", "bank", "dice", "permutation", "derive"),
+    *("patch", "sysex", "audible", "bank", "rng", "permutation", "derive"),
     *("phrase", "filters", "compose", "midi", "music"),
     *("voice", "decimate", "gain", "clips_cuda", "clips"),
     *("audition", "prefix", "spec", "drawn", "patches", "family", "split", "widen"),
@@ -52,7 +52,7 @@ def test_one_way(path):
 
 
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
-FOR_TRAINING = {"plan", "sample", "dice", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
+FOR_TRAINING = {"plan", "sample", "rng", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
 FOR_TRAINING |= {"engine", "clips_cuda"}  # what the GPU that trains renders with
 
 

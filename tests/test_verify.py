@@ -287,12 +287,12 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(verify, "_REBUILT", 0)
     assert verify.verify(tmp_path) == []
     files = [path for path in sorted(tmp_path.iterdir()) if path.name != "render.log"]
-    dice = random.Random(1)
+    rng = random.Random(1)
     for _ in range(1000):
-        path = dice.choice(files)
+        path = rng.choice(files)
         whole = path.read_bytes()
-        place = dice.randrange(len(whole))
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :])
+        place = rng.randrange(len(whole))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :])
         with contextlib.suppress(verify.InputError):
             assert verify.verify(tmp_path), f"bit flipped in byte {place} of {path.name}"
         path.write_bytes(whole)

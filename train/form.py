@@ -12,8 +12,8 @@ from torch.utils.data import get_worker_info
 
 from dx7data import prefix, sysex
 from dx7data.decimate import ENGINE_RATE, HALF_TAPS, decimate
-from dx7data.dice import Dice
 from dx7data.errors import InputError
+from dx7data.rng import KeyedRng
 from train.order import Place
 
 NO_PREFIX = torch.empty(0, dtype=torch.int16)
@@ -38,7 +38,7 @@ class Form:
     own_length: int
     sample_rate: int
     crop: int | None  # samples at sample_rate
-    dice: type[Dice] = Dice  # what draws where crops begin
+    rng: type[KeyedRng] = KeyedRng  # what draws where crops begin
 
     @property
     def factor(self) -> int:
@@ -53,7 +53,7 @@ class Form:
         """Where sample j of its split is cropped: a pure function of seed, epoch and sample."""
         if self.crop in (None, self.length):
             return 0
-        return int(self.dice("crop", at.seed, at.epoch, j).raw(1)[0]) % (self.length - self.crop + 1)
+        return int(self.rng("crop", at.seed, at.epoch, j).raw(1)[0]) % (self.length - self.crop + 1)
 
     def clip(self, whole: np.ndarray, start: int) -> torch.Tensor:
         """The part of a clip that is asked for, in memory of its own."""

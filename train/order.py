@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-from dx7data.dice import Dice
 from dx7data.errors import InputError
+from dx7data.rng import KeyedRng
 
 
 class Place(NamedTuple):
@@ -23,14 +23,14 @@ class Place(NamedTuple):
     index: int
 
 
-def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, dice: type[Dice] = Dice) -> np.ndarray:
-    """Every sample once, int64 (N,); counts: the samples of each shard; dice: what draws, see `Clips.dice`."""
+def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, rng: type[KeyedRng] = KeyedRng) -> np.ndarray:
+    """Every sample once, int64 (N,); counts: the samples of each shard; rng: what draws, see `Clips.rng`."""
     firsts = np.cumsum([0, *counts])
-    shards = dice("shards", seed, epoch).shuffled(len(counts))
+    shards = rng("shards", seed, epoch).shuffled(len(counts))
     order = []
     for g, start in enumerate(range(0, len(counts), group)):
         inside = np.concatenate([np.arange(firsts[s], firsts[s + 1]) for s in shards[start : start + group]])
-        order.append(inside[dice("samples", seed, epoch, g).shuffled(inside.size)])
+        order.append(inside[rng("samples", seed, epoch, g).shuffled(inside.size)])
     return np.concatenate(order)
 
 
@@ -57,7 +57,7 @@ class Batches(Sampler):
         epochs: int | None = None,
         state: dict | None = None,
     ):
-        """data: has `counts`, `fingerprint`, `dice` and groups, as in stream.py. batch_size: of all ranks together.
+        """data: has `counts`, `fingerprint`, `rng` and groups, as in stream.py. batch_size: of all ranks together.
 
         seed, group: of the state if there is one; else 0 and the data set's default, which for local shards is all of them.
         epochs: the last one ends the iteration, counted from the beginning of training; None: it never ends.
@@ -87,7 +87,7 @@ class Batches(Sampler):
             )
         self.delivered = 0 if state is None else state["epoch"] * self.steps + state["step"]
         self.epochs = epochs
-        self._counts, self._dice = data.counts, data.dice
+        self._counts, self._dice = data.counts, data.rng
         self.size = batch_size // ranks  # samples of a batch
         self._slice = slice(rank * self.size, (rank + 1) * self.size)
 

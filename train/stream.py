@@ -24,10 +24,10 @@ import torch
 from torch.utils.data import Dataset
 
 from dx7data import sample, sysex
-from dx7data.dice import Dice, OldDice
 from dx7data.errors import InputError
 from dx7data.files import from_parquet
 from dx7data.plan import Plan
+from dx7data.rng import KeyedRng, OldKeyedRng
 from dx7data.sample import wav
 from train.form import NO_PREFIX, Example, claim_engine, form
 from train.order import Place
@@ -82,9 +82,9 @@ class Clips(Dataset):
 
     def __init__(self, plan: Plan, split: str, shards: list, codec: str | None, sample_rate: int | None, crop: int | None):
         spec, self.plan = plan.spec, plan
-        self.dice = OldDice if plan.old_fingerprint else Dice  # what draws the order and the crops of a training
+        self.rng = OldKeyedRng if plan.old_fingerprint else KeyedRng  # what draws the order and the crops of a training
         found = form(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
-        self.form = replace(found, dice=self.dice)
+        self.form = replace(found, rng=self.rng)
         self.split, self.shards = split, shards
         self.skipped: list[str] = []  # names of shards that are missing
         self.counts = [each.count for each in shards]

@@ -7,8 +7,8 @@ import numpy as np
 from dx7data.files import canonical
 
 
-class Dice:
-    """An endless stream of integers, named by what it is for: Dice(seed, "train", 12, "phrase")."""
+class KeyedRng:
+    """An endless stream of integers, named by what it is for: KeyedRng(seed, "train", 12, "phrase")."""
 
     def __init__(self, *name):
         digest = hashlib.sha256(self._written(name)).digest()
@@ -44,7 +44,7 @@ class Dice:
         return np.argsort(self.raw(count), kind="stable")
 
 
-class OldDice(Dice):
+class OldKeyedRng(KeyedRng):
     """The same, named as for data sets of format 2: trainings on them go on in the order in which they began."""
 
     @staticmethod
