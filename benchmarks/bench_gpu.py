@@ -25,13 +25,14 @@ from pathlib import Path
 import numpy as np
 from numba import cuda
 
-from dx7data import bank, cli, clips, render_command, sample, shard
+from dx7data import bank, cli, clips, render_command, shard
 from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
 from dx7data.distribute import default_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
 from dx7data.engine.render import mix_on, render
 from dx7data.engine.tables import BLOCK
+from dx7data.plan import sample
 
 _PIECE = 64 << 20  # bytes that are hashed and written at a time
 

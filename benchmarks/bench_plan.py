@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 from bench_engine import machine
 
-from dx7data import bank, compose, patch, split
+from dx7data import bank, compose, patch
 from dx7data.patch import PARAMETERS
-from dx7data.patches import BANK, NOWHERE, rows
 from dx7data.phrase import Phrases
-from dx7data.plan import Plan
+from dx7data.plan import split
+from dx7data.plan.patches import BANK, NOWHERE, rows
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
-from dx7data.spec import Spec
 from dx7data.verify import verify
 from train.evaluate import held_out
 from train.stream import clips

@@ -20,9 +20,10 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from dx7data import cli, clips, gain, plan, prefix, render_command, sample, shard
+from dx7data import cli, clips, gain, prefix, render_command, shard
 from dx7data.bench import machine
 from dx7data.engine import cpu
+from dx7data.plan import plan, sample
 
 STEPS = {
     "engine": [(cpu, "render")],

@@ -2,10 +2,11 @@
 
 from collections import Counter
 
-from dx7data import hidden, patch, split
-from dx7data.plan import ENGINE, Plan
-from dx7data.sample import source_patch
-from dx7data.spec import RANDOM_SOURCE
+from dx7data import patch
+from dx7data.plan import hidden, split
+from dx7data.plan.plan import ENGINE, Plan
+from dx7data.plan.sample import source_patch
+from dx7data.plan.spec import RANDOM_SOURCE
 
 _TEXT = """---
 task_categories: [audio-to-audio]

@@ -23,7 +23,7 @@ def checked_rate(sample_rate: int) -> int:
 
 def announce_compilation() -> None:
     """Say so when the first render on this machine will take a while."""
-    from dx7data.engine import cache
+    from dx7data import cache
 
     if not cache.is_warm():
         print("Compiling the engine for this machine, once: about 15 seconds", file=sys.stderr)
@@ -76,7 +76,7 @@ def inspect(options) -> None:
 
 
 def _inspected(found: dict) -> str:
-    from dx7data import hidden
+    from dx7data.plan import hidden
 
     made, wanted = found["shards"]
     lines = [
@@ -168,10 +168,11 @@ def patches_export(options) -> None:
 
 def wav(options) -> None:
     """`dx7data wav`: one note of one patch."""
-    from dx7data import bank, gain, patch, sample
+    from dx7data import bank, gain, patch
     from dx7data.decimate import decimate
     from dx7data.engine.render import render
     from dx7data.files import write_atomically
+    from dx7data.plan import sample
     from dx7data.voice import voices
 
     rate = checked_rate(options.sample_rate)

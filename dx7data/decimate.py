@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from dx7data.engine import cache
+from dx7data import cache
 
 #: Sample rate -> engine rate, Hz. The engine at a low rate would silence or alias many voices, so it never runs at one.
 ENGINE_RATE = {8000: 48000, 12000: 48000, 16000: 48000, 24000: 48000, 48000: 48000, 11025: 44100, 22050: 44100, 44100: 44100}

@@ -7,8 +7,8 @@ pairs are compared, some 145 bytes at a time in vector registers: a billion of t
 import numpy as np
 from numba import njit
 
+from dx7data import cache
 from dx7data.audible import audible
-from dx7data.engine import cache
 from dx7data.patch import PARAMETERS
 
 NEAR = 2

@@ -7,7 +7,7 @@ A gain is a whole number of 1/65536, a volume one of 1/16384; a sample becomes (
 import numpy as np
 from numba import njit
 
-from dx7data.engine import cache
+from dx7data import cache
 
 ONE = 1 << 16  # gain
 FULL = 1 << 14  # volume

@@ -11,13 +11,14 @@ from string import Template
 
 import numpy as np
 
-from dx7data import dataset, drawing, hidden, histograms, patch, shard, spectrum, sysex
+from dx7data import dataset, drawing, histograms, patch, shard, spectrum, sysex
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.phrase import REST
-from dx7data.plan import Plan
-from dx7data.sample import wav
-from dx7data.spec import Shard
+from dx7data.plan import hidden
+from dx7data.plan.plan import Plan
+from dx7data.plan.sample import wav
+from dx7data.plan.spec import Shard
 
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
 

@@ -21,7 +21,7 @@ def render(options) -> None:
     if not options.out and not options.plan:
         raise InputError("--out says where the shards go: name a folder")
     if options.plan:
-        from dx7data.plan import Plan
+        from dx7data.plan.plan import Plan
 
         wanted = Plan.load(options.plan)
         announce_compilation()
@@ -72,8 +72,8 @@ def _devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
 
 
 def _render(wanted, folder, missing: list, options) -> None:
-    from dx7data import dataset, distribute, sample
-    from dx7data.engine import cache
+    from dx7data import cache, dataset, distribute
+    from dx7data.plan import sample
 
     devices = _devices(options.device, sum(each.count for each in missing) * wanted.spec.seconds)
     workers = options.workers or distribute.default_workers(devices)
@@ -111,8 +111,9 @@ def plan(options) -> None:
 
 def extend(options) -> None:
     """`dx7data extend`: more samples in the same folder, or more patches in the plan of a new one."""
-    from dx7data import dataset, planning
-    from dx7data.plan import Plan
+    from dx7data import dataset
+    from dx7data.plan import builder
+    from dx7data.plan.plan import Plan
 
     if options.samples and not options.patches:
         _start_early(options)
@@ -127,11 +128,11 @@ def extend(options) -> None:
     loaded = load(options.patches) if options.patches else None
     announce_compilation()
     if options.patches:
-        wanted, refused = planning.with_patches(wanted, loaded)
+        wanted, refused = builder.with_patches(wanted, loaded)
         for reason in refused:
             print(reason, file=sys.stderr)
     if options.samples:
-        wanted = planning.with_samples(wanted, options.samples)
+        wanted = builder.with_samples(wanted, options.samples)
     if options.patches:
         _announce(wanted, False)
         dataset.prepare(wanted, options.out, overwrite=False)
@@ -143,7 +144,8 @@ def extend(options) -> None:
 
 def plan_for(options):
     """The plan that the options ask for; says what it is."""
-    from dx7data import bank, planning
+    from dx7data import bank
+    from dx7data.plan import builder
 
     _check(options)
     asked = _spec(options)
@@ -153,7 +155,7 @@ def plan_for(options):
     held_out = bank.listed(loaded, options.hold_out) if options.hold_out else set()
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
-    wanted = planning.make(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
+    wanted = builder.make(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
     _announce(wanted, options.samples is None and options.per_patch is None)
     return wanted
 
@@ -175,7 +177,8 @@ def _check(options) -> None:
 
 
 def _spec(options):
-    from dx7data import bank, filters, patch, spec
+    from dx7data import bank, filters, patch
+    from dx7data.plan import spec
 
     source = options.source
     if source != spec.RANDOM_SOURCE:
@@ -204,7 +207,8 @@ def _spec(options):
 def _phrases(options, spec):
     """Phrases from music, or None for drawn ones; says what the filters took."""
     if not options.midi and not options.phrases:
-        from dx7data import drawn, filters
+        from dx7data import filters
+        from dx7data.plan import drawn
 
         if spec.filters != filters.NO_FILTERS:
             print(drawn.estimate(spec).text(), file=sys.stderr)
@@ -221,7 +225,7 @@ def _phrases(options, spec):
 
 def _announce(wanted, by_default: bool) -> None:
     """Say what a plan is, and what is wrong with it."""
-    from dx7data import hidden
+    from dx7data.plan import hidden
 
     print(_describe(wanted, by_default))
     for warning in hidden.list_warnings(wanted):
@@ -231,7 +235,7 @@ def _announce(wanted, by_default: bool) -> None:
 def _describe(wanted, by_default: bool) -> str:
     from collections import Counter
 
-    from dx7data import hidden, split
+    from dx7data.plan import hidden, split
 
     spec = wanted.spec
     total = sum(wanted.counts.values())
@@ -255,7 +259,8 @@ def _describe(wanted, by_default: bool) -> str:
 
 
 def _estimate(wanted, options) -> str:
-    from dx7data import distribute, sample, shard
+    from dx7data import distribute, shard
+    from dx7data.plan import sample
 
     workers = options.workers or distribute.default_workers()
     first = wanted.shards()[0]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from dx7data import clips, sample
+from dx7data import clips
 from dx7data.files import parquet, signed, unsigned, whole, write_atomically
-from dx7data.plan import Plan
-from dx7data.spec import Shard
+from dx7data.plan import sample
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 
 _BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
 _GPU_BATCH_BYTES = 512 << 20  # of clips, on a GPU, which wants tens of thousands of notes: 3,355 samples of 2.5 s at 16 kHz

@@ -9,8 +9,8 @@ import numpy as np
 
 from dx7data import card, dataset, distribute, prefix, shard, sysex
 from dx7data.errors import InputError
-from dx7data.plan import Plan
-from dx7data.spec import Shard
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 
 _REBUILT = 3  # samples of each shard that are rendered again
 _BLOCK = 1 << 22

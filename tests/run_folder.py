@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dx7data.sample import wav
+from dx7data.plan.sample import wav
 
 CONFIG = {
     "settings": {

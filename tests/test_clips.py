@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from test_cuda import needs_gpu, simulate
 
-from dx7data import cli, distribute, gain, sample, shard, worker
+from dx7data import cli, distribute, gain, shard, worker
 from dx7data.decimate import ENGINE_RATE, decimate
-from dx7data.plan import Plan
-from dx7data.spec import Spec
+from dx7data.plan import sample
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Spec
 
 POLICIES = ("native", "peak", "-7.5", "60.0")
 

@@ -14,7 +14,7 @@ import run_folder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dx7data.sample import wav
+from dx7data.plan.sample import wav
 from train import comparable, compare, history
 from train.chart import Curve, chart, frame, ticks
 from train.history import KINDS

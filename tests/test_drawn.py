@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import drawn
 from dx7data.compose import KINDS, draw
 from dx7data.errors import InputError
 from dx7data.filters import NO_FILTERS, Filters
 from dx7data.phrase import Note, Phrase
+from dx7data.plan import drawn
+from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
-from dx7data.spec import SPLITS, Spec
 
 
 def spec(seconds=2.5, kinds=(), split=(0.8, 0.1, 0.1), **filters) -> Spec:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dx7data import cli
-from dx7data.plan import Plan
+from dx7data.plan.plan import Plan
 from models.quantize import mu_law, mu_law_decoded, mu_law_table
 from train import metrics
 from train.decode import DECODERS, decode

@@ -12,7 +12,7 @@ import pytest
 
 from dx7data import cli, dataset
 from dx7data.errors import InputError
-from dx7data.plan import Plan
+from dx7data.plan.plan import Plan
 from train import history
 from train.__main__ import main as train
 from train.stream import clips

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dx7data import bank, card, cli, hidden, mulaw, patch, planning, sysex
+from dx7data import bank, card, cli, mulaw, patch, sysex
 from dx7data.files import signed, unsigned
 from dx7data.phrase import Event, Note, Phrase, Phrases
-from dx7data.plan import Plan
-from dx7data.spec import Spec
-from dx7data.variation import Pool
+from dx7data.plan import builder, hidden
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Spec
+from dx7data.plan.variation import Pool
 
 
 def changed(stored=patch.INIT, **fields):
@@ -39,7 +40,7 @@ def plan(tmp_path):
         asked = {"seconds": 0.5, "sample_rate": 8000, "seed": 0, "split": (1, 0, 0), "gain": "native", "keep_silent": False}
         spec = Spec(**asked | {"source": source, "shard_bytes": 1 << 20} | options)
         table = None if phrases is None else Phrases.of(sorted(phrases, key=lambda phrase: phrase.id))
-        return planning.make(bank.load([str(path)]), spec, samples, phrases=table)
+        return builder.make(bank.load([str(path)]), spec, samples, phrases=table)
 
     return make
 
@@ -172,7 +173,7 @@ def test_controllers(plan):
 
 def test_no_false_alarm(plan):
     spec = replace(plan([patch.INIT], samples=1).spec, seconds=2.5, split=(0.8, 0.1, 0.1), prefixes=("bytes",))
-    made = planning.make(bank.example(), spec, 3200)
+    made = builder.make(bank.example(), spec, 3200)
     assert not any(counts(made).values())
     assert hidden.list_warnings(made) == []
     assert hidden.describe(made.hidden) == ["a model can hear velocity, key, start, length, patch in all of 32 samples"]

@@ -22,8 +22,8 @@ from dx7data.engine.algorithms import ALGORITHMS, OPERATORS
 from dx7data.engine.render import render as play
 from dx7data.engine.tables import BLOCK
 from dx7data.errors import InputError
-from dx7data.plan import Plan
-from dx7data.spec import Shard
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 from dx7data.voice import voices
 
 HOSTILE = "<script>$x"  # ten bytes: markup, and what a template fills in

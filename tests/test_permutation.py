@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dx7data.permutation import Permutation
+from dx7data.plan.permutation import Permutation
 
 
 @given(st.integers(1, 2000), st.integers(0, 2**40), st.integers())

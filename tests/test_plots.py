@@ -14,7 +14,7 @@ from PIL import Image
 
 from dx7data import spectrum
 from dx7data.errors import InputError
-from dx7data.sample import wav
+from dx7data.plan.sample import wav
 from train import history, plots
 from train.history import Clip
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import bank
-from dx7data.engine import cache, tables
+from dx7data import bank, cache
+from dx7data.engine import tables
 from dx7data.engine.render import Curves, mix, render
 from dx7data.patch import SINE
 from dx7data.voice import voices

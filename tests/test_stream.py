@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, default_collate
 from dx7data import cli, dataset, prefix, sysex
 from dx7data.decimate import HALF_TAPS, decimate
 from dx7data.errors import InputError
-from dx7data.plan import Plan
+from dx7data.plan.plan import Plan
 from dx7data.rng import KeyedRng, OldKeyedRng
 from train import remote
 from train.form import form, lowered

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dx7data import bank, cli, dataset, distribute, files, patch, shard, sysex, verify
-from dx7data.plan import Plan
+from dx7data.plan.plan import Plan
 
 SMALL = ["--seconds", "0.25", "--shard-size", "150kB", "--seed", "5", "--prefix", "bytes", "fsk"]
 

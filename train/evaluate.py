@@ -12,8 +12,8 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from dx7data.patch import ALGORITHM
-from dx7data.plan import Plan, Shard
-from dx7data.sample import wav
+from dx7data.plan.plan import Plan, Shard
+from dx7data.plan.sample import wav
 from models.quantize import int16, mu_law, mu_law_table
 from train import metrics
 from train.bootstrap import standard_error

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dx7data import sample
 from dx7data.engine.device import Unusable, choose, current
+from dx7data.plan import sample
 from train.form import Example
 from train.order import Batches, Place
 from train.stream import LiveClips

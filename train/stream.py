@@ -23,12 +23,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dx7data import sample, sysex
+from dx7data import sysex
 from dx7data.errors import InputError
 from dx7data.files import from_parquet
-from dx7data.plan import Plan
+from dx7data.plan import sample
+from dx7data.plan.plan import Plan
+from dx7data.plan.sample import wav
 from dx7data.rng import KeyedRng, OldKeyedRng
-from dx7data.sample import wav
 from train.form import NO_PREFIX, Example, claim_engine, form
 from train.order import Place
 from train.remote import CACHE_BYTES, Local, Remote, place

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from dx7data.cache import inner
 from dx7data.engine import envelope, lfo, operators, pitch
 from dx7data.engine.algorithms import CARRIERS, OPERATORS
-from dx7data.engine.cache import inner
 from dx7data.engine.tables import BLOCK
 
 CHUNK = 64  # blocks: enough that what is done once for a chunk does not count

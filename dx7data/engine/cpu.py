@@ -11,9 +11,10 @@ rows; nothing depends on how many there are.
 import numpy as np
 from numba import njit, prange
 
-from dx7data.engine import cache, control, operators
+from dx7data import cache
+from dx7data.cache import inner
+from dx7data.engine import control, operators
 from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
-from dx7data.engine.cache import inner
 from dx7data.engine.control import CHUNK
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
 

@@ -7,7 +7,8 @@ warp, 32 voices, reads them at once. Operators are taken in the order of their s
 import numpy as np
 from numba import cuda
 
-from dx7data.engine import cache, control, envelope, lfo, operators, pitch
+from dx7data import cache
+from dx7data.engine import control, envelope, lfo, operators, pitch
 from dx7data.engine.algorithms import OPERATORS, SLOT_CARRIERS, SLOT_MODULATORS, SLOT_OPERATOR
 from dx7data.engine.tables import BLOCK
 

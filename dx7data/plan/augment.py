@@ -12,10 +12,10 @@ from dx7data.audible import audible
 from dx7data.audition import heard
 from dx7data.errors import InputError
 from dx7data.family import NEAR, Codes, nearest
-from dx7data.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches, rows
+from dx7data.plan.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches, rows
+from dx7data.plan.spec import Spec
+from dx7data.plan.split import shares
 from dx7data.rng import KeyedRng
-from dx7data.spec import Spec
-from dx7data.split import shares
 
 _TRIES = 100  # to draw a patch that is new, can be heard, and is not near another split
 

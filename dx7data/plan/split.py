@@ -12,9 +12,9 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.family import NEAR, Codes, families, nearest
 from dx7data.patch import ALGORITHM
-from dx7data.patches import BANK, EVERY_SPLIT, Patches
+from dx7data.plan.patches import BANK, EVERY_SPLIT, Patches
+from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
-from dx7data.spec import SPLITS, Spec
 
 _FEWEST_FAMILIES = 10  # with fewer, every split has all patches and other phrases
 

@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data import hidden, patch, split, widen
+from dx7data import patch
 from dx7data.audition import heard
 from dx7data.bank import Bank
 from dx7data.errors import InputError
-from dx7data.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, rows
 from dx7data.phrase import Phrases
-from dx7data.plan import Plan
-from dx7data.spec import RANDOM_SOURCE, SPLITS, Spec
-from dx7data.split import shares
+from dx7data.plan import augment, hidden, split
+from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, rows
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import RANDOM_SOURCE, SPLITS, Spec
+from dx7data.plan.split import shares
 
 
 def make(
@@ -34,14 +35,14 @@ def make(
         raise InputError("--perturb and --pairs change what can be heard of a patch: leave out --keep-silent")
     patches, silent = _from_bank(bank, spec, targets)
     if spec.random_patches:
-        patches = patches.join(widen.random_patches(spec, patches))
+        patches = patches.join(augment.random_patches(spec, patches))
     if not len(patches):
         raise InputError("no patch in the bank can be heard on notes 36, 60 and 84; --keep-silent renders it all the same")
     patches = split.divide(split.with_families(patches), spec, held_out)
     if spec.perturb:
-        patches = patches.join(widen.perturbed(spec, patches))
+        patches = patches.join(augment.perturbed(spec, patches))
     if spec.pairs:
-        patches = patches.join(widen.counterfactuals(spec, patches))
+        patches = patches.join(augment.counterfactuals(spec, patches))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
     counts = _counts(spec, patches, samples, per_patch)
     if phrases is not None:
@@ -103,7 +104,7 @@ def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
     joined, bridges = split.join(old.patches, fresh, old.spec)
     patches = joined
     if old.spec.pairs:
-        patches = patches.join(widen.counterfactuals(old.spec, patches, set(joined.ids[len(old.patches) :])))
+        patches = patches.join(augment.counterfactuals(old.spec, patches, set(joined.ids[len(old.patches) :])))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
     report = split.report(patches, old.spec)
     known = {each["id"] for each in old.silent}

@@ -9,8 +9,8 @@ from dx7data.errors import InputError
 from dx7data.files import canonical
 from dx7data.filters import measure
 from dx7data.phrase import Phrase
+from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
-from dx7data.spec import SPLITS, Spec
 
 _TRIES = 100_000  # for one phrase: seconds of work, where a plan has seen to it that a few hundred suffice
 _ESTIMATED_WITH = 300  # draws for each split

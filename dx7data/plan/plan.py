@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import drawn, sample
 from dx7data.errors import InputError
 from dx7data.files import canonical, signed, unsigned, write_atomically
-from dx7data.patches import COUNTERFACTUAL, Patches
-from dx7data.permutation import Cycle
 from dx7data.phrase import Phrase, Phrases
+from dx7data.plan import drawn, sample
+from dx7data.plan.patches import COUNTERFACTUAL, Patches
+from dx7data.plan.permutation import Cycle
+from dx7data.plan.spec import RANDOM_SOURCE, Choice, Shard, Spec
 from dx7data.rng import KeyedRng
-from dx7data.spec import RANDOM_SOURCE, Choice, Shard, Spec
 
 FORMAT = 3  # of the folder; changes when older readers would misread it
 ENGINE = 3  # changes when the same patch and note give other integers, or the same (seed, j) another phrase

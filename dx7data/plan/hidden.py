@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data import clips, mulaw, patch, sample
+from dx7data import clips, mulaw, patch
+from dx7data.plan import sample
+from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
+from dx7data.plan.split import shares
+from dx7data.plan.variation import OF_NOTES, Pool, shorten
 from dx7data.rng import KeyedRng
-from dx7data.spec import RANDOM_SOURCE, Choice, Spec
-from dx7data.split import shares
-from dx7data.variation import OF_NOTES, Pool, shorten
 
 RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
 WORTH_A_WARNING = 0.05  # of the samples

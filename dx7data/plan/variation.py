@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data.phrase import CONTROLLERS, Note, Phrase
+from dx7data.plan.spec import Choice, Spec
 from dx7data.rng import KeyedRng
-from dx7data.spec import Choice, Spec
 
 OF_NOTES = {"velocity": "velocity", "key": "note", "start": "start", "length": "held"}  # and the field of Note
 

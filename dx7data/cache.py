@@ -16,12 +16,11 @@ import llvmlite
 import numba
 import numpy as np
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
 inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-_OTHERS = ("decimate.py", "gain.py", "clips_cuda.py", "family.py")
-SOURCES = sorted([*(_PACKAGE / "engine").glob("*.py"), *(_PACKAGE / name for name in _OTHERS)])
+SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("*.py"))
 
 
 def digest(sources=SOURCES) -> str:
