@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 from bench_engine import machine
 
-from dx7data import bank, compose, patch
+from dx7data import bank, patch
 from dx7data.patch import PARAMETERS
-from dx7data.phrase import Phrases
+from dx7data.phrases import compose
+from dx7data.phrases.phrase import Phrases
 from dx7data.plan import split
 from dx7data.plan.patches import BANK, NOWHERE, rows
 from dx7data.plan.plan import Plan

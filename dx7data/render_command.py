@@ -164,8 +164,8 @@ def _check(options) -> None:
     """Options that have no meaning without another."""
     checked_rate(options.sample_rate)
     for music in ("midi", "phrases"):
-        if options.kinds and getattr(options, music):
-            raise InputError(f"--kinds chooses among drawn phrases: leave out --{music}")
+        if options.kinds and getattr(options, corpus):
+            raise InputError(f"--kinds chooses among drawn phrases: leave out --{corpus}")
     if options.beats and not options.midi:
         raise InputError("--beats says where MIDI files are cut: add --midi")
     if options.bpm and not options.phrases:
@@ -177,7 +177,8 @@ def _check(options) -> None:
 
 
 def _spec(options):
-    from dx7data import bank, filters, patch
+    from dx7data import bank, patch
+    from dx7data.phrases import filters
     from dx7data.plan import spec
 
     source = options.source
@@ -207,18 +208,18 @@ def _spec(options):
 def _phrases(options, spec):
     """Phrases from music, or None for drawn ones; says what the filters took."""
     if not options.midi and not options.phrases:
-        from dx7data import filters
+        from dx7data.phrases import filters
         from dx7data.plan import drawn
 
         if spec.filters != filters.NO_FILTERS:
             print(drawn.estimate(spec).text(), file=sys.stderr)
         return None
-    from dx7data import music
+    from dx7data.phrases import corpus
 
     if options.midi:
-        phrases, report = music.from_midi(options.midi, options.seconds, options.beats, spec.filters)
+        phrases, report = corpus.from_midi(options.midi, options.seconds, options.beats, spec.filters)
     else:
-        phrases, report = music.from_table(options.phrases, options.seconds, options.bpm, spec.filters)
+        phrases, report = corpus.from_table(options.phrases, options.seconds, options.bpm, spec.filters)
     print(report.text(), file=sys.stderr)
     return phrases
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data.compose import KINDS, draw
 from dx7data.errors import InputError
-from dx7data.filters import NO_FILTERS, Filters
-from dx7data.phrase import Note, Phrase
+from dx7data.phrases.compose import KINDS, draw
+from dx7data.phrases.filters import NO_FILTERS, Filters
+from dx7data.phrases.phrase import Note, Phrase
 from dx7data.plan import drawn
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng

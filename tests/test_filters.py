@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dx7data.filters import NAMES, NO_FILTERS, Filters
-from dx7data.phrase import Note, Phrase
+from dx7data.phrases.filters import NAMES, NO_FILTERS, Filters
+from dx7data.phrases.phrase import Note, Phrase
 
 
 def phrase_of(*notes) -> Phrase:

@@ -10,7 +10,7 @@ import pytest
 
 from dx7data import bank, card, cli, mulaw, patch, sysex
 from dx7data.files import signed, unsigned
-from dx7data.phrase import Event, Note, Phrase, Phrases
+from dx7data.phrases.phrase import Event, Note, Phrase, Phrases
 from dx7data.plan import builder, hidden
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec

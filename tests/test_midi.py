@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
-from dx7data import midi
-from dx7data.phrase import CONTROLLERS, Event, Note
+from dx7data.phrases import midi
+from dx7data.phrases.phrase import CONTROLLERS, Event, Note
 
 DIVISION = 500  # at 120 beats a minute a tick is a millisecond
 

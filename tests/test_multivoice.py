@@ -17,7 +17,7 @@ from dx7data import audible, bank, cli, dataset, patch, prefix, sysex, verify
 from dx7data.decimate import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
-from dx7data.phrase import REST
+from dx7data.phrases.phrase import REST
 from dx7data.plan.plan import Plan
 from dx7data.voice import voices
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
-from dx7data import midi, music
 from dx7data.errors import InputError
-from dx7data.filters import Filters
-from dx7data.phrase import REST, Event, Note
+from dx7data.phrases import corpus, midi
+from dx7data.phrases.filters import Filters
+from dx7data.phrases.phrase import REST, Event, Note
 
 DIVISION = 500  # at 120 beats a minute a tick is a millisecond, and a bar of 4/4 is 2 s
 ALL = Filters()
@@ -50,7 +50,7 @@ def scale(count, start=0, step=100, held=100, key=60) -> list[Note]:
 
 
 def taken(path, seconds=2.0, beats=None, filters=ALL):
-    phrases, report = music.from_midi(path, seconds, beats, filters)
+    phrases, report = corpus.from_midi(path, seconds, beats, filters)
     return sorted(phrases, key=lambda phrase: phrase.about["start"]), report
 
 
@@ -222,7 +222,7 @@ def test_when_no_phrase_is_left_the_filters_are_named(put):
     chords = [Note(2000 * i, 500, key, 9) for i in range(5) for key in (60, 64 + i)]
     path = put("a.mid", song([*chords, Note(10_000, 100, 60, 9), Note(12_000, 100, 61, 9)]))
     with pytest.raises(InputError, match=r"^no phrase is left of 7: polyphony took 5, filled took 2$"):
-        music.from_midi(path, 2.0, 4, Filters(polyphony=(1, 1), filled=0.5))
+        corpus.from_midi(path, 2.0, 4, Filters(polyphony=(1, 1), filled=0.5))
 
 
 # --- files
@@ -236,7 +236,7 @@ def test_duplicates_are_dropped_and_the_order_of_files_does_not_matter(put):
         chosen = rng.sample(bars, 8)
         notes = [note._replace(start=note.start + 2000 * i) for i, bar in enumerate(chosen) for note in bar]
         paths.append(put(f"{name}.mid", song(notes)))
-    runs = [music.from_midi(order, 2.0, 4, ALL) for order in (paths, paths[::-1], [paths[1], *paths])]
+    runs = [corpus.from_midi(order, 2.0, 4, ALL) for order in (paths, paths[::-1], [paths[1], *paths])]
     for phrases, report in runs:
         assert phrases.ids == sorted(phrases.ids) == runs[0][0].ids
         assert report.duplicates == report.found - len(phrases) > 0
@@ -297,9 +297,9 @@ def test_broken_files_do_not_stop_the_others(put, tmp_path):
     assert "files 1, refused 10" in text
     assert "empty.mid: is empty" in text
     with pytest.raises(InputError, match=r"^there is no music: .*empty\.mid: is empty$"):
-        music.from_midi(bad, 2.0, None, ALL)
+        corpus.from_midi(bad, 2.0, None, ALL)
     with pytest.raises(InputError, match="name a file"):
-        music.from_midi([], 2.0, None, ALL)
+        corpus.from_midi([], 2.0, None, ALL)
 
 
 def test_the_report_counts_what_was_mended(put, tmp_path):
@@ -326,7 +326,7 @@ def test_the_report_counts_what_was_mended(put, tmp_path):
 
 def rows(*notes, **columns) -> dict:
     """Columns of a table: notes as (phrase_id, start_time, duration, note, velocity); some of the columns replaced."""
-    return dict(zip(music.COLUMNS, map(list, zip(*notes, strict=True)), strict=True)) | columns
+    return dict(zip(corpus.COLUMNS, map(list, zip(*notes, strict=True)), strict=True)) | columns
 
 
 GOOD = rows((7, 0.5, 0.25, 60, 100), (7, 0.0, 0.5, 64, 90), (3, 0.0, 1.0, 50, 1), (7, 0.0, 0.5, 48, 127))
@@ -342,7 +342,7 @@ def table(tmp_path):
 
 
 def from_table(path, seconds=4.0, bpm=None, filters=ALL):
-    phrases, report = music.from_table(path, seconds, bpm, filters)
+    phrases, report = corpus.from_table(path, seconds, bpm, filters)
     return {phrase.about["phrase"]: phrase for phrase in phrases}, report
 
 
@@ -360,7 +360,7 @@ def test_a_table(table):
     assert phrases[7].about == {"file": "notes.parquet", "sha256": sha256, "phrase": 7}
     assert {(phrase.kind, phrase.events, phrase.cut) for phrase in phrases.values()} == {("table", (), False)}
     assert (report.files, report.found, report.duplicates) == (1, 2, 0)
-    assert music.from_table(str(path), 4.0, None, ALL)[0].ids == sorted(phrase.id for phrase in phrases.values())
+    assert corpus.from_table(str(path), 4.0, None, ALL)[0].ids == sorted(phrase.id for phrase in phrases.values())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dx7data import patch
 from dx7data.audition import heard
 from dx7data.bank import Bank
 from dx7data.errors import InputError
-from dx7data.phrase import Phrases
+from dx7data.phrases.phrase import Phrases
 from dx7data.plan import augment, hidden, split
 from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, rows
 from dx7data.plan.plan import Plan

@@ -4,11 +4,11 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from dx7data import compose
 from dx7data.errors import InputError
 from dx7data.files import canonical
-from dx7data.filters import measure
-from dx7data.phrase import Phrase
+from dx7data.phrases import compose
+from dx7data.phrases.filters import measure
+from dx7data.phrases.phrase import Phrase
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
 

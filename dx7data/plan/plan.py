@@ -14,7 +14,7 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import canonical, signed, unsigned, write_atomically
-from dx7data.phrase import Phrase, Phrases
+from dx7data.phrases.phrase import Phrase, Phrases
 from dx7data.plan import drawn, sample
 from dx7data.plan.patches import COUNTERFACTUAL, Patches
 from dx7data.plan.permutation import Cycle

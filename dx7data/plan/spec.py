@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from dx7data import midi, prefix
+from dx7data import prefix
 from dx7data.decimate import engine_rate
 from dx7data.engine.tables import sample_count
-from dx7data.filters import NO_FILTERS, Filters
-from dx7data.phrase import Phrase
+from dx7data.phrases import midi
+from dx7data.phrases.filters import NO_FILTERS, Filters
+from dx7data.phrases.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
 RANDOM_SOURCE = "random"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data.phrase import CONTROLLERS, Note, Phrase
+from dx7data.phrases.phrase import CONTROLLERS, Note, Phrase
 from dx7data.plan.spec import Choice, Spec
 from dx7data.rng import KeyedRng
 

@@ -8,8 +8,8 @@ velocities.
 from collections.abc import Iterator
 from functools import partial
 
-from dx7data.filters import NO_FILTERS, Filters
-from dx7data.phrase import Note, Phrase
+from dx7data.phrases.filters import NO_FILTERS, Filters
+from dx7data.phrases.phrase import Note, Phrase
 from dx7data.rng import KeyedRng
 
 _LOWEST, _HIGHEST = 28, 103  # E1 to G7: a sine up to 3.2 kHz, which a sample rate of 8 kHz still holds

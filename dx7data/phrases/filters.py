@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from dx7data.phrase import Note, Phrase
+from dx7data.phrases.phrase import Note, Phrase
 
 
 @dataclass(frozen=True, kw_only=True)

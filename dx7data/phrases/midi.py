@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 
 import mido
 
-from dx7data.phrase import CONTROLLERS, REST, Event, Note
+from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 
 BYTES_LIMIT = 4 << 20  # of a file; at worst some 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
 

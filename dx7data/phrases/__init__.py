@@ -1,0 +1,1 @@
+"""What is played: notes and controllers, drawn or from music."""
