@@ -4,7 +4,7 @@ import numpy as np
 
 from dx7data.decimate import engine_rate
 from dx7data.engine.render import render
-from dx7data.voice import voices
+from dx7data.engine.voice import voices
 
 AUDIBLE = 4  # native peak of a patch that is not silent: -60 dB of a carrier at output level 99, 4,093
 NOTES = (36, 60, 84)

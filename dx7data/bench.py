@@ -18,7 +18,7 @@ import numpy as np
 from dx7data.engine.device import Unusable, choose, current
 from dx7data.engine.render import Curves, render
 from dx7data.engine.tables import increment_table
-from dx7data.voice import Voices, voices
+from dx7data.engine.voice import Voices, voices
 
 SECONDS, HELD, RATE = 4.0, 3.0, 44100
 _ON_CPU, _ON_GPU = 512, 32768  # voices

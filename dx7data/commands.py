@@ -171,9 +171,9 @@ def wav(options) -> None:
     from dx7data import bank, gain, patch
     from dx7data.decimate import decimate
     from dx7data.engine.render import render
+    from dx7data.engine.voice import voices
     from dx7data.files import write_atomically
     from dx7data.plan import sample
-    from dx7data.voice import voices
 
     rate = checked_rate(options.sample_rate)
     each = bank.pick(options.patch)

@@ -13,7 +13,7 @@ from dx7data.engine import envelope, pitch
 from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
 from dx7data.engine.operators import gain
 from dx7data.engine.tables import BLOCK, ONE_Q24
-from dx7data.voice import Voices, voices
+from dx7data.engine.voice import Voices, voices
 
 _NUMBERS = range(1, OPERATORS + 1)
 

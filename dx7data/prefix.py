@@ -16,7 +16,7 @@ from dx7data import bank, clips, gain, patch
 from dx7data.decimate import decimate, engine_rate
 from dx7data.engine.render import render
 from dx7data.engine.tables import BLOCK
-from dx7data.voice import voices
+from dx7data.engine.voice import voices
 
 CODECS = ("bytes", "fsk", "reference")
 STEP = 64  # samples; lengths are multiples of it, as the layers of a model like them

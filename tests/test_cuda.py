@@ -12,7 +12,7 @@ import pytest
 from dx7data import bank, patch
 from dx7data.engine import algorithms, device, lfo
 from dx7data.engine.render import Curves, mix, render
-from dx7data.voice import voices
+from dx7data.engine.voice import voices
 
 LEGAL = np.concatenate([patch.MAXIMA, np.full(10, 127)]).astype(np.uint8)
 FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("rom*.syx"))

@@ -19,9 +19,9 @@ import pytest
 from dx7data import bank, cli, dataset, files, patch, sysex
 from dx7data.decimate import decimate
 from dx7data.engine.render import mix
+from dx7data.engine.voice import voices
 from dx7data.plan import drawn
 from dx7data.plan.plan import Plan
-from dx7data.voice import voices
 
 SMALL = ["--samples", "60", "--seconds", "0.5", "--shard-size", "200kB", "--seed", "5"]
 

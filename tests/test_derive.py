@@ -9,9 +9,9 @@ from dx7data import bank
 from dx7data.audible import audible, differences
 from dx7data.derive import counterfactual, crossover, mutation, uniform
 from dx7data.engine.render import render
+from dx7data.engine.voice import voices
 from dx7data.patch import FIELDS, INIT, MAXIMA, PARAMETERS, legal_stored, patch_name, require_legal
 from dx7data.rng import KeyedRng
-from dx7data.voice import voices
 
 EXAMPLE = bank.load(["example"]).patches
 SEEDS = st.integers(0, 2**32)

@@ -17,9 +17,9 @@ from dx7data import audible, bank, cli, dataset, patch, prefix, sysex, verify
 from dx7data.decimate import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
+from dx7data.engine.voice import voices
 from dx7data.phrases.phrase import REST
 from dx7data.plan.plan import Plan
-from dx7data.voice import voices
 
 SHORT = ["--samples", "60", "--seconds", "0.5", "--shard-size", "400kB", "--seed", "7"]
 

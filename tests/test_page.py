@@ -21,10 +21,10 @@ from dx7data import bank, cli, dataset, drawing, page, patch, spectrum, sysex
 from dx7data.engine.algorithms import ALGORITHMS, OPERATORS
 from dx7data.engine.render import render as play
 from dx7data.engine.tables import BLOCK
+from dx7data.engine.voice import voices
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
-from dx7data.voice import voices
 
 HOSTILE = "<script>$x"  # ten bytes: markup, and what a template fills in
 NAME_START = patch.PARAMETERS

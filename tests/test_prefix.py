@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dx7data import bank, patch, prefix
 from dx7data.decimate import ENGINE_RATE, decimate, engine_rate
 from dx7data.engine.render import mix
-from dx7data.voice import voices
+from dx7data.engine.voice import voices
 
 RATES = (8000, 16000, 48000)
 EXAMPLE = bank.load("example").patches

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dx7data import bank, cache
 from dx7data.engine import tables
 from dx7data.engine.render import Curves, mix, render
+from dx7data.engine.voice import voices
 from dx7data.patch import SINE
-from dx7data.voice import voices
 
 EXAMPLE = bank.load(["example"]).patches
 LFO_SYNC, LFO_WAVE, LFO_DEPTHS = 141, 142, slice(139, 141)

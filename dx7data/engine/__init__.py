@@ -1,0 +1,1 @@
+"""A patch and a note become integers."""

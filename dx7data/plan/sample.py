@@ -12,9 +12,9 @@ from dx7data import clips, gain, patch, prefix, sysex
 from dx7data.decimate import engine_rate
 from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
+from dx7data.engine.voice import voices
 from dx7data.phrases.phrase import CONTROLLERS, REST, Phrase
 from dx7data.plan.spec import Choice
-from dx7data.voice import voices
 
 _json = json.JSONEncoder(separators=(",", ":"))
 
