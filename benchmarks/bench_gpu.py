@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from numba import cuda
 
-from dx7data import bank, cli, clips, render_command, shard
+from dx7data import bank, cli, render_command, shard
+from dx7data.audio import clips
 from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
 from dx7data.distribute import default_workers
 from dx7data.engine import cuda as driver

@@ -13,7 +13,7 @@ from dx7data.errors import InputError
 
 def checked_rate(sample_rate: int) -> int:
     """The engine rate for a sample rate, which may be no legal one."""
-    from dx7data.decimate import engine_rate
+    from dx7data.audio.resample import engine_rate
 
     try:
         return engine_rate(sample_rate)
@@ -168,8 +168,9 @@ def patches_export(options) -> None:
 
 def wav(options) -> None:
     """`dx7data wav`: one note of one patch."""
-    from dx7data import bank, gain, patch
-    from dx7data.decimate import decimate
+    from dx7data import bank, patch
+    from dx7data.audio import gain
+    from dx7data.audio.resample import decimate
     from dx7data.engine.render import render
     from dx7data.engine.voice import voices
     from dx7data.files import write_atomically

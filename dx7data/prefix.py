@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import bank, clips, gain, patch
-from dx7data.decimate import decimate, engine_rate
+from dx7data import bank, patch
+from dx7data.audio import clips, gain
+from dx7data.audio.resample import decimate, engine_rate
 from dx7data.engine.render import render
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from dx7data import clips
+from dx7data.audio import clips
 from dx7data.files import parquet, signed, unsigned, whole, write_atomically
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan

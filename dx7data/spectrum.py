@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from dx7data.decimate import decimate
+from dx7data.audio.resample import decimate
 
 RATE = 16000  # Hz, at most: more would only make the page larger
 SECONDS = 10  # of a clip at most; likewise

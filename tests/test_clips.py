@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from test_cuda import needs_gpu, simulate
 
-from dx7data import cli, distribute, gain, shard, worker
-from dx7data.decimate import ENGINE_RATE, decimate
+from dx7data import cli, distribute, shard, worker
+from dx7data.audio import gain
+from dx7data.audio.resample import ENGINE_RATE, decimate
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
@@ -164,7 +165,7 @@ def test_little_memory(tmp_path, monkeypatch):
 @needs_gpu
 def test_a_gpu_that_fails_half_way(tmp_path, monkeypatch, capsys):
     """More memory is asked for than there is, after a shard or two: one sentence, whole shards; the CPU goes on."""
-    from dx7data import clips_cuda
+    from dx7data.audio import clips_cuda
 
     plain, calls = clips_cuda.decimated, []
 

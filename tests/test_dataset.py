@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dx7data import bank, cli, dataset, files, patch, sysex
-from dx7data.decimate import decimate
+from dx7data.audio.resample import decimate
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
 from dx7data.plan import drawn

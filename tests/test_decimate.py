@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data.decimate import ENGINE_RATE, HALF_TAPS, REACH, SHIFT, decimate, engine_rate
+from dx7data.audio.resample import ENGINE_RATE, HALF_TAPS, REACH, SHIFT, decimate, engine_rate
 
 RATES = sorted(ENGINE_RATE)
 FILTERED = [rate for rate in RATES if ENGINE_RATE[rate] != rate]

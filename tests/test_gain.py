@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import gain
+from dx7data.audio import gain
 
 
 def expected(native, factor_of_gain, volume, decimation):

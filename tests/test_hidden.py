@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dx7data import bank, card, cli, mulaw, patch, sysex
+from dx7data import bank, card, cli, patch, sysex
+from dx7data.audio import mulaw
 from dx7data.files import signed, unsigned
 from dx7data.phrases.phrase import Event, Note, Phrase, Phrases
 from dx7data.plan import builder, hidden

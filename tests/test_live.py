@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import default_collate  # noqa: E402  (after the check for torch)
 
 from dx7data import cli  # noqa: E402
-from dx7data import clips as engine  # noqa: E402
+from dx7data.audio import clips as engine  # noqa: E402
 from train import live  # noqa: E402
 from train.order import Batches  # noqa: E402
 from train.stream import clips  # noqa: E402

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dx7data import mulaw
+from dx7data.audio import mulaw
 from models.quantize import int16, mu_law_decoded, mu_law_table
 
 EVERY = np.arange(-32768, 32768).astype(np.int16)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dx7data import audible, bank, cli, dataset, patch, prefix, sysex, verify
-from dx7data.decimate import decimate
+from dx7data.audio.resample import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
 from dx7data.engine.voice import voices

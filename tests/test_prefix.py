@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data import bank, patch, prefix
-from dx7data.decimate import ENGINE_RATE, decimate, engine_rate
+from dx7data.audio.resample import ENGINE_RATE, decimate, engine_rate
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
 

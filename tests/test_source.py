@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dx7data import mulaw
-from dx7data.decimate import decimate
+from dx7data.audio import mulaw
+from dx7data.audio.resample import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, default_collate
 
 from dx7data import cli, dataset, prefix, sysex
-from dx7data.decimate import HALF_TAPS, decimate
+from dx7data.audio.resample import HALF_TAPS, decimate
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
 from dx7data.rng import KeyedRng, OldKeyedRng

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from dx7data import prefix, sysex
-from dx7data.decimate import ENGINE_RATE, HALF_TAPS, decimate
+from dx7data.audio.resample import ENGINE_RATE, HALF_TAPS, decimate
 from dx7data.errors import InputError
 from dx7data.rng import KeyedRng
 from train.order import Place

@@ -94,7 +94,7 @@ class Renderer:
 
     def __call__(self, score: Score) -> tuple[Example, torch.cuda.Event]:
         """The examples, (N, P), (N, L), (N, L), and an event: they are whole once the GPU has come to it."""
-        from dx7data import clips_cuda
+        from dx7data.audio import clips_cuda
 
         form, count = self._form, len(score.starts)
         with current(self._gpu), torch.cuda.stream(self._stream):

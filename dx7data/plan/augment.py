@@ -9,7 +9,7 @@ import numpy as np
 
 from dx7data import derive
 from dx7data.audible import audible
-from dx7data.audition import heard
+from dx7data.audio.silence import heard
 from dx7data.errors import InputError
 from dx7data.family import NEAR, Codes, nearest
 from dx7data.plan.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches, rows

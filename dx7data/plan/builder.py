@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data import patch
-from dx7data.audition import heard
+from dx7data.audio.silence import heard
 from dx7data.bank import Bank
 from dx7data.errors import InputError
 from dx7data.phrases.phrase import Phrases

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data import clips, mulaw, patch
+from dx7data import patch
+from dx7data.audio import clips, mulaw
 from dx7data.plan import sample
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.plan.split import shares

@@ -8,8 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from dx7data import clips, gain, patch, prefix, sysex
-from dx7data.decimate import engine_rate
+from dx7data import patch, prefix, sysex
+from dx7data.audio import clips, gain
+from dx7data.audio.resample import engine_rate
 from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
 from dx7data.engine.voice import voices

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dx7data import prefix
-from dx7data.decimate import engine_rate
+from dx7data.audio.resample import engine_rate
 from dx7data.engine.tables import sample_count
 from dx7data.phrases import midi
 from dx7data.phrases.filters import NO_FILTERS, Filters

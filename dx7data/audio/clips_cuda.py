@@ -3,8 +3,9 @@
 import numpy as np
 from numba import cuda
 
-from dx7data import cache, gain
-from dx7data.decimate import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
+from dx7data import cache
+from dx7data.audio import gain
+from dx7data.audio.resample import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
 from dx7data.engine.cuda import OWN
 from dx7data.engine.device import current
 from dx7data.engine.render import Curves, mix_on

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dx7data import gain
-from dx7data.decimate import decimate
+from dx7data.audio import gain
+from dx7data.audio.resample import decimate
 from dx7data.engine.device import choose
 from dx7data.engine.render import Curves, mix
 
@@ -32,7 +32,7 @@ def render(
     if gpu is None:
         native = decimate(mix(voices, row, part, rows, seconds, curves=curves), sample_rate)
         return gain.apply(native[:, :length], policy, volume, voices.rate // sample_rate)
-    from dx7data import clips_cuda
+    from dx7data.audio import clips_cuda
 
     volume = gain.full(rows) if volume is None else volume
     return clips_cuda.render(gpu, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves, room)
@@ -46,6 +46,6 @@ def room(size: int, device: str) -> np.ndarray | None:
     gpu = choose(device)
     if gpu is None:
         return None
-    from dx7data import clips_cuda
+    from dx7data.audio import clips_cuda
 
     return clips_cuda.room(gpu, size)

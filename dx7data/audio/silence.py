@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dx7data.decimate import engine_rate
+from dx7data.audio.resample import engine_rate
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
 

@@ -1,0 +1,1 @@
+"""Integers become clips of 16 bits."""
