@@ -33,7 +33,7 @@ def start_early(workers: int, gpu: bool) -> None:
         from multiprocessing import forkserver
 
         # Neither talks to the GPU's driver, which would not survive a fork.
-        modules = ["dx7data.worker", "pyarrow.parquet", *["dx7data.clips_cuda"] * gpu]
+        modules = ["dx7data.worker", "pyarrow.parquet", *["dx7data.audio.clips_cuda"] * gpu]
         multiprocessing.set_forkserver_preload(modules)
         forkserver.ensure_running()
 

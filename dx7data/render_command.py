@@ -163,9 +163,9 @@ def plan_for(options):
 def _check(options) -> None:
     """Options that have no meaning without another."""
     checked_rate(options.sample_rate)
-    for music in ("midi", "phrases"):
-        if options.kinds and getattr(options, corpus):
-            raise InputError(f"--kinds chooses among drawn phrases: leave out --{corpus}")
+    for option in ("midi", "phrases"):
+        if options.kinds and getattr(options, option):
+            raise InputError(f"--kinds chooses among drawn phrases: leave out --{option}")
     if options.beats and not options.midi:
         raise InputError("--beats says where MIDI files are cut: add --midi")
     if options.bpm and not options.phrases:
