@@ -15,10 +15,10 @@ import dexed
 import numba
 import numpy as np
 
-from dx7data import bank
 from dx7data.bench import HELD, RATE, SECONDS, machine
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
+from dx7data.patches import bank
 
 VOICES = 512
 OUT = np.zeros((VOICES, int(SECONDS * RATE)), np.int32)  # dexed-py too gets the same memory again and again, from malloc

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numba import cuda
 
-from dx7data import bank, cli, render_command, shard
+from dx7data import cli, render_command, shard
 from dx7data.audio import clips
 from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
 from dx7data.distribute import default_workers
@@ -33,6 +33,7 @@ from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
 from dx7data.engine.render import mix_on, render
 from dx7data.engine.tables import BLOCK
+from dx7data.patches import bank
 from dx7data.plan import sample
 
 _PIECE = 64 << 20  # bytes that are hashed and written at a time

@@ -29,9 +29,9 @@ def with_dx7data(patches: list[str], batch: int):
     """A call that plays so many voices and waits for them, and the name of what plays; so for each program."""
     from numba import cuda
 
-    from dx7data import bank
     from dx7data.engine.cuda import zeros
     from dx7data.engine.device import choose
+    from dx7data.patches import bank
 
     choose("cuda")
     mix = mix_of(drawn(bank.load(patches).patches, batch), zeros((batch, int(SECONDS * RATE)), "int16"))

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from bench_engine import machine
 
-from dx7data import bank, patch
-from dx7data.patch import PARAMETERS
+from dx7data.patches import bank, patch
+from dx7data.patches.patch import PARAMETERS
 from dx7data.phrases import compose
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import split

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from dx7data import patch
+from dx7data.patches import patch
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import ENGINE, Plan
 from dx7data.plan.sample import source_patch

@@ -31,8 +31,8 @@ def announce_compilation() -> None:
 
 def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes"):
     """The patches of some files, with a report for people and, if asked for, for programs."""
-    from dx7data import bank
     from dx7data.files import write_atomically
+    from dx7data.patches import bank
 
     loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
@@ -143,7 +143,7 @@ def verify(options) -> int:
 
 def patches_ls(options) -> None:
     """`dx7data patches ls PATH...`: one line for each patch."""
-    from dx7data import patch
+    from dx7data.patches import patch
 
     loaded = load(options.paths, options.report)
     for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
@@ -152,14 +152,14 @@ def patches_ls(options) -> None:
 
 def patches_show(options) -> None:
     """`dx7data patches show FILE:INDEX`: every field of a patch."""
-    from dx7data import bank, patch
+    from dx7data.patches import bank, patch
 
     print(json.dumps(patch.to_dict(bank.pick(options.patch)), indent=1))
 
 
 def patches_export(options) -> None:
     """`dx7data patches export PATH... --out FILE`: the patches in another format."""
-    from dx7data import bank
+    from dx7data.patches import bank
 
     loaded = load(options.paths)
     bank.export(loaded, options.out)
@@ -168,12 +168,12 @@ def patches_export(options) -> None:
 
 def wav(options) -> None:
     """`dx7data wav`: one note of one patch."""
-    from dx7data import bank, patch
     from dx7data.audio import gain
     from dx7data.audio.resample import decimate
     from dx7data.engine.render import render
     from dx7data.engine.voice import voices
     from dx7data.files import write_atomically
+    from dx7data.patches import bank, patch
     from dx7data.plan import sample
 
     rate = checked_rate(options.sample_rate)

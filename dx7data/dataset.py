@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import card, distribute, patch, prefix, shard
+from dx7data import card, distribute, prefix, shard
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
+from dx7data.patches import patch
+from dx7data.patches.report import shown
 from dx7data.plan import plan
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
-from dx7data.report import shown
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
 _OTHER_FILES = {

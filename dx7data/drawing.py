@@ -8,12 +8,13 @@ from html import escape
 import numpy as np
 from numba import njit
 
-from dx7data import cache, patch
+from dx7data import cache
 from dx7data.engine import envelope, pitch
-from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
 from dx7data.engine.operators import gain
 from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
+from dx7data.patches import patch
+from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
 
 _NUMBERS = range(1, OPERATORS + 1)
 

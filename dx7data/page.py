@@ -11,9 +11,10 @@ from string import Template
 
 import numpy as np
 
-from dx7data import dataset, drawing, histograms, patch, shard, spectrum, sysex
+from dx7data import dataset, drawing, histograms, shard, spectrum
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan import hidden
 from dx7data.plan.plan import Plan

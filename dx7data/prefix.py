@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import bank, patch
 from dx7data.audio import clips, gain
 from dx7data.audio.resample import decimate, engine_rate
 from dx7data.engine.render import render
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
+from dx7data.patches import bank, patch
 
 CODECS = ("bytes", "fsk", "reference")
 STEP = 64  # samples; lengths are multiples of it, as the layers of a model like them

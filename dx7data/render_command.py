@@ -144,7 +144,7 @@ def extend(options) -> None:
 
 def plan_for(options):
     """The plan that the options ask for; says what it is."""
-    from dx7data import bank
+    from dx7data.patches import bank
     from dx7data.plan import builder
 
     _check(options)
@@ -177,7 +177,7 @@ def _check(options) -> None:
 
 
 def _spec(options):
-    from dx7data import bank, patch
+    from dx7data.patches import bank, patch
     from dx7data.phrases import filters
     from dx7data.plan import spec
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import card, dataset, distribute, prefix, shard, sysex
+from dx7data import card, dataset, distribute, prefix, shard
 from dx7data.errors import InputError
+from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from dx7data import bank
-from dx7data.audible import audible, differences
-from dx7data.engine.operators import SILENCE
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
-from dx7data.patch import FIELDS, INIT, MAXIMA, PARAMETERS
+from dx7data.patches import bank
+from dx7data.patches.audible import audible, differences
+from dx7data.patches.patch import FIELDS, INIT, MAXIMA, PARAMETERS
+from dx7data.patches.scales import SILENCE
 
 EXAMPLE = bank.load(["example"]).patches
 INDEX = {name: i for i, name in enumerate(FIELDS)}

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from dexed import Patch
 
-from dx7data import bank, patch, sysex
 from dx7data.errors import InputError
+from dx7data.patches import bank, patch, sysex
 
-PACKAGE = Path(bank.__file__).parent
+FOLDER = Path(bank.__file__).parent
 
 
 def legal_patches(seed: int, count: int) -> np.ndarray:
@@ -41,10 +41,9 @@ def make_zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def test_the_shipped_bank_is_the_table():
-    expected = sysex.write_bank(bank.read_table(PACKAGE / "example_bank.toml"))
-    assert (PACKAGE / "example_bank.syx").read_bytes() == expected, """the table has changed; to regenerate the bank:
-    python -c "from pathlib import Path; from dx7data import bank, sysex
-    Path('dx7data/example_bank.syx').write_bytes(sysex.write_bank(bank.read_table('dx7data/example_bank.toml')))" """
+    """To regenerate it: FOLDER / "example_bank.syx" with sysex.write_bank(bank.read_table(FOLDER / "example_bank.toml"))."""
+    expected = sysex.write_bank(bank.read_table(FOLDER / "example_bank.toml"))
+    assert (FOLDER / "example_bank.syx").read_bytes() == expected
 
 
 def test_example_has_one_patch_per_algorithm():
@@ -54,7 +53,7 @@ def test_example_has_one_patch_per_algorithm():
     assert loaded.names[0] == "ROUND BASS"
     assert not loaded.report.refused
     assert not loaded.report.warnings
-    expected = [voice.to_raw() for voice in Patch.load_bank(str(PACKAGE / "example_bank.syx"))]
+    expected = [voice.to_raw() for voice in Patch.load_bank(str(FOLDER / "example_bank.syx"))]
     np.testing.assert_array_equal(loaded.patches, expected)
 
 
@@ -207,7 +206,7 @@ def test_pick_counts_voices_as_they_lie_in_the_file(tmp_path):
         ("example:0", "no voice 0"),
         ("example:33", "voices are 1 to 32"),
         ("nowhere.syx:1", "nowhere.syx: cannot be read"),
-        (str(PACKAGE / "bank.py"), "no DX7 voice"),
+        (str(FOLDER / "bank.py"), "no DX7 voice"),
     ],
 )
 def test_pick_says_what_is_wrong(reference, message):

@@ -12,7 +12,8 @@ import numpy as np
 import oracle
 import pytest
 
-from dx7data import arguments, bank, cli, patch, sysex
+from dx7data import arguments, cli
+from dx7data.patches import bank, patch, sysex
 from dx7data.phrases import compose
 
 RENDER = ["render", "--samples", "4", "--seconds", "0.25"]

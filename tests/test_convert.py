@@ -10,7 +10,8 @@ import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import bank, cli
+from dx7data import cli
+from dx7data.patches import bank
 from models.config import ModelSettings, build
 from train import checkpoint, convert, decode, optim
 from train.config import RunSettings

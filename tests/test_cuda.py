@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dx7data import bank, patch
-from dx7data.engine import algorithms, device, lfo
+from dx7data.engine import device, lfo
 from dx7data.engine.render import Curves, mix, render
 from dx7data.engine.voice import voices
+from dx7data.patches import algorithms, bank, patch
 
 LEGAL = np.concatenate([patch.MAXIMA, np.full(10, 127)]).astype(np.uint8)
 FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("rom*.syx"))

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import bank, cli, dataset, files, patch, sysex
+from dx7data import cli, dataset, files
 from dx7data.audio.resample import decimate
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
+from dx7data.patches import bank, patch, sysex
 from dx7data.plan import drawn
 from dx7data.plan.plan import Plan
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import bank
-from dx7data.audible import audible, differences
-from dx7data.derive import counterfactual, crossover, mutation, uniform
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
-from dx7data.patch import FIELDS, INIT, MAXIMA, PARAMETERS, legal_stored, patch_name, require_legal
+from dx7data.patches import bank
+from dx7data.patches.audible import audible, differences
+from dx7data.patches.mutate import counterfactual, crossover, mutation, uniform
+from dx7data.patches.patch import FIELDS, INIT, MAXIMA, PARAMETERS, legal_stored, patch_name, require_legal
 from dx7data.rng import KeyedRng
 
 EXAMPLE = bank.load(["example"]).patches

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from dx7data import bank, patch
-from dx7data.engine import algorithms
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
+from dx7data.patches import algorithms, bank, patch
 
 RATES = (44100, 48000, 22050)
 LEGAL = np.concatenate([patch.MAXIMA, np.full(10, 127)]).astype(np.uint8)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import audible, bank, patch
-from dx7data.family import Codes, families, nearest
+from dx7data.patches import audible, bank, patch
+from dx7data.patches.similarity import Codes, families, nearest
 from dx7data.plan import split
 from dx7data.plan.patches import BANK, NOWHERE, rows
 from dx7data.plan.spec import Spec

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dx7data import bank, card, cli, patch, sysex
+from dx7data import card, cli
 from dx7data.audio import mulaw
 from dx7data.files import signed, unsigned
+from dx7data.patches import bank, patch, sysex
 from dx7data.phrases.phrase import Event, Note, Phrase, Phrases
 from dx7data.plan import builder, hidden
 from dx7data.plan.plan import Plan

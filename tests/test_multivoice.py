@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import audible, bank, cli, dataset, patch, prefix, sysex, verify
+from dx7data import cli, dataset, prefix, verify
 from dx7data.audio.resample import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
 from dx7data.engine.voice import voices
+from dx7data.patches import audible, bank, patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan.plan import Plan
 

@@ -17,12 +17,13 @@ import mido
 import numpy as np
 import pytest
 
-from dx7data import bank, cli, dataset, drawing, page, patch, spectrum, sysex
-from dx7data.engine.algorithms import ALGORITHMS, OPERATORS
+from dx7data import cli, dataset, drawing, page, spectrum
 from dx7data.engine.render import render as play
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
 from dx7data.errors import InputError
+from dx7data.patches import bank, patch, sysex
+from dx7data.patches.algorithms import ALGORITHMS, OPERATORS
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 

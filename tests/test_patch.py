@@ -7,7 +7,7 @@ from dexed import DexedSynth, Patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import patch
+from dx7data.patches import patch
 
 
 def arrays(size: int):

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import bank, patch, prefix
+from dx7data import prefix
 from dx7data.audio.resample import ENGINE_RATE, decimate, engine_rate
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
+from dx7data.patches import bank, patch
 
 RATES = (8000, 16000, 48000)
 EXAMPLE = bank.load("example").patches

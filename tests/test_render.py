@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import bank, cache
-from dx7data.engine import tables
+from dx7data import cache
 from dx7data.engine.render import Curves, mix, render
 from dx7data.engine.voice import voices
-from dx7data.patch import SINE
+from dx7data.patches import bank, scales
+from dx7data.patches.patch import SINE
 
 EXAMPLE = bank.load(["example"]).patches
 LFO_SYNC, LFO_WAVE, LFO_DEPTHS = 141, 142, slice(139, 141)
@@ -183,7 +183,7 @@ def test_a_constant_bend_is_a_flat_pitch_envelope(level):
         shifted, plain = one.copy(), one.copy()
         shifted[126:130], shifted[130:134] = 99, level
         plain[126:130], plain[130:134] = 99, 50
-        bend = int(tables.PITCH_EG_LEVEL[level]) << 19
+        bend = int(scales.PITCH_EG_LEVEL[level]) << 19
         assert (with_curves(plain, bend) == oracle.render(shifted, 60, 100, 0.5, 1.0, 48000)).all()
 
 

@@ -8,7 +8,7 @@ from dx7data.audio.resample import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
-from dx7data.patch import SINE
+from dx7data.patches.patch import SINE
 
 RATE, SECONDS = 48000, 0.25
 KEYS = (28, 60, 100)

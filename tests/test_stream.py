@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, default_collate
 
-from dx7data import cli, dataset, prefix, sysex
+from dx7data import cli, dataset, prefix
 from dx7data.audio.resample import HALF_TAPS, decimate
 from dx7data.errors import InputError
+from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.rng import KeyedRng, OldKeyedRng
 from train import remote

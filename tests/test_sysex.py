@@ -11,7 +11,7 @@ from dexed import Patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dx7data import patch, sysex
+from dx7data.patches import patch, sysex
 
 BULK, SINGLE = b"\xf0\x43\x00\x09\x20\x00", b"\xf0\x43\x00\x00\x01\x1b"
 

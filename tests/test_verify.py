@@ -13,7 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from dx7data import bank, cli, dataset, distribute, files, patch, shard, sysex, verify
+from dx7data import cli, dataset, distribute, files, shard, verify
+from dx7data.patches import bank, patch, sysex
 from dx7data.plan.plan import Plan
 
 SMALL = ["--seconds", "0.25", "--shard-size", "150kB", "--seed", "5", "--prefix", "bytes", "fsk"]

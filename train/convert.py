@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dx7data import bank, sysex
 from dx7data.errors import InputError
 from dx7data.files import whole
+from dx7data.patches import bank, sysex
 from models.memory import out_of_memory
 from models.quantize import int16, mu_law, mu_law_table
 from models.s4d import S4Block

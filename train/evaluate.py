@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from dx7data.patch import ALGORITHM
+from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
 from dx7data.plan.sample import wav
 from models.quantize import int16, mu_law, mu_law_table

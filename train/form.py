@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from dx7data import prefix, sysex
+from dx7data import prefix
 from dx7data.audio.resample import ENGINE_RATE, HALF_TAPS, decimate
 from dx7data.errors import InputError
+from dx7data.patches import sysex
 from dx7data.rng import KeyedRng
 from train.order import Place
 

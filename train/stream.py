@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dx7data import sysex
 from dx7data.errors import InputError
 from dx7data.files import from_parquet
+from dx7data.patches import sysex
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import wav

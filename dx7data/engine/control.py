@@ -7,8 +7,8 @@ from numba import njit
 
 from dx7data.cache import inner
 from dx7data.engine import envelope, lfo, operators, pitch
-from dx7data.engine.algorithms import CARRIERS, OPERATORS
 from dx7data.engine.tables import BLOCK
+from dx7data.patches.algorithms import CARRIERS, OPERATORS
 
 CHUNK = 64  # blocks: enough that what is done once for a chunk does not count
 

@@ -14,9 +14,9 @@ from numba import njit, prange
 from dx7data import cache
 from dx7data.cache import inner
 from dx7data.engine import control, operators
-from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
 from dx7data.engine.control import CHUNK
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
 
 GROUP = 64  # voices that share the feedback stage: enough to hide the latency of the look-ups
 _REGISTER = 16  # lanes of the widest vector register; lanes are computed in whole registers

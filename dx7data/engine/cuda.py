@@ -13,9 +13,9 @@ import numpy as np
 from numba import cuda
 
 from dx7data.engine import cuda_kernels as kernels
-from dx7data.engine.algorithms import OPERATORS
-from dx7data.engine.operators import SILENCE
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+from dx7data.patches.algorithms import OPERATORS
+from dx7data.patches.scales import SILENCE
 
 warnings.filterwarnings("ignore", ".*Grid size .* under-utilization")  # a small job has a small grid, by right
 

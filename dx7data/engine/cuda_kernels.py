@@ -9,8 +9,8 @@ from numba import cuda
 
 from dx7data import cache
 from dx7data.engine import control, envelope, lfo, operators, pitch
-from dx7data.engine.algorithms import OPERATORS, SLOT_CARRIERS, SLOT_MODULATORS, SLOT_OPERATOR
 from dx7data.engine.tables import BLOCK
+from dx7data.patches.algorithms import OPERATORS, SLOT_CARRIERS, SLOT_MODULATORS, SLOT_OPERATOR
 
 WARP = 32
 THREADS = 256  # of a block of the synthesis kernel; its tables are shared by so many voices

@@ -7,7 +7,7 @@ make phases wrap as they do in the instrument.
 import numpy as np
 from numba import njit
 
-SILENCE = 16284  # attenuation in 1/1024 octave above which an operator is not computed: 96 dB down
+from dx7data.patches.scales import SILENCE
 
 _i32 = np.int32
 

@@ -27,7 +27,7 @@ class Curves(NamedTuple):
 def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None = None) -> np.ndarray:
     """Every voice by itself: native integers, int32 `(V, T)`.
 
-    voices: `dx7data.engine.voice.Voices`; seconds: length of the result; device: "cpu", "cuda", "cuda:1" or "auto" (a GPU if there
+    voices: see voice.py; seconds: length of the result; device: "cpu", "cuda", "cuda:1" or "auto" (a GPU if there
     is one that can): the same integers everywhere; out: where to put them, as in NumPy, which spares the system new memory
     for every call. Raises ValueError on other arguments, and on a device that cannot be used; InputError when a GPU fails.
     """

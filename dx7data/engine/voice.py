@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data.engine import tables
-from dx7data.engine.algorithms import FEEDBACK_SHIFT, LOOP_LENGTH, OPERATORS
+from dx7data.patches import scales
+from dx7data.patches.algorithms import FEEDBACK_SHIFT, LOOP_LENGTH, OPERATORS
 
 _OPERATOR_BYTES = 21
 _PIECE = 2048  # voices whose integers are made together: what that takes stays in the cache
@@ -93,7 +94,7 @@ def _integers(patches, note, velocity, held, start, rate: int) -> Voices:
         release=-(-tables.sample_count(held, rate) // tables.BLOCK),
         **_envelopes(operator, note, velocity.astype(np.int64), rate),
         **_frequencies(operator, note),
-        amp_mod_sensitivity=tables.AMP_MOD_SENSITIVITY[operator[:, :, 14]],
+        amp_mod_sensitivity=scales.AMP_MOD_SENSITIVITY[operator[:, :, 14]],
         **_pitch_envelope(common, rate),
         **_lfo(common, rate),
         **_routing(common),
@@ -108,12 +109,12 @@ def _level(operator: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> np.n
     depth = np.where(right, operator[:, :, 10], operator[:, :, 9])
     curve = np.where(right, operator[:, :, 12], operator[:, :, 11])
     linear = (group * depth * 329) >> 12
-    exponential = (tables.EXPONENTIAL_SCALING[np.minimum(group, 32)] * depth * 329) >> 15
+    exponential = (scales.EXPONENTIAL_SCALING[np.minimum(group, 32)] * depth * 329) >> 15
     scaling = np.where((curve == 0) | (curve == 3), linear, exponential)
     scaling = np.where(curve < 2, -scaling, scaling)
-    level = np.minimum(tables.LEVEL[operator[:, :, 16]] + scaling, 127) << 5
+    level = np.minimum(scales.LEVEL[operator[:, :, 16]] + scaling, 127) << 5
     sensitivity = operator[:, :, 15]
-    level += ((sensitivity * (tables.VELOCITY[velocity >> 1][:, None] - 239) + 7) >> 3) << 4
+    level += ((sensitivity * (scales.VELOCITY[velocity >> 1][:, None] - 239) + 7) >> 3) << 4
     return np.maximum(level, 0)
 
 
@@ -123,14 +124,14 @@ def _envelopes(operator: np.ndarray, note: np.ndarray, velocity: np.ndarray, rat
     faster = (operator[:, :, 13] * np.clip(note // 3 - 7, 0, 31)[:, None] >> 3)[:, :, None]  # rate scaling
 
     target = (
-        np.maximum((tables.LEVEL[stored_level] >> 1 << 6) + _level(operator, note, velocity)[:, :, None] - 4256, 16) << 16
+        np.maximum((scales.LEVEL[stored_level] >> 1 << 6) + _level(operator, note, velocity)[:, :, None] - 4256, 16) << 16
     )
     step = np.minimum((stored_rate * 41 >> 6) + faster, 63)
     increment = ((4 + (step & 3)) << (8 + (step >> 2))) * slower >> 24
 
     effective = np.minimum(stored_rate + faster, 99)
-    slow = effective < len(tables.PLATEAU_SLOW)
-    plateau = np.where(slow, tables.PLATEAU_SLOW[np.minimum(effective, 76)], 20 * (99 - effective))
+    slow = effective < len(scales.PLATEAU_SLOW)
+    plateau = np.where(slow, scales.PLATEAU_SLOW[np.minimum(effective, 76)], 20 * (99 - effective))
     # Quirk: an attack to level 0 is a plateau too, 20 times shorter; other attacks are none.
     plateau[:, :, 0] = np.where(slow[:, :, 0], plateau[:, :, 0] // 20, plateau[:, :, 0])
     plateau = plateau * slower >> 24
@@ -150,7 +151,7 @@ def _frequencies(operator: np.ndarray, note: np.ndarray) -> dict[str, np.ndarray
     octaves = (at_note.astype(np.float32) / np.float32(2**24)).astype(np.float64)
     spread = 0.0209 * np.exp(-0.396 * octaves) / 7  # Quirk: detune narrows, in cents, towards the top of the keyboard
     ratio = (at_note + spread * at_note * detune).astype(np.int64)
-    ratio += tables.COARSE[coarse & 31]
+    ratio += scales.COARSE[coarse & 31]
     ratio += np.floor(24204406.323123 * np.log(1 + 0.01 * fine) + 0.5).astype(np.int64)
 
     hertz = 4458616 * ((coarse & 3) * 100 + fine) >> 3  # 10^(coarse + fine / 100) Hz
@@ -161,8 +162,8 @@ def _frequencies(operator: np.ndarray, note: np.ndarray) -> dict[str, np.ndarray
 def _pitch_envelope(common: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     unit = int(tables.BLOCK * tables.ONE_Q24 / (21.3 * rate) + 0.5)
     return {
-        "pitch_target": (tables.PITCH_EG_LEVEL[common[:, 4:8]] << 19).astype(np.int32),
-        "pitch_increment": (tables.PITCH_EG_RATE[common[:, 0:4]] * unit).astype(np.int32),
+        "pitch_target": (scales.PITCH_EG_LEVEL[common[:, 4:8]] << 19).astype(np.int32),
+        "pitch_increment": (scales.PITCH_EG_RATE[common[:, 0:4]] * unit).astype(np.int32),
     }
 
 
@@ -178,10 +179,10 @@ def _lfo(common: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     return {
         "lfo_wave": common[:, 16].astype(np.uint8),
         "lfo_sync": common[:, 15] > 0,
-        "lfo_increment": (tables.LFO_HERTZ[common[:, 11]] * per_hertz).astype(np.int64),
+        "lfo_increment": (scales.LFO_HERTZ[common[:, 11]] * per_hertz).astype(np.int64),
         "lfo_delay": np.stack([before, during], axis=1),
         "pitch_mod_depth": (common[:, 13] * 165 >> 6).astype(np.int32),
-        "pitch_mod_sensitivity": tables.PITCH_MOD_SENSITIVITY[common[:, 17]],
+        "pitch_mod_sensitivity": scales.PITCH_MOD_SENSITIVITY[common[:, 17]],
         "amp_mod_depth": (common[:, 14] * 165 >> 6).astype(np.int32),
     }
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import contents, find
+from dx7data.patches.report import Line, listed, shown
 from dx7data.phrases import midi
 from dx7data.phrases.filters import Filters
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
-from dx7data.report import Line, listed, shown
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 

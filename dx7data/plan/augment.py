@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dx7data import derive
-from dx7data.audible import audible
 from dx7data.audio.silence import heard
 from dx7data.errors import InputError
-from dx7data.family import NEAR, Codes, nearest
+from dx7data.patches import mutate
+from dx7data.patches.audible import audible
+from dx7data.patches.similarity import NEAR, Codes, nearest
 from dx7data.plan.patches import BANK, COUNTERFACTUAL, CROSSOVER, EVERY_SPLIT, MUTATION, NOWHERE, RANDOM, Patches, rows
 from dx7data.plan.spec import Spec
 from dx7data.plan.split import shares
@@ -71,7 +71,7 @@ def random_patches(spec: Spec, patches: Patches) -> Patches:
 
 
 def _uniform(rng: KeyedRng) -> tuple[np.ndarray, str, list[str]]:
-    return derive.uniform(rng, 1)[0], RANDOM, []
+    return mutate.uniform(rng, 1)[0], RANDOM, []
 
 
 def perturbed(spec: Spec, patches: Patches) -> Patches:
@@ -95,10 +95,10 @@ def _perturbation(
 ) -> tuple[np.ndarray, str, list[str]]:
     one = rng.pick(members)
     if members.size == 1 or rng.below(2):
-        return derive.mutation(rng, patches.stored[one], masks[one]), MUTATION, [patches.ids[one]]
+        return mutate.mutation(rng, patches.stored[one], masks[one]), MUTATION, [patches.ids[one]]
     while (other := rng.pick(members)) == one:
         pass
-    crossed = derive.crossover(rng, patches.stored[one], patches.stored[other])
+    crossed = mutate.crossover(rng, patches.stored[one], patches.stored[other])
     return crossed, CROSSOVER, [patches.ids[one], patches.ids[other]]
 
 
@@ -115,4 +115,4 @@ def counterfactuals(spec: Spec, patches: Patches, of: set[str] | None = None) ->
 
 
 def _version(patches: Patches, masks: np.ndarray, i: int, rng: KeyedRng) -> tuple[np.ndarray, str, list[str]]:
-    return derive.counterfactual(rng, patches.stored[i], masks[i])[0], COUNTERFACTUAL, [patches.ids[i]]
+    return mutate.counterfactual(rng, patches.stored[i], masks[i])[0], COUNTERFACTUAL, [patches.ids[i]]

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data import patch
 from dx7data.audio.silence import heard
-from dx7data.bank import Bank
 from dx7data.errors import InputError
+from dx7data.patches import patch
+from dx7data.patches.bank import Bank
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import augment, hidden, split
 from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, rows

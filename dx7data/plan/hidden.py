@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data import patch
 from dx7data.audio import clips, mulaw
+from dx7data.patches import patch
 from dx7data.plan import sample
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.plan.split import shares

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from dx7data import patch
 from dx7data.files import from_parquet, parquet
+from dx7data.patches import patch
 
 BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL = "bank", "random", "mutation", "crossover", "counterfactual"
 EVERY_SPLIT = "all"  # instead of a split, where there are too few patches to divide

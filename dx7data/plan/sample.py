@@ -8,12 +8,13 @@ from itertools import chain
 
 import numpy as np
 
-from dx7data import patch, prefix, sysex
+from dx7data import prefix
 from dx7data.audio import clips, gain
 from dx7data.audio.resample import engine_rate
 from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
 from dx7data.engine.voice import voices
+from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Phrase
 from dx7data.plan.spec import Choice
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.family import NEAR, Codes, families, nearest
-from dx7data.patch import ALGORITHM
+from dx7data.patches.patch import ALGORITHM
+from dx7data.patches.similarity import NEAR, Codes, families, nearest
 from dx7data.plan.patches import BANK, EVERY_SPLIT, Patches
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng

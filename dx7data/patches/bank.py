@@ -19,10 +19,10 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from dx7data import audible, patch, sysex
 from dx7data.errors import InputError
 from dx7data.files import contents, find, parquet, write_atomically
-from dx7data.report import Report, shown
+from dx7data.patches import audible, patch, sysex
+from dx7data.patches.report import Report, shown
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
 _EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")

@@ -24,10 +24,9 @@ Whatever else nobody hears (a stage too short for a block, or longer than any no
 
 import numpy as np
 
-from dx7data.engine.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
-from dx7data.engine.operators import SILENCE, gain
-from dx7data.engine.tables import LEVEL, VELOCITY
-from dx7data.patch import COMMON_FIELDS, OPERATOR_FIELDS, PARAMETERS
+from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
+from dx7data.patches.patch import COMMON_FIELDS, OPERATOR_FIELDS, PARAMETERS
+from dx7data.patches.scales import LEVEL, SILENCE, VELOCITY
 
 _FIELD = {name: i for i, name in enumerate(OPERATOR_FIELDS)}
 _COMMON = {name: i for i, name in enumerate(COMMON_FIELDS)}
@@ -91,7 +90,7 @@ def _loud(operators: np.ndarray) -> np.ndarray:
     level = np.minimum(LEVEL[operators[..., _FIELD["output_level"]]] + lift, 127) << 5
     level += ((operators[..., _FIELD["key_velocity_sensitivity"]] * (VELOCITY[-1] - 239) + 7) >> 3) << 4
     target = (LEVEL[operators[..., _LEVELS].max(axis=-1)] >> 1 << 6) + level - 4256
-    return gain.py_func(target << 16) <= SILENCE
+    return 16384 - (target << 2) <= SILENCE  # the engine has target << 16, see operators.gain
 
 
 def _awakening(operators: np.ndarray) -> np.ndarray:

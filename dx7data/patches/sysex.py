@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import mido
 import numpy as np
 
-from dx7data.patch import FIELDS, INIT, PACKED_BYTES, STORED_BYTES, legal_packed, legal_stored, pack, require_legal
+from dx7data.patches.patch import FIELDS, INIT, PACKED_BYTES, STORED_BYTES, legal_packed, legal_stored, pack, require_legal
 
 BANK = 32  # voices in a bulk dump
 _BANK_BYTES = BANK * PACKED_BYTES

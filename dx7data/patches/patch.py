@@ -8,7 +8,7 @@ import hashlib
 
 import numpy as np
 
-from dx7data.engine.algorithms import CARRIERS, OPERATORS
+from dx7data.patches.algorithms import CARRIERS, OPERATORS
 
 STORED_BYTES, PACKED_BYTES, NAME_BYTES = 155, 128, 10
 

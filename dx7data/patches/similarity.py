@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from dx7data import cache
-from dx7data.audible import audible
-from dx7data.patch import PARAMETERS
+from dx7data.patches.audible import audible
+from dx7data.patches.patch import PARAMETERS
 
 NEAR = 2
 _FAR = 255  # a distance that none reaches: there are 145 parameters

@@ -5,8 +5,8 @@ Each is a pure function of the rng, and legal; what goes in is left alone. Patch
 
 import numpy as np
 
-from dx7data.audible import audible
-from dx7data.patch import FIELDS, MAXIMA, NAME_BYTES, PARAMETERS, patch_name
+from dx7data.patches.audible import audible
+from dx7data.patches.patch import FIELDS, MAXIMA, NAME_BYTES, PARAMETERS, patch_name
 from dx7data.rng import KeyedRng
 
 _MOST_MOVES = 8  # parameters of a mutation

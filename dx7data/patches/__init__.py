@@ -1,0 +1,1 @@
+"""Bytes of SysEx become unique patches."""
