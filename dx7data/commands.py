@@ -65,7 +65,7 @@ def inspect(options) -> None:
     from dx7data import dataset
 
     if options.html:
-        from dx7data import page
+        from dx7data.page import page
 
         page.write(options.folder, options.html)
         print(f"Open it in a browser: {options.html}")

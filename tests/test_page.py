@@ -17,11 +17,13 @@ import mido
 import numpy as np
 import pytest
 
-from dx7data import cli, dataset, drawing, page, spectrum
+from dx7data import cli, dataset
+from dx7data.page import page
 from dx7data.engine.render import render as play
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
 from dx7data.errors import InputError
+from dx7data.page.page import drawing, mel
 from dx7data.patches import bank, patch, sysex
 from dx7data.patches.algorithms import ALGORITHMS, OPERATORS
 from dx7data.plan.plan import Plan
@@ -159,9 +161,9 @@ def test_frequencies(fields, shown):
 def test_a_tone_is_in_its_band(rate, part):
     hertz = part * rate
     audio = np.rint(32767 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate)).astype(np.int16)
-    levels = spectrum.mel(audio, rate)
+    levels = mel.mel(audio, rate)
     middle = levels[:, levels.shape[1] // 2]
-    centres = spectrum.band_frequencies(rate)[1:-1]
+    centres = mel.band_frequencies(rate)[1:-1]
     mel = 2595 * np.log10(1 + np.array([hertz, *centres]) / 700)
     assert middle.argmax() == np.abs(mel[1:] - mel[0]).argmin()
     assert -4 < middle.max() < 3, "decibels of full scale"
@@ -172,14 +174,14 @@ def test_mel_is_the_formula():
     """One frame, written out: Fourier sum, triangle, logarithm."""
     rate, size = 8000, 512
     audio = np.random.default_rng(2).integers(-9000, 9000, 4000).astype(np.int16)
-    levels = spectrum.mel(audio, rate)
-    column, hop = 60, -(-4000 // spectrum.COLUMNS)
+    levels = mel.mel(audio, rate)
+    column, hop = 60, -(-4000 // mel.COLUMNS)
     hop = max(hop, 32)
     n = np.arange(size)
     frame = audio[column * hop - size // 2 :][:size] / 32768 * (0.5 - 0.5 * np.cos(2 * np.pi * n / size))
     power = [abs((frame * np.exp(-2j * np.pi * k * n / size)).sum()) ** 2 / (size / 4) ** 2 for k in range(size // 2 + 1)]
     top = 2595 * np.log10(1 + rate / 2 / 700)
-    edges = [700 * (10 ** (top * i / (spectrum.BANDS + 1) / 2595) - 1) for i in range(spectrum.BANDS + 2)]
+    edges = [700 * (10 ** (top * i / (mel.BANDS + 1) / 2595) - 1) for i in range(mel.BANDS + 2)]
     for band in (0, 17, 63):
         a, b, c = edges[band : band + 3]
         total = 0.0
@@ -191,15 +193,15 @@ def test_mel_is_the_formula():
 
 def test_every_band_hears_something():
     for rate, size in ((8000, 512), (11025, 512), (12000, 1024), (14700, 1024), (16000, 1024)):
-        assert (spectrum.filters(size, rate).sum(axis=1) > 0).all()
+        assert (mel.filters(size, rate).sum(axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("audio", [np.zeros(4000, np.int16), np.full(1, 5, np.int16), np.full(192, -32768, np.int16)])
 def test_pictures_of_odd_clips(audio):
-    pixels, _ = decoded(spectrum.picture(audio, 8000))
-    assert pixels.shape[0] == spectrum.BANDS
+    pixels, _ = decoded(mel.picture(audio, 8000))
+    assert pixels.shape[0] == mel.BANDS
     assert pixels.any() == bool(audio.any())
-    assert "nan" not in spectrum.waveform(audio)
+    assert "nan" not in mel.waveform(audio)
 
 
 def decoded(data):
@@ -220,7 +222,7 @@ def decoded(data):
 
 def test_png():
     pixels = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    found, palette = decoded(spectrum.png(pixels))
+    found, palette = decoded(mel.png(pixels))
     assert (found == pixels).all()
     assert palette.shape == (256, 3)
     assert (np.diff(palette.astype(int).sum(axis=1)) >= 0).all(), "louder is lighter"
@@ -231,13 +233,13 @@ def test_png():
 )
 def test_audio_for_the_page(rate, expected):
     tone = np.rint(20000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.int16)
-    audio, found = spectrum.for_page(tone, rate)
+    audio, found = mel.for_page(tone, rate)
     assert found == expected
     assert audio.dtype == np.int16
     assert audio.size == expected
     wanted = 20000 * np.sin(2 * np.pi * 440 * np.arange(expected) / expected)
     assert np.abs(audio - wanted)[100:-100].max() < 300
-    assert spectrum.for_page(np.zeros(60 * rate, np.int16), rate)[0].size == spectrum.SECONDS * expected
+    assert mel.for_page(np.zeros(60 * rate, np.int16), rate)[0].size == mel.SECONDS * expected
 
 
 # --- Which samples ---

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from dx7data import spectrum
 from dx7data.errors import InputError
+from dx7data.page.page import mel
 from dx7data.plan.sample import wav
 from train import history, plots
 from train.history import Clip
@@ -138,7 +138,7 @@ def test_smoothed_is_the_mean_around_each_value(values):
 def test_mel_is_that_of_the_data_sets_page(rate):
     """Another program. Both step 32 samples for so short a clip; torchaudio's filters end at the whole hertz."""
     audio = np.random.default_rng(rate).normal(0, 3000, 6000).astype(np.int16)
-    ours, theirs = plots.mel(Clip(audio, rate)), spectrum.mel(audio, rate)
+    ours, theirs = plots.mel(Clip(audio, rate)), mel.mel(audio, rate)
     columns = min(ours.shape[1], theirs.shape[1])
     assert columns >= 180
     np.testing.assert_allclose(ours[:, :columns], theirs[:, :columns], rtol=0, atol=0.1 if rate % 2 else 2e-3)

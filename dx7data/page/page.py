@@ -11,9 +11,10 @@ from string import Template
 
 import numpy as np
 
-from dx7data import dataset, drawing, histograms, shard, spectrum
+from dx7data import dataset, shard
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.page.page import drawing, histograms, mel
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan import hidden
@@ -82,7 +83,7 @@ def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list
         numbered.append([(number + i, one) for i, one in enumerate(unit)])
         number += len(unit)
     shown = {one["key"] for unit in samples for one in unit}
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    template = Template(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(folder.resolve().name),
         facts=_facts(of, summary),
@@ -90,7 +91,7 @@ def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list
         histograms=histograms.html(summary, table),
         hidden=_hidden(of.hidden),
         shown=f"{len(shown)} of {sum(summary['samples'].values()):,} samples, evenly spread"
-        + f"; the first {spectrum.SECONDS} s of each" * (of.spec.seconds > spectrum.SECONDS),
+        + f"; the first {mel.SECONDS} s of each" * (of.spec.seconds > mel.SECONDS),
         contents="".join(_link(i, one) for unit in numbered for i, one in unit),
         samples="".join(_unit(unit, of, shown) for unit in numbered),
     )
@@ -155,7 +156,7 @@ def _unit(unit: list[tuple[int, dict]], of: Plan, shown: set[str]) -> str:
 def _sample(number: int, one: dict, of: Plan, shown: set[str]) -> str:
     meta, key = one["meta"], escape(one["key"])
     changed = _changed_operator(meta)
-    seconds = min(of.spec.seconds, spectrum.SECONDS)
+    seconds = min(of.spec.seconds, mel.SECONDS)
     prefixes = "".join(
         f'<div class="timed">{_clip(one, clip, of.spec.sample_rate)}</div>'
         for clip in one["audio"]
@@ -234,7 +235,7 @@ def _score(meta: dict, seconds: float) -> str:
 
 def _clip(one: dict, clip: str, rate: int) -> str:
     """A player: a button, the wave and the spectrogram, and the audio itself."""
-    audio, rate = spectrum.for_page(one["audio"][clip], rate)
+    audio, rate = mel.for_page(one["audio"][clip], rate)
     kind, _, codec = clip.partition(".")
     seconds = audio.size / rate
     peak = int(np.abs(one["audio"][clip].astype(int)).max(initial=0))
@@ -246,8 +247,8 @@ def _clip(one: dict, clip: str, rate: int) -> str:
         f'<div class="row clip {kind}"><div class="label"><button type="button" aria-pressed="false" '
         f'aria-label="Play {words} of {escape(one["key"])}"></button><b>{codec or kind}</b> '
         f"<span>{length if codec else level}</span></div>"
-        f'<div class="sheet screen">{spectrum.waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
-        f'src="{_data("image/png", spectrum.picture(audio, rate))}"></div>'
+        f'<div class="sheet screen">{mel.waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
+        f'src="{_data("image/png", mel.picture(audio, rate))}"></div>'
         f'<audio controls preload="none" src="{_data("audio/wav", wav(audio, rate))}"></audio></div>'
     )
 

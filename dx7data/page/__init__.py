@@ -1,0 +1,1 @@
+"""A page to look at and to listen to."""
