@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from numba import cuda
 
-from dx7data import cli, render_command, shard
+from dx7data import cli, render_command
+from dx7data.dataset import shard
 from dx7data.audio import clips
 from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
-from dx7data.distribute import default_workers
+from dx7data.dataset.executors import default_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
 from dx7data.engine.render import mix_on, render

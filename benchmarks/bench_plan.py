@@ -26,7 +26,7 @@ from dx7data.plan.patches import BANK, NOWHERE, rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
-from dx7data.verify import verify
+from dx7data.dataset.verify import verify
 from train.evaluate import held_out
 from train.stream import clips
 

@@ -20,7 +20,8 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from dx7data import cli, prefix, render_command, shard
+from dx7data import cli, prefix, render_command
+from dx7data.dataset import shard
 from dx7data.audio import clips, gain
 from dx7data.bench import machine
 from dx7data.engine import cpu

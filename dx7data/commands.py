@@ -62,7 +62,7 @@ def bench(options) -> None:
 
 def inspect(options) -> None:
     """`dx7data inspect FOLDER`: counts, lengths, levels and a few samples."""
-    from dx7data import dataset
+    from dx7data.dataset import folders
 
     if options.html:
         from dx7data.page import page
@@ -70,8 +70,8 @@ def inspect(options) -> None:
         page.write(options.folder, options.html)
         print(f"Open it in a browser: {options.html}")
         return
-    with dataset.readable(options.folder):
-        found = dataset.summary(options.folder, options.rows)
+    with folders.readable(options.folder):
+        found = folders.summary(options.folder, options.rows)
     print(json.dumps(found, indent=1) if options.json else _inspected(found))
 
 
@@ -119,7 +119,7 @@ def verify(options) -> int:
     """`dx7data verify FOLDER [--fix]`: 0 when every byte is as it was rendered, or is so again, else 1."""
     from tqdm import tqdm
 
-    from dx7data.verify import verify
+    from dx7data.dataset.verify import verify
 
     announce_compilation()
     size = sum(path.stat().st_size for pattern in ("*.tar", "*.parquet") for path in options.folder.glob(pattern))

@@ -30,14 +30,14 @@ def render(options) -> None:
     if options.dry_run:
         print(_estimate(wanted, options))
         return
-    from dx7data import dataset
+    from dx7data.dataset import folders
 
     folder = options.out or options.plan
-    missing = dataset.prepare(wanted, folder, options.overwrite)
+    missing = folders.prepare(wanted, folder, options.overwrite)
     if options.only or options.job:
         missing = _part(wanted, missing, options)
     else:
-        dataset.remove_partial(folder)
+        folders.remove_partial(folder)
     _render(wanted, folder, missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
@@ -45,10 +45,10 @@ def render(options) -> None:
 
 def _start_early(options) -> None:
     """Let the workers begin to load what they need."""
-    from dx7data import distribute
+    from dx7data.dataset import executors
 
-    workers = options.workers or distribute.default_workers()
-    distribute.start_early(workers, options.device != distribute.CPU and find_spec("numba_cuda") is not None)
+    workers = options.workers or executors.default_workers()
+    executors.start_early(workers, options.device != executors.CPU and find_spec("numba_cuda") is not None)
 
 
 def _check_devices(asked: tuple[str, ...]) -> None:
@@ -62,27 +62,28 @@ def _check_devices(asked: tuple[str, ...]) -> None:
 
 def _devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
     """The devices to render so many seconds of clips on."""
-    from dx7data import distribute
+    from dx7data.dataset import executors
     from dx7data.engine.device import choose
 
     if asked != ("auto",):
         return asked
     gpu = choose("auto") if seconds >= _WORTH_A_GPU else None
-    return distribute.CPU if gpu is None else (f"cuda:{gpu}",)
+    return executors.CPU if gpu is None else (f"cuda:{gpu}",)
 
 
 def _render(wanted, folder, missing: list, options) -> None:
-    from dx7data import cache, dataset, distribute
+    from dx7data import cache
+    from dx7data.dataset import executors, folders
     from dx7data.plan import sample
 
     devices = _devices(options.device, sum(each.count for each in missing) * wanted.spec.seconds)
-    workers = options.workers or distribute.default_workers(devices)
-    if devices != distribute.CPU and not cache.is_warm("clips_cuda"):
+    workers = options.workers or executors.default_workers(devices)
+    if devices != executors.CPU and not cache.is_warm("clips_cuda"):
         print("Compiling the engine for the GPU, once: about 15 seconds", file=sys.stderr)
         sample.render(wanted, [(wanted.shards()[0].split, 0)], devices[0])  # here, lest each worker does it
     print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
     with _bar(wanted, missing) as bar:
-        dataset.render(wanted, folder, missing, workers, lambda count: _advance(bar, count, wanted), devices)
+        folders.render(wanted, folder, missing, workers, lambda count: _advance(bar, count, wanted), devices)
     print(f"{len(missing)} shards written, {len(wanted.shards()) - len(missing)} others: {folder}")
     print(f"Look at them: dx7data inspect {folder}")
 
@@ -102,16 +103,16 @@ def _part(wanted, missing: list, options) -> list:
 
 def plan(options) -> None:
     """`dx7data plan`: what `render` would write before the first shard."""
-    from dx7data import dataset
+    from dx7data.dataset import folders
 
     wanted = plan_for(options)
-    dataset.prepare(wanted, options.out, options.overwrite)
+    folders.prepare(wanted, options.out, options.overwrite)
     print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
 
 
 def extend(options) -> None:
     """`dx7data extend`: more samples in the same folder, or more patches in the plan of a new one."""
-    from dx7data import dataset
+    from dx7data.dataset import folders
     from dx7data.plan import builder
     from dx7data.plan.plan import Plan
 
@@ -135,11 +136,11 @@ def extend(options) -> None:
         wanted = builder.with_samples(wanted, options.samples)
     if options.patches:
         _announce(wanted, False)
-        dataset.prepare(wanted, options.out, overwrite=False)
+        folders.prepare(wanted, options.out, overwrite=False)
         print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
         return
-    dataset.extend(options.folder, wanted)
-    _render(wanted, options.folder, dataset.missing(wanted, options.folder), options)
+    folders.extend(options.folder, wanted)
+    _render(wanted, options.folder, folders.missing(wanted, options.folder), options)
 
 
 def plan_for(options):
@@ -260,10 +261,10 @@ def _describe(wanted, by_default: bool) -> str:
 
 
 def _estimate(wanted, options) -> str:
-    from dx7data import distribute, shard
+    from dx7data.dataset import executors, shard
     from dx7data.plan import sample
 
-    workers = options.workers or distribute.default_workers()
+    workers = options.workers or executors.default_workers()
     first = wanted.shards()[0]
     places = [(first.split, j) for j in range(min(shard.batch_size(wanted), first.count))]
     sample.render(wanted, places[:1])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from test_cuda import needs_gpu, simulate
 
-from dx7data import cli, distribute, shard, worker
+from dx7data import cli
+from dx7data.dataset import executors, shard, worker
 from dx7data.audio import gain
 from dx7data.audio.resample import ENGINE_RATE, decimate
 from dx7data.plan import sample
@@ -213,7 +214,7 @@ def test_several_shards_to_a_task_and_several_devices(tmp_path):
     assert render(tmp_path / "whole", "--device", "cpu") == 0
     of, done = Plan.load(tmp_path / "whole"), []
     (tmp_path / "ours").mkdir()
-    distribute.render(of, of.shards(), tmp_path / "ours", 1, done.append, ("cpu", "cpu"))
+    executors.render(of, of.shards(), tmp_path / "ours", 1, done.append, ("cpu", "cpu"))
     assert len(of.shards()) > 4
     assert tars(tmp_path / "ours") == tars(tmp_path / "whole")
     assert sum(done) == 150

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import cli, dataset, files
+from dx7data import cli, files
+from dx7data.dataset import folders
 from dx7data.audio.resample import decimate
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
@@ -93,7 +94,7 @@ def test_killed_and_resumed(made, tmp_path):
 
 
 def test_batch_size_does_not_matter(made, tmp_path, monkeypatch):
-    from dx7data import shard
+    from dx7data.dataset import shard
 
     monkeypatch.setattr(shard, "batch_size", lambda plan: 3)
     assert render(tmp_path, *SMALL, "--workers", "1") == 0
@@ -140,7 +141,7 @@ def test_webdataset_reads_it(made):
 def test_a_sample_is_what_its_json_says(made):
     """From the json and the dump alone, by the engine's other entry: one voice a row, added up here."""
     of = Plan.load(made)
-    first = next(dataset.samples(made, "train-000000"))
+    first = next(folders.samples(made, "train-000000"))
     meta = json.loads(first["json"])
     one = the_patch(first["target.syx"])
     notes = meta["notes"]
@@ -157,7 +158,7 @@ def test_source_and_target_are_aligned(tmp_path):
     single = tmp_path / "one.syx"
     single.write_bytes(sysex.write_voice(patch.SINE))
     assert render(tmp_path / "out", "--samples", "4", "--seconds", "0.5", patches=str(single)) == 0
-    for one in dataset.samples(tmp_path / "out", "train-000000"):
+    for one in folders.samples(tmp_path / "out", "train-000000"):
         assert one["source.wav"] == one["target.wav"]
 
 
@@ -176,7 +177,7 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     assert render(tmp_path / "out", "--samples", "20", "--seconds", "0.25", patches=str(single)) == 0
     assert "split by phrase" in capsys.readouterr().out
     phrases = [
-        {json.loads(one["json"])["phrase"]["id"] for one in dataset.samples(tmp_path / "out", f"{split}-000000")}
+        {json.loads(one["json"])["phrase"]["id"] for one in folders.samples(tmp_path / "out", f"{split}-000000")}
         for split in ("train", "val", "test")
     ]
     assert [len(each) for each in phrases] == [16, 2, 2]
@@ -194,7 +195,7 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
     assert of.spec.kinds == ("melody", "scale")
     count = 0
     for each in of.shards():
-        for one in dataset.samples(tmp_path, each.name):
+        for one in folders.samples(tmp_path, each.name):
             meta = json.loads(one["json"])
             assert meta["phrase"]["kind"] in ("melody", "scale")
             notes = meta["notes"]
@@ -216,8 +217,8 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
 @pytest.mark.parametrize(("gain", "expected"), [("native", None), ("peak", 29204), ("-12", None)])
 def test_gain_policies(tmp_path, made, gain, expected):
     assert render(tmp_path, *SMALL, "--gain", gain) == 0
-    of_native = next(dataset.samples(made, "train-000000"))
-    one = next(dataset.samples(tmp_path, "train-000000"))
+    of_native = next(folders.samples(made, "train-000000"))
+    one = next(folders.samples(tmp_path, "train-000000"))
     native, ours = (np.frombuffer(each["target.wav"][44:], "<i2").astype(float) for each in (of_native, one))
     if expected:
         assert abs(np.abs(ours).max() - expected) <= 1

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dx7data import card, cli
+from dx7data import cli
+from dx7data.dataset import card
 from dx7data.audio import mulaw
 from dx7data.files import signed, unsigned
 from dx7data.patches import bank, patch, sysex

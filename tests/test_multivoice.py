@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dx7data import cli, dataset, prefix, verify
+from dx7data import cli, prefix
+from dx7data.dataset import folders, verify
 from dx7data.audio.resample import decimate
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
@@ -36,7 +37,7 @@ def tars(folder):
 def samples(folder):
     """Every sample of a data set, with its json as a dictionary and its audio as integers."""
     for shard in Plan.load(folder).shards():
-        for one in dataset.samples(folder, shard.name):
+        for one in folders.samples(folder, shard.name):
             audio = {name: clip(data) for name, data in one.items() if name.endswith(".wav")}
             yield one | audio | {"json": json.loads(one["json"])}
 
@@ -89,7 +90,7 @@ def everything(music, tmp_path_factory):
 
 
 def test_the_same_bytes_with_everything_on(everything, music, tmp_path, monkeypatch):
-    from dx7data import shard
+    from dx7data.dataset import shard
 
     assert render(tmp_path / "two", *SHORT, "--midi", music, *EVERYTHING, "--workers", "2") == 0
     assert tars(tmp_path / "two") == tars(everything)
@@ -152,7 +153,7 @@ def test_prefixes_are_those_of_the_dump(everything):
 def test_a_wrong_prefix_is_found(everything, tmp_path):
     """The dump of another patch beside the prefix, with all hashes in order: only decoding can find it."""
     of = Plan.load(everything)
-    one = next(dataset.samples(everything, "train-000000"))
+    one = next(folders.samples(everything, "train-000000"))
     assert not list(verify.check_prefixes(of, one))
     other = bank.load("example").patches[9]
     assert len(list(verify.check_prefixes(of, one | {"target.syx": sysex.write_voice(other)}))) == 3
@@ -322,7 +323,7 @@ def test_velocity_filters_music_and_the_folder_says_so(tmp_path, capsys):
 
 def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
     """Loaded from the folder alone, the plan is the same and renders the same bytes."""
-    from dx7data import shard
+    from dx7data.dataset import shard
 
     of = Plan.load(everything)
     one = of.shards()[-1]

@@ -17,13 +17,14 @@ import mido
 import numpy as np
 import pytest
 
-from dx7data import cli, dataset
+from dx7data import cli
+from dx7data.dataset import folders
 from dx7data.page import page
 from dx7data.engine.render import render as play
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
 from dx7data.errors import InputError
-from dx7data.page.page import drawing, mel
+from dx7data.page import drawing, mel
 from dx7data.patches import bank, patch, sysex
 from dx7data.patches.algorithms import ALGORITHMS, OPERATORS
 from dx7data.plan.plan import Plan
@@ -164,8 +165,8 @@ def test_a_tone_is_in_its_band(rate, part):
     levels = mel.mel(audio, rate)
     middle = levels[:, levels.shape[1] // 2]
     centres = mel.band_frequencies(rate)[1:-1]
-    mel = 2595 * np.log10(1 + np.array([hertz, *centres]) / 700)
-    assert middle.argmax() == np.abs(mel[1:] - mel[0]).argmin()
+    pitches = 2595 * np.log10(1 + np.array([hertz, *centres]) / 700)
+    assert middle.argmax() == np.abs(pitches[1:] - pitches[0]).argmin()
     assert -4 < middle.max() < 3, "decibels of full scale"
     assert np.sort(middle)[-8] < -40
 
@@ -335,7 +336,7 @@ def test_whole_and_small(written, everything):
 def test_players_hold_the_clips(written, everything):
     """Byte by byte the wavs in the shards, in the order of the page."""
     stored = {
-        one["__key__"]: one for each in Plan.load(everything).shards() for one in dataset.samples(everything, each.name)
+        one["__key__"]: one for each in Plan.load(everything).shards() for one in folders.samples(everything, each.name)
     }
     outline = Outline(written.read_text())
     key, found = None, {}
@@ -357,7 +358,7 @@ def test_pairs_are_side_by_side_and_named(written, everything):
     metas = {
         one["__key__"]: json.loads(one["json"])
         for each in Plan.load(everything).shards()
-        for one in dataset.samples(everything, each.name)
+        for one in folders.samples(everything, each.name)
     }
     for each in pairs:
         first, second = re.findall(r'<article id="(\w+)"', each)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from dx7data.errors import InputError
-from dx7data.page.page import mel
+from dx7data.page import mel
 from dx7data.plan.sample import wav
 from train import history, plots
 from train.history import Clip

@@ -13,7 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from dx7data import cli, dataset, distribute, files, shard, verify
+from dx7data import cli, files
+from dx7data.dataset import executors, folders, shard, verify
 from dx7data.patches import bank, patch, sysex
 from dx7data.plan.plan import Plan
 
@@ -79,7 +80,7 @@ def test_one_shard_alone(made, tmp_path, capsys):
 def test_a_sample_of_a_plan_is_the_one_in_the_shard(made):
     of = Plan.load(made)
     for each in of.shards()[::2]:
-        for i, one in enumerate(dataset.samples(made, each.name)):
+        for i, one in enumerate(folders.samples(made, each.name)):
             live = of[each.split, each.first + i]
             assert {f"{one['__key__']}.{name}": data for name, data in one.items() if name != "__key__"} == dict(
                 live.members()
@@ -126,7 +127,7 @@ def test_extended_is_as_if_rendered_at_once(made, copy, tmp_path, steps):
 
 def test_extend_lets_its_workers_begin_early(copy, monkeypatch):
     begun = []
-    monkeypatch.setattr(distribute, "start_early", lambda *arguments: begun.append(arguments))
+    monkeypatch.setattr(executors, "start_early", lambda *arguments: begun.append(arguments))
     assert run("extend", copy, "--samples", 61, "--workers", 1) == 0
     assert len(begun) == 1
 
@@ -306,7 +307,7 @@ def test_a_folder_that_cannot_be_written_to(copy, monkeypatch, capsys):
     def read_only(*_):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(dataset, "write_atomically", read_only)
+    monkeypatch.setattr(folders, "write_atomically", read_only)
     assert run("verify", copy) == 0
     (copy / "index.json").unlink()
     assert run("verify", copy) == 2
@@ -320,7 +321,7 @@ def test_ctrl_c_is_not_kept_waiting(made, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(distribute, "default_workers", lambda: 1)
+    monkeypatch.setattr(executors, "default_workers", lambda: 1)
     monkeypatch.setattr(verify, "_check_files", lambda of, each, *_: begun.append(each) or time.sleep(0.1))
     monkeypatch.setattr(verify, "_check_samples", stop)
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,6 @@
 """Drawings of the page, as SVG text: algorithms, envelopes, phrases and histograms.
 
-Colours and line widths are in page.html, by class. What stretches with the page has `preserveAspectRatio="none"`.
+Colours and line widths are in template.html, by class. What stretches with the page has `preserveAspectRatio="none"`.
 """
 
 from html import escape

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data.page.page import drawing
+from dx7data.page import drawing
 from dx7data.plan.spec import Shard
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60

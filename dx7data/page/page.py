@@ -11,10 +11,10 @@ from string import Template
 
 import numpy as np
 
-from dx7data import dataset, shard
+from dx7data.dataset import folders, shard
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.page.page import drawing, histograms, mel
+from dx7data.page import drawing, histograms, mel
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan import hidden
@@ -31,14 +31,14 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
     Raises InputError when there is nothing to show, what there is can't be read, or the page can't be written.
     """
     of = Plan.load(folder)
-    made = [each for each, stats in dataset.shards(folder, of) if stats]
+    made = [each for each, stats in folders.shards(folder, of) if stats]
     if not made:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
-    with dataset.readable(folder):
+    with folders.readable(folder):
         units = chosen(made, rows, 2 if of.spec.pairs else 1)
         tables = {each: shard.rows(folder, each) for each in {each for unit in units for each, _ in unit}}
         samples = [[_read(folder, each, tables[each][i]) for each, i in unit] for unit in units]
-        summary, table = dataset.summary(folder, 0), histograms.table(folder, made)
+        summary, table = folders.summary(folder, 0), histograms.table(folder, made)
     html = _page(folder, of, summary, table, samples)
     try:
         write_atomically(path, lambda file: file.write(html.encode(errors="replace")))

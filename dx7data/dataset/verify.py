@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import card, dataset, distribute, prefix, shard
+from dx7data import prefix
+from dx7data.dataset import card, executors, folders, shard
 from dx7data.errors import InputError
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
@@ -28,7 +29,7 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
     if fix:
         of.check_current()
     wrong = []
-    with ThreadPoolExecutor(distribute.default_workers()) as pool:  # hashing does not hold the interpreter's lock
+    with ThreadPoolExecutor(executors.default_workers()) as pool:  # hashing does not hold the interpreter's lock
         checked = pool.map(lambda each: _check_files(of, each, folder, progress), of.shards())
         try:
             for each, problem in zip(of.shards(), checked, strict=True):
@@ -44,13 +45,13 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
     wrong += [
         f"{path.name}: no shard of this plan; remove it"
         for path in sorted(folder.glob("*.tar"))
-        if dataset.is_own(path) and path.name not in known
+        if folders.is_own(path) and path.name not in known
     ]
     try:
         if fix:
-            dataset.begin(of, folder)
+            folders.begin(of, folder)
         if fix or not wrong:
-            dataset.write_index(of, folder)
+            folders.write_index(of, folder)
     except OSError as error:
         raise InputError(f"the shards are checked, but {folder} can't be written to: {error.strerror or error}") from None
     return wrong
@@ -58,7 +59,7 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
 
 def _remake(of: Plan, each: Shard, folder: Path) -> None:
     try:
-        dataset.remove_partial(folder, [each])
+        folders.remove_partial(folder, [each])
         shard.render(of, [each], folder)
     except OSError as error:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
@@ -97,7 +98,7 @@ def check_prefixes(of: Plan, members: dict[str, bytes]) -> Iterator[str]:
     """What the prefixes of a sample say, against the patches in its dump."""
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     for codec in of.spec.prefixes:
-        for stored, audio in zip(dumped, dataset.layers(of, members[f"prefix.{codec}.wav"]), strict=False):
+        for stored, audio in zip(dumped, folders.layers(of, members[f"prefix.{codec}.wav"]), strict=False):
             try:
                 if codec == "reference":
                     agrees = (prefix.encode(stored, codec, of.spec.sample_rate) == audio).all()
@@ -114,9 +115,9 @@ def _check_others(of: Plan, folder: Path) -> Iterator[str]:
     path = folder / "README.md"
     if not of.old_fingerprint and (not path.exists() or path.read_bytes() != card.text(of).encode()):
         yield "README.md: has changed since it was written"
-    made = list(dataset.shards(folder, of))
+    made = list(folders.shards(folder, of))
     path = folder / "index.json"
-    if path.exists() and all(stats for _, stats in made) and path.read_bytes() != dataset.index(of, made):
+    if path.exists() and all(stats for _, stats in made) and path.read_bytes() != folders.index(of, made):
         yield "index.json: has changed since it was written"
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data import card, distribute, prefix, shard
+from dx7data import prefix
+from dx7data.dataset import card, executors, shard
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
 from dx7data.patches import patch
@@ -106,13 +107,13 @@ def render(
     missing: list[Shard],
     workers: int,
     progress: Callable[[int], None],
-    devices: tuple[str, ...] = distribute.CPU,
+    devices: tuple[str, ...] = executors.CPU,
 ) -> None:
     """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards."""
     began = time.time()
     try:
         remove_partial(folder, missing)
-        distribute.render(wanted, missing, folder, workers, progress, devices)
+        executors.render(wanted, missing, folder, workers, progress, devices)
         write_index(wanted, folder)
         with open(folder / "render.log", "a") as log:
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began

@@ -33,7 +33,7 @@ def start_early(workers: int, gpu: bool) -> None:
         from multiprocessing import forkserver
 
         # Neither talks to the GPU's driver, which would not survive a fork.
-        modules = ["dx7data.worker", "pyarrow.parquet", *["dx7data.audio.clips_cuda"] * gpu]
+        modules = ["dx7data.dataset.worker", "pyarrow.parquet", *["dx7data.audio.clips_cuda"] * gpu]
         multiprocessing.set_forkserver_preload(modules)
         forkserver.ensure_running()
 
@@ -45,7 +45,7 @@ def render(
 
     With one worker or shard, this process does it, with all its threads. Raises InputError when a GPU fails.
     """
-    from dx7data import shard
+    from dx7data.dataset import shard
 
     together = 1
     if devices != CPU:
@@ -65,7 +65,7 @@ def render(
 def _in_processes(
     plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
 ) -> None:
-    from dx7data import worker
+    from dx7data.dataset import worker
 
     context = multiprocessing.get_context(_METHOD)
     done, places = context.Queue(), context.Queue()

@@ -9,7 +9,7 @@ import threading
 import numba
 import numpy as np
 
-from dx7data import shard
+from dx7data.dataset import shard
 from dx7data.audio import gain
 from dx7data.engine import device
 
