@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from numba import cuda
 
-from dx7data import cli, render_command
-from dx7data.dataset import shard
+from dx7data import cli
 from dx7data.audio import clips
-from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
+from dx7data.cli import rendering
+from dx7data.cli.bench import RATE, SECONDS, drawn, machine, mix_of, timed
+from dx7data.dataset import shard
 from dx7data.dataset.executors import default_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
@@ -73,7 +74,7 @@ def samples(options) -> None:
     """One process: the engine for phrases, what follows on the GPU, and what Python adds."""
     folder = Path(tempfile.mkdtemp(dir=options.out))
     with contextlib.redirect_stdout(io.StringIO()):
-        made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder, 100_000)))
+        made = rendering.plan_for(cli.parser().parse_args(arguments(options, folder, 100_000)))
     for batch in (shard.gpu_batch_size(made), 2 * shard.gpu_batch_size(made)):
         _sample_steps(made, [("train", j) for j in range(batch)], options.runs)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dx7data.bench import machine
+from dx7data.cli.bench import machine
 from models.config import MODELS
 from train import live
 from train.config import settings

@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
-from dx7data.bench import RATE, SECONDS, drawn, machine, mix_of, timed
+from dx7data.cli.bench import RATE, SECONDS, drawn, machine, mix_of, timed
 
 
 def with_dx7data(patches: list[str], batch: int):

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from bench_engine import machine
 
+from dx7data.dataset.verify import verify
 from dx7data.patches import bank, patch
 from dx7data.patches.patch import PARAMETERS
 from dx7data.phrases import compose
@@ -26,7 +27,6 @@ from dx7data.plan.patches import BANK, NOWHERE, rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
-from dx7data.dataset.verify import verify
 from train.evaluate import held_out
 from train.stream import clips
 

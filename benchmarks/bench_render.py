@@ -20,10 +20,11 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from dx7data import cli, prefix, render_command
-from dx7data.dataset import shard
+from dx7data import cli, prefix
 from dx7data.audio import clips, gain
-from dx7data.bench import machine
+from dx7data.cli import rendering
+from dx7data.cli.bench import machine
+from dx7data.dataset import shard
 from dx7data.engine import cpu
 from dx7data.plan import plan, sample
 
@@ -66,7 +67,7 @@ def by_step(options, folder):
         return call
 
     numba.set_num_threads(1)
-    made = render_command.plan_for(cli.parser().parse_args(arguments(options, folder)))
+    made = rendering.plan_for(cli.parser().parse_args(arguments(options, folder)))
     sample.render(made, [("train", 0), ("train", 1)])
     for name, places in STEPS.items():
         for place, function in places:

@@ -12,7 +12,8 @@ import numpy as np
 import oracle
 import pytest
 
-from dx7data import arguments, cli
+from dx7data import cli
+from dx7data.cli import command_line, types
 from dx7data.patches import bank, patch, sysex
 from dx7data.phrases import compose
 
@@ -71,16 +72,16 @@ def test_options(tmp_path, capsys, options, word):
     [("60..", 127, (60, 127)), ("60..", None, (60, None)), ("60", 127, (60, 60)), ("60..72", 127, (60, 72))],
 )
 def test_spans(text, most, expected):
-    assert arguments.span(0, most)(text) == expected
+    assert types.span(0, most)(text) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("b,a", ("a", "b")), ("a", ("a",)), ("c, a,c", ("a", "c"))])
 def test_several(text, expected):
-    assert arguments.several("a", "b", "c")(text) == expected
+    assert types.several("a", "b", "c")(text) == expected
 
 
 def test_all_kinds_of_phrases_can_be_asked_for():
-    assert cli._KINDS == compose.KINDS  # written down twice, since importing compose takes time
+    assert command_line._KINDS == compose.KINDS  # written down twice, since importing compose takes time
 
 
 def bad_files(folder):

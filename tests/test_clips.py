@@ -12,9 +12,9 @@ import pytest
 from test_cuda import needs_gpu, simulate
 
 from dx7data import cli
-from dx7data.dataset import executors, shard, worker
 from dx7data.audio import gain
 from dx7data.audio.resample import ENGINE_RATE, decimate
+from dx7data.dataset import executors, shard, worker
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dx7data import cli, files
-from dx7data.dataset import folders
 from dx7data.audio.resample import decimate
+from dx7data.dataset import folders
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
 from dx7data.patches import bank, patch, sysex

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dx7data import cli
-from dx7data.dataset import card
 from dx7data.audio import mulaw
+from dx7data.dataset import card
 from dx7data.files import signed, unsigned
 from dx7data.patches import bank, patch, sysex
 from dx7data.phrases.phrase import Event, Note, Phrase, Phrases

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dx7data import cli, prefix
-from dx7data.dataset import folders, verify
 from dx7data.audio.resample import decimate
+from dx7data.dataset import folders, verify
 from dx7data.engine.render import Curves, mix
 from dx7data.engine.render import render as play
 from dx7data.engine.voice import voices

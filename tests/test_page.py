@@ -19,12 +19,11 @@ import pytest
 
 from dx7data import cli
 from dx7data.dataset import folders
-from dx7data.page import page
 from dx7data.engine.render import render as play
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
 from dx7data.errors import InputError
-from dx7data.page import drawing, mel
+from dx7data.page import drawing, mel, page
 from dx7data.patches import bank, patch, sysex
 from dx7data.patches.algorithms import ALGORITHMS, OPERATORS
 from dx7data.plan.plan import Plan

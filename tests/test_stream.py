@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, default_collate
 
 from dx7data import cli, prefix
-from dx7data.dataset import folders
 from dx7data.audio.resample import HALF_TAPS, decimate
+from dx7data.dataset import folders
 from dx7data.errors import InputError
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan

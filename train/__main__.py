@@ -12,7 +12,7 @@ except ModuleNotFoundError:
     print("train: torch is not installed: `make test` or pip install -e '.[train]' installs it", file=sys.stderr)
     raise SystemExit(2) from None
 
-from dx7data.arguments import number, whole
+from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS

@@ -16,7 +16,7 @@ import torchaudio
 from torch import Tensor
 from tqdm import tqdm
 
-from dx7data.arguments import number, whole
+from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.quantize import mu_law, mu_law_table

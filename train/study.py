@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from dx7data.arguments import number, whole
+from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
 from train import baselines, compare, history, paired, verdict

@@ -9,8 +9,8 @@ import threading
 import numba
 import numpy as np
 
-from dx7data.dataset import shard
 from dx7data.audio import gain
+from dx7data.dataset import shard
 from dx7data.engine import device
 
 _plan = None

@@ -1,11 +1,11 @@
-"""The command line: `dx7data VERB`, and what options there are. arguments.py reads them, commands.py does the work."""
+"""The command line: `dx7data VERB` and its options. types.py reads them, commands.py and rendering.py do the work."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from dx7data import arguments, commands, render_command
-from dx7data.arguments import number, span, whole
+from dx7data.cli import commands, rendering, types
+from dx7data.cli.types import number, span, whole
 from dx7data.errors import InputError
 
 _RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
@@ -47,16 +47,16 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     render = _verb(
-        verbs, "render", render_command.render, "render a bank of patches into WebDataset shards of source and target clips"
+        verbs, "render", rendering.render, "render a bank of patches into WebDataset shards of source and target clips"
     )
     _render_options(render)
     _plan_options(render)
-    plan = _verb(verbs, "plan", render_command.plan, "write the plan of a data set alone, for others to render with --plan")
+    plan = _verb(verbs, "plan", rendering.plan, "write the plan of a data set alone, for others to render with --plan")
     plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the plan goes")
     plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
     _plan_options(plan)
 
-    extend = _verb(verbs, "extend", render_command.extend, "add samples to a data set, or patches to its plan")
+    extend = _verb(verbs, "extend", rendering.extend, "add samples to a data set, or patches to its plan")
     extend.add_argument("folder", type=Path)
     extend.add_argument("--samples", type=whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
     extend.add_argument("--patches", nargs="+", metavar="PATH", help="add these; then --out gets the new plan")
@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     wav.add_argument("--seconds", type=_SECONDS, default=2.5, help="length (default: 2.5)")
     wav.add_argument("--sample-rate", type=int, default=48000, metavar="HZ", help=f"{_RATES} (default: 48000)")
     wav.add_argument(
-        "--gain", type=arguments.gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
+        "--gain", type=types.gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
     )
     wav.add_argument("--out", type=Path, default=Path("patch.wav"), help="default: patch.wav")
     return top
@@ -110,9 +110,9 @@ def _render_options(render) -> None:
         "--plan", type=Path, metavar="FOLDER", help="render the plan in this folder, there or to --out; no other inputs"
     )
     part = render.add_mutually_exclusive_group()
-    part.add_argument("--only", type=arguments.shard, metavar="SPLIT/N", help="this shard alone, as in train/000012")
+    part.add_argument("--only", type=types.shard, metavar="SPLIT/N", help="this shard alone, as in train/000012")
     part.add_argument(
-        "--job", type=arguments.job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`"
+        "--job", type=types.job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`"
     )
     _machine_options(render)
     render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
@@ -125,7 +125,7 @@ def _machine_options(verb) -> None:
     )
     verb.add_argument(
         "--device",
-        type=arguments.devices,
+        type=types.devices,
         default=("auto",),
         metavar="auto|cpu|cuda|cuda:N,...",
         help="what renders, always the same bytes (default: auto, a GPU that can, for an hour of clips or more)",
@@ -157,14 +157,14 @@ def _clip_options(render) -> None:
     )
     render.add_argument(
         "--gain",
-        type=arguments.gain,
+        type=types.gain,
         default="native",
         metavar="native|peak|DB",
         help="as is (default), to -1 dB, or by so many dB",
     )
     render.add_argument(
         "--split",
-        type=arguments.split,
+        type=types.split,
         default=(0.8, 0.1, 0.1),
         metavar="A,B,C",
         help="parts for train, val and test (default: 0.8,0.1,0.1)",
@@ -178,7 +178,7 @@ def _clip_options(render) -> None:
     render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     render.add_argument(
         "--shard-size",
-        type=arguments.size,
+        type=types.size,
         default=64_000_000,
         metavar="BYTES",
         help="about this much in a shard (default: 64MB)",
@@ -233,7 +233,7 @@ def _patch_options(render) -> None:
 def _phrase_options(render) -> None:
     render.add_argument(
         "--kinds",
-        type=arguments.several(*_KINDS),
+        type=types.several(*_KINDS),
         default=(),
         metavar="A,B,...",
         help=f"draw only phrases of these kinds, of {', '.join(_KINDS)} (default: all)",

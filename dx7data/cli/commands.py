@@ -53,7 +53,7 @@ def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes"):
 
 def bench(options) -> None:
     """`dx7data bench`: one table of how fast the engine is here."""
-    from dx7data import bench
+    from dx7data.cli import bench
 
     loaded = load(options.patches)
     announce_compilation()

@@ -7,7 +7,7 @@ import sys
 import time
 from importlib.util import find_spec
 
-from dx7data.commands import announce_compilation, checked_rate, load
+from dx7data.cli.commands import announce_compilation, checked_rate, load
 from dx7data.errors import InputError
 
 _WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it needs some seconds to begin
