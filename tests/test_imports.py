@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,55 +12,63 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dx7data"
 
-# Each module may import those above it.
-ORDER = [
-    *("errors", "report", "files", "mulaw"),
-    *("engine.tables", "engine.envelope", "engine.lfo", "engine.pitch", "engine.algorithms", "engine.operators"),
-    *("engine.cache", "engine.control", "engine.cpu"),
-    *("engine.cuda_kernels", "engine.cuda", "engine.device", "engine.render"),
-    *("patch", "sysex", "audible", "bank", "rng", "permutation", "derive"),
-    *("phrase", "filters", "compose", "midi", "music"),
-    *("voice", "decimate", "gain", "clips_cuda", "clips"),
-    *("audition", "prefix", "spec", "drawn", "patches", "family", "split", "widen"),
-    *("sample", "variation", "hidden", "plan", "planning"),
-    *("shard", "worker", "distribute", "card", "dataset", "verify"),
-    *("spectrum", "drawing", "histograms", "page", "bench", "commands", "render_command", "arguments", "cli", "__main__"),
-]
-
-
-def imports(path):
-    """The modules of this package that a file imports, wherever it does so."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dx7data":
-            inside = node.module.removeprefix("dx7data").lstrip(".")
-            for alias in node.names:
-                name = f"{inside}.{alias.name}".lstrip(".")
-                yield name if name in ORDER else inside
+# Each folder of dx7data may import from those above it, and all from the ground, which imports from none. README's map.
+FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
+GROUND = {"errors", "files", "rng", "cache"}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 
 def module(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
+NAMES = set(map(module, MODULES))
+
+
+def imports(path):
+    """The modules of dx7data that a file imports, wherever it does so; a folder's own name where it imports from that."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dx7data":
+            inside = node.module.removeprefix("dx7data").lstrip(".")
+            for alias in node.names:
+                name = f"{inside}.{alias.name}".lstrip(".")
+                yield name if name in NAMES | set(FOLDERS) else inside
+
+
+def level(name):
+    folder = name.partition(".")[0]
+    return FOLDERS.index(folder) if folder in FOLDERS else -1
+
+
 def test_every_module_has_its_place():
-    assert {module(path) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"} == set(ORDER)
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == set(FOLDERS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == GROUND | {"__init__", "__main__"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=module)
+@pytest.mark.parametrize("path", MODULES, ids=module)
 def test_one_way(path):
-    if path.name != "__init__.py":
-        later = [name for name in imports(path) if ORDER.index(name) >= ORDER.index(module(path))]
-        assert not later, f"{module(path)} imports {later}"
+    later = [name for name in imports(path) if level(name) > level(module(path))]
+    assert not later, f"{module(path)} imports {later}"
+
+
+def test_no_circles():
+    sorter = TopologicalSorter({module(path): set(imports(path)) & NAMES for path in MODULES})
+    assert set(sorter.static_order()) == NAMES  # raises CycleError
+
+
+def test_the_map_of_the_readme():
+    """A line for each folder, with the first words of its docstring."""
+    lines = [f"  {name + '/':9} {import_module(f'dx7data.{name}').__doc__.splitlines()[0]}" for name in FOLDERS]
+    assert "\n".join(lines) in (ROOT / "README.md").read_text(), "\n".join(lines)
 
 
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
-FOR_TRAINING = {"plan", "sample", "rng", "prefix", "sysex", "patch", "bank", "decimate", "errors", "arguments", "files"}
-FOR_TRAINING |= {"engine", "clips_cuda"}  # what the GPU that trains renders with
+FOR_TRAINING = {"errors", "files", "rng", "patches", "engine", "audio", "prefix", "plan", "cli.types"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train").glob("*.py")), ids=lambda path: path.stem)
 def test_training_imports_little(path):
-    assert {name.split(".")[0] for name in imports(path)} <= FOR_TRAINING
+    assert {name if name.startswith("cli") else name.split(".")[0] for name in imports(path)} <= FOR_TRAINING
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*.py")), ids=lambda path: path.stem)

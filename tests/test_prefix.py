@@ -2,6 +2,7 @@
 
 import contextlib
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -15,6 +16,7 @@ from dx7data.audio.resample import ENGINE_RATE, decimate, engine_rate
 from dx7data.engine.render import mix
 from dx7data.engine.voice import voices
 from dx7data.patches import bank, patch
+from dx7data.prefix import fsk, levels, symbols
 
 RATES = (8000, 16000, 48000)
 EXAMPLE = bank.load("example").patches
@@ -116,7 +118,7 @@ def test_what_is_no_prefix_is_refused(codec, junk):
 
 def test_errors_say_what_is_wrong():
     audio = prefix.encode(EXAMPLE[0], "bytes", 8000)
-    audio[7] = (int(prefix._LEVELS[20]) + int(prefix._LEVELS[21])) // 2  # between two levels
+    audio[7] = (int(levels._LEVELS[20]) + int(levels._LEVELS[21])) // 2  # between two levels
     with pytest.raises(prefix.PrefixError, match="sample 7 of the bytes prefix"):
         prefix.decode(audio, "bytes", 8000)
     other = prefix.encode(EXAMPLE[1], "bytes", 8000)
@@ -145,10 +147,10 @@ def test_lengths(rate):
 def test_fsk_is_what_the_engine_plays(rate):
     """The same notes through `mix`, all 399 of them in one row; and it is no louder than 8,200."""
     stored, native_rate = EXAMPLE[3], engine_rate(rate)
-    modem = bank.read_table(prefix.Path(prefix.__file__).with_name("modem.toml"))[0]
-    symbols = prefix._symbols(stored[None])[0]
-    notes = np.array([prefix._TONES[tone] for symbol in symbols for tone in prefix._CHORDS[symbol]])
-    start = np.repeat(np.arange(symbols.size) * 3, 3)
+    modem = bank.read_table(Path(prefix.__file__).with_name("modem.toml"))[0]
+    written = symbols.write(stored[None])[0]
+    notes = np.array([fsk._TONES[tone] for symbol in written for tone in fsk._CHORDS[symbol]])
+    start = np.repeat(np.arange(written.size) * 3, 3)
     played = voices(modem, notes, 100, 192 / native_rate, native_rate, start)
     row = np.zeros(notes.size, np.int64)
     native = decimate(mix(played, row, row, 1, 0.6), rate)[0]
@@ -164,7 +166,7 @@ def test_fsk_is_what_the_engine_plays(rate):
 def test_fsk_peak_whatever_the_symbols():
     """The loudest that any symbols after one another can be, at the engine rate."""
     for rate in (44100, 48000):
-        chords = prefix._chords(rate).reshape(128, -1, 192)
+        chords = fsk._chords(rate).reshape(128, -1, 192)
         assert max(chords.max(axis=0).sum(axis=0).max(), -chords.min(axis=0).sum(axis=0).min()) <= 8200
         assert not chords[:, -1, -64:].any(), "a chord rings on after its ring was cut"
 

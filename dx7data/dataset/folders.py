@@ -204,7 +204,7 @@ def _prefix_names(of: Plan, folder: Path, each: Shard, row: dict) -> dict[str, l
     """The names that the prefixes of a sample decode to; those that can be decoded."""
     members, names = shard.read(folder, each, row), {}
     for codec in of.spec.prefixes:
-        if codec != "reference":
+        if prefix.CODECS[codec].decode:
             audio = layers(of, members[f"prefix.{codec}.wav"])[: row["layers"]]
             try:
                 names[codec] = [patch.patch_name(prefix.decode(one, codec, of.spec.sample_rate)) for one in audio]

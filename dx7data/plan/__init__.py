@@ -1,1 +1,1 @@
-"""A data set before it is rendered: its spec, its patches and phrases in splits, and each sample as a function of them."""
+"""A data set before it is rendered: its spec, its patches and phrases in splits, and each sample."""
