@@ -151,9 +151,9 @@ def _clip_options(render) -> None:
     render.add_argument(
         "--prefix",
         nargs="+",
-        choices=("none", "bytes", "fsk", "reference"),
         default=["none"],
-        help="tell the target patch as audio: as levels, as tones, or by an example; several may be given (default: none)",
+        metavar="none|bytes|fsk|reference",
+        help="put the target patch before the source, as audio: levels, tones, an example, or several (default: none)",
     )
     render.add_argument(
         "--gain",

@@ -173,6 +173,11 @@ def _check(options) -> None:
         raise InputError("--bpm is the tempo of a table in beats: add --phrases")
     if len(set(options.prefix)) < len(options.prefix) or ("none" in options.prefix and len(options.prefix) > 1):
         raise InputError(f"--prefix {' '.join(options.prefix)}: name each codec once, or none alone")
+    if options.prefix != ["none"]:
+        from dx7data import prefix
+
+        if unknown := [codec for codec in options.prefix if codec not in prefix.CODECS]:
+            raise InputError(f"--prefix {unknown[0]} is no codec: take some of {', '.join(sorted(prefix.CODECS))}, or none")
     if not options.patches and not options.random_patches:
         raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")
 

@@ -115,6 +115,18 @@ def load(paths, keep_duplicates: bool = False) -> Bank:
     return Bank(patches, [patch.patch_id(row) for row in rows], [patch.patch_name(row) for row in rows], origins, report)
 
 
+def load_patches(*paths) -> np.ndarray:
+    """The unique patches of files, folders and zips, uint8 (V, 155), as `load` finds them.
+
+    Raises InputError when there is none; what was wrong with the files, `load` says.
+    """
+    loaded = load(paths)
+    if not loaded.ids:
+        refused = "; ".join(map(str, loaded.report.refused[:3])) or "they hold none"
+        raise InputError(f"no usable patch in {', '.join(map(str, paths))}: {refused}")
+    return loaded.patches
+
+
 def example() -> Bank:
     """The shipped bank: 32 patches, one per algorithm, CC0."""
     return load(EXAMPLE)

@@ -82,6 +82,10 @@ class Plan:
             self.phrases.hash_into(state)
         return state.hexdigest()
 
+    def __len__(self) -> int:
+        """All samples of all splits."""
+        return sum(self.counts.values())
+
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
         """Sample (split, j), rendered here and now: the same as in its shard."""
         return sample.render(self, [place])[0]
