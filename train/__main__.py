@@ -153,7 +153,9 @@ def parser() -> argparse.ArgumentParser:
         help="webdataset: --shards is any address that it reads; no evaluation, no exact resume",
     )
     data.add_argument("--skip-missing", action="store_true", help="do without shards that are not there, and say how many")
-    data.add_argument("--prefix", type=_codec, metavar="none|" + "|".join(CODECS), help="what tells the model the patch")
+    data.add_argument(
+        "--prefix", type=_codec, metavar="none|" + "|".join(sorted(CODECS)), help="what tells the model the patch"
+    )
     data.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
     data.add_argument(
         "--seconds", type=number(0.01, 600, "seconds"), help="of a crop (default: of the preset, or whole clips)"
@@ -179,7 +181,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _codec(text: str) -> str | None:
     if text not in ("none", *CODECS):
-        raise argparse.ArgumentTypeError(f"must be none or one of {', '.join(CODECS)}")
+        raise argparse.ArgumentTypeError(f"must be none or one of {', '.join(sorted(CODECS))}")
     return None if text == "none" else text
 
 

@@ -77,7 +77,7 @@ def form(codec, layers, own_rate, own_length, sample_rate, crop) -> Form:
         choices = ", ".join(map(str, legal)) or "none"
         raise InputError(f"clips at {own_rate} Hz can't be brought to {rate} Hz; these can be had: {choices}")
     if codec is not None and codec not in prefix.CODECS:
-        raise InputError(f"the prefix codec must be one of {', '.join(prefix.CODECS)}, not {codec!r}")
+        raise InputError(f"the prefix codec must be one of {', '.join(sorted(prefix.CODECS))}, not {codec!r}")
     found = Form(codec, layers, own_rate, own_length, rate, crop)
     if crop is not None and not 1 <= crop <= found.length:
         raise InputError(f"a crop must have from 1 to {found.length} samples, as many as a clip at {rate} Hz, not {crop}")
