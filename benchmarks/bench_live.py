@@ -17,11 +17,11 @@ import torch
 
 from dx7data.cli.bench import machine
 from models.config import MODELS
-from train import live
 from train.config import settings
-from train.form import Example
-from train.loading import loaded, opened
-from train.order import Batches
+from train.data import live
+from train.data.example import Example
+from train.data.loader import loaded, opened
+from train.data.sampler import Batches
 from train.ranks import Ranks
 from train.trainer import Trainer
 

@@ -27,8 +27,8 @@ from dx7data.plan.patches import BANK, NOWHERE, rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
+from train.data.datasets import clips
 from train.evaluate import held_out
-from train.stream import clips
 
 
 def near_copies(paths, count):

@@ -22,8 +22,8 @@ from bench_engine import machine
 from torch.utils.data import DataLoader
 
 from dx7data import cli
-from train.order import Batches
-from train.stream import clips
+from train.data.datasets import clips
+from train.data.sampler import Batches
 
 RENDERED = ((2000, 0.5, 8000), (1000, 2.5, 16000))  # samples, seconds, sample rate
 
@@ -64,7 +64,7 @@ def measure(folder, batch, rounds):
     print("| | pairs/s | µs a pair | x webdataset, median (least to most) |\n|---|---|---|---|")
     for name, speed, than in (
         (f"webdataset {webdataset.__version__}", np.median(both[:, 1]), "1"),
-        ("train.stream", np.median(both[:, 0]), f"{np.median(ratio):.1f} ({ratio.min():.1f} to {ratio.max():.1f})"),
+        ("train.data.datasets", np.median(both[:, 0]), f"{np.median(ratio):.1f} ({ratio.min():.1f} to {ratio.max():.1f})"),
     ):
         print(f"| {name} | {speed:,.0f} | {1e6 / speed:.0f} | {than} |")
 

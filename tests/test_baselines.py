@@ -9,9 +9,9 @@ import torch
 from dx7data import cli
 from train import __main__ as command
 from train import baselines, compare, history
+from train.data.datasets import clips
+from train.data.example import Example
 from train.evaluate import HeldOut, held_out
-from train.form import Example
-from train.stream import clips
 
 DATA = ["--sample-rate", "8000", "--seconds", "0.05"]
 

@@ -15,7 +15,7 @@ from dx7data.patches import bank
 from models.config import ModelSettings, build
 from train import checkpoint, convert, decode, optim
 from train.config import RunSettings
-from train.stream import clips
+from train.data.datasets import clips
 
 RATE = 8000
 MODELS = {

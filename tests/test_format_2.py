@@ -16,7 +16,7 @@ from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
 from train import history
 from train.__main__ import main as train
-from train.stream import clips
+from train.data.datasets import clips
 
 FOLDER = Path(__file__).parent / "data" / "format-2"
 OPTIONS = [*("--model", "s4", "--preset", "tiny", "--seconds", "0.05", "--prefix", "bytes", "--batch", "4", "--steps", "6")]

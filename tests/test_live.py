@@ -11,9 +11,9 @@ from torch.utils.data import default_collate  # noqa: E402  (after the check for
 
 from dx7data import cli  # noqa: E402
 from dx7data.audio import clips as engine  # noqa: E402
-from train import live  # noqa: E402
-from train.order import Batches  # noqa: E402
-from train.stream import clips  # noqa: E402
+from train.data import live  # noqa: E402
+from train.data.datasets import clips  # noqa: E402
+from train.data.sampler import Batches  # noqa: E402
 
 WISHES = [
     {},

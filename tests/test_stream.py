@@ -25,10 +25,10 @@ from dx7data.errors import InputError
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.rng import KeyedRng, OldKeyedRng
-from train import remote
-from train.form import form, lowered
-from train.order import Batches, Place, epoch_order
-from train.stream import clips
+from train.data import storage
+from train.data.datasets import clips
+from train.data.example import form, lowered
+from train.data.sampler import Batches, Place, epoch_order
 
 RENDER = ["--samples", "60", "--seconds", "0.25", "--sample-rate", "16000", "--shard-size", "200kB", "--seed", "5"]
 
@@ -287,9 +287,9 @@ def test_a_live_worker_of_a_process_that_has_rendered(made):
 
 
 def test_many_tars_few_files(made, monkeypatch):
-    from train import stream
+    from train.data import datasets
 
-    monkeypatch.setattr(stream, "_OPEN_TARS", 2)
+    monkeypatch.setattr(datasets, "_OPEN_TARS", 2)
     data, all_open = clips(made), pickle.loads(pickle.dumps(clips(made)))
     assert all(equal(data[i], all_open[i]) for i in range(48))
     assert len(data._maps) == 2
@@ -301,7 +301,7 @@ def test_many_tars_few_files(made, monkeypatch):
 @pytest.fixture
 def memory(made, monkeypatch):
     """The folder in fsspec's memory; opens of its shards fail every other time."""
-    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    monkeypatch.setattr(storage, "PAUSE", 0.001)
     fs = fsspec.filesystem("memory")
     for path in made.iterdir():
         fs.pipe(f"/made/{path.name}", path.read_bytes())
@@ -349,7 +349,7 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
     size = 1000
     for content in (b"a" * size, b"b" * size):
         (tmp_path / "train-000000.tar").write_bytes(content)
-        at = remote.Remote(f"file://{tmp_path}", tmp_path / "cache")
+        at = storage.Remote(f"file://{tmp_path}", tmp_path / "cache")
         path = at.path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
         assert path.read_bytes() == content
 
@@ -364,7 +364,7 @@ def test_remote_with_workers(made, tmp_path):
 
 def test_a_remote_that_stays_away(made, memory, tmp_path, monkeypatch):
     data = clips("memory://made", cache=tmp_path)
-    monkeypatch.setattr(remote, "TRIES", 1)
+    monkeypatch.setattr(storage, "TRIES", 1)
     memory.extend([""] * (len(memory) % 2))
     with pytest.raises(InputError, match=r"memory://made/train-0000\d\d\.\w+ can't be read after 1 tries: the other side"):
         data[0]
@@ -374,7 +374,7 @@ def test_a_remote_that_stays_away(made, memory, tmp_path, monkeypatch):
 
 
 def test_a_damaged_download_is_no_shard(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    monkeypatch.setattr(storage, "PAUSE", 0.001)
     broken = tmp_path / "broken"
     shutil.copytree(made, broken)
     flip(broken / "train-000000.tar", 1000)

@@ -25,8 +25,9 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train import checkpoint, history, live, optim, ranks, verdict
+from train import checkpoint, history, optim, ranks, verdict
 from train.config import PRESETS, RunSettings, settings
+from train.data import live
 from train.log import Log, red
 from train.loss import target_loss
 from train.stop import Stop

@@ -23,9 +23,9 @@ from models.quantize import mu_law, mu_law_table
 from train import config, metrics
 from train.bootstrap import describe_error, standard_error
 from train.config import PRESETS, RunSettings
+from train.data.datasets import Clips
+from train.data.loader import opened
 from train.evaluate import HeldOut, average, held_out, spectral_distances
-from train.loading import opened
-from train.stream import Clips
 from train.verdict import UNIFORM_BITS
 
 TAPS = 512  # of the linear filter: 64 ms at 8 kHz

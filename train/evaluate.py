@@ -17,10 +17,10 @@ from dx7data.plan.sample import wav
 from models.quantize import int16, mu_law, mu_law_table
 from train import metrics
 from train.bootstrap import standard_error
+from train.data.datasets import Clips, LiveClips
+from train.data.example import Example
+from train.data.web import UrlClips
 from train.decode import decode
-from train.form import Example
-from train.stream import Clips, LiveClips
-from train.urls import UrlClips
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 64  # clips that are made before the progress bar moves

@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from dx7data import prefix
 from dx7data.errors import InputError
-from train.form import NO_PREFIX, Example, Form, form
+from train.data.example import NO_PREFIX, Example, Form, form
 
 _HELD_BACK = 1000  # samples of which the next one is drawn
 

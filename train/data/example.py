@@ -15,7 +15,7 @@ from dx7data.audio.resample import ENGINE_RATE, HALF_TAPS, decimate
 from dx7data.errors import InputError
 from dx7data.patches import sysex
 from dx7data.rng import KeyedRng
-from train.order import Place
+from train.data.sampler import Place
 
 NO_PREFIX = torch.empty(0, dtype=torch.int16)
 _FILTER_REACH = 9  # output samples to each side that a filter of decimate.py sees, whatever its factor

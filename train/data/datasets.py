@@ -30,10 +30,10 @@ from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import wav
 from dx7data.rng import KeyedRng, OldKeyedRng
-from train.form import NO_PREFIX, Example, claim_engine, form
-from train.order import Place
-from train.remote import CACHE_BYTES, Local, Remote, place
-from train.urls import UrlClips
+from train.data.example import NO_PREFIX, Example, claim_engine, form
+from train.data.sampler import Place
+from train.data.storage import CACHE_BYTES, Local, Remote, place
+from train.data.web import UrlClips
 
 READERS = ("shards", "live", "webdataset")
 _WAV_HEADER, _TAR_HEADER = 44, 512  # bytes

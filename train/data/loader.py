@@ -9,14 +9,14 @@ from torch.utils.data import DataLoader
 
 from dx7data import prefix
 from dx7data.errors import InputError
-from train import live
 from train.config import RunSettings
-from train.form import Example, Form
-from train.order import Batches
+from train.data import live
+from train.data.datasets import Clips, LiveClips, clips
+from train.data.example import Example, Form
+from train.data.sampler import Batches
+from train.data.web import UrlClips
 from train.ranks import Ranks
 from train.stop import leave_interrupts
-from train.stream import Clips, LiveClips, clips
-from train.urls import UrlClips
 
 
 def opened(settings: RunSettings) -> Clips | UrlClips:

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from dx7data.engine.device import Unusable, choose, current
 from dx7data.plan import sample
-from train.form import Example
-from train.order import Batches, Place
-from train.stream import LiveClips
+from train.data.datasets import LiveClips
+from train.data.example import Example
+from train.data.sampler import Batches, Place
 
 TOGETHER = 8  # batches: to launch a render, and to wait for its longest voice, takes as long for one of them
 _BYTES = 1 << 30  # of the GPU's memory for the mix and its control values; what needs more is done in parts

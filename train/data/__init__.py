@@ -1,0 +1,1 @@
+"""Shards or a plan become batches, in an order that can be resumed."""
