@@ -22,8 +22,8 @@ from train.data import live
 from train.data.example import Example
 from train.data.loader import loaded, opened
 from train.data.sampler import Batches
-from train.ranks import Ranks
-from train.trainer import Trainer
+from train.loop.distributed import Ranks
+from train.loop.trainer import Trainer
 
 STEPS = 2 * live.TOGETHER  # of a turn: two renders fall into it, whose scores may have been written before
 FED, ROUNDS = ("kept", "shards", "live"), 3

@@ -17,9 +17,9 @@ import time
 import torch
 
 from models.config import MODELS, build, preset
-from train import optim
-from train.loss import target_loss
-from train.replay import Replay
+from train.loop import optim
+from train.loop.loss import target_loss
+from train.loop.cudagraph import Replay
 
 WAYS = ("eager", "graph", "compile", "compile+graph")
 STEPS, WARM = 20, 4

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from dx7data import cli
 from dx7data.patches import bank
 from models.config import ModelSettings, build
-from train import checkpoint, convert, decode, optim
+from train import convert, decode
+from train.loop import checkpoint, optim
 from train.config import RunSettings
 from train.data.datasets import clips
 

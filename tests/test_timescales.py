@@ -19,7 +19,8 @@ from models.mamba3 import Mamba3
 from models.s4 import S4
 from models.s4d import S4D
 from models.timescales import lyapunov, modes
-from train import checkpoint, timescales
+from train import timescales
+from train.loop import checkpoint
 from train.config import RunSettings
 from train.timescales import Row, main, rows_of
 

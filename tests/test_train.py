@@ -25,12 +25,13 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train import checkpoint, history, optim, ranks, verdict
+from train import history, verdict
+from train.loop import checkpoint, distributed, optim
 from train.config import PRESETS, RunSettings, settings
 from train.data import live
 from train.log import Log, red
-from train.loss import target_loss
-from train.stop import Stop
+from train.loop.loss import target_loss
+from train.loop.signals import Stop
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 12
@@ -523,7 +524,7 @@ def test_a_full_disk(shards, whole, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("where", ["gradient", "parameter"])
 def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
     """The parameter is named, the step, and the weights of the last checkpoint are as they were."""
-    from train import trainer
+    from train.loop import trainer
 
     broken, count = "backbone.blocks.1.layer.log_dt", iter(range(100))
 
@@ -723,7 +724,7 @@ def test_the_average():
 def test_one_process_is_alone():
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("RANK", raising=False)
-        found = ranks.join("cpu")
+        found = distributed.join("cpu")
     assert (found.rank, found.count, found.first) == (0, 1, True)
     assert found.mean(torch.ones(2)).tolist() == [1, 1]
-    assert not ranks.lost(RuntimeError("gloo"))
+    assert not distributed.lost(RuntimeError("gloo"))

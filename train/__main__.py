@@ -17,11 +17,12 @@ from dx7data.errors import InputError
 from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
-from train import checkpoint, history, ranks, trainer
+from train import history
+from train.loop import checkpoint, distributed, trainer
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
 from train.decode import DECODERS
 from train.log import red
-from train.optim import Diverged
+from train.loop.optim import Diverged
 
 _FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
 
@@ -34,7 +35,7 @@ def main(words: list[str] | None = None) -> int:
         run, chosen = chosen_run(wishes)
         if not wishes["resume"] and run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
-        found = ranks.join(chosen.device)
+        found = distributed.join(chosen.device)
         prepared = trainer.prepared(chosen, run, found)
         stopped = prepared.train()
     except KeyboardInterrupt:
@@ -46,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
             raise
         return _end(text, 2, everyone=prepared is not None)
     finally:
-        ranks.leave()
+        distributed.leave()
     if stopped:
         return _end(f"stopped; {_kept(run)}", 128 + stopped)
     return 0
@@ -56,7 +57,7 @@ def sentence(error: Exception, run: Path | None) -> str | None:
     """What to tell a person about an error; None if it is our own."""
     if isinstance(error, InputError):  # from a process that reads it comes with a traceback around it
         return str(error).rpartition("InputError: ")[2].strip()
-    if ranks.lost(error):
+    if distributed.lost(error):
         return f"another process of this run is gone; {_kept(run)}"
     if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):
         return f"a process that reads was killed, mostly because memory was full: lower --workers; {_kept(run)}"

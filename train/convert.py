@@ -28,7 +28,7 @@ from dx7data.patches import bank, sysex
 from models.memory import out_of_memory
 from models.quantize import int16, mu_law, mu_law_table
 from models.s4d import S4Block
-from train.checkpoint import load_model
+from train.loop.checkpoint import load_model
 from train.data.example import NO_PREFIX, form
 from train.decode import DECODERS, decode
 

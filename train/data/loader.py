@@ -15,8 +15,8 @@ from train.data.datasets import Clips, LiveClips, clips
 from train.data.example import Example, Form
 from train.data.sampler import Batches
 from train.data.web import UrlClips
-from train.ranks import Ranks
-from train.stop import leave_interrupts
+from train.loop.distributed import Ranks
+from train.loop.signals import leave_interrupts
 
 
 def opened(settings: RunSettings) -> Clips | UrlClips:
