@@ -28,7 +28,7 @@ from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
 from train.data.datasets import clips
-from train.evaluate import held_out
+from train.evaluation.evaluate import held_out
 
 
 def near_copies(paths, count):

@@ -11,7 +11,7 @@ from train import __main__ as command
 from train import baselines, compare, history
 from train.data.datasets import clips
 from train.data.example import Example
-from train.evaluate import HeldOut, held_out
+from train.evaluation.evaluate import HeldOut, held_out
 
 DATA = ["--sample-rate", "8000", "--seconds", "0.05"]
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from dx7data import cli
 from dx7data.patches import bank
 from models.config import ModelSettings, build
-from train import convert, decode
-from train.loop import checkpoint, optim
+from train import convert
+from train.evaluation import decode
 from train.config import RunSettings
 from train.data.datasets import clips
+from train.loop import checkpoint, optim
 
 RATE = 8000
 MODELS = {

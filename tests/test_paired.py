@@ -5,8 +5,9 @@ import pytest
 import run_folder
 import scipy.stats
 
-from train import compare, history, paired
-from train.bootstrap import mean_interval, standard_error
+from train import compare, history
+from train.evaluation import paired
+from train.evaluation.bootstrap import mean_interval, standard_error
 
 
 @pytest.mark.parametrize(("size", "level"), [(16, 0.95), (300, 0.95), (300, 0.8)])

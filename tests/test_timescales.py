@@ -20,8 +20,8 @@ from models.s4 import S4
 from models.s4d import S4D
 from models.timescales import lyapunov, modes
 from train import timescales
-from train.loop import checkpoint
 from train.config import RunSettings
+from train.loop import checkpoint
 from train.timescales import Row, main, rows_of
 
 ROOT = Path(__file__).resolve().parents[1]

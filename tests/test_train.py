@@ -25,11 +25,12 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train import history, verdict
-from train.loop import checkpoint, distributed, optim
+from train import history
+from train.evaluation import verdict
 from train.config import PRESETS, RunSettings, settings
 from train.data import live
 from train.log import Log, red
+from train.loop import checkpoint, distributed, optim
 from train.loop.loss import target_loss
 from train.loop.signals import Stop
 

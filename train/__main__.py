@@ -18,10 +18,10 @@ from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
 from train import history
-from train.loop import checkpoint, distributed, trainer
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
-from train.decode import DECODERS
+from train.evaluation.decode import DECODERS
 from train.log import red
+from train.loop import checkpoint, distributed, trainer
 from train.loop.optim import Diverged
 
 _FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere

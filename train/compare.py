@@ -18,7 +18,8 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.plan.sample import wav
-from train import baselines, comparable, history, paired, plots
+from train import baselines, comparable, history, plots
+from train.evaluation import paired
 from train.chart import Curve, chart, colour, frame
 from train.history import Clip, Row, Run
 

@@ -28,9 +28,9 @@ from dx7data.patches import bank, sysex
 from models.memory import out_of_memory
 from models.quantize import int16, mu_law, mu_law_table
 from models.s4d import S4Block
-from train.loop.checkpoint import load_model
 from train.data.example import NO_PREFIX, form
-from train.decode import DECODERS, decode
+from train.evaluation.decode import DECODERS, decode
+from train.loop.checkpoint import load_model
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
 PIECE = 256  # samples between two moves of the progress bar

@@ -21,10 +21,11 @@ from tqdm import tqdm
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
-from train import baselines, compare, history, paired, verdict
+from train import baselines, compare, history
+from train.evaluation import paired, verdict
 from train.__main__ import chosen_run
 from train.__main__ import parser as run_parser
-from train.bootstrap import describe_error
+from train.evaluation.bootstrap import describe_error
 from train.config import INDIFFERENT, RunSettings
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")

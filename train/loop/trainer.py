@@ -20,18 +20,19 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.config import Estimate, TooLarge, build, check
 from models.quantize import mu_law, mu_law_table
-from train import evaluate, history, plots, verdict
-from train.loop import checkpoint, optim
-from train.bootstrap import describe_error
+from train import history, plots
+from train.evaluation import evaluate, verdict
+from train.evaluation.bootstrap import describe_error
 from train.config import RunSettings
 from train.data import live
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
 from train.data.loader import batches_of, loaded, opened, steps_of
 from train.log import STEPS, Log
-from train.loop.loss import NATS, target_loss
-from train.loop.distributed import Ranks
+from train.loop import checkpoint, optim
 from train.loop.cudagraph import Replay
+from train.loop.distributed import Ranks
+from train.loop.loss import NATS, target_loss
 from train.loop.signals import Stop
 
 FIRST_STEPS = 3  # they compile, tune kernels and fill caches: they are reported apart

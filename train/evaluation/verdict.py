@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 
 from models.quantize import CLASSES, mu_law, mu_law_table
-from train import history, metrics
-from train.evaluate import HeldOut
+from train import history
+from train.evaluation import metrics
+from train.evaluation.evaluate import HeldOut
 
 OK, ORDER_0, UNIFORM, DIVERGED = "ok", "worse than order-0", "worse than uniform", "diverged"
 UNIFORM_BITS = math.log2(CLASSES)

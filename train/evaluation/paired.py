@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train.bootstrap import mean_interval
+from train.evaluation.bootstrap import mean_interval
 from train.history import Run
 
 HEAD = ["set", "run", "bits more than", "difference", "95 % interval", "clips"]
