@@ -8,7 +8,8 @@ import torch
 
 from dx7data import cli
 from train import __main__ as command
-from train import baselines, compare, history
+from train import baselines, compare
+from train.results import reader
 from train.data.datasets import clips
 from train.data.example import Example
 from train.evaluation.evaluate import HeldOut, held_out
@@ -104,7 +105,7 @@ def test_the_clips_are_those_of_a_run(folder):
     ).square().sum(1)
     copied = found["sets"][first.name]["baselines"]["the source"]["snr_db"]
     assert copied == pytest.approx((10 * ratio.log10())[first.examples.target.abs().amax(1) > 5].mean().item(), abs=1e-3)
-    assert list(found["sets"]) == list(history.by_set(history.table(folder / "run" / "validation.csv")))
+    assert list(found["sets"]) == list(reader.by_set(reader.table(folder / "run" / "validation.csv")))
 
 
 def test_a_table_for_people(folder, capsys):

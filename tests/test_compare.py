@@ -15,9 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dx7data.plan.sample import wav
-from train import comparable, compare, history
-from train.chart import Curve, chart, frame, ticks
-from train.history import KINDS
+from train import compare
+from train.results import comparable, reader
+from train.results.chart import Curve, chart, frame, ticks
+from train.results.reader import KINDS
 
 HOSTILE = '<img src=x onerror="alert(1)">&amp;$x'
 SHORT = {"steps": 30, "evaluate_every": 10, "clips": 2, "rate": 8000, "seconds": 0.1}
@@ -344,5 +345,5 @@ def test_where_no_page_can_be(runs, tmp_path, capsys):
 
 
 def test_samples_have_all_kinds(runs):
-    _, samples = history.samples(runs[0])
+    _, samples = reader.samples(runs[0])
     assert {tuple(clips) for clips in samples.values()} == {KINDS}

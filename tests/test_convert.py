@@ -14,9 +14,9 @@ from dx7data import cli
 from dx7data.patches import bank
 from models.config import ModelSettings, build
 from train import convert
-from train.evaluation import decode
 from train.config import RunSettings
 from train.data.datasets import clips
+from train.evaluation import decode
 from train.loop import checkpoint, optim
 
 RATE = 8000

@@ -19,10 +19,10 @@ from torch import nn
 from dx7data import cli
 from dx7data.plan.plan import Plan
 from models.quantize import mu_law, mu_law_decoded, mu_law_table
-from train.evaluation import metrics
 from train.data.datasets import clips
 from train.data.example import Example
 from train.data.sampler import Place
+from train.evaluation import metrics
 from train.evaluation.decode import DECODERS, decode
 from train.evaluation.evaluate import HeldOut, _fresh, evaluate, generated, held_out, predicted, write_wavs
 

@@ -15,7 +15,7 @@ import torch
 from dx7data import cli
 from models.config import build, preset
 from models.quantize import mu_law, mu_law_table
-from train import history
+from train.results import reader
 from train.data.datasets import clips
 from train.loop import optim
 from train.loop.loss import NATS, target_loss
@@ -87,5 +87,5 @@ def test_a_source_that_follows_velocity_is_worth_a_quarter_of_a_bit(tmp_path):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}  # side by side, a core each
         started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL))
     assert [process.wait(timeout=1200) for process in started] == [0, 0]
-    bits = {source: float(history.table(run / "validation.csv")[-1]["bits"]) for source, run in runs.items()}
+    bits = {source: float(reader.table(run / "validation.csv")[-1]["bits"]) for source, run in runs.items()}
     assert bits["sine"] < bits["sine-flat"] - 0.25, bits

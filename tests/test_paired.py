@@ -5,7 +5,8 @@ import pytest
 import run_folder
 import scipy.stats
 
-from train import compare, history
+from train import compare
+from train.results import reader
 from train.evaluation import paired
 from train.evaluation.bootstrap import mean_interval, standard_error
 
@@ -34,7 +35,7 @@ def runs(tmp_path_factory):
     for seed, (name, final) in enumerate({"a": 1.9, "b": 0.9}.items()):
         run_folder.make(folder / name, run_folder.config(steps=30), seed=seed, final=final, **short)
     run_folder.make(folder / "other", run_folder.config(steps=30) | {"fingerprint": "f" * 64}, final=3, **short)
-    return [history.read(folder / name, name) for name in ("a", "b", "other")]
+    return [reader.read(folder / name, name) for name in ("a", "b", "other")]
 
 
 def test_pairs_see_what_means_do_not(runs):

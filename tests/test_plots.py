@@ -15,8 +15,8 @@ from PIL import Image
 from dx7data.errors import InputError
 from dx7data.page import mel
 from dx7data.plan.sample import wav
-from train import history, plots
-from train.history import Clip
+from train.results import figures, reader
+from train.results.reader import Clip
 
 INT16 = st.integers(-32768, 32767)
 
@@ -30,7 +30,7 @@ def drawn(folder):
     """Size of each picture; a warning would be a defect, whoever raises it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.draw(folder)
+        figures.draw(folder)
     sizes = {}
     for path in (folder / "pictures").iterdir():
         with Image.open(path) as picture:
@@ -47,7 +47,7 @@ def drawn(folder):
 @given(arrays(np.int16, st.integers(1, 400), elements=INT16), st.integers(50, 200))
 def test_windows_are_the_loudest(audio, rate):
     outer = (0, len(audio))
-    for (start, stop), seconds in zip(plots.windows(audio, rate), (2, 0.2, 0.02), strict=True):
+    for (start, stop), seconds in zip(figures.windows(audio, rate), (2, 0.2, 0.02), strict=True):
         length = min(round(seconds * rate), outer[1] - outer[0])
         energies = {i: sum(int(v) ** 2 for v in audio[i : i + length]) for i in range(outer[0], outer[1] - length + 1)}
         assert stop - start == length
@@ -59,7 +59,7 @@ def test_windows_are_the_loudest(audio, rate):
 def test_windows_of_a_clip_of_full_scale_do_not_overflow():
     audio = np.full(48000 * 10, -32768, np.int16)
     audio[: 48000 * 3] = 32767
-    assert plots.windows(audio, 48000) == [(144000, 240000), (144000, 153600), (144000, 144960)]
+    assert figures.windows(audio, 48000) == [(144000, 240000), (144000, 153600), (144000, 144960)]
 
 
 # --- What is drawn ---
@@ -70,12 +70,12 @@ def lines(axes):
 
 
 def test_sample_shows_the_wavs(run):
-    _, samples = history.samples(run)
-    figure = plots.sample("title", samples["1"])
+    _, samples = reader.samples(run)
+    figure = figures.sample("title", samples["1"])
     waves, spectrograms = figure.subfigs
-    windows = plots.windows(*samples["1"]["target"])
+    windows = figures.windows(*samples["1"]["target"])
     for i, axes in enumerate(waves.axes):
-        kind, (start, stop) = history.KINDS[i // 3], windows[i % 3]
+        kind, (start, stop) = reader.KINDS[i // 3], windows[i % 3]
         seconds = np.arange(start, stop) / 16000 * (1 if i % 3 == 0 else 1000)
         expected = np.stack([seconds, samples["1"][kind].audio[start:stop] / 32768], axis=1)
         np.testing.assert_allclose(lines(axes)[-1], expected)
@@ -86,29 +86,29 @@ def test_sample_shows_the_wavs(run):
             (shaded,) = axes.patches
             inner = np.array(windows[i % 3 + 1]) / 16000 * (1 if i % 3 == 0 else 1000)
             np.testing.assert_allclose((shaded.get_x(), shaded.get_x() + shaded.get_width()), inner)
-    for axes, kind in zip(spectrograms.axes, history.KINDS, strict=False):
-        assert (axes.images[0].get_array() == plots.mel(samples["1"][kind])).all()
+    for axes, kind in zip(spectrograms.axes, reader.KINDS, strict=False):
+        assert (axes.images[0].get_array() == figures.mel(samples["1"][kind])).all()
         assert axes.images[0].get_clim() == spectrograms.axes[0].images[0].get_clim()
 
 
 def test_curves_are_the_tables(run):
     with open(run / "metrics.csv") as file:
         metrics = list(csv.DictReader(file))
-    whole, later = plots.loss("s4", metrics).axes[:2]
+    whole, later = figures.loss("s4", metrics).axes[:2]
     expected = np.array([(float(row["step"]), float(row["loss_bits"])) for row in metrics])
     assert (lines(whole)[0] == expected).all()
     assert (lines(later)[0] == expected[100:]).all()
 
     timed = [row for row in metrics if row["step_seconds"]]
     assert len(timed) == len(metrics) - run_folder.FIRST_STEPS
-    for axes, column in zip(plots.steps("s4", timed).axes, ("step_seconds", "data_seconds"), strict=True):
+    for axes, column in zip(figures.steps("s4", timed).axes, ("step_seconds", "data_seconds"), strict=True):
         ms = [1000 * float(row[column]) for row in timed]
         assert lines(axes)[0][:, 1].tolist() == ms
         assert lines(axes)[1][:, 1] == pytest.approx(np.median(ms))
 
     with open(run / "validation.csv") as file:
         rows = list(csv.DictReader(file))
-    panels = plots.validation("s4", rows).axes
+    panels = figures.validation("s4", rows).axes
     for axes, (column, scale) in zip(
         panels, {"bits": 1, "snr_mean_db": 1, "snr_argmax_db": 1, "mrstft": 1, "mel_db": 1}.items(), strict=False
     ):
@@ -119,7 +119,7 @@ def test_curves_are_the_tables(run):
 
     with open(run / "algorithms.csv") as file:
         last = [row for row in csv.DictReader(file) if row["step"] == "200"]
-    (axes,) = plots.algorithms("s4", last).axes
+    (axes,) = figures.algorithms("s4", last).axes
     shown = [tuple(point) for line in lines(axes) for point in line]
     assert shown == [(float(row["algorithm"]), float(row["bits"])) for row in last]
 
@@ -128,7 +128,7 @@ def test_curves_are_the_tables(run):
 def test_smoothed_is_the_mean_around_each_value(values):
     reach = len(values) // 50
     expected = [values[max(0, i - reach) : i + reach + 1].mean() for i in range(len(values))]
-    np.testing.assert_allclose(history.smoothed(values), expected, atol=1e-9)
+    np.testing.assert_allclose(reader.smoothed(values), expected, atol=1e-9)
 
 
 # --- Spectrograms ---
@@ -138,7 +138,7 @@ def test_smoothed_is_the_mean_around_each_value(values):
 def test_mel_is_that_of_the_data_sets_page(rate):
     """Another program. Both step 32 samples for so short a clip; torchaudio's filters end at the whole hertz."""
     audio = np.random.default_rng(rate).normal(0, 3000, 6000).astype(np.int16)
-    ours, theirs = plots.mel(Clip(audio, rate)), mel.mel(audio, rate)
+    ours, theirs = figures.mel(Clip(audio, rate)), mel.mel(audio, rate)
     columns = min(ours.shape[1], theirs.shape[1])
     assert columns >= 180
     np.testing.assert_allclose(ours[:, :columns], theirs[:, :columns], rtol=0, atol=0.1 if rate % 2 else 2e-3)
@@ -146,7 +146,7 @@ def test_mel_is_that_of_the_data_sets_page(rate):
 
 def test_a_full_tone_is_at_0_db():
     time = np.arange(32000) / 16000
-    levels = plots.mel(Clip(np.rint(32767 * np.sin(2 * np.pi * 1000 * time)).astype(np.int16), 16000))
+    levels = figures.mel(Clip(np.rint(32767 * np.sin(2 * np.pi * 1000 * time)).astype(np.int16), 16000))
     assert levels[:, 100].max() == pytest.approx(0, abs=1.8), (
         "a Hann window spreads a tone over bins: 10 log10(1.5) more in all"
     )
@@ -156,11 +156,11 @@ def test_a_full_tone_is_at_0_db():
 @pytest.mark.parametrize(("hertz", "label"), [(100, "0.1"), (1000, "1"), (4000, "4")])
 def test_a_tone_is_beside_its_label(hertz, label):
     tone = np.rint(20000 * np.sin(2 * np.pi * hertz * np.arange(16000) / 16000)).astype(np.int16)
-    axes = plots.sample("title", dict.fromkeys(history.KINDS, Clip(tone, 16000))).subfigs[1].axes[0]
+    axes = figures.sample("title", dict.fromkeys(reader.KINDS, Clip(tone, 16000))).subfigs[1].axes[0]
     places = {text.get_text(): place for text, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
     band = axes.images[0].get_array()[:, 200].argmax()
     bottom, top = axes.images[0].get_extent()[2:]
-    assert places[label] == pytest.approx(bottom + (band + 0.5) * (top - bottom) / plots.BANDS, abs=0.6)
+    assert places[label] == pytest.approx(bottom + (band + 0.5) * (top - bottom) / figures.BANDS, abs=0.6)
 
 
 # --- Files ---
@@ -174,11 +174,11 @@ def test_pictures(run):
 
 def test_drawn_again_with_the_last_samples(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    assert history.samples(copy)[0] == 200
+    assert reader.samples(copy)[0] == 200
     shutil.rmtree(copy / "samples" / "00000200")
-    assert history.samples(copy)[0] == 150
+    assert reader.samples(copy)[0] == 150
     (copy / "samples" / "00000175").mkdir()
-    assert history.samples(copy)[0] == 150, "a folder in which nothing was generated yet"
+    assert reader.samples(copy)[0] == 150, "a folder in which nothing was generated yet"
 
 
 def test_the_first_evaluation(tmp_path):
@@ -198,11 +198,11 @@ def test_silence_and_what_was_not_measured(tmp_path):
         rows = [row | {"snr_mean_db": "nan", "mrstft": ""} for row in csv.DictReader(file)]
     run_folder.write_table(run / "validation.csv", rows)
     (run / "samples" / "00000004").mkdir(parents=True)
-    for kind in history.KINDS:
+    for kind in reader.KINDS:
         (run / "samples" / "00000004" / f"0-{kind}.wav").write_bytes(wav(np.zeros(4000, np.int16), 16000))
     assert "sample-0.png" in drawn(run)
-    silent = plots.mel(Clip(np.zeros(4000, np.int16), 16000))
-    assert silent.max() <= plots.loudest([silent]) - plots.RANGE_DB, "dark"
+    silent = figures.mel(Clip(np.zeros(4000, np.int16), 16000))
+    assert silent.max() <= figures.loudest([silent]) - figures.RANGE_DB, "dark"
 
 
 # --- Damage ---
@@ -210,10 +210,10 @@ def test_silence_and_what_was_not_measured(tmp_path):
 
 def test_a_line_that_is_being_written(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    whole = history.table(copy / "metrics.csv")
+    whole = reader.table(copy / "metrics.csv")
     with open(copy / "metrics.csv", "a") as file:
         file.write("201,82.4")
-    assert history.table(copy / "metrics.csv") == whole
+    assert reader.table(copy / "metrics.csv") == whole
 
 
 @pytest.mark.parametrize("row", ["201,1,2", "201" + ",1" * 9, "201,1,oops,1,1,1,1,1"])
@@ -222,7 +222,7 @@ def test_damaged_table(run, tmp_path, row):
     with open(copy / "metrics.csv", "a") as file:
         file.write(row + "\n")
     with pytest.raises(InputError, match=r"metrics.csv can't be read"):
-        plots.draw(copy)
+        figures.draw(copy)
 
 
 @pytest.mark.parametrize("content", [b"", b"no wav", wav(np.zeros(0, np.int16), 8000)])
@@ -230,4 +230,4 @@ def test_damaged_clip(run, tmp_path, content):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "samples" / "00000200" / "0-target.wav").write_bytes(content)
     with pytest.raises(InputError, match=r"0-target.wav can't be read .*older samples"):
-        plots.draw(copy)
+        figures.draw(copy)

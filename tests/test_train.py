@@ -25,11 +25,11 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train import history
-from train.evaluation import verdict
+from train.results import reader
 from train.config import PRESETS, RunSettings, settings
 from train.data import live
-from train.log import Log, red
+from train.evaluation import verdict
+from train.results.writer import Log, red
 from train.loop import checkpoint, distributed, optim
 from train.loop.loss import target_loss
 from train.loop.signals import Stop
@@ -639,9 +639,9 @@ def test_a_run_of_an_earlier_version_goes_on(shards, whole, tmp_path, monkeypatc
     (run / "validation.csv").write_text(old + "5,seen,2,6.5,0.1,0.2,0.3,0.4,-3.5,9.8,19.5\n")
     assert resume(run) == 0
     assert curve(run) == curve(whole)
-    first, *later = history.table(run / "validation.csv")
+    first, *later = reader.table(run / "validation.csv")
     assert (first["bits"], first["snr_argmax_db"], first["snr_mean_db"], first["decode"]) == ("6.5", "-3.5", "", "")
-    expected = history.table(whole / "validation.csv")
+    expected = reader.table(whole / "validation.csv")
     assert [{name: row[name] for name in expected[0]} for row in later] == expected
 
 

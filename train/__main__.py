@@ -17,10 +17,10 @@ from dx7data.errors import InputError
 from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
-from train import history
+from train.results import reader
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
 from train.evaluation.decode import DECODERS
-from train.log import red
+from train.results.writer import red
 from train.loop import checkpoint, distributed, trainer
 from train.loop.optim import Diverged
 
@@ -107,7 +107,7 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
                 "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
             )
         return run, settings(model=model, device=device, **wishes | {"preset": preset})
-    stored = RunSettings.from_json(history.config(run).get("settings", {}))
+    stored = RunSettings.from_json(reader.config(run).get("settings", {}))
     if model is not None:
         wishes["model_name"] = model if isinstance(model, str) else "-".join(model)
     exact = "webdataset" not in (stored.reader, wishes.get("reader"))

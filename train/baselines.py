@@ -21,11 +21,11 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.quantize import mu_law, mu_law_table
 from train import config
-from train.evaluation import metrics
-from train.evaluation.bootstrap import describe_error, standard_error
 from train.config import PRESETS, RunSettings
 from train.data.datasets import Clips
 from train.data.loader import opened
+from train.evaluation import metrics
+from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, held_out, spectral_distances
 from train.evaluation.verdict import UNIFORM_BITS
 

@@ -18,10 +18,11 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.plan.sample import wav
-from train import baselines, comparable, history, plots
+from train import baselines
+from train.results import comparable, figures, reader
+from train.results.chart import Curve, chart, colour, frame
 from train.evaluation import paired
-from train.chart import Curve, chart, colour, frame
-from train.history import Clip, Row, Run
+from train.results.reader import Clip, Row, Run
 
 _CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of plots.MEASURES
 
@@ -74,13 +75,13 @@ def read(folders: list[Path]) -> list[Run]:
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    return [history.read(folder, name) for folder, name in zip(folders, names, strict=True)]
+    return [reader.read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
 def read_floors(path: Path, runs: list[Run]) -> dict:
     """A baselines.json. Raises InputError if it can't be read, or is not of the clips of a run."""
     found = baselines.read(path)
-    measured = history.leaves({name: found[name] for name in baselines.CONDITIONS})
+    measured = reader.leaves({name: found[name] for name in baselines.CONDITIONS})
     for run in runs:
         for name, value in measured.items():
             if (own := run.facts.get(name, comparable.UNKNOWN)) != value:
@@ -205,18 +206,18 @@ def _charts(runs: list[Run]) -> Iterator[str]:
     def curves(rows: list[list[Row]], name: str, scale: float = 1) -> list[Curve]:
         found = []
         for i, (run, own, size) in enumerate(zip(runs, rows, each, strict=True)):
-            values = scale * history.column(own, name)
+            values = scale * reader.column(own, name)
             known = np.isfinite(values)
             if known.any():
-                found.append(Curve(i, run.name, size * history.column(own, "step")[known], values[known]))
+                found.append(Curve(i, run.name, size * reader.column(own, "step")[known], values[known]))
         return found
 
     raw = curves([run.metrics for run in runs], "loss_bits")
-    loss = [curve._replace(values=history.smoothed(curve.values)) for curve in raw]
+    loss = [curve._replace(values=reader.smoothed(curve.values)) for curve in raw]
     yield chart("Training loss", "bits per sample", across, loss, frame(loss, 0, last))
     yield chart("Training loss, second half", "bits per sample", across, loss, frame(loss, last / 2, last))
     for name in _CHARTED:
-        title, unit, scale = plots.MEASURES[name]
+        title, unit, scale = figures.MEASURES[name]
         if name == "mel_db":
             heard = {row.get("decode") for run in runs for own in run.validation.values() for row in own}
             unit += f", decoded as {' or '.join(sorted(filter(None, heard)))}"
@@ -240,8 +241,8 @@ def _samples(runs: list[Run]) -> Iterator[str]:
     for (number, *_), found in groups.items():
         clips = {f"<b>{kind}</b>": next(iter(found.values()))[kind] for kind in ("source", "target")}
         clips |= {f"{_name(i, runs[i])} step {runs[i].samples_step:,}": own["generated"] for i, own in found.items()}
-        levels = {label: plots.mel(clip) for label, clip in clips.items()}
-        top = plots.loudest(levels.values())
+        levels = {label: figures.mel(clip) for label, clip in clips.items()}
+        top = figures.loudest(levels.values())
         players = "".join(_player(label, clip, levels[label], top) for label, clip in clips.items())
         without = [escape(run.name) for i, run in enumerate(runs) if i not in found]
         note = f" <span>not of {', '.join(without)}</span>" * bool(without)
@@ -249,7 +250,7 @@ def _samples(runs: list[Run]) -> Iterator[str]:
 
 
 def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
-    picture = _data("image/png", plots.spectrogram(levels, top))
+    picture = _data("image/png", figures.spectrogram(levels, top))
     return (
         f'<figure><figcaption>{label}</figcaption><img alt="Mel spectrogram, 0 to {clip.rate / 2000:g} kHz" src="{picture}">'
         f'<audio controls preload="none" src="{_data("audio/wav", wav(*clip))}"></audio></figure>'

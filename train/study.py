@@ -21,12 +21,13 @@ from tqdm import tqdm
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
-from train import baselines, compare, history
-from train.evaluation import paired, verdict
+from train import baselines, compare
+from train.results import reader
 from train.__main__ import chosen_run
 from train.__main__ import parser as run_parser
-from train.evaluation.bootstrap import describe_error
 from train.config import INDIFFERENT, RunSettings
+from train.evaluation import paired, verdict
+from train.evaluation.bootstrap import describe_error
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
@@ -47,9 +48,9 @@ class Job(NamedTuple):
     @property
     def done(self) -> bool:
         """Raises InputError if another run than this one has been made in its folder."""
-        if not history.result(self.run):
+        if not reader.result(self.run):
             return False
-        stored, wanted = RunSettings.from_json(history.config(self.run)["settings"]), self.settings
+        stored, wanted = RunSettings.from_json(reader.config(self.run)["settings"]), self.settings
         if wanted.sample_rate is None:
             wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
         for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in INDIFFERENT):
@@ -60,7 +61,7 @@ class Job(NamedTuple):
 
     @property
     def diverged(self) -> bool:
-        return history.result(self.run).get("verdict") == verdict.DIVERGED
+        return reader.result(self.run).get("verdict") == verdict.DIVERGED
 
     def command(self) -> list[str]:
         begun = ["--resume"] if (self.run / "config.json").exists() else []
@@ -197,16 +198,16 @@ def find_floors(options: argparse.Namespace, job: Job) -> Path | None:
     return path
 
 
-def last(run: Path) -> dict[str, history.Row]:
+def last(run: Path) -> dict[str, reader.Row]:
     """The last row of each validation set."""
-    return {name: rows[-1] for name, rows in history.by_set(history.table(run / "validation.csv")).items()}
+    return {name: rows[-1] for name, rows in reader.by_set(reader.table(run / "validation.csv")).items()}
 
 
 def last_bits(run: Path) -> float:
     sets = last(run)
     if not sets:
         raise InputError(f"{run} has no evaluation to compare rates by: take a data set that has its plan, in a folder")
-    return float(sets[history.deciding(sets)]["bits"])
+    return float(sets[reader.deciding(sets)]["bits"])
 
 
 # --- The table ---
@@ -214,7 +215,7 @@ def last_bits(run: Path) -> float:
 
 def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best: dict, floors: Path | None) -> str:
     """Markdown: what was the same in all runs, the runs, their differences, floors, and all rates that were tried."""
-    sound = [history.read(job.run, model) for model, job in runs.items() if not job.diverged]
+    sound = [reader.read(job.run, model) for model, job in runs.items() if not job.diverged]
     lines = [f"{options.steps:,} steps; no run came to its end."]
     sets: list[str] = []
     if sound:
@@ -243,7 +244,7 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
         title = "Without a model, and the target through mu-law, on the same clips:"
         lines += ["", title, "", *_markdown(baselines.HEAD, baselines.rows(baselines.read(floors)))]
     tried = [[model, *(_tried(trials[model, rate]) for rate in options.rates)] for model in options.models]
-    which = f" ({history.deciding(sets)})" if sets else ""
+    which = f" ({reader.deciding(sets)})" if sets else ""
     lines += ["", f"Learning rates, tried for {options.trial_steps:,} steps each: bits a sample{which}.", ""]
     return "\n".join([*lines, *_markdown(["model", *(f"{rate:g}" for rate in options.rates)], tried)])
 
@@ -254,7 +255,7 @@ def _tried(job: Job) -> str:
     return "diverged" if job.diverged else f"{last_bits(job.run):.3f}"
 
 
-def _row(run: history.Run, rate: float, sets: list[str]) -> list[str]:
+def _row(run: reader.Run, rate: float, sets: list[str]) -> list[str]:
     last = {name: run.validation[name][-1] for name in sets}
     seconds = run.result["step_seconds"]
 

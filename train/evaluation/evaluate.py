@@ -15,11 +15,11 @@ from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
 from dx7data.plan.sample import wav
 from models.quantize import int16, mu_law, mu_law_table
-from train.evaluation import metrics
-from train.evaluation.bootstrap import standard_error
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
 from train.data.web import UrlClips
+from train.evaluation import metrics
+from train.evaluation.bootstrap import standard_error
 from train.evaluation.decode import decode
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from train.evaluation.bootstrap import mean_interval
-from train.history import Run
+from train.results.reader import Run
 
 HEAD = ["set", "run", "bits more than", "difference", "95 % interval", "clips"]
 _SAME = ("fingerprint", "sample_rate", "seconds")  # or the clips of one number are not one clip

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from models.quantize import CLASSES, mu_law, mu_law_table
-from train import history
+from train.results import reader
 from train.evaluation import metrics
 from train.evaluation.evaluate import HeldOut
 
@@ -31,9 +31,9 @@ def judge_run(run: Path, sets: list[HeldOut]) -> dict:
     "verdict": of the set that decides, or of the training loss where nothing is evaluated; "loss_bits": of the last steps;
     "sets": of each set its last bits (none: no number), their order-0 entropy in bits, and a verdict.
     """
-    losses = history.column(history.table(run / "metrics.csv"), "loss_bits")
+    losses = reader.column(reader.table(run / "metrics.csv"), "loss_bits")
     loss = float(losses[-max(1, min(_LAST, len(losses) // 10)) :].mean()) if len(losses) else math.nan
-    last = {name: rows[-1] for name, rows in history.by_set(history.table(run / "validation.csv")).items()}
+    last = {name: rows[-1] for name, rows in reader.by_set(reader.table(run / "validation.csv")).items()}
     found = {}
     for one in sets:
         if one.name in last:
@@ -44,7 +44,7 @@ def judge_run(run: Path, sets: list[HeldOut]) -> dict:
                 "order0_bits": order0,
                 "verdict": judge(bits, order0),
             }
-    verdict = found[history.deciding(found)]["verdict"] if found else judge(loss)
+    verdict = found[reader.deciding(found)]["verdict"] if found else judge(loss)
     if not loss <= DIVERGED_BITS:
         verdict = DIVERGED
     return {"verdict": verdict, "loss_bits": loss if math.isfinite(loss) else None, "sets": found}

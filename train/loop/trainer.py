@@ -20,15 +20,15 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.config import Estimate, TooLarge, build, check
 from models.quantize import mu_law, mu_law_table
-from train import history, plots
-from train.evaluation import evaluate, verdict
-from train.evaluation.bootstrap import describe_error
+from train.results import figures, reader
 from train.config import RunSettings
 from train.data import live
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
 from train.data.loader import batches_of, loaded, opened, steps_of
-from train.log import STEPS, Log
+from train.evaluation import evaluate, verdict
+from train.evaluation.bootstrap import describe_error
+from train.results.writer import Log, STEPS
 from train.loop import checkpoint, optim
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
@@ -46,12 +46,12 @@ def prepared(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
     data = opened(settings)
-    if data.resumable and (run / "config.json").exists() and history.config(run).get("fingerprint") != data.fingerprint:
+    if data.resumable and (run / "config.json").exists() and reader.config(run).get("fingerprint") != data.fingerprint:
         raise InputError(f"{run} began with other data than {settings.shards}: go on with its own, or start another run")
     settings = dataclasses.replace(settings, sample_rate=data.form.sample_rate)
     estimate = checked(settings, data, ranks)
     trainer = Trainer(settings, run, ranks, data, str(estimate))
-    if trainer.step == settings.steps and history.result(run):  # without: it was stopped before it could say so
+    if trainer.step == settings.steps and reader.result(run):  # without: it was stopped before it could say so
         raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
     ranks.wait()  # until all of them have seen the folder as it was
     return trainer
@@ -269,7 +269,7 @@ class Trainer:
                 evaluate.generated(self.ema, each, device, settings.precision, settings.decode) for each in one.batches(1)
             ]
             evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)
-        plots.draw(self.run)
+        figures.draw(self.run)
         for row in rows:
             self.log.say(
                 f"step {self.step}, {row['set']}: {row['bits']:.3f}{describe_error(row['bits_se'])} bits a sample, "

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from train.history import Run
+from train.results.reader import Run
 
 # What must be the same, or the bits of two runs are not those of one task: where it is recorded, and how it is called.
 CONDITIONS = {

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from torchaudio.functional import melscale_fbanks
 
 from dx7data.files import write_atomically
-from train import history
-from train.history import Clip, Row
+from train.results import reader
+from train.results.reader import Clip, Row
 
 WIDTH = 1000  # pixels of every picture
 SPANS = (2.0, 0.2, 0.02)  # seconds of a sample that are drawn: a phrase, a note, the form of its wave
@@ -55,7 +55,7 @@ MEASURES = {
 def draw(run: Path) -> None:
     """Write pictures/*.png of what the run folder holds so far. Raises InputError if a file of it can't be read."""
     name = run.resolve().name
-    tables = {file: history.table(run / f"{file}.csv") for file in ("metrics", "validation", "algorithms")}
+    tables = {file: reader.table(run / f"{file}.csv") for file in ("metrics", "validation", "algorithms")}
     timed = [row for row in tables["metrics"] if row["step_seconds"]]
     curves = {
         "loss": (loss, tables["metrics"]),
@@ -63,7 +63,7 @@ def draw(run: Path) -> None:
         "validation": (validation, tables["validation"]),
         "algorithms": (algorithms, tables["algorithms"]),
     }
-    step, samples = history.samples(run)
+    step, samples = reader.samples(run)
     with matplotlib.rc_context(_STYLE):
         figures = {file: make(name, rows) for file, (make, rows) in curves.items() if rows}
         figures |= {f"sample-{i}": sample(f"{name}: sample {i} at step {step:,}", clips) for i, clips in samples.items()}
@@ -99,8 +99,8 @@ def _legend(figure: Figure, axes) -> None:
 
 
 def loss(name: str, rows: list[Row]) -> Figure:
-    at, bits = history.column(rows, "step"), history.column(rows, "loss_bits")
-    mean = history.smoothed(bits)
+    at, bits = reader.column(rows, "step"), reader.column(rows, "loss_bits")
+    mean = reader.smoothed(bits)
     figure = _figure(f"{name}: training loss to step {int(at[-1]):,}", 380)
     for axes, first, title in zip(figure.subplots(1, 2), (0, len(bits) // 2), ("All steps", "Second half"), strict=True):
         axes.plot(at[first:], bits[first:], color=_COLOUR["target"], linewidth=0.5, alpha=0.6, label="each step")
@@ -112,11 +112,11 @@ def loss(name: str, rows: list[Row]) -> Figure:
 
 def steps(name: str, rows: list[Row]) -> Figure:
     """Of steps whose time was measured."""
-    at = history.column(rows, "step")
+    at = reader.column(rows, "step")
     figure = _figure(f"{name}: time of a step, to step {int(at[-1]):,}", 320)
     columns = {"step_seconds": "Whole step", "data_seconds": "Waiting for data"}
     for axes, (column, title) in zip(figure.subplots(1, 2), columns.items(), strict=True):
-        ms = 1000 * history.column(rows, column)
+        ms = 1000 * reader.column(rows, column)
         _curve(axes, at, ms, color=_COLOUR["source"], linewidth=0.9)
         axes.axhline(np.median(ms), color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         # One that stalls for seconds must not flatten all others: it leaves the picture at the top.
@@ -132,9 +132,9 @@ def _rounded(value: float) -> str:
 def validation(name: str, rows: list[Row]) -> Figure:
     figure = _figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 760)
     for axes, (column, (title, unit, scale)) in zip(figure.subplots(3, 3).flat, MEASURES.items(), strict=True):
-        for which, own in history.by_set(rows).items():
-            values = scale * history.column(own, column)
-            _curve(axes, history.column(own, "step"), values, label=f"{which}: {int(own[-1]['samples']):,} samples")
+        for which, own in reader.by_set(rows).items():
+            values = scale * reader.column(own, column)
+            _curve(axes, reader.column(own, "step"), values, label=f"{which}: {int(own[-1]['samples']):,} samples")
         _label(axes, title, unit)
     _legend(figure, axes)
     return figure
@@ -144,8 +144,8 @@ def algorithms(name: str, rows: list[Row]) -> Figure:
     last = rows[-1]["step"]
     figure = _figure(f"{name}: validation by the target's algorithm, at step {int(last):,}", 320)
     axes = figure.subplots()
-    for which, own in history.by_set([row for row in rows if row["step"] == last]).items():
-        axes.plot(history.column(own, "algorithm"), history.column(own, "bits"), "o", label=which)
+    for which, own in reader.by_set([row for row in rows if row["step"] == last]).items():
+        axes.plot(reader.column(own, "algorithm"), reader.column(own, "bits"), "o", label=which)
     axes.set(xlim=(0, 33), xticks=range(1, 33))
     _label(axes, "Cross entropy", "bits per sample", "algorithm")
     _legend(figure, axes)

@@ -1,0 +1,1 @@
+"""What a run writes, read back and drawn."""
