@@ -9,10 +9,10 @@ import torch
 from dx7data import cli
 from train import __main__ as command
 from train import baselines, compare
-from train.results import reader
 from train.data.datasets import clips
 from train.data.example import Example
 from train.evaluation.evaluate import HeldOut, held_out
+from train.results import reader
 
 DATA = ["--sample-rate", "8000", "--seconds", "0.05"]
 

@@ -14,9 +14,9 @@ from dx7data import cli
 from dx7data.dataset import folders
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
-from train.results import reader
 from train.__main__ import main as train
 from train.data.datasets import clips
+from train.results import reader
 
 FOLDER = Path(__file__).parent / "data" / "format-2"
 OPTIONS = [*("--model", "s4", "--preset", "tiny", "--seconds", "0.05", "--prefix", "bytes", "--batch", "4", "--steps", "6")]

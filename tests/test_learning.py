@@ -15,10 +15,10 @@ import torch
 from dx7data import cli
 from models.config import build, preset
 from models.quantize import mu_law, mu_law_table
-from train.results import reader
 from train.data.datasets import clips
 from train.loop import optim
 from train.loop.loss import NATS, target_loss
+from train.results import reader
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS, LENGTH = 8, 256  # samples at 8 kHz: 32 ms

@@ -6,9 +6,9 @@ import run_folder
 import scipy.stats
 
 from train import compare
-from train.results import reader
 from train.evaluation import paired
 from train.evaluation.bootstrap import mean_interval, standard_error
+from train.results import reader
 
 
 @pytest.mark.parametrize(("size", "level"), [(16, 0.95), (300, 0.95), (300, 0.8)])

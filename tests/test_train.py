@@ -25,14 +25,14 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.config import build
 from train import __main__ as command
-from train.results import reader
 from train.config import PRESETS, RunSettings, settings
 from train.data import live
 from train.evaluation import verdict
-from train.results.writer import Log, red
 from train.loop import checkpoint, distributed, optim
 from train.loop.loss import target_loss
 from train.loop.signals import Stop
+from train.results import reader
+from train.results.writer import Log, red
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 12

@@ -17,12 +17,12 @@ from dx7data.errors import InputError
 from dx7data.prefix import CODECS
 from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
-from train.results import reader
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
 from train.evaluation.decode import DECODERS
-from train.results.writer import red
 from train.loop import checkpoint, distributed, trainer
 from train.loop.optim import Diverged
+from train.results import reader
+from train.results.writer import red
 
 _FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
 

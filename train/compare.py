@@ -19,9 +19,9 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.plan.sample import wav
 from train import baselines
+from train.evaluation import paired
 from train.results import comparable, figures, reader
 from train.results.chart import Curve, chart, colour, frame
-from train.evaluation import paired
 from train.results.reader import Clip, Row, Run
 
 _CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of plots.MEASURES

@@ -22,12 +22,12 @@ from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from models.config import MODELS
 from train import baselines, compare
-from train.results import reader
 from train.__main__ import chosen_run
 from train.__main__ import parser as run_parser
 from train.config import INDIFFERENT, RunSettings
 from train.evaluation import paired, verdict
 from train.evaluation.bootstrap import describe_error
+from train.results import reader
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 
 from models.quantize import CLASSES, mu_law, mu_law_table
-from train.results import reader
 from train.evaluation import metrics
 from train.evaluation.evaluate import HeldOut
+from train.results import reader
 
 OK, ORDER_0, UNIFORM, DIVERGED = "ok", "worse than order-0", "worse than uniform", "diverged"
 UNIFORM_BITS = math.log2(CLASSES)

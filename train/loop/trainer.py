@@ -20,7 +20,6 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.config import Estimate, TooLarge, build, check
 from models.quantize import mu_law, mu_law_table
-from train.results import figures, reader
 from train.config import RunSettings
 from train.data import live
 from train.data.datasets import Clips, LiveClips
@@ -28,12 +27,13 @@ from train.data.example import Example
 from train.data.loader import batches_of, loaded, opened, steps_of
 from train.evaluation import evaluate, verdict
 from train.evaluation.bootstrap import describe_error
-from train.results.writer import Log, STEPS
 from train.loop import checkpoint, optim
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
 from train.loop.loss import NATS, target_loss
 from train.loop.signals import Stop
+from train.results import figures, reader
+from train.results.writer import STEPS, Log
 
 FIRST_STEPS = 3  # they compile, tune kernels and fill caches: they are reported apart
 LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
