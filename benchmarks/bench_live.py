@@ -20,9 +20,9 @@ from models.config import MODELS
 from train.config import settings
 from train.data import live
 from train.data.example import Example
-from train.data.loader import loaded, opened
 from train.data.sampler import Batches
 from train.loop.distributed import Ranks
+from train.loop.loader import loaded, opened
 from train.loop.trainer import Trainer
 
 STEPS = 2 * live.TOGETHER  # of a turn: two renders fall into it, whose scores may have been written before

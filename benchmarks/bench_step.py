@@ -17,9 +17,9 @@ import time
 import torch
 
 from models.config import MODELS, build, preset
+from train.evaluation.loss import target_loss
 from train.loop import optim
 from train.loop.cudagraph import Replay
-from train.loop.loss import target_loss
 
 WAYS = ("eager", "graph", "compile", "compile+graph")
 STEPS, WARM = 20, 4

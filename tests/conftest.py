@@ -10,7 +10,7 @@ import pytest
 def untuned_kernels():
     """Tuning takes minutes for each layer of mamba-ssm that is tested on a GPU."""
     if importlib.util.find_spec("mamba_ssm"):
-        from train.probe import untuned
+        from train.doctor.probe import untuned
 
         untuned()
 

@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from train import doctor, facts, probe  # noqa: E402  (after the check for torch)
-from train.facts import PROBED, Facts, Outcome  # noqa: E402
-from train.issues import GB, ISSUES  # noqa: E402
+from train.doctor import environment, probe, report  # noqa: E402  (after the check for torch)
+from train.doctor.environment import PROBED, Facts, Outcome  # noqa: E402
+from train.doctor.issues import GB, ISSUES  # noqa: E402
 
 LAYER = {
     "off": {"output": 4e-4, "A_log": 1e-3, "dt_bias": 2e-3, "conv1d.weight": 9e-4},
@@ -65,7 +65,7 @@ def without_mamba(**machine) -> Facts:
 
 
 def lines(found: Facts) -> list[str]:
-    return [str(line) for group in doctor.report(found).values() for line in group]
+    return [str(line) for group in report.report(found).values() for line in group]
 
 
 # issue, machine, how its line has to begin and what it has to say
@@ -97,7 +97,7 @@ SITUATIONS = [
 def test_each_issue_is_safe_where_all_is_well(capsys):
     assert all(line.startswith("ok ") for line in lines(H100))
     assert [re.match(r"ok +#(\d+) .*: safe, ", line)[1] for line in lines(H100)[-15:]] == [str(issue[0]) for issue in ISSUES]
-    assert doctor.show(doctor.report(H100)) == 0
+    assert report.show(report.report(H100)) == 0
     assert "0 wrong, 0 warnings" in capsys.readouterr().out
 
 
@@ -109,7 +109,7 @@ def test_each_issue_can_be_other_than_safe():
 def test_what_is_wrong_and_what_mends_it(issue, machine, says):
     (line,) = [line for line in lines(machine) if f" #{issue} " in line]
     assert re.match(says, line), line
-    assert doctor.show(doctor.report(machine)) == int(any(line.startswith("wrong") for line in lines(machine)))
+    assert report.show(report.report(machine)) == int(any(line.startswith("wrong") for line in lines(machine)))
 
 
 OTHER_LINES = [
@@ -145,7 +145,7 @@ def test_other_lines(machine, says):
 def test_without_a_gpu_there_are_warnings_only(changes):
     found = replace(WITHOUT_GPU, versions=VERSIONS | changes)
     assert {line.split()[0] for line in lines(found)} == {"ok", "warning"}
-    assert doctor.show(doctor.report(found)) == 0
+    assert report.show(report.report(found)) == 0
 
 
 DEATHS = [
@@ -160,14 +160,14 @@ DEATHS = [
 
 @pytest.mark.parametrize(("code", "error", "death"), DEATHS)
 def test_a_child_that_dies(code, error, death):
-    outcome = facts.run([sys.executable, "-c", code], seconds=2)
+    outcome = environment.run([sys.executable, "-c", code], seconds=2)
     assert outcome.figures is None
     assert outcome.error.startswith(error)
     assert outcome.death == death
 
 
 def test_a_child_that_lives():
-    outcome = facts.run([sys.executable, "-c", """print("noise"); print('{"cuda": "13.0"}')"""], seconds=10)
+    outcome = environment.run([sys.executable, "-c", """print("noise"); print('{"cuda": "13.0"}')"""], seconds=10)
     assert outcome == Outcome({"cuda": "13.0"})
 
 
@@ -193,7 +193,7 @@ INSTALLATIONS = [
 def test_installations_that_really_fail(sources, issue, says, tmp_path, monkeypatch):
     packages(tmp_path, **MAMBA, causal_conv1d="", **sources)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    outcome = facts.run([sys.executable, "-m", "train.probe", "imports"], seconds=60)
+    outcome = environment.run([sys.executable, "-m", "train.doctor.probe", "imports"], seconds=60)
     (line,) = [line for line in lines(replace(H100, imports=outcome)) if f" #{issue} " in line]
     assert re.match(says, line), line
 
@@ -205,7 +205,7 @@ def test_no_comparison_passes_a_nan():
 
 
 def test_on_this_machine():
-    found = subprocess.run([sys.executable, "-m", "train.doctor"], cwd=facts.ROOT, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-m", "train.doctor"], cwd=environment.ROOT, capture_output=True, text=True)
     statuses = {line.split()[0] for line in found.stdout.splitlines() if line.startswith("  ")}
     assert statuses <= {"ok", "warning", "wrong"}
     assert found.returncode == int("wrong" in statuses), found.stderr
@@ -216,14 +216,14 @@ def test_on_this_machine():
 
 
 def test_the_doctor_itself_is_in_no_danger():
-    script = "import sys, train.doctor; print({'torch', 'triton', 'mamba_ssm', 'causal_conv1d'} & sys.modules.keys())"
-    found = subprocess.run([sys.executable, "-c", script], cwd=facts.ROOT, capture_output=True, text=True)
+    script = "import sys, train.doctor.report; print({'torch', 'triton', 'mamba_ssm', 'causal_conv1d'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", script], cwd=environment.ROOT, capture_output=True, text=True)
     assert found.stdout == "set()\n", found.stderr
 
 
 def test_wrong_usage(capsys):
     with pytest.raises(SystemExit, match="2"):
-        doctor.main(["--json"])
+        report.main(["--json"])
     assert "--json" in capsys.readouterr().err
 
 
@@ -233,8 +233,8 @@ def test_kernels_on_a_gpu(name):
     """That the probe's own calls fit: its figures are judged by the doctor, not by a test."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU")
-    if facts.run([sys.executable, "-m", "train.probe", "imports"]).figures is None:
+    if environment.run([sys.executable, "-m", "train.doctor.probe", "imports"]).figures is None:
         pytest.skip("mamba-ssm is not installed or does not import: make mamba")
-    figures = facts.run([sys.executable, "-m", "train.probe", name]).figures
+    figures = environment.run([sys.executable, "-m", "train.doctor.probe", name]).figures
     assert figures.keys() == LAYER.keys()
     assert figures["second seconds"] < figures["first seconds"]

@@ -64,11 +64,35 @@ def test_the_map_of_the_readme():
 
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
 FOR_TRAINING = {"errors", "files", "rng", "patches", "engine", "audio", "prefix", "plan", "cli.types"}
+TRAINING = sorted((ROOT / "train").rglob("*.py"))
+# Each folder of train may import from those above it; the commands, files of train itself, from all.
+STAGES = ["results", "data", "evaluation", "loop", "doctor"]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "train").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: str(path.relative_to(ROOT)))
 def test_training_imports_little(path):
     assert {name if name.startswith("cli") else name.split(".")[0] for name in imports(path)} <= FOR_TRAINING
+
+
+def imports_of_training(path):
+    """The modules of train that a file imports, by their files."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "train":
+            for alias in node.names:
+                inside = ROOT.joinpath(*node.module.split("."))
+                yield next(file for file in (inside / f"{alias.name}.py", inside.with_suffix(".py")) if file.exists())
+
+
+def test_training_goes_one_way():
+    known = {ROOT / "train" / "config.py", ROOT / "train" / "wheels.py"}  # settings and paths, which all may import
+    for path in TRAINING:
+        folder = path.relative_to(ROOT / "train").parts[0]
+        for other in set(imports_of_training(path)) - known:
+            if folder in STAGES:
+                there = other.relative_to(ROOT / "train").parts[0]
+                assert there in STAGES[: STAGES.index(folder) + 1], f"{path} imports {other}"
+    graph = {path: set(imports_of_training(path)) for path in TRAINING}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(TRAINING)  # raises CycleError
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*.py")), ids=lambda path: path.stem)

@@ -16,8 +16,8 @@ from dx7data import cli
 from models.config import build, preset
 from models.quantize import mu_law, mu_law_table
 from train.data.datasets import clips
+from train.evaluation.loss import NATS, target_loss
 from train.loop import optim
-from train.loop.loss import NATS, target_loss
 from train.results import reader
 
 ROOT = Path(__file__).resolve().parents[1]

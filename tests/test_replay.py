@@ -5,8 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from models.config import MODELS, build, preset  # noqa: E402  (after the check for torch)
+from train.evaluation.loss import target_loss  # noqa: E402
 from train.loop.cudagraph import Replay  # noqa: E402
-from train.loop.loss import target_loss  # noqa: E402
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

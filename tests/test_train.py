@@ -28,8 +28,8 @@ from train import __main__ as command
 from train.config import PRESETS, RunSettings, settings
 from train.data import live
 from train.evaluation import verdict
+from train.evaluation.loss import target_loss
 from train.loop import checkpoint, distributed, optim
-from train.loop.loss import target_loss
 from train.loop.signals import Stop
 from train.results import reader
 from train.results.writer import Log, red

@@ -23,11 +23,11 @@ from models.quantize import mu_law, mu_law_table
 from train import config
 from train.config import PRESETS, RunSettings
 from train.data.datasets import Clips
-from train.data.loader import opened
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, held_out, spectral_distances
 from train.evaluation.verdict import UNIFORM_BITS
+from train.loop.loader import opened
 
 TAPS = 512  # of the linear filter: 64 ms at 8 kHz
 HEAD = ["set", "baseline", "bits", "SNR dB", "STFT", "log-mel dB"]

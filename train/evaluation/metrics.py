@@ -8,7 +8,7 @@ import torchaudio
 from torch import Tensor
 
 from models.quantize import CLASSES, int16, mu_law, mu_law_decoded, mu_law_table
-from train.loop.loss import NATS
+from train.evaluation.loss import NATS
 
 RANKS = (1, 3, 5, 10)  # of accuracy
 _SILENCE = 5 / 32768  # the largest int16 value in mu-law's two classes around zero; about -76 dB

@@ -24,13 +24,13 @@ from train.config import RunSettings
 from train.data import live
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
-from train.data.loader import batches_of, loaded, opened, steps_of
 from train.evaluation import evaluate, verdict
 from train.evaluation.bootstrap import describe_error
+from train.evaluation.loss import NATS, target_loss
 from train.loop import checkpoint, optim
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
-from train.loop.loss import NATS, target_loss
+from train.loop.loader import batches_of, loaded, opened, steps_of
 from train.loop.signals import Stop
 from train.results import figures, reader
 from train.results.writer import STEPS, Log

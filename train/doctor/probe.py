@@ -1,4 +1,4 @@
-"""What `python -m train.doctor` runs in processes of their own: `python -m train.probe mamba2` prints its figures as JSON.
+"""What `python -m train.doctor` runs in processes of their own: `python -m train.doctor.probe mamba2` prints JSON.
 
 A C++ abort in an extension, which no `except` catches, ends the probe and not the doctor.
 """

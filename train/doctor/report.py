@@ -1,15 +1,14 @@
 """`python -m train.doctor`: what is installed, whether its kernels compute what plain torch does, and fifteen known issues.
 
 One line a check: ok, warning or wrong, then what, then the command that mends it. Exit status 1 if anything is wrong.
-Whatever could crash runs in a process of its own (train/probe.py); mamba-ssm is never imported here.
+Whatever could crash runs in a process of its own (train/doctor/probe.py); mamba-ssm is never imported here.
 """
 
 import argparse
 import platform
-import sys
 
-from train.facts import Facts, Outcome, gather, numbers
-from train.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
+from train.doctor.environment import Facts, Outcome, gather, numbers
+from train.doctor.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
 
 # Of outputs and of gradients, relative to the peak. Mamba3's kernel rounds its inputs to bfloat16 whatever they are.
 BOUNDS = {"mamba3": (2e-2, 5e-2)}
@@ -130,7 +129,3 @@ def main(arguments: list[str] | None = None) -> int:
         return show(report(gather()))
     except KeyboardInterrupt:
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -91,7 +91,7 @@ def gather() -> Facts:
 
     def probe(name: str) -> Outcome:
         names.set_description(f"{name:12}")
-        outcome = run([sys.executable, "-m", "train.probe", name])
+        outcome = run([sys.executable, "-m", "train.doctor.probe", name])
         names.update()
         return outcome
 

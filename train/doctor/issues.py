@@ -5,7 +5,7 @@ The answers follow from versions, from what the probes measured, and from our ow
 
 from dataclasses import dataclass
 
-from train.facts import Facts
+from train.doctor.environment import Facts
 
 TRAIN = ".venv/bin/pip install -e '.[train]'"
 INSTALL = "make mamba"

@@ -1,0 +1,1 @@
+"""Is everything that training needs there, and does it work?"""
