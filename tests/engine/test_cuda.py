@@ -15,7 +15,7 @@ from dx7data.engine.voice import voices
 from dx7data.patches import algorithms, bank, patch
 
 LEGAL = np.concatenate([patch.MAXIMA, np.full(10, 127)]).astype(np.uint8)
-FACTORY = sorted((Path(__file__).resolve().parents[2] / "shared" / "patches").glob("rom*.syx"))
+FACTORY = sorted((Path(__file__).resolve().parents[3] / "shared" / "patches").glob("rom*.syx"))
 RATES = (44100, 48000, 22050)
 
 

@@ -18,7 +18,7 @@ from train.__main__ import main as train
 from train.data.datasets import clips
 from train.results import reader
 
-FOLDER = Path(__file__).parent / "data" / "format-2"
+FOLDER = Path(__file__).parents[1] / "data" / "format-2"
 OPTIONS = [*("--model", "s4", "--preset", "tiny", "--seconds", "0.05", "--prefix", "bytes", "--batch", "4", "--steps", "6")]
 OPTIONS += ["--evaluate-every", "3", "--evaluate-samples", "4", "--checkpoint-every", "3", "--device", "cpu"]
 # What the version before had for the same command: mean losses of the steps, in bits, and those of three unseen samples.

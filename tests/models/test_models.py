@@ -33,7 +33,7 @@ from models.mamba2 import Mamba2
 from models.mamba3 import Mamba3
 from models.quantize import mu_law, mu_law_decoded, mu_law_table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"backbone": "sashimi", "d_model": 16, "n_layers": 1, "pool": (4, 4)}
 
 

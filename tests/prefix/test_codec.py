@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CODEC = '''
 """The codec `loud`: each packed byte as a multiple of 256, so it survives no mu-law, but plain PCM."""
 

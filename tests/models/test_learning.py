@@ -20,7 +20,7 @@ from train.evaluation.loss import NATS, target_loss
 from train.loop import optim
 from train.results import reader
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CLIPS, LENGTH = 8, 256  # samples at 8 kHz: 32 ms
 STEPS = 300  # at most
 

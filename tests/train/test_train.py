@@ -34,7 +34,7 @@ from train.loop.signals import Stop
 from train.results import reader
 from train.results.writer import Log, red
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
 # Clips of 240 samples: a step takes some 10 ms.
 SMALL = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--seconds", "0.03", "--batch", "4"]

@@ -24,7 +24,7 @@ from train.config import RunSettings
 from train.loop import checkpoint
 from train.timescales import Row, main, rows_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RATE = 8000
 WIDTH = 16
 LEGS = functools.partial(S4D, init="legs", discretisation="bilinear")
