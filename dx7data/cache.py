@@ -20,7 +20,7 @@ _PACKAGE = Path(__file__).resolve().parent
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
 inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("*.py"))
+SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("[a-z]*.py"))
 
 
 def digest(sources=SOURCES) -> str:

@@ -1,4 +1,4 @@
-"""From native integers to 16-bit clips on a GPU: what decimate.py and gain.py do on a CPU, to the bit."""
+"""From native integers to 16-bit clips on a GPU: what resample.py and gain.py do on a CPU, to the bit."""
 
 import numpy as np
 from numba import cuda

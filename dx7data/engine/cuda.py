@@ -28,7 +28,7 @@ _SHARE = 0.8  # of the free memory: the rest is for the driver, and for what it 
 class Memory:
     """Where the arrays of kernels lie, and the stream on which the kernels run: numba's own of the current GPU.
 
-    A stand-in has the same four (train/live.py: torch's memory, beside a training step).
+    A stand-in has the same four (train/data/live.py: torch's memory, beside a training step).
     """
 
     stream = 0

@@ -1,6 +1,6 @@
 """Splits: which patches and phrases belong to train, val and test. Near-copies are never in two of them.
 
-A family (family.py) goes to one split whole, with what is made from its patches.
+A family (similarity.py) goes to one split whole, with what is made from its patches.
 """
 
 from collections import Counter

@@ -9,7 +9,7 @@ import tarfile
 import mido
 import numpy as np
 import pytest
-from test_cuda import needs_gpu, simulate
+from gpu import needs_gpu, simulate
 
 from dx7data import cli
 from dx7data.audio import gain
@@ -22,7 +22,7 @@ from dx7data.plan.spec import Spec
 POLICIES = ("native", "peak", "-7.5", "60.0")
 
 FINISHED = """
-from dx7data import clips_cuda, gain
+from dx7data.audio import clips_cuda, gain
 
 clips_cuda.THREADS = 32
 given = np.load(sys.argv[1])
@@ -64,7 +64,8 @@ def test_the_kernels_in_the_simulator(tmp_path, rate):
 SAMPLES = """
 from pathlib import Path
 
-from dx7data import clips_cuda, plan, sample
+from dx7data.audio import clips_cuda
+from dx7data.plan import plan, sample
 
 clips_cuda.THREADS = 32
 voices = sample.voices

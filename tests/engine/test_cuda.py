@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gpu import needs_gpu, simulate
 
 from dx7data.engine import device, lfo
 from dx7data.engine.render import Curves, mix, render
@@ -17,16 +18,6 @@ from dx7data.patches import algorithms, bank, patch
 LEGAL = np.concatenate([patch.MAXIMA, np.full(10, 127)]).astype(np.uint8)
 FACTORY = sorted((Path(__file__).resolve().parents[3] / "shared" / "patches").glob("rom*.syx"))
 RATES = (44100, 48000, 22050)
-
-
-def has_gpu() -> bool:
-    try:
-        return device.choose("auto") is not None
-    except ImportError:
-        return False
-
-
-needs_gpu = pytest.mark.skipif(not has_gpu(), reason="needs a GPU that numba-cuda can use")
 
 
 def assert_same(some, row, part, rows, seconds, curves=None):
@@ -122,46 +113,12 @@ def test_sixteen_bits():
     assert (out.copy_to_host() == np.clip(render(some, 1.0), -32768, 32767)).all()
 
 
-SIMULATOR = """
-import sys
-from types import SimpleNamespace
-
-import numpy as np
-from numba import cuda
-from numba.cuda.simulator.cudadrv.devices import FakeCUDAContext
-from numba.cuda.simulator.kernelapi import FakeCUDAModule
-
-# What the simulator lacks: a barrier of a warp, which is one of the block when that is one warp; memory that is freed late;
-# options of the compiler.
-FakeCUDAModule.syncwarp = FakeCUDAModule.syncthreads
-FakeCUDAContext.deallocations = SimpleNamespace(clear=lambda: None)
-jit = cuda.jit
-cuda.jit = lambda f=None, device=False, **_: jit(f, device=device) if f else lambda f: jit(f, device=device)
-
-from dx7data.engine import cuda as driver, cuda_kernels, render
-
-np.seterr(over="ignore")  # int32 wraps, on purpose
-cuda_kernels.THREADS = driver._CONTROL_THREADS = 32
-driver._CLEAR_BLOCKS = 1
-driver.usable = lambda number: True
-plain = render.increment_table
-render.increment_table = lambda rate: plain(rate).astype(np.int64)  # a compiler would widen it by itself
-"""
-
 SIMULATED = """
 given = np.load(sys.argv[1], allow_pickle=True)["arguments"]
 some, row, part, rows, seconds, curves = given
 wide = {name: getattr(some, name).astype(np.int64) for name in some._fields[1:] if getattr(some, name).dtype != bool}
 np.save(sys.argv[2], render.mix(some._replace(**wide), row, part, rows, seconds, "cuda", curves=curves))
 """
-
-
-def simulate(script, *arguments):
-    """Run a script, after SIMULATOR, where numba simulates a GPU and compiles nothing."""
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-c", SIMULATOR + script, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(("seed", "count", "rows"), [(1, 24, 24), (2, 24, 6)])

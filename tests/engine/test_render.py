@@ -162,7 +162,7 @@ def test_a_change_in_any_source_changes_the_cache(tmp_path):
         "algorithms.py",
         "operators.py",
         "cpu.py",
-        "decimate.py",
+        "resample.py",
     } <= names
 
 

@@ -1,7 +1,7 @@
 """Samples for training as (prefix, source, target), int16: from shards, from a plan rendered live, or from any webdataset.
 
-Shards are read by byte offset from memory-mapped tars, local or fetched into a cache (remote.py). They and a live plan give
-the same samples under torch's plain DataLoader, in the order of order.py, which can be resumed exactly.
+Shards are read by byte offset from memory-mapped tars, local or fetched into a cache (storage.py). They and a live plan give
+the same samples under torch's plain DataLoader, in the order of sampler.py, which can be resumed exactly.
 
     data = clips("shards/", "train", codec="fsk", crop=16000)
     loader = DataLoader(data, batch_sampler=Batches(data, 64), num_workers=4)
@@ -75,7 +75,7 @@ def clips(
 
 
 class Clips(Dataset):
-    """The samples of a split, by index or by Place. `counts`, `fingerprint` and groups are what order.py goes by."""
+    """The samples of a split, by index or by Place. `counts`, `fingerprint` and groups are what sampler.py goes by."""
 
     resumable = True
     default_group: int | None = None

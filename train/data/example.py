@@ -18,7 +18,7 @@ from dx7data.rng import KeyedRng
 from train.data.sampler import Place
 
 NO_PREFIX = torch.empty(0, dtype=torch.int16)
-_FILTER_REACH = 9  # output samples to each side that a filter of decimate.py sees, whatever its factor
+_FILTER_REACH = 9  # output samples to each side that a filter of resample.py sees, whatever its factor
 
 
 class Example(NamedTuple):

@@ -27,7 +27,7 @@ class Score(NamedTuple):
 
     prefix: torch.Tensor  # int16 (N, P): of each patch always the same, so it is kept, not rendered again
     starts: torch.Tensor  # int64 (N,): where the crops begin
-    played: dict  # see dx7data.sample.score
+    played: dict  # see dx7data.plan.sample.score
 
 
 class Scores(Dataset):
@@ -101,7 +101,7 @@ class Renderer:
             clips = torch.empty((2 * count, form.own_length), dtype=torch.int16, device=self._device)
             own = self._memory.shared(clips)
             clips_cuda.fill(own, self._gpu, self._memory, **score.played)
-            if form.factor > 1:  # as train.form.lowered
+            if form.factor > 1:  # as train.data.example.lowered
                 low = clips_cuda.decimated(own, 48000 // form.factor, self._memory)
                 clips = torch.as_tensor(low, device=self._device).clamp(-32768, 32767).short()
             prefix, starts = (part.to(self._device, non_blocking=True) for part in (score.prefix, score.starts))
