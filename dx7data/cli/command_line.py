@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="dx7data", description="Turns Yamaha DX7 patches into training data.", allow_abbrev=False
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     render = _verb(
@@ -102,6 +103,16 @@ def parser() -> argparse.ArgumentParser:
     )
     wav.add_argument("--out", type=Path, default=Path("patch.wav"), help="default: patch.wav")
     return top
+
+
+class _Version(argparse.Action):
+    """Looked up only when it is asked for: that takes longer than to show the help."""
+
+    def __call__(self, parser, *_):
+        import dx7data
+
+        print(f"dx7data {dx7data.__version__}")
+        parser.exit()
 
 
 def _render_options(render) -> None:

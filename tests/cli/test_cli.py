@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
@@ -189,3 +190,8 @@ def test_piping_into_head():
     assert found.stdout.count("\n") == 1
     assert "Traceback" not in found.stderr
     assert "BrokenPipe" not in found.stderr
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert re.fullmatch(r"dx7data \d+\.\d+\.\d+\n", capsys.readouterr().out)
