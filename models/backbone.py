@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layer import SequenceLayer
-from .s4d import S4Block, kernels
+from .layers.base import SequenceLayer
+from .layers.s4d import S4Block, kernels
 
 Factory = Callable[[int], SequenceLayer]
 

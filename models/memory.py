@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .backbone import Block
-from .mamba1 import Mamba1
-from .mamba2 import SEGMENT
+from .layers.mamba1 import Mamba1
+from .layers.mamba2 import SEGMENT
+from .layers.s4d import S4Block
 from .model import Model
-from .s4d import S4Block
 
 # The weight, its gradient, both moments of AdamW and the moving average of the weight, in float32.
 BYTES_PER_PARAMETER = 5 * 4

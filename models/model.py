@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
-from .layer import SequenceLayer, full
-from .mamba1 import Mamba1
-from .mamba2 import Mamba2
-from .mamba3 import Mamba3
-from .quantize import CLASSES
-from .s4 import S4
-from .s4d import S4D
+from .layers.base import SequenceLayer, full
+from .layers.mamba1 import Mamba1
+from .layers.mamba2 import Mamba2
+from .layers.mamba3 import Mamba3
+from .layers.s4 import S4
+from .layers.s4d import S4D
+from .mulaw import CLASSES
 
 if TYPE_CHECKING:
-    from .config import ModelSettings
+    from .settings import ModelSettings
 
 LAYERS = {
     "s4": S4,
@@ -30,7 +30,7 @@ LAYERS = {
 
 
 class Model(nn.Module):
-    """Causal: the logits at a position depend on the classes up to and including it. Make one with `config.build`.
+    """Causal: the logits at a position depend on the classes up to and including it. Make one with `settings.build`.
 
     Starts as mamba-ssm's language model does: embedding N(0, 0.02), no biases in linear layers except where a layer keeps
     time constants in one, and residual branches that shrink with their number (`backbone.Stack`).

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolution import causal_conv
-from .mamba1 import Mamba1
-from .mamba2 import Mamba2
-from .mamba3 import Mamba3
-from .s4 import S4
-from .s4d import S4D
+from .layers.convolution import causal_conv
+from .layers.mamba1 import Mamba1
+from .layers.mamba2 import Mamba2
+from .layers.mamba3 import Mamba3
+from .layers.s4 import S4
+from .layers.s4d import S4D
 
 
 @dataclass(frozen=True)

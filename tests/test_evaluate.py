@@ -18,7 +18,7 @@ from torch import nn
 
 from dx7data import cli
 from dx7data.plan.plan import Plan
-from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from models.mulaw import mu_law, mu_law_decoded, mu_law_table
 from train import metrics
 from train.decode import DECODERS, decode
 from train.evaluate import HeldOut, _fresh, evaluate, generated, held_out, predicted, write_wavs

@@ -71,7 +71,7 @@ def test_training_imports_little(path):
     assert {name if name.startswith("cli") else name.split(".")[0] for name in imports(path)} <= FOR_TRAINING
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.stem)
 def test_models_know_nothing_of_the_data(path):
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):

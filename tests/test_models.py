@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dx7data import prefix
-from models.config import (
+from models.layers.mamba2 import Mamba2
+from models.layers.mamba3 import Mamba3
+from models.mulaw import mu_law, mu_law_decoded, mu_law_table
+from models.settings import (
     MODELS,
     SIZES,
     ModelSettings,
@@ -29,9 +32,6 @@ from models.config import (
     kernel_warnings,
     preset,
 )
-from models.mamba2 import Mamba2
-from models.mamba3 import Mamba3
-from models.quantize import mu_law, mu_law_decoded, mu_law_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"backbone": "sashimi", "d_model": 16, "n_layers": 1, "pool": (4, 4)}
@@ -305,7 +305,7 @@ def test_kernel_warnings():
 
 PEAKS = """
 import torch, torch.nn.functional as F
-from models.config import build, preset
+from models.settings import build, preset
 torch.set_num_threads(1)
 
 def memory(field):

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.config import MODELS, build, preset  # noqa: E402  (after the check for torch)
+from models.settings import MODELS, build, preset  # noqa: E402  (after the check for torch)
 from train.loss import target_loss  # noqa: E402
 from train.replay import Replay  # noqa: E402
 

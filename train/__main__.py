@@ -15,8 +15,8 @@ except ModuleNotFoundError:
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.prefix import CODECS
-from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
+from models.settings import LAYERS, MODELS
 from train import checkpoint, history, ranks, trainer
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
 from train.decode import DECODERS

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dx7data.errors import InputError
-from models.config import build
 from models.model import Model
+from models.settings import build
 from train.config import RunSettings
 
 FORMAT = 1

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dx7data.errors import InputError
-from models import config as models
-from models.config import ModelSettings
+from models import settings as models
+from models.settings import ModelSettings
 
 PRECISIONS = ("fp32", "bf16")
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by

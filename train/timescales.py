@@ -13,8 +13,8 @@ import torch
 
 from dx7data.errors import InputError
 from dx7data.files import whole
-from models.config import MODELS, build, preset
 from models.model import Model
+from models.settings import MODELS, build, preset
 from models.timescales import modes
 from train.checkpoint import load_model
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.config import Estimate, TooLarge, build, check
-from models.quantize import mu_law, mu_law_table
+from models.mulaw import mu_law, mu_law_table
+from models.settings import Estimate, TooLarge, build, check
 from train import checkpoint, evaluate, history, live, optim, plots, verdict
 from train.bootstrap import describe_error
 from train.config import RunSettings

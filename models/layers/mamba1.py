@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .base import full, ssm_parameter
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
-from .layer import full, ssm_parameter
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from .layer import LR_CAP, ssm_parameter
+from .base import LR_CAP, ssm_parameter
 from .s4d import S4Block, hippo_legs, kernel_side
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .mamba1 import Mamba1, MambaLayer, mamba_ssm_usable
-from .mamba2 import Mamba2
+from .layers.mamba1 import Mamba1, MambaLayer, mamba_ssm_usable
+from .layers.mamba2 import Mamba2
 from .memory import BYTES_PER_PARAMETER, activation_bytes
 from .model import LAYERS, Model
 

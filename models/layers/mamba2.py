@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import RMSNorm, full, ssm_parameter
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
-from .layer import RMSNorm, full, ssm_parameter
 from .mamba1 import MambaLayer, causal_conv1d_usable, check_int32, in_segments, initial_dt_bias
 
 CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layer import LR_CAP, ssm_parameter
+from .base import LR_CAP, ssm_parameter
 
 
 class S4Block(nn.Module, ABC):

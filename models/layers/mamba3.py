@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mamba2
-from .layer import RMSNorm, full, ssm_parameter
+from .base import RMSNorm, full, ssm_parameter
 from .mamba1 import MambaLayer, check_int32, in_segments, initial_dt_bias
 from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, check_divides, count_angles, per_head, rotate, ssd, turn
 

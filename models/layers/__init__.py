@@ -1,0 +1,1 @@
+"""Sequence layers, one a file, and what they share."""
