@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/bench_convolution.py
 
-Of the largest tensors of the SaShiMi of models/settings.py, 28 clips of 4,000 steps and 256 channels, in bfloat16 with the
+Of the largest tensors of the SaShiMi of models/registry.py, 28 clips of 4,000 steps and 256 channels, in bfloat16 with the
 channels last. Medians, one after the other in one process.
 """
 

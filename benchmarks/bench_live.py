@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dx7data.cli.bench import machine
-from models.settings import MODELS
+from models.registry import MODELS
 from train import live
 from train.config import settings
 from train.form import Example

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dx7data import cli
 from dx7data.patches import bank
-from models.settings import ModelSettings, build
+from models.model import build
+from models.settings import ModelSettings
 from train import checkpoint, convert, decode, optim
 from train.config import RunSettings
 from train.stream import clips

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from dx7data import cli
+from models.model import build
 from models.mulaw import mu_law, mu_law_table
-from models.settings import build, preset
+from models.registry import preset
 from train import history, optim
 from train.loss import NATS, target_loss
 from train.stream import clips

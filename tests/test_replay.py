@@ -4,7 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.settings import MODELS, build, preset  # noqa: E402  (after the check for torch)
+from models.model import build  # noqa: E402  (after the check for torch)
+from models.registry import MODELS, preset  # noqa: E402  (after the check for torch)
 from train.loss import target_loss  # noqa: E402
 from train.replay import Replay  # noqa: E402
 

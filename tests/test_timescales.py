@@ -17,7 +17,8 @@ from models.layers.mamba2 import Mamba2
 from models.layers.mamba3 import Mamba3
 from models.layers.s4 import S4
 from models.layers.s4d import S4D
-from models.settings import MODELS, build, preset
+from models.model import build
+from models.registry import MODELS, preset
 from models.timescales import lyapunov, modes
 from train import checkpoint, timescales
 from train.config import RunSettings

@@ -23,7 +23,7 @@ from torch import nn
 
 from dx7data import cli
 from dx7data.errors import InputError
-from models.settings import build
+from models.model import build
 from train import __main__ as command
 from train import checkpoint, history, live, optim, ranks, verdict
 from train.config import PRESETS, RunSettings, settings

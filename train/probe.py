@@ -43,7 +43,8 @@ def guards() -> dict:
     from models.layers.mamba1 import INT32, Mamba1, check_int32
     from models.layers.mamba2 import Mamba2
     from models.layers.mamba3 import Mamba3
-    from models.settings import MODELS, check
+    from models.memory import check
+    from models.registry import MODELS
 
     one, two = Mamba1(16), Mamba2(16, headdim=8)
     u = torch.randn(1, 5, 16)
@@ -112,8 +113,7 @@ def layer(name: str) -> dict:
 
     untuned()
 
-    from models.model import LAYERS
-    from models.settings import MODELS
+    from models.registry import LAYERS, MODELS
 
     torch.backends.cudnn.allow_tf32 = False  # what is compared with has to be float32
     torch.manual_seed(0)

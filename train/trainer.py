@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from models.memory import Estimate, TooLarge, check
+from models.model import build
 from models.mulaw import mu_law, mu_law_table
-from models.settings import Estimate, TooLarge, build, check
 from train import checkpoint, evaluate, history, live, optim, plots, verdict
 from train.bootstrap import describe_error
 from train.config import RunSettings
