@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/bench_convolution.py
 
-Of the largest tensors of the SaShiMi of models/config.py, 28 clips of 4,000 steps and 256 channels, in bfloat16 with the
+Of the largest tensors of the SaShiMi of models/registry.py, 28 clips of 4,000 steps and 256 channels, in bfloat16 with the
 channels last. Medians, one after the other in one process.
 """
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from causal_conv1d import causal_conv1d_fn
 from triton.testing import do_bench_cudagraph
 
-from models.convolution import causal_conv, depthwise_conv
+from models.layers.convolution import causal_conv, depthwise_conv
 
 BATCH, LENGTH, CHANNELS = 28, 4000, 256
 WIDTHS = (4, 16)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dx7data.cli.bench import machine
-from models.config import MODELS
+from models.registry import MODELS
 from train.config import settings
 from train.data import live
 from train.data.example import Example

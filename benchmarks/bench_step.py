@@ -16,7 +16,8 @@ import time
 
 import torch
 
-from models.config import MODELS, build, preset
+from models.model import build
+from models.registry import MODELS, preset
 from train.evaluation.loss import target_loss
 from train.loop import optim
 from train.loop.cudagraph import Replay
@@ -77,7 +78,7 @@ def main():
     torch.set_float32_matmul_precision("highest")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.precision}")
     heads = f", headdim {options.headdim}" if options.headdim else ""
-    print(f"batch {options.batch} x {options.length} steps, the SaShiMi of models/config.py{heads}\n")
+    print(f"batch {options.batch} x {options.length} steps, the SaShiMi of models/registry.py{heads}\n")
     print("| model | launched | ms a step | M tokens/s | peak GB | warm-up, s |\n|---|---|---|---|---|---|")
     for name in options.models:
         for way in options.ways:

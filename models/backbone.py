@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layer import SequenceLayer
-from .s4d import S4Block, kernels
+from .layers.base import SequenceLayer
+from .layers.s4d import kernels
 
 Factory = Callable[[int], SequenceLayer]
 
@@ -41,12 +41,10 @@ class Block(nn.Module):
         x = x + self.dropout(y)
         return x if self.feed_forward is None else x + self.feed_forward(x)
 
-    def writers(self) -> list[Tensor]:
+    def residual_weights(self) -> list[Tensor]:
         """The weights of each branch that its output is proportional to."""
-        layer = self.layer
-        # Of a GLU only the value: less gate would leave sigmoid near 1/2, and shrink its share of the signal twice.
-        first = layer.output.weight[: layer.d_model] if isinstance(layer, S4Block) else layer.out_proj.weight
-        return [first] if self.feed_forward is None else [first, self.feed_forward[3].weight]
+        own = self.layer.residual_weights()
+        return own if self.feed_forward is None else [*own, self.feed_forward[3].weight]
 
 
 class Stack(nn.Module):
@@ -55,10 +53,11 @@ class Stack(nn.Module):
     def __init__(self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float):
         super().__init__()
         self.blocks = nn.ModuleList(Block(layer(d_model), d_model, ff, dropout) for _ in range(n_layers))
-        writers = [weight for block in self.blocks for weight in block.writers()]
+        branches = n_layers * (2 if ff else 1)
         with torch.no_grad():  # n branches of variance 1/n: the sum has that of one, however deep the stack is
-            for weight in writers:
-                weight /= math.sqrt(len(writers))
+            for block in self.blocks:
+                for weight in block.residual_weights():
+                    weight /= math.sqrt(branches)
 
     def forward(self, x: Tensor) -> Tensor:
         layers = [block.layer for block in self.blocks]

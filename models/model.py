@@ -1,42 +1,24 @@
 """Mu-law classes in, logits of mu-law classes out: an embedding, a backbone of sequence layers, a norm and a linear head."""
 
-from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
-from .layer import SequenceLayer, full
-from .mamba1 import Mamba1
-from .mamba2 import Mamba2
-from .mamba3 import Mamba3
-from .quantize import CLASSES
-from .s4 import S4
-from .s4d import S4D
-
-if TYPE_CHECKING:
-    from .config import ModelSettings
-
-LAYERS = {
-    "s4": S4,
-    "s4d": S4D,
-    "s4d-inv": partial(S4D, init="inv"),
-    "s4d-legs": partial(S4D, init="legs"),
-    "mamba1": Mamba1,
-    "mamba2": Mamba2,
-    "mamba3": Mamba3,
-}
+from .layers.base import SequenceLayer, full
+from .mulaw import CLASSES
+from .registry import LAYERS
+from .settings import ModelSettings
 
 
 class Model(nn.Module):
-    """Causal: the logits at a position depend on the classes up to and including it. Make one with `config.build`.
+    """Causal: the logits at a position depend on the classes up to and including it. Make one with `build`.
 
     Starts as mamba-ssm's language model does: embedding N(0, 0.02), no biases in linear layers except where a layer keeps
     time constants in one, and residual branches that shrink with their number (`backbone.Stack`).
     """
 
-    def __init__(self, settings: "ModelSettings"):
+    def __init__(self, settings: ModelSettings):
         super().__init__()
         names = cycle(settings.layers)
 
@@ -78,3 +60,8 @@ class Model(nn.Module):
 
     def initial_state(self, batch: int) -> tuple:
         return self.backbone.initial_state(batch)
+
+
+def build(settings: ModelSettings) -> Model:
+    """Raises ValueError, a sentence, where a layer can't be made with its options."""
+    return Model(settings)

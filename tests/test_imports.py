@@ -62,6 +62,39 @@ def test_the_map_of_the_readme():
     assert "\n".join(lines) in (ROOT / "README.md").read_text(), "\n".join(lines)
 
 
+MODELS = ROOT / "models"
+OF_MODELS = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODELS.rglob("*.py")
+}
+
+
+def model_imports(name):
+    """The files of models/ that one imports, inside functions too; with import_module, as the folder of layers does, all in
+    its folder."""
+    path = OF_MODELS[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            names = (f"{source}.{alias.name}" for alias in node.names)
+            yield from (name if name in OF_MODELS else source for name in names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+    if "import_module(f" in text:
+        yield from (other for other in OF_MODELS if other.startswith(f"{name}."))
+
+
+def test_no_circles_in_models():
+    graph = {name: set(model_imports(name)) & set(OF_MODELS) for name in OF_MODELS}
+    assert "models.layers.convolution_kernel" in graph["models.layers.convolution"]  # inside a function
+    assert "models.layers.s4" in graph["models.layers"]
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    stages = ["layers.base", "layers", "settings", "registry", "model", "memory"]
+    assert [name for name in order if name.removeprefix("models.") in stages] == [f"models.{name}" for name in stages]
+
+
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
 FOR_TRAINING = {"errors", "files", "rng", "patches", "engine", "audio", "prefix", "plan", "cli.types"}
 TRAINING = sorted((ROOT / "train").rglob("*.py"))
@@ -95,7 +128,7 @@ def test_training_goes_one_way():
     assert len(list(TopologicalSorter(graph).static_order())) == len(TRAINING)  # raises CycleError
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.stem)
 def test_models_know_nothing_of_the_data(path):
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):

@@ -15,8 +15,8 @@ except ModuleNotFoundError:
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.prefix import CODECS
-from models.config import LAYERS, MODELS
 from models.memory import out_of_memory
+from models.registry import LAYERS, MODELS
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, settings
 from train.evaluation.decode import DECODERS
 from train.loop import checkpoint, distributed, trainer
@@ -98,7 +98,8 @@ def chosen_run(wishes: dict) -> tuple[Path, RunSettings]:
     preset = wishes.get("preset", "base" if device == "cuda" else "tiny")
     if model is None and not (resume and out):
         raise InputError(
-            f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of {', '.join(LAYERS)}"
+            f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of "
+            f"{', '.join(sorted(LAYERS))}"
         )
     run = out or Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
     if not resume:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.quantize import mu_law, mu_law_table
+from models.mulaw import mu_law, mu_law_table
 from train import config
 from train.config import PRESETS, RunSettings
 from train.data.datasets import Clips

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dx7data.errors import InputError
-from models import config as models
-from models.config import ModelSettings
+from models import registry as models
+from models.settings import ModelSettings
 
 PRECISIONS = ("fp32", "bf16")
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
@@ -93,7 +93,7 @@ def settings(shards: str, model: str | tuple[str, ...], preset: str, **wishes) -
     try:
         if isinstance(model, str):
             return RunSettings(shards, model, preset, models.preset(model, size), **wishes)
-        known = {name: models.preset(name, size).options for name in model}
+        known = {name: models.preset(name, size).options for name in model if name in models.MODELS}
         options = {name: found[name] for name, found in known.items() if name in found}
         mixed = dataclasses.replace(models.preset("hybrid", size), layers=model, options=options)
         return RunSettings(shards, "-".join(model), preset, mixed, **wishes)

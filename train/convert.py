@@ -25,9 +25,9 @@ from tqdm import tqdm
 from dx7data.errors import InputError
 from dx7data.files import whole
 from dx7data.patches import bank, sysex
+from models.layers.s4d import S4Block
 from models.memory import out_of_memory
-from models.quantize import int16, mu_law, mu_law_table
-from models.s4d import S4Block
+from models.mulaw import int16, mu_law, mu_law_table
 from train.data.example import NO_PREFIX, form
 from train.evaluation.decode import DECODERS, decode
 from train.loop.checkpoint import load_model

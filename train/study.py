@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
-from models.config import MODELS
+from models.registry import MODELS
 from train import baselines, compare
 from train.__main__ import chosen_run
 from train.__main__ import parser as run_parser

@@ -13,8 +13,8 @@ import torch
 
 from dx7data.errors import InputError
 from dx7data.files import whole
-from models.config import MODELS, build, preset
-from models.model import Model
+from models.model import Model, build
+from models.registry import MODELS, preset
 from models.timescales import modes
 from train.loop.checkpoint import load_model
 
@@ -91,6 +91,8 @@ def run(options) -> None:
         rows = [row for name in options.model for row in at_initialisation(name, options.sample_rate or RATE)]
     else:
         raise InputError("name a --model to see it at initialisation, or a --checkpoint")
+    if not rows:
+        raise InputError("no layer of this model says what its time scales are: there is nothing to show")
     print(table(rows), *remarks(rows), sep="\n")
     if not options.checkpoint and (factor := RATE / rows[0].rate) != 1:
         print(
@@ -125,7 +127,7 @@ def trained(folder: Path, names: list[str], sample_rate: float | None) -> list[R
 
 @torch.no_grad()
 def rows_of(name: str, model: Model, sample_rate: float) -> list[Row]:
-    """Every layer, the highest rate first. Its inputs are what it gets when the model hears random classes."""
+    """Every layer with time scales, highest rate first. Its inputs are what it gets when the model hears random classes."""
     layers = sorted(model.eval().backbone.layers(), key=lambda layer: layer[1])
     inputs = {}
     for place, _, layer in layers:
@@ -135,6 +137,8 @@ def rows_of(name: str, model: Model, sample_rate: float) -> list[Row]:
     rows = []
     for place, divisor, layer in layers:
         found, rate = modes(layer, inputs[place]), sample_rate / divisor
+        if found is None:
+            continue
         decay, frequency = 1000 / rate * found.decay.numpy(), rate * found.frequency.numpy()
         fastest = None if found.fastest is None else rate * found.fastest
         kind = type(layer).__name__.lower()
@@ -241,7 +245,7 @@ def _panel(axes, title: str, rows: list[Row]) -> None:
         shown = draw.permutation(len(decay))[:POINTS]
         still = _STILL * draw.uniform(0.75, 1.33, len(shown))  # side by side, not on top of each other
         across = np.where(frequency[shown] < _SLOW, still, frequency[shown])
-        axes.plot(across, decay[shown], ".", color=_COLOUR[kind], markersize=2, label=kind)
+        axes.plot(across, decay[shown], ".", color=_COLOUR.get(kind, "#555555"), markersize=2, label=kind)
     axes.set(title=title, xscale="log", yscale="log", xlim=(0.08, _FAST), ylim=(0.03, 8000))
     axes.set_xticks([_STILL, 1, 10, 100, 1000, 10000], ["<0.3", "1", "10", "100", "1k", "10k"], minor=False)
     axes.set_yticks([0.1, 1, 10, 100, 1000], ["0.1", "1", "10", "100", "1000"], minor=False)

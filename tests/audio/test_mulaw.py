@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dx7data.audio import mulaw
-from models.quantize import int16, mu_law_decoded, mu_law_table
+from models.mulaw import int16, mu_law_decoded, mu_law_table
 
 EVERY = np.arange(-32768, 32768).astype(np.int16)
 

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.convolution import causal_conv, depthwise_conv  # noqa: E402  (after the check for torch)
+from models.layers.convolution import causal_conv, depthwise_conv  # noqa: E402  (after the check for torch)
 
 CASES = [  # width, steps, channels, bias: less than a block, more than one, neither a multiple of anything
     (1, 5, 3, True),
@@ -40,7 +40,7 @@ def errors(width, length, channels, bias, dtype, device):
 def interpret():
     """In a process of its own: Triton's kernels become Python, for which their runs are cut short."""
     os.environ["TRITON_INTERPRET"] = "1"  # which is looked at when a kernel is defined
-    from models import convolution_kernel
+    from models.layers import convolution_kernel
 
     convolution_kernel.RUN = 8
 
@@ -64,7 +64,7 @@ def test_kernel_compiles(name):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from models import convolution_kernel
+    from models.layers import convolution_kernel
 
     kernel = getattr(convolution_kernel, name)
     sizes = {"step_stride": 40, "channels": 32, "WIDTH": 4, "RUN": 64, "RUNS": 4, "CHANNELS": 32}

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from dx7data import cli
-from models.config import build, preset
-from models.quantize import mu_law, mu_law_table
+from models.model import build
+from models.mulaw import mu_law, mu_law_table
+from models.registry import preset
 from train.data.datasets import clips
 from train.evaluation.loss import NATS, target_loss
 from train.loop import optim

@@ -8,10 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from models import mamba1, mamba2  # noqa: E402  (after the check for torch)
-from models.mamba1 import Mamba1  # noqa: E402
-from models.mamba2 import Mamba2  # noqa: E402
-from models.mamba3 import Mamba3, scan_segment, trapezoid  # noqa: E402
+from models.layers import mamba1, mamba2  # noqa: E402  (after the check for torch)
+from models.layers.mamba1 import Mamba1  # noqa: E402
+from models.layers.mamba2 import Mamba2  # noqa: E402
+from models.layers.mamba3 import Mamba3, scan_segment, trapezoid  # noqa: E402
 
 WIDTH = 16
 LAYERS = {
@@ -95,7 +95,7 @@ def test_segments_are_computed_again_for_gradients(name, monkeypatch):
     layer, u = build(name).double(), torch.randn(2, 40, WIDTH, dtype=torch.float64)
     whole = torch.autograd.grad(layer(u).square().sum(), list(layer.parameters()))
     layer.chunk_size = 7
-    for module in ("models.mamba2", "models.mamba3"):
+    for module in ("models.layers.mamba2", "models.layers.mamba3"):
         monkeypatch.setattr(f"{module}.SEGMENT", 14)
     parts = torch.autograd.grad(layer(u).square().sum(), list(layer.parameters()))
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(whole, parts, strict=True))

@@ -19,19 +19,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dx7data import prefix
-from models.config import (
-    MODELS,
-    SIZES,
-    ModelSettings,
-    build,
-    check,
-    check_fits,
-    kernel_warnings,
-    preset,
-)
-from models.mamba2 import Mamba2
-from models.mamba3 import Mamba3
-from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from models.layers.mamba2 import Mamba2
+from models.layers.mamba3 import Mamba3
+from models.memory import check, check_fits, kernel_warnings
+from models.model import build
+from models.mulaw import mu_law, mu_law_decoded, mu_law_table
+from models.registry import MODELS, SIZES, preset
+from models.settings import ModelSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"backbone": "sashimi", "d_model": 16, "n_layers": 1, "pool": (4, 4)}
@@ -230,8 +224,8 @@ def test_settings_survive_json(name, size):
     [
         (lambda: preset("mamba"), r"there is no model 'mamba': did you mean 'mamba3'\? There are s4, s4d, .*, hybrid"),
         (lambda: preset("s4", "huge"), r"there is no size 'huge': There are base, tiny"),
-        (lambda: ModelSettings(("s4-d",)), r"there is no layer 's4-d': did you mean 's4d'\? There are s4, .*, mamba3"),
-        (lambda: ModelSettings(()), r"layers is empty: name one or more of s4, s4d, .*"),
+        (lambda: ModelSettings(("s4-d",)), r"there is no layer 's4-d': did you mean 's4d'\? There are mamba1, .*, s4d-legs"),
+        (lambda: ModelSettings(()), r"layers is empty: name one or more of mamba1, .*, s4d-legs"),
         (lambda: ModelSettings(backbone="shashimi"), r"there is no backbone 'shashimi': did you mean 'sashimi'\? .*"),
         (
             lambda: ModelSettings(("mamba2",), options={"mamba2": {"head_dim": 8}}),
@@ -305,7 +299,8 @@ def test_kernel_warnings():
 
 PEAKS = """
 import torch, torch.nn.functional as F
-from models.config import build, preset
+from models.model import build
+from models.registry import preset
 torch.set_num_threads(1)
 
 def memory(field):

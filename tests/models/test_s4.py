@@ -10,8 +10,8 @@ from scipy.linalg import solve
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.s4 import S4
-from models.s4d import S4D, causal_convolution, hippo_legs, kernels
+from models.layers.s4 import S4
+from models.layers.s4d import S4D, causal_convolution, hippo_legs, kernels
 
 LAYERS = {
     "s4": S4,

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from scipy.linalg import solve_continuous_lyapunov
 
-from models.config import MODELS, build, preset
-from models.mamba1 import Mamba1
-from models.mamba2 import Mamba2
-from models.mamba3 import Mamba3
-from models.s4 import S4
-from models.s4d import S4D
+from models.layers.mamba1 import Mamba1
+from models.layers.mamba2 import Mamba2
+from models.layers.mamba3 import Mamba3
+from models.layers.s4 import S4
+from models.layers.s4d import S4D
+from models.model import build
+from models.registry import MODELS, preset
 from models.timescales import lyapunov, modes
 from train import timescales
 from train.config import RunSettings

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dx7data import cli
 from dx7data.patches import bank
-from models.config import ModelSettings, build
+from models.model import build
+from models.settings import ModelSettings
 from train import convert
 from train.config import RunSettings
 from train.data.datasets import clips

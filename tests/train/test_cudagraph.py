@@ -4,7 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.config import MODELS, build, preset  # noqa: E402  (after the check for torch)
+from models.model import build  # noqa: E402  (after the check for torch)
+from models.registry import MODELS, preset  # noqa: E402  (after the check for torch)
 from train.evaluation.loss import target_loss  # noqa: E402
 from train.loop.cudagraph import Replay  # noqa: E402
 

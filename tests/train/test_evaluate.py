@@ -18,7 +18,7 @@ from torch import nn
 
 from dx7data import cli
 from dx7data.plan.plan import Plan
-from models.quantize import mu_law, mu_law_decoded, mu_law_table
+from models.mulaw import mu_law, mu_law_decoded, mu_law_table
 from train.data.datasets import clips
 from train.data.example import Example
 from train.data.sampler import Place

@@ -23,7 +23,7 @@ from torch import nn
 
 from dx7data import cli
 from dx7data.errors import InputError
-from models.config import build
+from models.model import build
 from train import __main__ as command
 from train.config import PRESETS, RunSettings, settings
 from train.data import live

@@ -86,8 +86,8 @@ def drop_in(facts: Facts) -> Line:
 def large_state(facts: Facts) -> Line:
     largest = facts.guards.figures["d_state"]
     if largest > 64:
-        return warning(f"time grows with d_state, and a model of models/config.py has {largest}", "choose 64 or less there")
-    return safe(f"d_state is at most {largest} in models/config.py (mamba-ssm's own is 128), and runs log their tokens/s")
+        return warning(f"time grows with d_state, and one of models/registry.py has {largest}", "choose 64 or less there")
+    return safe(f"d_state is at most {largest} in models/registry.py (mamba-ssm's own is 128), and runs log their tokens/s")
 
 
 def memory_over_length(facts: Facts) -> Line:

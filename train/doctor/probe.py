@@ -40,10 +40,11 @@ def guards() -> dict:
     """Our own checks, tried on what they are there for."""
     import torch
 
-    from models.config import MODELS, check
-    from models.mamba1 import INT32, Mamba1, check_int32
-    from models.mamba2 import Mamba2
-    from models.mamba3 import Mamba3
+    from models.layers.mamba1 import INT32, Mamba1, check_int32
+    from models.layers.mamba2 import Mamba2
+    from models.layers.mamba3 import Mamba3
+    from models.memory import check
+    from models.registry import MODELS
 
     one, two = Mamba1(16), Mamba2(16, headdim=8)
     u = torch.randn(1, 5, 16)
@@ -69,7 +70,7 @@ def refuses(act) -> bool:
 
 def imports() -> dict:
     """Whether causal-conv1d was lost on the way, and where Triton keeps what it compiles. Raises what importing raises."""
-    from models.mamba1 import configure_triton
+    from models.layers.mamba1 import configure_triton
 
     convolution = importlib.util.find_spec("causal_conv1d") is not None
     if convolution:
@@ -112,8 +113,7 @@ def layer(name: str) -> dict:
 
     untuned()
 
-    from models.config import MODELS
-    from models.model import LAYERS
+    from models.registry import LAYERS, MODELS
 
     torch.backends.cudnn.allow_tf32 = False  # what is compared with has to be float32
     torch.manual_seed(0)

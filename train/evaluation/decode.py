@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.quantize import CLASSES, mu_law_decoded
+from models.mulaw import CLASSES, mu_law_decoded
 
 # mean: the least squared error that can be had if the model is right about its own doubt, so the best SNR; never a class
 # of its own, so softer where the model is in doubt. argmax: full loudness, with jumps. sample: noise as loud as the doubt.

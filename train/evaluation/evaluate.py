@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
 from dx7data.plan.sample import wav
-from models.quantize import int16, mu_law, mu_law_table
+from models.mulaw import int16, mu_law, mu_law_table
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
 from train.data.web import UrlClips

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
-from models.quantize import CLASSES, int16, mu_law, mu_law_decoded, mu_law_table
+from models.mulaw import CLASSES, int16, mu_law, mu_law_decoded, mu_law_table
 from train.evaluation.loss import NATS
 
 RANKS = (1, 3, 5, 10)  # of accuracy

@@ -7,7 +7,7 @@ it. It is worse than uniform or than order-0 if an evaluation says so: a table o
 import math
 from pathlib import Path
 
-from models.quantize import CLASSES, mu_law, mu_law_table
+from models.mulaw import CLASSES, mu_law, mu_law_table
 from train.evaluation import metrics
 from train.evaluation.evaluate import HeldOut
 from train.results import reader

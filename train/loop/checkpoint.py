@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dx7data.errors import InputError
-from models.config import build
-from models.model import Model
+from models.model import Model, build
 from train.config import RunSettings
 
 FORMAT = 1

@@ -19,7 +19,7 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
     """Groups for AdamW, each with a name. Only matrices and convolutions decay.
 
     Decay would pull the time scales of a state space, norms and biases towards 0, which is not their small value. `_lr_cap`
-    on a parameter (models/layer.py) is the highest rate for it.
+    on a parameter (models/layers/base.py) is the highest rate for it.
     """
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups = {}

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.config import Estimate, TooLarge, build, check
-from models.quantize import mu_law, mu_law_table
+from models.memory import Estimate, TooLarge, check
+from models.model import build
+from models.mulaw import mu_law, mu_law_table
 from train.config import RunSettings
 from train.data import live
 from train.data.datasets import Clips, LiveClips

@@ -6,17 +6,19 @@ are N/2 conjugate pairs, of which one each is kept: real outputs are twice the r
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layer import LR_CAP, ssm_parameter
+from ..timescales import Modes
+from .base import LR_CAP, SequenceLayer, register, ssm_parameter
 
 
-class S4Block(nn.Module, ABC):
+class S4Block(SequenceLayer):
     """A linear time-invariant state space per channel, then GELU, Linear and GLU, which mix the channels.
 
     Subclasses give the same system as a convolution (`respond`) and as a recurrence (`recur`).
@@ -88,7 +90,17 @@ class S4Block(nn.Module, ABC):
     def mix(self, y: Tensor) -> Tensor:
         return F.glu(self.output(F.gelu(y)), dim=-1)
 
+    def residual_weights(self) -> list[Tensor]:
+        # Of the GLU only the value: less gate would leave sigmoid near 1/2, and shrink its share of the signal twice.
+        return [self.output.weight[: self.d_model]]
 
+    def activation_bytes(self, measure: Callable[[int], int], length: int) -> tuple[int, int]:
+        return measure(length), 0  # a few operations at any length
+
+
+@register("s4d-legs", init="legs")
+@register("s4d-inv", init="inv")
+@register("s4d")
 class S4D(S4Block):
     """Diagonal A: x' = A x + u, y = 2 Re(C x). B is 1 and folded into C: a diagonal system knows only their product.
 
@@ -166,6 +178,10 @@ class S4D(S4Block):
         A, B = (value.to(state.dtype) for value in self.recurrence())
         state = A * state + B * u[..., None]
         return 2 * (torch.view_as_complex(self.C.to(self.dtype)) * state).real.sum(-1), state
+
+    def modes(self, inputs: Tensor | None) -> Modes:
+        log_A, _ = self.discretise(*self.system())
+        return Modes(-1 / log_A.real.flatten(), log_A.imag.abs().flatten() / (2 * math.pi), 2 * log_A.numel())
 
 
 def kernels(layers: list[nn.Module], length: int) -> list[Tensor | None]:

@@ -5,14 +5,17 @@ mamba-ssm map dd_A to A by another function: their checkpoints load and mean som
 Shape letters: B batch, L steps, D width, H heads, P headdim, N state, G groups that share B and C, S angles.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..timescales import Modes, turning_modes
 from . import mamba2
-from .layer import RMSNorm, full, ssm_parameter
-from .mamba1 import MambaLayer, check_int32, in_segments, initial_dt_bias
-from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, check_divides, count_angles, per_head, rotate, ssd, turn
+from .base import RMSNorm, full, register, ssm_parameter
+from .mamba1 import MambaLayer, check_divides, check_int32, in_segments, initial_dt_bias
+from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, count_angles, per_head, rotate, ssd, turn
 
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,6 +38,7 @@ def scan_segment(x, log_decay, weight, now, B, C, dt, rate, B_bias, C_bias, chun
     return y, (angles[:, -1].clone(), h)  # a view would keep all angles
 
 
+@register("mamba3")
 class Mamba3(MambaLayer):
     """(B, L, D) -> (B, L, D)."""
 
@@ -75,6 +79,10 @@ class Mamba3(MambaLayer):
             self.norm = RMSNorm(self.d_inner, group_size=headdim)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
+    @property
+    def segment(self) -> int:
+        return SEGMENT
+
     def mix(self, u: Tensor, kernels: bool) -> Tensor:
         z, x, B, C, dt, A, trap, rate = self._project(u, kernels)
         if kernels and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
@@ -85,7 +93,7 @@ class Mamba3(MambaLayer):
             now, weight = trapezoid(dt, trap)
             sequences = (x, A * dt, weight, now, B, C, dt, rate)
             constants = (self.B_bias[:, 0], self.C_bias[:, 0], min(CHUNK, self.chunk_size))
-            y = in_segments(scan_segment, sequences, constants, self.initial_state(len(u))[:2], SEGMENT)
+            y = in_segments(scan_segment, sequences, constants, self.initial_state(len(u))[:2], self.segment)
             y = y + full(self.D)[:, None] * x
         return self._finish(y, z)
 
@@ -132,3 +140,10 @@ class Mamba3(MambaLayer):
         """Angles (B, H, S), the state (B, H, P, N), and the last step's turned B (B, H, N) and x (B, H, P)."""
         shapes = (self.n_angles,), (self.headdim, self.d_state), (self.d_state,), (self.headdim,)
         return tuple(self.zeros(batch, self.nheads, *shape) for shape in shapes)
+
+    def modes(self, inputs: Tensor | None) -> Modes:
+        *_, dt, A, _, rate = self._project(inputs)
+        rest = F.softplus(self.dt_bias.double())
+        at_rest = rest * max(math.log(2), self.A_floor)  # softplus(0)
+        states, still = self.d_inner * self.d_state, 2 * self.n_angles < self.d_state
+        return turning_modes(1 / at_rest, rest, dt, -dt * A, rate.double(), states, still)

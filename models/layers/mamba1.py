@@ -11,15 +11,17 @@ import logging
 import math
 import os
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..timescales import Modes, spread_of
+from .base import SequenceLayer, full, register, ssm_parameter
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
-from .layer import full, ssm_parameter
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,14 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size} must be a whole number from 1: the nearest legal one is {max(1, round(size))}")
 
 
+def check_divides(name: str, value: int, of: str, total: int) -> None:
+    if value < 1 or total % value:
+        divisors = [n for n in range(1, total + 1) if total % n == 0]
+        near = {max((n for n in divisors if n < value), default=1), min((n for n in divisors if n > value), default=total)}
+        near = " and ".join(map(str, sorted(near)))
+        raise ValueError(f"{name}={value} must divide {of}={total}: the nearest legal values are {near}")
+
+
 def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) -> Tensor:
     """softplus of it is log-uniform in [dt_min, dt_max]: time constants of 10 to 1000 samples by default, at A = -1."""
     if not 0 < dt_min <= dt_max:
@@ -134,7 +144,7 @@ def selective_scan(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, state
         return (h @ C[..., None])[..., 0], h[:, -1].clone()  # a view would keep all of h
 
 
-class MambaLayer(nn.Module, ABC):
+class MambaLayer(SequenceLayer):
     """What Mamba1, 2 and 3 have in common. kernels: "auto" is mamba-ssm's on CUDA and torch elsewhere, "torch" is torch."""
 
     def __init__(self, kernels: str, expand: float, **sizes: int):
@@ -160,6 +170,19 @@ class MambaLayer(nn.Module, ABC):
     def mix(self, u: Tensor, kernels: bool) -> Tensor:
         """(B, L, D) -> (B, L, D), with mamba-ssm's kernels or in plain torch."""
 
+    @property
+    @abstractmethod
+    def segment(self) -> int:
+        """Steps that are computed again at once for the gradient, in plain torch."""
+
+    def activation_bytes(self, measure: Callable[[int], int], length: int) -> tuple[int, int]:
+        if length <= self.segment:
+            return measure(length), 0
+        return measure(2 * self.segment) * length // (2 * self.segment), measure(self.segment)
+
+    def residual_weights(self) -> list[Tensor]:
+        return [self.out_proj.weight]
+
     def use_kernels(self, u: Tensor) -> bool:
         """Of a layer that may, on CUDA. They have no float64."""
         return u.dtype != torch.float64 and mamba_ssm_usable()
@@ -168,6 +191,7 @@ class MambaLayer(nn.Module, ABC):
         return torch.zeros(shape, dtype=torch.promote_types(self.D.dtype, torch.float32), device=self.D.device)
 
 
+@register("mamba1")
 class Mamba1(MambaLayer):
     """(B, L, D) -> (B, L, D)."""
 
@@ -203,6 +227,10 @@ class Mamba1(MambaLayer):
         self.D = ssm_parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
 
+    @property
+    def segment(self) -> int:
+        return self.chunk_size
+
     def mix(self, u: Tensor, kernels: bool) -> Tensor:
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (B, L, E) each
         x = causal_conv(x, self.conv1d, kernels)
@@ -214,7 +242,7 @@ class Mamba1(MambaLayer):
             y = self._kernel_scan(x, z, dt, B, C, A)
         else:
             dt = F.softplus(full(dt) + full(self.dt_proj.bias))
-            y = in_segments(selective_scan, (x, dt, B, C), (A,), self.initial_state(len(u))[1], self.chunk_size)
+            y = in_segments(selective_scan, (x, dt, B, C), (A,), self.initial_state(len(u))[1], self.segment)
             y = (y + full(self.D) * x) * F.silu(full(z))
         return self.out_proj(y.to(x.dtype))
 
@@ -244,3 +272,10 @@ class Mamba1(MambaLayer):
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """Past inputs of the convolution (B, E, W-1) and the state (B, E, N)."""
         return self.zeros(batch, self.d_inner, self.d_conv - 1), self.zeros(batch, self.d_inner, self.d_state)
+
+    def modes(self, inputs: Tensor | None) -> Modes:
+        x, _ = self.in_proj(inputs).chunk(2, dim=-1)
+        rank = self.x_proj(causal_conv(x, self.conv1d, kernels=False))[..., : self.dt_rank]
+        dt = F.softplus(self.dt_proj(rank).double())
+        decay = 1 / (F.softplus(self.dt_proj.bias.double())[:, None] * self.A_log.double().exp())  # H N
+        return Modes(decay.flatten(), torch.zeros(decay.numel(), dtype=decay.dtype), decay.numel(), spread_of(dt))

@@ -11,22 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..timescales import Modes, turning_modes
+from .base import RMSNorm, full, register, ssm_parameter
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
-from .layer import RMSNorm, full, ssm_parameter
-from .mamba1 import MambaLayer, causal_conv1d_usable, check_int32, in_segments, initial_dt_bias
+from .mamba1 import MambaLayer, causal_conv1d_usable, check_divides, check_int32, in_segments, initial_dt_bias
 
 CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states
 SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
 SMALLEST_TILE = 16  # of a product of matrices in bfloat16
 EULER = 30.0  # sigmoid of it is 1: all of a step's weight in Mamba3 is that of its own time, which is Mamba2
-
-
-def check_divides(name: str, value: int, of: str, total: int) -> None:
-    if value < 1 or total % value:
-        divisors = [n for n in range(1, total + 1) if total % n == 0]
-        near = {max((n for n in divisors if n < value), default=1), min((n for n in divisors if n > value), default=total)}
-        near = " and ".join(map(str, sorted(near)))
-        raise ValueError(f"{name}={value} must divide {of}={total}: the nearest legal values are {near}")
 
 
 def count_angles(d_state: int, rope_fraction: float) -> int:
@@ -145,6 +138,7 @@ def turning_kernel(x, dt, A, B, C, trap, rate, B_bias, C_bias, D, chunk: int) ->
     )
 
 
+@register("mamba2")
 class Mamba2(MambaLayer):
     """(B, L, D) -> (B, L, D)."""
 
@@ -193,6 +187,10 @@ class Mamba2(MambaLayer):
         self.norm = RMSNorm(self.d_inner, group_size=self.d_inner // ngroups)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
 
+    @property
+    def segment(self) -> int:
+        return SEGMENT
+
     def mix(self, u: Tensor, kernels: bool) -> Tensor:
         zxbcdt = self.in_proj(u)
         if kernels:
@@ -208,7 +206,7 @@ class Mamba2(MambaLayer):
             scan, rates = (ssd_turning, (rate,)) if self.n_angles else (ssd, ())
             state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
             B, C = self._biased(B, C)
-            y = in_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, SEGMENT)
+            y = in_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, self.segment)
             y = y + full(self.D)[:, None] * x
         return self._finish(y, z, kernels)
 
@@ -290,3 +288,11 @@ class Mamba2(MambaLayer):
         """Past inputs of the convolution (B, conv_dim, W-1), the state (B, H, P, N) and, if rotary, angles (B, H, S)."""
         state = self.zeros(batch, self.conv_dim, self.d_conv - 1), self.zeros(batch, self.nheads, self.headdim, self.d_state)
         return (*state, self.zeros(batch, self.nheads, self.n_angles)) if self.n_angles else state
+
+    def modes(self, inputs: Tensor | None) -> Modes:
+        sizes = [self.d_inner + self.conv_dim, self.nheads, self.n_angles]
+        _, dt, rate = self.in_proj(inputs).double().split(sizes, dim=-1)
+        A = self.A_log.double().exp()
+        rest, dt = self._dt(torch.zeros_like(A)), self._dt(dt)
+        states, still = self.d_inner * self.d_state, 2 * self.n_angles < self.d_state
+        return turning_modes(1 / (rest * A), rest, dt, dt * A, rate, states, still)

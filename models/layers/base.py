@@ -1,0 +1,108 @@
+"""What every sequence layer offers, and how its parameters tell the optimiser what they need."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..timescales import Modes
+
+# S4 trains its state matrix and step sizes at no more than this rate, whatever that of the other weights.
+LR_CAP = 1e-3
+
+
+# Constructors by name: a class, or a partial of one. Settings name them, and so does --layers.
+LAYERS: dict[str, Callable[..., "SequenceLayer"]] = {}
+
+MEASURED = 256  # steps from which an estimate goes on to more
+
+
+class SequenceLayer(nn.Module, ABC):
+    """A causal layer: `forward` on a whole sequence and `step` on one position after another give the same output.
+
+    A subclass takes d_model first, the rest by keyword and with defaults, and goes by the names that `register` gives it.
+    Between steps a layer keeps nothing itself: what it remembers is the state, one tensor or nested tuples of them, in
+    float32 (float64 if the layer is) whatever precision the rest runs in.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """(B, D) and the state before -> (B, D) and the state after."""
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> Any:
+        """The state before the first step."""
+
+    def residual_weights(self) -> list[Tensor]:
+        """What the output is proportional to: a deep stack starts with these made smaller. None of them: it starts as is."""
+        return []
+
+    def activation_bytes(self, measure: Callable[[int], int], length: int) -> tuple[int, int]:
+        """Bytes kept for the gradient of a sequence, and bytes made again to compute it. measure(steps): those kept by the
+        layer and what is around it in its block.
+
+        A layer that says nothing is measured at two lengths, which tell a share that grows with the square, as attention's.
+        """
+        if length <= 2 * MEASURED:
+            return measure(length), 0
+        once, twice = measure(MEASURED), measure(2 * MEASURED)
+        times = length / MEASURED
+        square = max(0, twice - 2 * once) / 2
+        return round((once - square) * times + square * times**2), 0
+
+    def modes(self, inputs: Tensor | None) -> Modes | None:
+        """Of a layer that has time scales; `inputs` (B, L, D), as the layer sees them, may be needed."""
+        return None
+
+
+def register(name: str, **options: Any) -> Callable[[type], type]:
+    """A decorator: the class is the layer `name`, made with these options, which settings then can't give."""
+
+    def keep(layer: type) -> type:
+        if name in LAYERS:
+            raise ValueError(f"there is a layer {name!r} already: register {layer.__name__} under another name")
+        LAYERS[name] = partial(layer, **options) if options else layer
+        return layer
+
+    return keep
+
+
+def ssm_parameter(value: Tensor, lr_cap: float | None = None) -> nn.Parameter:
+    """A parameter of the state space: decaying it to zero would change timescales, not the size of a weight."""
+    parameter = nn.Parameter(value.to(torch.get_default_dtype()))
+    parameter._no_weight_decay = True
+    if lr_cap is not None:
+        parameter._lr_cap = lr_cap
+    return parameter
+
+
+def full(t: Tensor) -> Tensor:
+    """At least float32: decays, time steps and sums of them do not survive 8 bits of mantissa."""
+    return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+
+
+class RMSNorm(nn.Module):
+    """Each group of `group_size` channels divided by its root mean square, in float32."""
+
+    def __init__(self, width: int, group_size: int | None = None, eps: float = 1e-5):
+        super().__init__()
+        self.weight = ssm_parameter(torch.ones(width))
+        self.group_size, self.eps = group_size or width, eps
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, kernels: bool = False) -> Tensor:
+        """Of x, or of x silu(gate); in float32, if not with a kernel, which gives the type of x."""
+        if kernels:
+            from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
+
+            return rmsnorm_fn(x, full(self.weight), None, gate, self.eps, self.group_size, norm_before_gate=False)
+        y = full(x) if gate is None else full(x) * F.silu(full(gate))
+        y = F.rms_norm(y.unflatten(-1, (-1, self.group_size)), (self.group_size,), eps=self.eps)
+        return y.flatten(-2) * full(self.weight)

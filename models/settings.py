@@ -1,0 +1,69 @@
+"""The settings of a model: what there is to choose, and what is wrong with a choice."""
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .layers import LAYERS
+
+BACKBONES = ("sashimi", "stack")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """All of a model's structure, in values that JSON keeps. Raises ValueError, a sentence, for what can't be.
+
+    The layers' dt_min and dt_max (in `options`) count in samples: 1e-3 to 1e-1 is meant for 8 kHz. At 16 kHz halve both to
+    keep the same times. In a stage of SaShiMi that runs at a sixteenth of the rate, times are sixteen times as long.
+    """
+
+    layers: tuple[str, ...] = ("s4",)  # of LAYERS, in turn through the blocks
+    backbone: str = "sashimi"
+    d_model: int = 64
+    n_layers: int = 8  # blocks of each stage
+    pool: tuple[int, ...] = (4, 4)  # sashimi alone
+    expand: int = 2  # how much wider a stage is than the one above; sashimi alone
+    ff: int = 2  # how much wider the feed-forward part is inside; 0: none
+    dropout: float = 0.0
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
+
+    def __post_init__(self):
+        for name in ("layers", "pool"):  # JSON has no tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.layers:
+            raise ValueError(f"layers is empty: name one or more of {', '.join(sorted(LAYERS))}")
+        for name in (*self.layers, *self.options):
+            check_known("layer", name, sorted(LAYERS))
+        check_known("backbone", self.backbone, BACKBONES)
+        for name, options in self.options.items():
+            if name not in self.layers:
+                raise ValueError(
+                    f"options has {name}, which is not among the layers, {', '.join(self.layers)}: leave it out"
+                )
+            for option in options:
+                check_known(f"option of {name}", option, free_arguments(name))
+        whole = {"d_model": self.d_model, "n_layers": self.n_layers, "expand": self.expand, "ff": self.ff}
+        for name, size in [*whole.items(), *(("pool", p) for p in self.pool)]:
+            least = 0 if name == "ff" else 1
+            if type(size) is not int or size < least:
+                near = max(least, round(size)) if isinstance(size, int | float) else least
+                raise ValueError(f"{name} is {size!r}: it must be a whole number from {least}, the nearest is {near}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}: it must be a number from 0 to below 1")
+
+
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, 1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"there is no {what} {name!r}: {guess}There are {', '.join(known)}")
+
+
+def free_arguments(name: str) -> list[str]:
+    """The arguments of a layer's constructor that settings may give: not the width, the first, nor what its name fixes."""
+    fixed = getattr(LAYERS[name], "keywords", ())
+    _, *arguments = inspect.signature(LAYERS[name]).parameters
+    return [argument for argument in arguments if argument not in fixed]
