@@ -150,11 +150,11 @@ def test_windows_of_beats(put):
 
 
 def test_windows_of_the_clip_begin_with_a_note(put):
-    notes = [Note(300, 5000, 60, 1), Note(2299, 9, 61, 1), Note(2300, 7, 60, 1), Note(9000, 10, 62, 1)]
+    notes = [Note(300, 5000, 60, 1), Note(2299, 9, 61, 1), Note(2300, 7, 59, 1), Note(9000, 10, 62, 1)]
     phrases, report = taken(put("a.mid", song(notes)), seconds=2.0)
     assert [list(phrase.notes) for phrase in phrases] == [
         [Note(0, 2000, 60, 1), Note(1999, 1, 61, 1)],
-        [Note(0, 7, 60, 1)],
+        [Note(0, 7, 59, 1)],
         [Note(0, 10, 62, 1)],
     ]
     assert [phrase.about["start"] for phrase in phrases] == [0.3, 2.3, 9.0]
