@@ -186,12 +186,14 @@ def test_a_note_off_ends_the_oldest_note_of_its_key():
 
 
 def test_a_note_that_begins_before_the_last_one_ends_on_the_same_tick():
-    """Sixteen repeated notes, as many sequencers write them."""
+    """Sixteen repeated notes, as many sequencers write them; a pedal makes no difference."""
     strokes = [pair for i in range(1, 16) for pair in ((i * 250, on(69)), (i * 250, off(69)))]
     data = midi_file([(0, on(69)), *strokes, (4000, off(69)), (4000, END[1])])
     assert spans(data) == [(69, i * 250, i * 250 + 250) for i in range(16)]
     reading = midi.read(data)
     assert (reading.zero_length, reading.never_ending) == (0, 0)
+    held = midi_file([(0, control(64, 127)), (0, on(69)), *strokes, (4000, off(69)), (4000, END[1])])
+    assert spans(held) == spans(data)
 
 
 def test_notes_of_no_length_are_dropped_and_counted():

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -97,7 +97,7 @@ class _Channel:
 
     def __init__(self):
         self.notes: dict[int, list[Note]] = defaultdict(list)  # by track
-        self._down: dict[tuple[int, int], list[tuple[int, int]]] = {}  # start and velocity, the oldest first
+        self._down: dict[tuple[int, int], deque[tuple[int, int]]] = {}  # start and velocity, the oldest first
         self._held: dict[tuple[int, int], list[tuple[int, int]]] = {}  # of released keys, which the pedal alone holds
         self._pedal = False
         self._values: dict[tuple[int, int], int] = {}  # by (time, controller): the last one in a millisecond counts
@@ -115,15 +115,15 @@ class _Channel:
         elif message.kind == smf.NOTE_ON and message.second:
             voice = message.track, message.first
             self._end(time, self._held, [voice])  # what the pedal alone holds is struck again
-            self._down.setdefault(voice, []).append((time, message.second))
+            self._down.setdefault(voice, deque()).append((time, message.second))
         else:
             self._release(time, (message.track, message.first))
 
     def _release(self, time: int, voice: tuple[int, int]) -> None:
         """A key goes up. It ends the oldest note: many files begin the next one before, on the same tick."""
         if self._down.get(voice):
-            self._held.setdefault(voice, []).append(self._down[voice].pop(0))
-            if not self._pedal:
+            self._held.setdefault(voice, []).append(self._down[voice].popleft())
+            if not self._pedal or self._down[voice]:  # a pedal does not hold what was struck again in the meantime
                 self._end(time, self._held, [voice])
 
     def _end(self, time: int, sounding: dict, voices: Iterable[tuple[int, int]]) -> None:
