@@ -77,7 +77,7 @@ def read(data: bytes) -> File:
     if count and not file.tracks:
         raise ValueError("is no whole MIDI file: it ends before its first track")
     if count != len(file.tracks):
-        _say(file, place + 10, f"the header counts {count:,} tracks, but there are {len(file.tracks):,}")
+        _say(file, place + 10, f"the number of tracks is {count:,} in the header, and {len(file.tracks):,} in the file")
     if (more := len(file.warnings) - _WARNINGS) > 0:
         file.warnings[_WARNINGS:] = [(None, f"and {more:,} more warnings")]
     return file
@@ -221,7 +221,7 @@ def _is_end(event: bytes, missing: int) -> bool:
 
 def _keep_meta(track: Track, kind: int, body: bytes) -> str | None:
     """Add tempos and time signatures to a track; of those that can't be used, and of other events, what is wrong."""
-    size = f"of {len(body)} bytes"
+    size = f"of {len(body)} byte{'s' * (len(body) != 1)}"
     if kind == _TEMPO:
         tempo = int.from_bytes(body[:3])
         if len(body) < 3 or not tempo:
