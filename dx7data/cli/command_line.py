@@ -198,7 +198,7 @@ def _clip_options(render) -> None:
 
 def _patch_options(render) -> None:
     render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, folders, zips; 'example' is our own bank")
-    render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in the patch files, as JSON")
+    render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in patch and music files, as JSON")
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
     render.add_argument(
         "--targets", nargs="+", default=["all"], metavar="PATCH", help="only these, by NAME or FILE:INDEX (default: all)"
@@ -250,7 +250,7 @@ def _phrase_options(render) -> None:
         help=f"draw only phrases of these kinds, of {', '.join(_KINDS)} (default: all)",
     )
     music = render.add_mutually_exclusive_group()
-    music.add_argument("--midi", nargs="+", metavar="PATH", help="MIDI files and folders (default: phrases are drawn)")
+    music.add_argument("--midi", nargs="+", metavar="PATH", help="MIDI files, folders and zips (default: phrases are drawn)")
     music.add_argument(
         "--phrases",
         type=Path,

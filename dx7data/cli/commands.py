@@ -29,19 +29,13 @@ def announce_compilation() -> None:
         print("Compiling the engine for this machine, once: about 15 seconds", file=sys.stderr)
 
 
-def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes"):
-    """The patches of some files, with a report for people and, if asked for, for programs."""
-    from dx7data.files import write_atomically
+def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes", music=None):
+    """The patches of some files, with a report for people and, if asked for, for programs: with that of the music."""
     from dx7data.patches import bank
 
     loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
-        try:
-            write_atomically(
-                report, lambda file: file.write((json.dumps(loaded.report.to_dict(), indent=1) + "\n").encode())
-            )
-        except OSError as error:
-            raise InputError(f"can't write the report to {report}: {error.strerror or error}") from None
+        write_report(report, loaded.report, music)
     print(loaded.report.text(), file=sys.stderr)
     if not loaded.ids:
         raise InputError(f"no usable patch in {', '.join(paths)}")
@@ -49,6 +43,17 @@ def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes"):
         found, loaded = len(loaded.ids), bank.distinct(loaded)
         print(f"left out, since they sound like others: {found - len(loaded.ids):,} patches", file=sys.stderr)
     return loaded
+
+
+def write_report(path: Path, patches, music=None) -> None:
+    """Reports of patches and, as its entry `music`, of music as JSON."""
+    from dx7data.files import write_atomically
+
+    document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
+    try:
+        write_atomically(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+    except OSError as error:
+        raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
 
 
 def bench(options) -> None:

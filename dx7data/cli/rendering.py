@@ -7,6 +7,7 @@ import sys
 import time
 from importlib.util import find_spec
 
+from dx7data.cli import music
 from dx7data.cli.commands import announce_compilation, checked_rate, load
 from dx7data.errors import InputError
 
@@ -150,8 +151,8 @@ def plan_for(options):
 
     _check(options)
     asked = _spec(options)
-    phrases = _phrases(options, asked)
-    loaded = load(options.patches, options.report, options.dedupe) if options.patches else bank.load([])
+    phrases, met = music.load(options, asked)
+    loaded = load(options.patches, options.report, options.dedupe, met) if options.patches else bank.load([])
     targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
     held_out = bank.listed(loaded, options.hold_out) if options.hold_out else set()
     announce_compilation()
@@ -209,25 +210,6 @@ def _spec(options):
         kinds=options.kinds,
         filters=filters.Filters(**{name: value for name in filters.NAMES if (value := getattr(options, name)) is not None}),
     )
-
-
-def _phrases(options, spec):
-    """Phrases from music, or None for drawn ones; says what the filters took."""
-    if not options.midi and not options.phrases:
-        from dx7data.phrases import filters
-        from dx7data.plan import drawn
-
-        if spec.filters != filters.NO_FILTERS:
-            print(drawn.estimate(spec).text(), file=sys.stderr)
-        return None
-    from dx7data.phrases import corpus
-
-    if options.midi:
-        phrases, report = corpus.from_midi(options.midi, options.seconds, options.beats, spec.filters)
-    else:
-        phrases, report = corpus.from_table(options.phrases, options.seconds, options.bpm, spec.filters)
-    print(report.text(), file=sys.stderr)
-    return phrases
 
 
 def _announce(wanted, by_default: bool) -> None:

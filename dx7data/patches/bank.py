@@ -5,30 +5,25 @@ Takes .syx files, folders and zips, gives a Bank. What cannot be read becomes a 
 
 import difflib
 import hashlib
-import io
 import json
-import lzma
 import os
 import re
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import contents, find, parquet, write_atomically
-from dx7data.patches import audible, patch, sysex
+from dx7data.patches import audible, patch, sysex, zips
 from dx7data.patches.report import Report, shown
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
 _EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")
 _FILE_LIMIT = 256 << 20  # bytes; all public DX7 banks together are smaller
-_MEMBER_LIMIT = 64 << 20  # bytes after decompression
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+_MEMBER_LIMIT = 64 << 20  # of a file in a zip
 
 
 @dataclass(frozen=True)
@@ -54,41 +49,9 @@ def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
         for file in inside:
             data = contents(file, _FILE_LIMIT, report)
             if data is not None and file.suffix.lower() == ".zip":
-                yield from _members(file, data, report)
+                yield from zips.unpack(file, data, (".syx", ".bin"), _MEMBER_LIMIT, report)
             elif data is not None:
                 yield shown(file), shown(file.name), data
-
-
-def _members(path: Path, data: bytes, report: Report) -> Iterator[tuple[str, str, bytes]]:
-    """The patch files in a zip, in its order, read in memory; nothing is written to disk."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".syx", ".bin"))]
-            if not entries:
-                report.refuse(path, "holds no .syx or .bin file")
-            for entry in entries:
-                unpacked = _member(archive, entry, report, f"{path}/{entry.filename}")
-                if unpacked is not None:
-                    yield shown(f"{path}/{entry.filename}"), shown(f"{path.name}/{entry.filename}"), unpacked
-    except _ZIP_ERRORS as error:
-        report.refuse(path, f"is no zip file that can be read: {shown(error)}")
-
-
-def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, report: Report, path: str) -> bytes | None:
-    name = PureWindowsPath(entry.filename)  # knows both kinds of slash, and drives
-    if name.anchor or ".." in name.parts:
-        report.refuse(path, "has a name that leads out of its zip: rename it")
-    elif entry.flag_bits & 1:
-        report.refuse(path, "is encrypted: unpack it with its password first")
-    elif entry.file_size > _MEMBER_LIMIT:
-        report.refuse(path, f"unpacks to {entry.file_size:,} bytes, more than the {_MEMBER_LIMIT:,} that are read")
-    else:
-        try:
-            with archive.open(entry) as file:
-                return file.read(_MEMBER_LIMIT)
-        except _ZIP_ERRORS as error:
-            report.refuse(path, f"cannot be unpacked: {shown(error)}")
-    return None
 
 
 def load(paths, keep_duplicates: bool = False) -> Bank:

@@ -3,9 +3,7 @@
 import hashlib
 import os
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -14,67 +12,40 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import contents, find
-from dx7data.patches.report import Line, listed, shown
+from dx7data.patches import zips
+from dx7data.patches.report import shown
 from dx7data.phrases import midi
 from dx7data.phrases.filters import Filters
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
+from dx7data.phrases.report import MusicReport
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
+_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+_ZIP_LIMIT = 256 << 20  # bytes
 _BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
-
-
-@dataclass
-class MusicReport:
-    """What was met on the way to the phrases."""
-
-    files: int = 0  # read
-    found: int = 0  # phrases
-    left_out: Counter = field(default_factory=Counter)  # of them, by the name of the filter
-    duplicates: int = 0  # and of what the filters let through
-    cut: int = 0  # kept, but they go on when the clip has ended
-    zero_length: int = 0  # notes that round to 0 ms, left out
-    never_ending: int = 0  # notes that nothing ends, so they last until the end of their file
-    refused: list[Line] = field(default_factory=list)
-
-    def refuse(self, file, reason: str) -> None:
-        """Note that a file was left out; any name is safe here."""
-        self.refused.append(Line(shown(file), None, reason))
-
-    def text(self) -> str:
-        """A few lines for people; of refused files the first ten."""
-        kept = self.found - self.left_out.total() - self.duplicates
-        lines = [
-            f"files {self.files:,}, refused {len(self.refused):,}",
-            f"phrases {self.found:,}, kept {kept:,}, of these cut {self.cut:,}, duplicates {self.duplicates:,}",
-            f"notes of no length {self.zero_length:,}, notes without an end {self.never_ending:,}",
-        ]
-        lines += [f"left out: {self.filters()}"] * bool(self.left_out)
-        return "\n".join(lines + listed("refused", self.refused))
-
-    def filters(self) -> str:
-        """How many phrases each filter took, the greediest first."""
-        return ", ".join(f"{name} took {count:,}" for name, count in self.left_out.most_common())
 
 
 class _Selection:
     """The phrases that pass the filters, each once, for a clip of some ms; all that happens is counted."""
 
-    def __init__(self, seconds: float, filters: Filters):
+    def __init__(self, seconds: float, filters: Filters, report: MusicReport | None):
         self.clip = int(seconds * 1000)
-        self.report = MusicReport()
+        self.report = MusicReport() if report is None else report
         self._filters = filters
         self._phrases: dict[str, Phrase] = {}
 
-    def offer(self, notes: Sequence[Note], events: Sequence[Event], length: int, kind: str, about: dict) -> None:
-        """Take a phrase of so many ms as far as it lies within the clip."""
+    def offer(
+        self, notes: Sequence[Note], events: Sequence[Event], length: int, kind: str, about: dict, cut: bool = False
+    ) -> None:
+        """Take a phrase of so many ms as far as it lies within the clip; `cut`: notes were cut at its end already."""
         self.report.found += 1
         phrase = Phrase(
             notes=tuple(note for note in notes if note.start < self.clip),
             events=tuple(event for event in events if event.time < self.clip),
             kind=kind,
-            cut=any(note.start + note.held > self.clip for note in notes),
+            cut=cut or any(note.start + note.held > self.clip for note in notes),
             about=about,
         )
         refused = self._filters.first_to_refuse(phrase, min(length, self.clip)) if phrase.notes else _BEYOND
@@ -96,18 +67,21 @@ class _Selection:
         raise InputError(f"there is no music: {report.refused[0] if report.refused else 'name a file or a folder'}")
 
 
-def from_midi(paths, seconds: float, beats: int | None, filters: Filters) -> tuple[Phrases, MusicReport]:
-    """Phrases for clips of so many seconds from MIDI files and folders, which are searched recursively for .mid and .midi.
+def from_midi(
+    paths, seconds: float, beats: int | None, filters: Filters, report: MusicReport | None = None
+) -> tuple[Phrases, MusicReport]:
+    """Phrases for clips of so many seconds from MIDI files, folders and zips.
 
-    paths: one or several; a file named here is read whatever its suffix.
+    paths: one or several; a file named here is read whatever its suffix; folders are searched recursively for .mid, .midi,
+    .kar, .rmi and .zip. report: one to go on with, which is filled even if there is no phrase.
     What a channel plays in a track is cut into windows of `beats` beats of the time signature, counted from the beginning
     of the file and anew where it changes; without `beats` into windows of the clip's length, each from the first note that
     is left. A phrase is the notes that begin in a window, cut at its end, and the controllers. What cannot be read becomes
     a line of the report. Raises InputError when no phrase is left.
     """
-    selection = _Selection(seconds, filters)
+    selection = _Selection(seconds, filters, report)
     report = selection.report
-    for path, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
+    for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
         try:
             reading = midi.read(data)
         except ValueError as error:
@@ -116,27 +90,34 @@ def from_midi(paths, seconds: float, beats: int | None, filters: Filters) -> tup
         if not reading.performances:
             report.refuse(path, "holds no notes that last and are no drums (channel 10)")
             continue
-        report.files += 1
-        report.zero_length += reading.zero_length
-        report.never_ending += reading.never_ending
-        file = {"file": shown(path.name), "sha256": hashlib.sha256(data).hexdigest()}
+        notes = sum(len(performance.notes) for performance in reading.performances)
+        report.add(path, notes, reading.zero_length, reading.never_ending, reading.warnings)
+        file = {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
         for performance in reading.performances:
-            about = file | {"track": performance.track, "channel": performance.channel}
-            for begin, end, notes, events in _windows(performance, beats, selection.clip):
-                selection.offer(notes, events, end - begin, "midi", about | {"start": begin / 1000})
+            port = {"port": performance.port} if performance.port else {}
+            about = file | {"track": performance.track} | port | {"channel": performance.channel}
+            for begin, end, inside, events, cut in _windows(performance, beats, selection.clip):
+                selection.offer(inside, events, end - begin, "midi", about | {"start": begin / 1000}, cut)
     return selection.result()
 
 
-def _files(paths: Iterable, report: MusicReport) -> Iterator[tuple[Path, bytes]]:
+def _files(paths: Iterable, report: MusicReport) -> Iterator[tuple[str, str, bytes]]:
+    """Path and base name as shown, contents."""
     for path in map(Path, paths):
-        for file in find(path, (".mid", ".midi"), report) if os.path.isdir(path) else [path]:
-            data = contents(file, midi.BYTES_LIMIT, report)
-            if data is not None:
-                yield file, data
+        for file in find(path, (*_SUFFIXES, ".zip"), report) if os.path.isdir(path) else [path]:
+            zipped = file.suffix.lower() == ".zip"
+            data = contents(file, _ZIP_LIMIT if zipped else midi.BYTES_LIMIT, report)
+            if data is not None and zipped:
+                yield from zips.unpack(file, data, _SUFFIXES, midi.BYTES_LIMIT, report)
+            elif data is not None:
+                yield shown(file), shown(file.name), data
 
 
-def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list]]:
-    """Beginning and end in ms of each window in which notes begin; these notes and the events from its beginning on."""
+def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list, bool]]:
+    """Beginning and end in ms of each window in which notes begin; these notes and the events from its beginning on.
+
+    And whether its end is that of the clip, and a note goes on then.
+    """
     notes, events = performance.notes, performance.events
     values, first, upcoming = list(REST.values()), 0, 0
     while first < len(notes):
@@ -149,11 +130,14 @@ def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Ite
         at_first = [Event(0, i, value) for i, value in enumerate(values) if value != REST[CONTROLLERS[i]]]
         after = bisect_left(notes, end, first, key=attrgetter("start"))
         inside = [Note(n.start - begin, min(n.held, end - n.start), n.note, n.velocity) for n in notes[first:after]]
-        yield begin, end, inside, at_first + [event._replace(time=event.time - begin) for event in later]
+        cut = not beats and any(note.start + note.held > end for note in notes[first:after])
+        yield begin, end, inside, at_first + [event._replace(time=event.time - begin) for event in later], cut
         first = after
 
 
-def from_table(path, seconds: float, bpm: float | None, filters: Filters) -> tuple[Phrases, MusicReport]:
+def from_table(
+    path, seconds: float, bpm: float | None, filters: Filters, report: MusicReport | None = None
+) -> tuple[Phrases, MusicReport]:
     """Phrases for clips of so many seconds from a Parquet table with a row for each note.
 
     phrase_id: integers or strings; start_time, from the beginning of the phrase, and duration: numbers of seconds, or of
@@ -161,11 +145,10 @@ def from_table(path, seconds: float, bpm: float | None, filters: Filters) -> tup
     InputError when the table does not fit, or no phrase is left.
     """
     path = Path(path)
-    selection = _Selection(seconds, filters)
+    selection = _Selection(seconds, filters, report)
     ids, which, notes = _notes(path, bpm or 60)  # at 60 beats a minute a beat is a second
     lasting = notes[:, 1] > 0
-    selection.report.files = 1
-    selection.report.zero_length = int(np.count_nonzero(~lasting))
+    selection.report.add(path, int(np.count_nonzero(lasting)), int(np.count_nonzero(~lasting)))
     which, notes = which[lasting], notes[lasting]
     if not len(notes):
         raise InputError(f"{shown(path)} holds only notes of 0 ms; durations are seconds, or beats if their tempo is given")

@@ -15,7 +15,7 @@ from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
 from dx7data.engine.voice import voices
 from dx7data.patches import patch, sysex
-from dx7data.phrases.phrase import CONTROLLERS, REST, Phrase
+from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
 from dx7data.plan.spec import Choice
 
 _json = json.JSONEncoder(separators=(",", ":"))
@@ -87,9 +87,11 @@ def score(plan, choices: list[Choice]) -> dict:
     row = np.array([row for row, _, _ in parts])[part]
     stored = np.array([patched for _, _, patched in parts])[part]
     start_ms, held_ms, key, velocity = notes.reshape(-1, 4).T
+    start, blocks = _span(start_ms, held_ms, rate)
     curves, volume = _curves(plan, choices, rate)
     return {
-        "voices": voices(stored, key, velocity, held_ms / 1000, rate, _block(start_ms, rate)),
+        # Half a block less: seconds are of single precision, and the engine rounds them up to whole blocks.
+        "voices": voices(stored, key, velocity, (blocks - 0.5) * BLOCK / rate, rate, start),
         "row": row,
         "part": part,
         "rows": 2 * count,
@@ -194,12 +196,15 @@ def _played(phrase: Phrase, rate: int) -> dict:
             controllers[name].clear()
         controllers[name].append([time, value])
     return {
-        "notes": [
-            {"start": _seconds(start, rate), "held": held / 1000, "note": key, "velocity": velocity}
-            for start, held, key, velocity in phrase.notes
-        ],
+        "notes": [_note(note, rate) for note in phrase.notes],
         "controllers": controllers,
     }
+
+
+def _note(note: Note, rate: int) -> dict:
+    start, blocks = _span(note.start, note.held, rate)
+    times = {"start": round(start * BLOCK / rate, 6), "held": round(int(blocks) * BLOCK / rate, 6)}
+    return times | {"note": note.note, "velocity": note.velocity}
 
 
 @lru_cache(maxsize=1 << 14)
@@ -231,6 +236,12 @@ def wav(audio: np.ndarray, rate: int) -> bytes:
 
 def _key(split: str, j: int) -> str:
     return f"{split}_{j:08d}"
+
+
+def _span(start_ms, held_ms, rate: int):
+    """The block at which a note begins, and for how many it is held: until the nearest one to its end, and one at least."""
+    start = _block(start_ms, rate)
+    return start, np.maximum(_block(start_ms + held_ms, rate) - start, 1)
 
 
 def _block(ms, rate: int):

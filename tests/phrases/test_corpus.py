@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import json
 import os
 import random
+import struct
+import zipfile
 from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
@@ -15,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
+from dx7data import cli
 from dx7data.errors import InputError
 from dx7data.phrases import corpus, midi
 from dx7data.phrases.filters import Filters
@@ -107,7 +111,8 @@ def test_windows_part_the_notes_and_keep_times_and_controllers(tmp_path_factory,
     (performance,) = performances
     clip = 10**6 if beats else seconds  # windows of beats are not to be cut here
     phrases, report = taken(path, clip, beats)
-    assert (report.duplicates, report.cut, report.found) == (0, 0, len(phrases))
+    assert (report.duplicates, report.found) == (0, len(phrases))
+    assert report.cut == sum(phrase.cut for phrase in phrases)
 
     starts = [round(phrase.about["start"] * 1000) for phrase in phrases]
     found = [
@@ -120,6 +125,7 @@ def test_windows_part_the_notes_and_keep_times_and_controllers(tmp_path_factory,
         assert start <= start + phrase.notes[-1].start < end <= following
         assert all(start + n.start + n.held == min(ends[n.note], end) for n in phrase.notes)
         assert beats or phrase.notes[0].start == 0
+        assert phrase.cut == (not beats and any(ends[n.note] > end for n in phrase.notes))
         assert list(phrase.events) == sorted(phrase.events)
         for time in {start, end - 1, *(event.time for event in performance.events if start <= event.time < end)}:
             assert values_at(phrase.events, time - start) == values_at(performance.events, time)
@@ -150,15 +156,15 @@ def test_windows_of_beats(put):
 
 
 def test_windows_of_the_clip_begin_with_a_note(put):
-    notes = [Note(300, 5000, 60, 1), Note(2299, 9, 61, 1), Note(2300, 7, 60, 1), Note(9000, 10, 62, 1)]
+    notes = [Note(300, 5000, 60, 1), Note(2299, 9, 61, 1), Note(2300, 7, 59, 1), Note(9000, 10, 62, 1)]
     phrases, report = taken(put("a.mid", song(notes)), seconds=2.0)
     assert [list(phrase.notes) for phrase in phrases] == [
         [Note(0, 2000, 60, 1), Note(1999, 1, 61, 1)],
-        [Note(0, 7, 60, 1)],
+        [Note(0, 7, 59, 1)],
         [Note(0, 10, 62, 1)],
     ]
     assert [phrase.about["start"] for phrase in phrases] == [0.3, 2.3, 9.0]
-    assert report.cut == 0
+    assert ([phrase.cut for phrase in phrases], report.cut) == ([True, False, False], 1)
 
 
 def test_controllers_at_the_beginning_of_a_window(put):
@@ -244,13 +250,41 @@ def test_duplicates_are_dropped_and_the_order_of_files_does_not_matter(put):
     assert Counter(each["file"] for each in about)["b.mid"] == 8  # the first one's are kept
 
 
-def test_folders_are_searched(put, tmp_path):
-    for i, name in enumerate(["z/deep/b.MID", "a.midi", "c.mid", "d.txt", "e.kar"]):
-        put(name, song(scale(3, key=30 + 10 * i)))
+def riff(data: bytes) -> bytes:
+    body = b"RMIDdata" + struct.pack("<L", len(data)) + data
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
+def zipped(**files: bytes) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return sink.getvalue()
+
+
+def test_folders_and_zips_are_searched(put, tmp_path):
+    names = ["z/deep/b.MID", "a.midi", "c.mid", "d.txt", "e.kar", "f.rmi", "in.mid"]
+    songs = {name: song(scale(3, key=20 + 10 * i)) for i, name in enumerate(names)}
+    songs["f.rmi"] = riff(songs["f.rmi"])
+    inside = {"x/in.mid": songs.pop("in.mid"), "in.txt": b"", "../out.mid": b"", "big.mid": bytes(midi.BYTES_LIMIT + 1)}
+    for name, data in songs.items():
+        put(name, data)
+    archive = put("all.ZIP", zipped(**inside))
     phrases, report = taken(tmp_path)
-    assert {phrase.about["file"] for phrase in phrases} == {"b.MID", "a.midi", "c.mid"}
-    assert (report.files, report.refused) == (3, [])
+    assert {phrase.about["file"] for phrase in phrases} == {"b.MID", "a.midi", "c.mid", "e.kar", "f.rmi", "all.ZIP/x/in.mid"}
+    assert (report.files, report.warnings) == (6, [])
+    assert [(line.file, line.reason.split()[0]) for line in report.refused] == [
+        (f"{archive}/../out.mid", "has"),
+        (f"{archive}/big.mid", "unpacks"),
+    ]
     assert len(taken([tmp_path / "d.txt", str(tmp_path / "e.kar")])[0]) == 2
+
+
+def test_the_port_is_told(put):
+    data = song(scale(3), [(0, MetaMessage("midi_port", port=2))])
+    (phrase,), _ = taken(put("a.mid", data))
+    assert phrase.about["port"] == 2
 
 
 def test_of_equal_files_in_a_folder_the_first_by_name_is_kept(put, tmp_path):
@@ -308,17 +342,55 @@ def test_the_report_counts_what_was_mended(put, tmp_path):
     for i in range(12):
         put(f"bad{i}.mid", b"\x1b")
     phrases, report = taken(tmp_path, filters=Filters(notes=(1, 9)))
-    assert (report.zero_length, report.never_ending, report.cut) == (1, 1, 0)
+    assert (report.zero_length, report.never_ending, report.cut) == (1, 1, 1)
     assert phrases[0].notes[1] == Note(5, 1995, 80, 64)
     lines = report.text().splitlines()
     assert lines[:3] == [
-        "files 1, refused 12",
-        "phrases 1, kept 1, of these cut 0, duplicates 0",
+        "files 1, refused 12, warnings 0",
+        "phrases 1, kept 1, of these cut 1, duplicates 0",
         "notes of no length 1, notes without an end 1",
     ]
     assert lines[-1] == "  and 2 more"
     assert len(lines) == 15
     assert all(line.isprintable() for line in lines)
+
+
+def test_the_report_tells_of_every_file(put, tmp_path):
+    """What was passed over stands in its lines, with the file and the byte; and all of it can be written as JSON."""
+    good, end = put("a.mid", song(scale(3))), MetaMessage("end_of_track")
+    flats = song(scale(3, key=70)).replace(
+        bytes(end.bytes()), b"\xff\x59\x02\xf8\x00"
+    )  # instead of the end, without its time
+    damaged = put("b.mid", flats[:18] + struct.pack(">L", len(flats) - 22) + flats[22:])
+    bad = put("c.mid", b"hello")
+    _, report = taken(tmp_path)
+    place = len(flats) - 6
+    reason = "a key signature of 8 flats is left out, in track 1 at tick 300"
+    text = report.text().splitlines()
+    assert text[0] == "files 2, refused 1, warnings 1"
+    assert text[3:] == ["refused", f"  {report.refused[0]}", "warnings", f"  {damaged}, byte {place:,}: {reason}"]
+    document = json.loads(json.dumps(report.to_dict()))
+    counts = {"notes": 3, "zero_length": 0, "never_ending": 0}
+    assert document["read"] == [
+        {"file": str(good), **counts, "warnings": 0},
+        {"file": str(damaged), **counts, "warnings": 1},
+    ]
+    assert document["warnings"] == [{"file": str(damaged), "offset": place, "reason": reason}]
+    assert [line["file"] for line in document["refused"]] == [str(bad)]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_the_report_is_written_with_that_of_the_patches(put, tmp_path, capsys, usable):
+    files = [put("a.mid", song(scale(3)))] * usable + [put("b.mid", b"hello")]
+    arguments = ["--patches", "example", "--samples", "4", "--seconds", "0.25", "--dry-run", "--split", "1,0,0"]
+    out, report = str(tmp_path / "out"), tmp_path / "report.json"
+    code = cli.main(["render", *arguments, "--out", out, "--midi", *map(str, files), "--report", str(report)])
+    assert code == (0 if usable else 2)
+    document = json.loads(report.read_text())
+    assert document["found"] == (32 if usable else 0)
+    assert document["music"]["files"] == usable
+    assert [line["file"] for line in document["music"]["refused"]] == [str(files[-1])]
+    assert f"{files[-1]}: is no MIDI file" in capsys.readouterr().err
 
 
 # --- tables

@@ -1,0 +1,54 @@
+"""What was met on the way from music to phrases: read, mended, refused and left out, for people and for programs."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+from dx7data.patches.report import Line, listed, shown
+
+
+@dataclass
+class MusicReport:
+    """Counts are of files, phrases and notes; `read` has a row for each file."""
+
+    files: int = 0  # read
+    found: int = 0  # phrases
+    left_out: Counter = field(default_factory=Counter)  # of them, by the name of the filter
+    duplicates: int = 0  # and of what the filters let through
+    cut: int = 0  # kept, but they go on when the clip has ended
+    zero_length: int = 0  # notes that round to 0 ms, left out
+    never_ending: int = 0  # notes that nothing ends, so they last until the end of their file
+    read: list[dict] = field(default_factory=list)
+    refused: list[Line] = field(default_factory=list)
+    warnings: list[Line] = field(default_factory=list)
+
+    def refuse(self, file, reason: str) -> None:
+        """Note that a file was left out; any name is safe here."""
+        self.refused.append(Line(shown(file), None, reason))
+
+    def add(self, file, notes: int, zero_length: int, never_ending: int = 0, warnings=()) -> None:
+        """Count what a file holds; warnings: byte offset, or None, and sentence."""
+        self.files += 1
+        self.zero_length += zero_length
+        self.never_ending += never_ending
+        row = {"file": shown(file), "notes": notes, "zero_length": zero_length, "never_ending": never_ending}
+        self.read.append(row | {"warnings": len(warnings)})
+        self.warnings += [Line(shown(file), *warning) for warning in warnings]
+
+    def text(self) -> str:
+        """A few lines for people; of refused files and of warnings the first ten."""
+        kept = self.found - self.left_out.total() - self.duplicates
+        lines = [
+            f"files {self.files:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}",
+            f"phrases {self.found:,}, kept {kept:,}, of these cut {self.cut:,}, duplicates {self.duplicates:,}",
+            f"notes of no length {self.zero_length:,}, notes without an end {self.never_ending:,}",
+        ]
+        lines += [f"left out: {self.filters()}"] * bool(self.left_out)
+        return "\n".join(lines + listed("refused", self.refused) + listed("warnings", self.warnings))
+
+    def filters(self) -> str:
+        """How many phrases each filter took, the greediest first."""
+        return ", ".join(f"{name} took {count:,}" for name, count in self.left_out.most_common())
+
+    def to_dict(self) -> dict:
+        """Everything, ready for JSON."""
+        return asdict(self) | {"left_out": dict(self.left_out)}

@@ -1,0 +1,57 @@
+"""Samples: what is played, and what their json says of it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dx7data.engine.tables import BLOCK
+from dx7data.engine.voice import voices
+from dx7data.patches import patch
+from dx7data.phrases.phrase import Note, Phrase
+from dx7data.plan import sample
+from dx7data.plan.spec import Choice
+
+NOTES = st.lists(
+    st.builds(Note, st.integers(0, 60_000), st.integers(1, 60_000), st.integers(0, 127), st.integers(1, 127)),
+    min_size=1,
+    max_size=20,
+)
+
+
+@pytest.mark.parametrize(("sample_rate", "rate"), [(8000, 48000), (48000, 48000), (44100, 44100), (11025, 44100)])
+@given(NOTES)
+@example([Note(1000, 1, 60, 100)])
+@example([Note(3, 5, 60, 100), Note(1001, 4, 60, 100)])
+def test_a_key_goes_up_at_the_block_that_is_nearest_to_the_end_of_its_note(sample_rate, rate, notes):
+    """Not later by the rounding of its beginning and another one of its length; and the json says what is played."""
+    phrase = Phrase(tuple(sorted(notes)))
+    spec = SimpleNamespace(sample_rate=sample_rate, seconds=1.0, samples=sample_rate, gain="native")
+    plan = SimpleNamespace(spec=spec, patches=SimpleNamespace(stored=patch.SINE[None]))
+    played = sample.score(plan, [Choice(phrase, 0, (0,), None)])["voices"]
+    start, release = (each[: len(notes)].astype(np.int64) for each in (played.start, played.release))
+    assert (played.start[len(notes) :] == start).all()
+    assert (played.release[len(notes) :] == release).all()
+
+    begins, ends = (np.array([time(note) for note in phrase.notes]) * rate / 1000 for time in (begin_of, end_of))
+    assert (np.abs(start * BLOCK - begins) <= BLOCK / 2).all()
+    assert (release >= 1).all()
+    short = release == 1  # a note has one block at least
+    assert (np.abs((start + release) * BLOCK - ends)[~short] <= BLOCK / 2).all()
+    assert ((ends - begins)[short] <= 2 * BLOCK).all()
+
+    told = sample._played(phrase, rate)["notes"]
+    assert [round(note["start"] * rate / BLOCK) for note in told] == start.tolist()
+    assert [note["held"] for note in told] == [round(blocks * BLOCK / rate, 6) for blocks in release.tolist()]
+    again = voices(patch.SINE, 60, 100, np.array([note["held"] for note in told]), rate)
+    assert (again.release == release).all(), "the engine does not play what the json says"
+
+
+def begin_of(note):
+    return note.start
+
+
+def end_of(note):
+    return note.start + note.held
