@@ -1,0 +1,74 @@
+"""The code of docs/extending.md, put as new files into a copy of the checkout: all commands know what it adds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+FILES = dict(re.findall(r"^## [^\n]*: `(\S+)`\n.*?^```python\n(.*?)^```", PAGE, re.S | re.M))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs python -m WORDS in the copy."""
+    folder = tmp_path_factory.mktemp("copy")
+    for package in ("dx7data", "models", "train"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in FILES.items():
+        assert not (folder / name).exists()
+        (folder / name).write_text(text)
+
+    def call(*words):
+        command, environment = [sys.executable, "-m", *map(str, words)], os.environ | {"PYTHONPATH": str(folder)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def shards(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards") / "shards"
+    run("dx7data", "render", "--patches", "example", "--out", folder, "--samples", 40, "--seconds", 0.2, "--prefix", "bits")
+    return folder
+
+
+def test_the_page_has_both():
+    assert list(FILES) == ["models/layers/attention.py", "dx7data/prefix/bits.py"]
+
+
+def test_the_codec_is_verified_and_decoded(run, shards):
+    run("dx7data", "verify", shards)
+    names = re.findall(r"prefix\.bits: (.*)", run("dx7data", "inspect", shards))
+    assert len(names) == 5
+    shown = run("dx7data", "patches", "ls", "example")
+    assert all(name in shown for name in names)
+
+
+def test_the_layer_is_trained_and_converts(run, shards, tmp_path):
+    options = ["--layers", "s4d,attention", "--preset", "tiny", "--seconds", 0.1, "--prefix", "bits", "--steps", 4]
+    options += ["--evaluate-every", 4, "--evaluate-samples", 2, "--checkpoint-every", 4, "--device", "cpu"]
+    run("train", "--shards", shards, *options, "--out", tmp_path / "run")
+    source = next((tmp_path / "run" / "samples").rglob("*-source.wav"))
+    for how in ([], ["--streaming"]):
+        out = tmp_path / "out.wav"
+        run(
+            "train.convert", "--checkpoint", tmp_path / "run", "--source", source, "--patch", "example:5", "--out", out, *how
+        )
+        assert out.stat().st_size == source.stat().st_size
+    run("train.timescales", "--checkpoint", tmp_path / "run", "--out", tmp_path / "timescales.png")
+    run("train.compare", tmp_path / "run", "--out", tmp_path / "compare.html")
+
+
+def test_without_the_file_a_codec_is_unknown(tmp_path):
+    command = [sys.executable, "-m", "dx7data", "render", "--patches", "example", "--out", tmp_path, "--prefix", "bits"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert found.returncode == 2
+    assert "--prefix bits is no codec: take some of bytes, fsk, reference, or none" in found.stderr
