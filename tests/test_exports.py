@@ -107,7 +107,7 @@ def test_damage_never_raises(tmp_path, suffix):
 
 def parquet(table: pa.Table) -> bytes:
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, store_schema=False)  # a dictionary becomes what it stands for
     return buffer.getvalue().to_pybytes()
 
 
@@ -115,8 +115,10 @@ def parquet(table: pa.Table) -> bytes:
     ("columns", "reason"),
     [
         ({"a": [1]}, "no column `packed`"),
-        ({"packed": [b"short"]}, "`packed` of row 1 is no 128 bytes"),
-        ({"packed": [None]}, "`packed` of row 1 is no 128 bytes"),
+        ({"packed": [b"short"]}, "`packed` is not 128 bytes in every row"),
+        ({"packed": [bytes(128), None]}, "`packed` is not 128 bytes in every row"),
+        ({"packed": pa.DictionaryArray.from_arrays(np.zeros(900_000, int), [bytes(500_000)])}, "is not 128 bytes"),
+        ({"packed": [1]}, "`packed` is of type int64, not 128 bytes"),
         ({"packed": pa.nulls(1_000_001)}, "1,000,001 rows, more than the 1,000,000"),
         ({"packed": pa.array([], pa.binary(128))}, "without rows"),
     ],

@@ -191,7 +191,7 @@ def _clip_options(render) -> None:
 
 
 def _patch_options(render) -> None:
-    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, folders, zips; 'example' is our own bank")
+    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, exports, folders, zips; 'example' is ours")
     render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in the patch files, as JSON")
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
     render.add_argument(

@@ -19,13 +19,13 @@ _MAXIMA = dict(zip(patch.FIELDS, patch.MAXIMA.tolist(), strict=True))
 
 def to_json(patches: np.ndarray, origins: list[dict]) -> bytes:
     """A list with an object for each patch. `name_bytes`, in hex, is there where the name alone does not tell them."""
-    entries = []
+    entries = []  # as text at once, which is much smaller than objects
     for row, origin in zip(patches, origins, strict=True):
         entry, exact = patch.to_dict(row), row[patch.PARAMETERS :].tobytes()
         if _name(entry["name"]) != exact:
             entry["name_bytes"] = exact.hex()
-        entries.append(entry | {"origin": origin})
-    return json.dumps(entries, indent=1).encode() + b"\n"
+        entries.append(json.dumps(entry | {"origin": origin}, indent=1).encode())
+    return b"[\n" + b",\n".join(entries) + b"\n]\n"
 
 
 def to_parquet(patches: np.ndarray, origins: list[dict]) -> bytes:
@@ -146,10 +146,10 @@ def _read_parquet(data: bytes) -> Reading:
                 raise ValueError(f"it has {rows:,} rows, more than the {_MOST_ROWS:,} that are read")
             if "packed" not in file.schema_arrow.names:
                 raise ValueError("it has no column `packed`")
-        cells = from_parquet(data, columns=["packed"])["packed"].to_pylist()
-        for row, cell in enumerate(cells, 1):
-            if not isinstance(cell, bytes) or len(cell) != patch.PACKED_BYTES:
-                raise ValueError(f"`packed` of row {row:,} is no {patch.PACKED_BYTES} bytes")
+            kind = file.schema_arrow.field("packed").type
+        if not (pa.types.is_binary(kind) or kind == pa.binary(patch.PACKED_BYTES)):
+            raise ValueError(f"`packed` is of type {kind}, not {patch.PACKED_BYTES} bytes")
+        cells = _cells(from_parquet(data, columns=["packed"], read_dictionary=["packed"])["packed"])
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         reading.refused.append((None, f"is no table of patches as `dx7data patches export` writes it: {shown(error)}"))
         return reading
@@ -158,3 +158,13 @@ def _read_parquet(data: bytes) -> Reading:
     if not cells:
         reading.refused.append((None, "is a table without rows"))
     return reading
+
+
+def _cells(column) -> list[bytes]:
+    """The values of a column, all of the right length. Those of a dictionary are looked at there: a few bytes of a file can
+    repeat a long value any number of times."""
+    for chunk in column.chunks:
+        values = getattr(chunk, "dictionary", chunk)
+        if chunk.null_count or any(len(value) != patch.PACKED_BYTES for value in values.to_pylist()):
+            raise ValueError(f"`packed` is not {patch.PACKED_BYTES} bytes in every row")
+    return column.to_pylist()

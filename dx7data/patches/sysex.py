@@ -170,20 +170,18 @@ def _fault(raw: np.ndarray, size: int) -> str | None:
     """Why the data bytes and checksum of a message are no dump, if they are none."""
     if len(raw) < size:
         return f"holds {len(raw):,} of {size:,} bytes"
+    expected = _checksum(raw[:size])
+    if len(raw) == size + 1 and raw[size] == expected:
+        return None
     voices = _split(raw, size)
-    damaged = _damaged(voices)
-    values = np.where(damaged, 0, wrong(voices))
-    noise = np.count_nonzero(values >= NOISE)
+    noise = np.count_nonzero(wrong(voices[~_damaged(voices)]) >= NOISE)
     if len(raw) == size + 1:
-        expected = _checksum(raw[:size])
-        if raw[size] == expected or not noise:
-            return None
         what = f"{noise} of its voices hold" if size == _BANK_BYTES else "its voice holds"
-        return f"has checksum {raw[size]:02X}, its bytes give {expected:02X}, and {what} values that no DX7 has"
+        reason = f"has checksum {raw[size]:02X}, its bytes give {expected:02X}, and {what} values that no DX7 has"
+        return reason if noise else None
     # A byte was lost or came in, or only the checksum or the end is missing. What has shifted has done so to the very end.
-    name = voices[-1, -NAME_BYTES:]
-    shifted = noise or values[-1] or np.any((name < 32) | (name > 126))
-    if shifted or (len(raw) > size and raw[size] != _checksum(raw[:size])):
+    shifted = noise or wrong(voices[-1:]).any() or (voices[-1, -NAME_BYTES:] < 32).any()
+    if shifted or (len(raw) > size and raw[size] != expected):
         return f"holds {len(raw):,} bytes where {size + 1:,} belong"
     return None
 
