@@ -75,17 +75,24 @@ def from_parquet(data: bytes, **options):
     return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
-def find(folder: Path, suffixes: tuple[str, ...], report) -> list[Path]:
-    """The files under a folder that have one of these suffixes, sorted; links to folders are not followed."""
+def find(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
+    """The files under a folder that have one of these suffixes, sorted; `leave` is called with each of the others.
+
+    Links to folders are not followed.
+    """
 
     def unreadable(error: OSError) -> None:
         report.refuse(error.filename, f"cannot be read: {error.strerror}")
 
     walk = os.walk(folder, onerror=unreadable)
-    found = [Path(parent, name) for parent, _, names in walk for name in names if name.lower().endswith(suffixes)]
+    files = sorted(Path(parent, name) for parent, _, names in walk for name in names)
+    found = [file for file in files if file.name.lower().endswith(suffixes)]
+    for file in files:
+        if not file.name.lower().endswith(suffixes):
+            leave(file)
     if not found:
         report.refuse(folder, f"holds no {' or '.join(suffixes)} file")
-    return sorted(found)
+    return found
 
 
 def contents(path: Path, limit: int, report) -> bytes | None:

@@ -85,11 +85,16 @@ def parser() -> argparse.ArgumentParser:
     listing = _verb(patches, "ls", commands.patches_ls, "one line for each patch, and what was found in the files")
     listing.add_argument("paths", nargs="+", metavar="PATH")
     listing.add_argument("--report", type=Path, metavar="FILE", help="write what was found, repaired and refused, as JSON")
+    listing.add_argument("--keep-duplicates", action="store_true", help="patches that are there several times, too")
     show = _verb(patches, "show", commands.patches_show, "every field of a patch, as JSON")
     show.add_argument("patch", metavar="FILE:INDEX")
     export = _verb(patches, "export", commands.patches_export, "write the patches to a .json, .parquet, .syx or .txt file")
     export.add_argument("paths", nargs="+", metavar="PATH")
     export.add_argument("--out", required=True, type=Path, metavar="FILE")
+    export.add_argument(
+        "--keep-duplicates", action="store_true", help="each patch as often as it is there, so that all keep their positions"
+    )
+    export.add_argument("--full-bank", action="store_true", help="fill up the last bank of a .syx file with INIT VOICEs")
 
     wav = _verb(verbs, "wav", commands.wav, "hear one patch: render a note to a wav file")
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
@@ -197,7 +202,7 @@ def _clip_options(render) -> None:
 
 
 def _patch_options(render) -> None:
-    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, folders, zips; 'example' is our own bank")
+    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, exports, folders, zips; 'example' is ours")
     render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in patch and music files, as JSON")
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
     render.add_argument(

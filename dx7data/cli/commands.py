@@ -150,7 +150,7 @@ def patches_ls(options) -> None:
     """`dx7data patches ls PATH...`: one line for each patch."""
     from dx7data.patches import patch
 
-    loaded = load(options.paths, options.report)
+    loaded = load(options.paths, options.report, "none" if options.keep_duplicates else "bytes")
     for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
         print(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summary(each)}")
 
@@ -166,8 +166,8 @@ def patches_export(options) -> None:
     """`dx7data patches export PATH... --out FILE`: the patches in another format."""
     from dx7data.patches import bank
 
-    loaded = load(options.paths)
-    bank.export(loaded, options.out)
+    loaded = load(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
+    bank.export(loaded, options.out, options.full_bank)
     print(f"{len(loaded.ids)} patches: {options.out}")
 
 

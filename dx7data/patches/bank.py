@@ -1,11 +1,11 @@
 """Many files to unique patches, each with where it came from; one patch by reference; patches to files.
 
-Takes .syx files, folders and zips, gives a Bank. What cannot be read becomes a line of its report, never an exception.
+Takes files of SysEx and exports, folders and zips, gives a Bank. What cannot be read becomes a line of its report, never an
+exception.
 """
 
 import difflib
 import hashlib
-import json
 import os
 import re
 import tomllib
@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import contents, find, parquet, write_atomically
-from dx7data.patches import audible, patch, sysex, zips
+from dx7data.files import write_atomically
+from dx7data.patches import audible, containers, exports, patch, sysex
 from dx7data.patches.report import Report, shown
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
 _EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")
-_FILE_LIMIT = 256 << 20  # bytes; all public DX7 banks together are smaller
-_MEMBER_LIMIT = 64 << 20  # of a file in a zip
 
 
 @dataclass(frozen=True)
@@ -42,27 +40,19 @@ class Bank:
 
 
 def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
-    """Path and base name as shown, contents."""
-    for path in paths:
-        path = _EXAMPLE_FILE if path == EXAMPLE else Path(path)
-        inside = find(path, (".syx", ".zip"), report) if os.path.isdir(path) else [path]
-        for file in inside:
-            data = contents(file, _FILE_LIMIT, report)
-            if data is not None and file.suffix.lower() == ".zip":
-                yield from zips.unpack(file, data, (".syx", ".bin"), _MEMBER_LIMIT, report)
-            elif data is not None:
-                yield shown(file), shown(file.name), data
+    return containers.files((_EXAMPLE_FILE if path == EXAMPLE else path for path in paths), report)
 
 
 def load(paths, keep_duplicates: bool = False) -> Bank:
-    """The patches of files, folders (searched recursively for .syx and .zip) and zips (their .syx and .bin members).
+    """The patches of files, folders (searched recursively) and zips; in these the suffix tells what to read (containers.py).
 
     paths: one or several; the word `example` stands for the shipped bank. A file named here is read whatever its suffix.
+    What is not read is named in the report.
     With keep_duplicates, patches of the same id stay, each with its own origin.
     """
     report, rows, origins, first = Report(), [], [], {}
     for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
-        reading = sysex.read(data)
+        reading = exports.read(path, data)
         report.add(path, reading)
         sha256 = hashlib.sha256(data).hexdigest()
         for index, record in enumerate(reading.voices, 1):
@@ -178,7 +168,7 @@ def distinct(bank: Bank) -> Bank:
 
 
 def _read(file: str, data: bytes, report: Report) -> list[sysex.Record]:
-    reading = sysex.read(data)
+    reading = exports.read(file, data)
     report.add(file, reading)
     return reading.voices
 
@@ -194,45 +184,30 @@ def read_table(path) -> np.ndarray:
     return patch.require_legal(np.array(rows, np.uint8))
 
 
-def _to_json(bank: Bank) -> bytes:
-    entries = [patch.to_dict(row) | {"origin": origin} for row, origin in zip(bank.patches, bank.origins, strict=True)]
-    return json.dumps(entries, indent=1).encode() + b"\n"
+_WRITERS = {
+    ".json": lambda bank, _: exports.to_json(bank.patches, bank.origins),
+    ".parquet": lambda bank, _: exports.to_parquet(bank.patches, bank.origins),
+    ".syx": lambda bank, full_bank: exports.to_syx(bank.patches, full_bank),
+    ".txt": lambda bank, _: exports.to_text(bank.patches),
+}
 
 
-def _to_parquet(bank: Bank) -> bytes:
-    import pyarrow as pa
-
-    columns = {"id": bank.ids, "name": bank.names}
-    columns |= {key: [origin[key] for origin in bank.origins] for key in ("file", "sha256", "index", "copies")}
-    columns["packed"] = pa.array([row.tobytes() for row in patch.pack(bank.patches)], pa.binary(patch.PACKED_BYTES))
-    columns |= {name: np.ascontiguousarray(bank.patches[:, i]) for i, name in enumerate(patch.FIELDS)}
-    return parquet(pa.table(columns))
-
-
-def _to_syx(bank: Bank) -> bytes:
-    starts = range(0, len(bank.patches), sysex.BANK)
-    return b"".join(sysex.write_bank(bank.patches[start : start + sysex.BANK]) for start in starts)
-
-
-def _to_text(bank: Bank) -> bytes:
-    return "".join(f"{patch.summary(row)}\n" for row in bank.patches).encode()
-
-
-_WRITERS = {".json": _to_json, ".parquet": _to_parquet, ".syx": _to_syx, ".txt": _to_text}
-
-
-def export(bank: Bank, path) -> None:
+def export(bank: Bank, path, full_bank: bool = False) -> None:
     """Write all patches to `path`, whole or not at all, in the format of its suffix: .json, .parquet, .syx or .txt.
 
-    .json and .parquet hold stored values by name (algorithm 0-31), .parquet the packed 128 bytes too; .syx holds bulk
-    dumps of 32, the last filled up with INIT VOICEs; .txt a line for each patch. Raises InputError.
+    .json and .parquet hold stored values by name (algorithm 0-31), .parquet the packed 128 bytes too; `load` reads both.
+    .syx holds bulk dumps of 32 and single-voice dumps of the rest, or with full_bank a last bulk dump filled up with INIT
+    VOICEs; .txt a line for each patch. Raises InputError.
     """
     path = Path(path)
-    if path.suffix.lower() not in _WRITERS:
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
         raise InputError(f"{shown(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
+    if full_bank and suffix != ".syx":
+        raise InputError(f"only a .syx file has banks to fill: leave out --full-bank for {shown(path)}")
     if not len(bank.patches):
         raise InputError(f"there are no patches to write to {shown(path)}")
-    written = _WRITERS[path.suffix.lower()](bank)
+    written = _WRITERS[suffix](bank, full_bank)
     try:
         write_atomically(path, lambda file: file.write(written))
     except OSError as error:

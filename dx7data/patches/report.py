@@ -58,6 +58,10 @@ class Report:
         """Note that a whole file was left out; any name is safe here."""
         self.refused.append(Line(shown(file), None, reason))
 
+    def warn(self, file, sentence: str) -> None:
+        """Note something about a whole file; any name is safe here."""
+        self.warnings.append(Line(shown(file), None, sentence))
+
     def add(self, file: str, reading) -> None:
         """Count what sysex.read found in a file."""
         self.files += 1

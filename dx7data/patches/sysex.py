@@ -1,65 +1,71 @@
 """Bytes in, patches out, whatever the framing; and back.
 
 Reads bulk dumps (32 packed voices), single-voice dumps, any number of them with anything in between, MacBinary
-wrappers, and bare voices and banks of exactly 128, 155 or 4,096 bytes. Format: the DX7's MIDI data format.
+wrappers, dumps in MIDI files, and bare voices (bare.py). Format: the DX7's MIDI data format.
 """
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import mido
 import numpy as np
 
-from dx7data.patches.patch import FIELDS, INIT, PACKED_BYTES, STORED_BYTES, legal_packed, legal_stored, pack, require_legal
+from dx7data.patches import bare
+from dx7data.patches.patch import INIT, NAME_BYTES, PACKED_BYTES, STORED_BYTES, pack, require_legal
+from dx7data.patches.reading import NOISE, Reading, Record, add_voices, wrong
+
+__all__ = ["BANK", "Reading", "Record", "read", "write_bank", "write_voice"]
 
 BANK = 32  # voices in a bulk dump
 _BANK_BYTES = BANK * PACKED_BYTES
 _YAMAHA = 0x43
 _BULK = bytes((0x09, _BANK_BYTES >> 7, _BANK_BYTES & 127))  # format and 14-bit byte count
+_MISPRINT = bytes((0x09, 0x10, 0x00))  # the same count as if it had 8 bits a byte: as some manuals and programs have it
 _SINGLE = bytes((0x00, STORED_BYTES >> 7, STORED_BYTES & 127))
-_HEADER = re.compile(rb"\xf0\x43[\x00-\x0f](?:" + re.escape(_BULK) + b"|" + re.escape(_SINGLE) + b")")
+_FORMATS = b"|".join(map(re.escape, (_BULK, _MISPRINT, _SINGLE)))
+_CHANNEL = rb"(?:\r\n|[\x00-\x0f])"  # CR and LF: channel 11 or 14 after what `_undone` undoes
+_HEADER = re.compile(rb"\xf0\x43" + _CHANNEL + rb"(?P<format>" + _FORMATS + rb")")
+# In a MIDI file the length of a message comes after its F0; a message in parts goes on with a delay, F7 and a length.
+_NUMBER = rb"[\x80-\xff]{0,3}[\x00-\x7f]"
+_HEADER_IN_MIDI = re.compile(
+    rb"\xf0(?P<length>" + _NUMBER + rb")?(?P<first>\x43" + _CHANNEL + rb"(?P<format>" + _FORMATS + rb"))"
+)
+_NEXT_PART = re.compile(_NUMBER + rb"\xf7(?P<length>" + _NUMBER + rb")")
 _BOUNDARY = re.compile(rb"[\xf0\xf7]")
-_END = b"\xf7"
+_LINE_END = re.compile(rb"\r\n")
+_START, _END = 0xF0, 0xF7
 _REAL_TIME = 0xF8  # and above: clock, active sensing; MIDI allows them inside any message
 _MAC_HEADER = 128
-
-
-@dataclass(frozen=True)
-class Record:
-    """One voice as found: 155 legal bytes, where its bytes start, its number 1-32 in its dump, the fields repaired."""
-
-    patch: bytes
-    offset: int
-    index: int
-    repaired: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What `read` found: voices in order, warnings as (offset, sentence), and what was refused as (offset, reason)."""
-
-    voices: list[Record] = field(default_factory=list)
-    warnings: list[tuple[int, str]] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
+_MOST_REFUSED = 10_000  # dumps of a file: more is no music, and each costs time and a line of the report
 
 
 def read(data: bytes) -> Reading:
     """All voices in `data`, any bytes at all; never raises, in time linear in the length, without copying `data`.
 
-    A wrong or missing checksum and a missing end (F7) are warnings. A dump with too few data bytes is refused whole: the
-    lost bytes may be anywhere in it, and every voice after the gap would be noise. Bytes that belong to no dump are
-    warned about. Without any dump, exactly 128, 155 or 4,096 bytes are bare voices; anything else is refused.
+    A wrong or missing checksum and a missing end (F7) are warnings. A dump whose bytes have shifted is refused whole: the
+    fault may be anywhere in it, and every voice after it would be noise. It shows by the number of bytes, or by a wrong
+    checksum together with values out of range. Bytes that belong to no dump are warned about.
     """
     reading = Reading()
     start, stop = _unwrapped(data)
+    in_midi = data[start : start + 4] == b"MThd" or data[start : start + 4] + data[start + 8 : start + 12] == b"RIFFRMID"
+    header = _HEADER_IN_MIDI if in_midi else _HEADER
     position = 0
-    while match := _HEADER.search(data, position):
-        _skip(reading, position or start, match.start())
-        position = _message(reading, data, match)
-    if position:
+    while match := header.search(data, position):
+        if not in_midi:
+            _skip(reading, position or start, match.start())
+        size = STORED_BYTES if match["format"] == _SINGLE else _BANK_BYTES
+        position = _message(reading, match, size, _bytes(data, match, size))
+        if len(reading.refused) > _MOST_REFUSED:
+            reason = f"more than {_MOST_REFUSED:,} dumps before this byte are refused: the rest is not read"
+            reading.refused.append((position, reason))
+            return reading
+    if in_midi and not position:
+        reading.refused.append((start, "is a MIDI file without any dump of DX7 voices"))
+    elif not position:
+        bare.read(reading, data, start, stop)
+    elif not in_midi:
         _skip(reading, position, len(data))
-    else:
-        _bare(reading, data, start, stop)
     return reading
 
 
@@ -78,33 +84,115 @@ def _skip(reading: Reading, start: int, stop: int) -> None:
         reading.warnings.append((start, f"skipped {stop - start:,} bytes that are no DX7 voice dump"))
 
 
-def _message(reading: Reading, data: bytes, match: re.Match) -> int:
+class _Bytes(NamedTuple):
+    """What is between the header of a message and its end: bytes, their offsets, whether F7 is there, what comes next."""
+
+    raw: np.ndarray
+    places: np.ndarray
+    ended: bool
+    after: int
+
+
+def _bytes(data: bytes, match: re.Match, size: int) -> _Bytes:
+    if match.groupdict().get("length") is not None:
+        return _bytes_in_midi(data, match, size)
+    first, whole = match.end(), match.end() + size + 1  # data and checksum
+    if data[whole : whole + 1] == bytes((_END,)) and not _HEADER.search(data, first, whole):
+        stop = whole  # an F0 or F7 before it is a damaged byte
+    else:
+        boundary = _BOUNDARY.search(data, first, first + 2 * size)
+        stop = boundary.start() if boundary else min(first + 2 * size, len(data))
+    ended = data[stop : stop + 1] == bytes((_END,))
+    return _Bytes(np.frombuffer(data[first:stop], np.uint8), np.arange(first, stop), ended, stop + ended)
+
+
+def _bytes_in_midi(data: bytes, match: re.Match, size: int) -> _Bytes:
+    first, stop, places, limit = match.end(), match.start("first") + _number(match["length"]), [], 2 * size
+    while True:
+        stop = min(stop, first + limit, len(data))
+        places.append(np.arange(first, stop))
+        limit -= len(places[-1])
+        part = _NEXT_PART.match(data, stop) if limit > 0 and data[stop - 1] != _END else None
+        if not part or not _number(part["length"]):
+            break
+        first, stop = part.end(), part.end() + _number(part["length"])
+    places = np.concatenate(places)
+    raw = np.frombuffer(data, np.uint8)[places]
+    ended = bool(len(raw)) and raw[-1] == _END
+    return _Bytes(raw[: len(raw) - ended], places[: len(raw) - ended], ended, max(stop, match.end()))
+
+
+def _number(digits: bytes) -> int:
+    value = 0
+    for digit in digits:
+        value = value << 7 | digit & 127
+    return value
+
+
+def _message(reading: Reading, match: re.Match, size: int, found: _Bytes) -> int:
     """Read the dump whose header is `match`; gives the offset where to go on."""
-    bulk = match[0][3:] == _BULK
-    kind, size = ("bulk dump", _BANK_BYTES) if bulk else ("single-voice dump", STORED_BYTES)
-    start, first = match.span()
-    body, places, end = _body(data, first, size + 1)  # data and checksum
-    ended = data[end : end + 1] == _END
-    if len(body) < size:
-        reason = f"{kind} holds {len(body):,} of {size:,} bytes: refused whole, send or copy it again"
-        reading.refused.append((start, reason))
-        return end + ended
-    _check(reading, start, kind, body[:size], body[size:], ended)
-    _voices(reading, body[:size], places, bulk)
-    return end + ended
+    start, kind = match.start(), "bulk dump" if size == _BANK_BYTES else "single-voice dump"
+    raw, places, ended, after = found
+    undone = None
+    if len(raw) != size + 1:  # of exactly the right length, a high byte is damage; otherwise it came in between
+        undone = _undone(raw, size)
+        kept = np.flatnonzero(raw < _REAL_TIME) if undone is None else undone
+        raw, places = raw[kept], places[kept]
+    reason = _fault(raw, size)
+    if reason:
+        reading.refused.append((start, f"{kind} {reason}: refused whole, send or copy it again"))
+        return after
+    if undone is not None:
+        sentence = "was spoiled by a transfer as text (LF or CR became CR LF): undone, its checksum is right"
+        reading.warnings.append((start, f"{kind} {sentence}"))
+    elif match[0][-3:] == _MISPRINT:
+        reading.warnings.append((start, f"{kind} counts its bytes as 10 00, not 20 00; its voices are kept"))
+    if len(raw) > size + 1:
+        ended, after = False, int(places[size]) + 1
+    _check(reading, start, kind, raw[:size], raw[size : size + 1], ended)
+    _take(reading, start, _split(raw, size), places)
+    return after
 
 
-def _body(data: bytes, first: int, size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Up to `size` bytes of a message, their offsets, and the offset after the last."""
-    boundary = _BOUNDARY.search(data, first, first + 2 * size)
-    end = boundary.start() if boundary else min(first + 2 * size, len(data))
-    body = np.frombuffer(data[first:end], np.uint8)
-    places = np.arange(len(body))
-    if len(body) != size:  # of exactly the right length, a high byte is damage; otherwise it came in between
-        places = np.flatnonzero(body < _REAL_TIME)[:size]
-    if len(places) == size:
-        end = first + int(places[-1]) + 1
-    return body[places], first + places, end
+def _undone(raw: np.ndarray, size: int) -> np.ndarray | None:
+    """Which bytes were there before LF, or CR, became CR and LF; None if that gives no dump with the right checksum."""
+    pairs = np.array([match.start() for match in _LINE_END.finditer(raw.tobytes())], int)
+    if len(raw) - len(pairs) == size + 1:
+        for added in (pairs, pairs + 1):
+            kept = np.delete(np.arange(len(raw)), added)
+            checked = raw[kept[size]] == _checksum(raw[kept[:size]])
+            if checked and (wrong(_split(raw[kept], size)) < NOISE).all():
+                return kept
+    return None
+
+
+def _fault(raw: np.ndarray, size: int) -> str | None:
+    """Why the data bytes and checksum of a message are no dump, if they are none."""
+    if len(raw) < size:
+        return f"holds {len(raw):,} of {size:,} bytes"
+    expected = _checksum(raw[:size])
+    if len(raw) == size + 1 and raw[size] == expected:
+        return None
+    voices = _split(raw, size)
+    noise = np.count_nonzero(wrong(voices[~_damaged(voices)]) >= NOISE)
+    if len(raw) == size + 1:
+        what = f"{noise} of its voices hold" if size == _BANK_BYTES else "its voice holds"
+        reason = f"has checksum {raw[size]:02X}, its bytes give {expected:02X}, and {what} values that no DX7 has"
+        return reason if noise else None
+    # A byte was lost or came in, or only the checksum or the end is missing. What has shifted has done so to the very end.
+    shifted = noise or wrong(voices[-1:]).any() or (voices[-1, -NAME_BYTES:] < 32).any()
+    if shifted or (len(raw) > size and raw[size] != expected):
+        return f"holds {len(raw):,} bytes where {size + 1:,} belong"
+    return None
+
+
+def _split(raw: np.ndarray, size: int) -> np.ndarray:
+    return raw[:size].reshape(-1, STORED_BYTES if size == STORED_BYTES else PACKED_BYTES)
+
+
+def _damaged(voices: np.ndarray) -> np.ndarray:
+    """In which voices there is a byte that begins or ends a message."""
+    return ((voices == _START) | (voices == _END)).any(axis=1)
 
 
 def _check(reading: Reading, start: int, kind: str, body: np.ndarray, checksum: np.ndarray, ended: bool) -> None:
@@ -128,39 +216,13 @@ def _checksum(body: np.ndarray) -> int:
     return -int(body.sum(dtype=np.int64)) & 127
 
 
-def _voices(reading: Reading, body: np.ndarray, places: np.ndarray, packed: bool) -> None:
-    size = PACKED_BYTES if packed else STORED_BYTES
-    legal, changed = (legal_packed if packed else legal_stored)(body.reshape(-1, size))
-    repaired = [()] * len(legal)
-    for row in np.flatnonzero(changed.any(axis=1)):
-        repaired[row] = tuple(FIELDS[i] for i in np.flatnonzero(changed[row]))
-    for row, names in enumerate(repaired):
-        reading.voices.append(Record(legal[row].tobytes(), int(places[row * size]), row + 1, names))
-
-
-def _bare(reading: Reading, data: bytes, start: int, stop: int) -> None:
-    size = stop - start
-    if size not in (PACKED_BYTES, STORED_BYTES, _BANK_BYTES):
-        _refuse_unknown(reading, data, start, stop)
-        return
-    body = np.frombuffer(data[start:stop], np.uint8)
-    if high := np.count_nonzero(body > 127):
-        reading.warnings.append(
-            (start, f"{high:,} of {size:,} bytes are above 127: is this a DX7 file? Its voices are kept")
-        )
-    _voices(reading, body, start + np.arange(size), packed=size != STORED_BYTES)
-
-
-def _refuse_unknown(reading: Reading, data: bytes, start: int, stop: int) -> None:
-    if start == stop:
-        reason = "empty"
-    elif data.find(bytes((0xF0,)), start, stop) >= 0:
-        reason = (
-            f"{stop - start:,} bytes hold MIDI system-exclusive data, but no DX7 voice dump: it is for another instrument"
-        )
-    else:
-        reason = f"{stop - start:,} bytes hold no DX7 voice dump (nor are they the 128, 155 or 4,096 of bare voices)"
-    reading.refused.append((start, reason))
+def _take(reading: Reading, start: int, voices: np.ndarray, places: np.ndarray) -> None:
+    damaged = _damaged(voices)
+    for row in np.flatnonzero(damaged).tolist():
+        byte = int(np.argmax((voices[row] == _START) | (voices[row] == _END)))
+        where = f"{voices[row, byte]:02X} at byte {places[row * voices.shape[1] + byte]:,}"
+        reading.refused.append((start, f"voice {row + 1} holds {where}, which is no data: left out, the others are kept"))
+    add_voices(reading, voices, places[: voices.size : voices.shape[1]], ~damaged)
 
 
 def _dump(head: bytes, body: np.ndarray, channel: int) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import contents, find
-from dx7data.patches import zips
+from dx7data.patches import containers
 from dx7data.patches.report import shown
 from dx7data.phrases import midi
 from dx7data.phrases.filters import Filters
@@ -21,8 +21,9 @@ from dx7data.phrases.report import MusicReport
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
-_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".zip")
 _ZIP_LIMIT = 256 << 20  # bytes
+_UNPACKED_LIMIT = 4 << 30  # bytes of all files in a zip: 100,000 songs
 _BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
 
@@ -104,11 +105,15 @@ def from_midi(
 def _files(paths: Iterable, report: MusicReport) -> Iterator[tuple[str, str, bytes]]:
     """Path and base name as shown, contents."""
     for path in map(Path, paths):
-        for file in find(path, (*_SUFFIXES, ".zip"), report) if os.path.isdir(path) else [path]:
+        inside = [path]
+        if os.path.isdir(path):
+            inside = find(path, _SUFFIXES, report, lambda file: containers.leave(report, file))
+        for file in inside:
             zipped = file.suffix.lower() == ".zip"
             data = contents(file, _ZIP_LIMIT if zipped else midi.BYTES_LIMIT, report)
             if data is not None and zipped:
-                yield from zips.unpack(file, data, _SUFFIXES, midi.BYTES_LIMIT, report)
+                archive = containers.Zip(report, _SUFFIXES, midi.BYTES_LIMIT, _UNPACKED_LIMIT)
+                yield from archive.members(data, str(file), file.name)
             elif data is not None:
                 yield shown(file), shown(file.name), data
 

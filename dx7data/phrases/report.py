@@ -25,6 +25,10 @@ class MusicReport:
         """Note that a file was left out; any name is safe here."""
         self.refused.append(Line(shown(file), None, reason))
 
+    def warn(self, file, sentence: str) -> None:
+        """Note something about a whole file; any name is safe here."""
+        self.warnings.append(Line(shown(file), None, sentence))
+
     def add(self, file, notes: int, zero_length: int, never_ending: int = 0, warnings=()) -> None:
         """Count what a file holds; warnings: byte offset, or None, and sentence."""
         self.files += 1

@@ -1,5 +1,6 @@
 """What a person can get wrong at the command line: one clear sentence and exit status 2, never a traceback."""
 
+import json
 import os
 import random
 import re
@@ -182,6 +183,21 @@ def test_export(tmp_path, suffix):
     assert (tmp_path / f"bank{suffix}").stat().st_size > 1000
     if suffix == ".syx":
         assert (bank.load([str(tmp_path / "bank.syx")]).patches == bank.load(["example"]).patches).all()
+
+
+def test_exports_keep_positions_if_asked(tmp_path, capsys):
+    example = bank.load(["example"]).patches
+    (tmp_path / "in.syx").write_bytes(b"".join(map(sysex.write_voice, example[[0, 0, 1]])))
+    keep = ("--keep-duplicates",)
+    assert run("patches", "export", tmp_path / "in.syx", "--out", tmp_path / "one.syx", "--full-bank") == 0
+    assert (tmp_path / "one.syx").stat().st_size == 4104
+    assert run("patches", "export", tmp_path / "in.syx", "--out", tmp_path / "all.json", *keep) == 0
+    assert len(json.loads((tmp_path / "all.json").read_text())) == 3
+    capsys.readouterr()
+    assert run("patches", "ls", tmp_path / "all.json", *keep) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [f"all.json:{i}" for i in (1, 2, 3)]
+    arguments = ("patches", "export", "example", "--out", tmp_path / "x.json", "--full-bank")
+    assert "leave out --full-bank" in refused(capsys, *arguments)
 
 
 def test_piping_into_head():

@@ -262,7 +262,7 @@ def test_exports_come_back(tmp_path):
         bank.export(loaded, out / f"x.{suffix}")
     assert sorted(path.name for path in out.iterdir()) == ["x.SYX", "x.json", "x.parquet", "x.txt"]
 
-    assert (out / "x.SYX").stat().st_size == 3 * 4104
+    assert (out / "x.SYX").stat().st_size == 2 * 4104 + 163
     np.testing.assert_array_equal(bank.load(out).patches[:65], loaded.patches)
     entries = json.loads((out / "x.json").read_text())
     assert [entry["id"] for entry in entries] == loaded.ids
@@ -287,6 +287,31 @@ def test_export_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="no patches"):
         bank.export(bank.load([]), tmp_path / "x.txt")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bank_is_filled_up_if_that_was_asked_for(tmp_path):
+    (tmp_path / "three.syx").write_bytes(b"".join(map(sysex.write_voice, PATCHES[:3])))
+    loaded = bank.load(tmp_path)
+    bank.export(loaded, tmp_path / "x.syx")
+    assert [record.patch for record in sysex.read((tmp_path / "x.syx").read_bytes()).voices] == [
+        row.tobytes() for row in PATCHES[:3]
+    ]
+    bank.export(loaded, tmp_path / "full.syx", full_bank=True)
+    assert (tmp_path / "full.syx").stat().st_size == 4104
+    assert bank.load(tmp_path / "full.syx").names[3:] == ["INIT VOICE"]
+    with pytest.raises(InputError, match="leave out --full-bank"):
+        bank.export(loaded, tmp_path / "x.json", full_bank=True)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".parquet", ".syx"])
+def test_duplicates_keep_their_positions_in_exports(tmp_path, suffix):
+    rows = PATCHES[[5, 5, 3, 5, *range(31)]]
+    (tmp_path / "a.syx").write_bytes(b"".join(map(sysex.write_voice, rows)))
+    bank.export(bank.load(tmp_path, keep_duplicates=True), tmp_path / f"b{suffix}")
+    again = bank.load(tmp_path / f"b{suffix}", keep_duplicates=True)
+    np.testing.assert_array_equal(again.patches, rows)
+    assert [origin["index"] for origin in again.origins] == list(range(1, 36))
+    np.testing.assert_array_equal(bank.pick(f"{tmp_path}/b{suffix}:3"), PATCHES[3])
 
 
 @oracle.needs_factory

@@ -186,6 +186,128 @@ def test_what_holds_no_voice_is_refused(data, reason):
     assert reason in reading.refused[0][1]
 
 
+def usual_patches(seed: int, count: int) -> np.ndarray:
+    """As people make them: detuned a little, with names in capitals."""
+    made = legal_patches(seed, count)
+    made[:, 20:126:21] = 5 + made[:, 20:126:21] % 5
+    made[:, 145:] = 65 + made[:, 145:] % 26
+    return made
+
+
+USUAL = usual_patches(5, 32)
+USUAL_BANK = sysex.write_bank(USUAL)
+
+
+@pytest.mark.parametrize("place", [6, 200, 1000, 3000, 4000, 4070])
+@pytest.mark.parametrize("change", [-2, -1, 1, 2])
+def test_a_bank_whose_bytes_have_shifted_never_becomes_patches(place, change):
+    added = bytes([64]) * max(change, 0)
+    data = USUAL_BANK[:place] + added + USUAL_BANK[place - min(change, 0) :]
+    reading = sysex.read(data + VOICE)
+    assert [record.patch for record in reading.voices] == STORED[:1]
+    assert [offset for offset, _ in reading.refused] == [0]
+    assert "refused whole" in reading.refused[0][1]
+
+
+def test_a_byte_lost_and_another_too_many_is_a_shift_too():
+    data = USUAL_BANK[:500] + USUAL_BANK[501:2000] + b"\x01" + USUAL_BANK[2000:]
+    reading = sysex.read(data)
+    assert not reading.voices
+    assert "values that no DX7 has: refused whole" in reading.refused[0][1]
+
+
+@pytest.mark.parametrize("byte", [0xF0, 0xF7])
+@pytest.mark.parametrize("place", [0, 700, 4095])
+def test_a_byte_that_looks_like_an_end_spoils_one_voice(byte, place):
+    data = bytearray(BANK)
+    data[6 + place] = byte
+    reading = sysex.read(bytes(data) + VOICE)
+    others = [row for i, row in enumerate(STORED) if i != place // 128]
+    assert [record.patch for record in reading.voices] == others + STORED[:1]
+    assert [record.index for record in reading.voices[:-1]] == [i for i in range(1, 33) if i != place // 128 + 1]
+    ((offset, reason),) = reading.refused
+    assert offset == 0
+    assert f"voice {place // 128 + 1} holds {byte:02X} at byte {6 + place:,}" in reason
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_line_ends_of_a_transfer_as_text_are_undone(end, packed):
+    patches = usual_patches(6, 32)
+    patches[0, 0:3] = 10, 13, 10  # rates of an envelope: LF, CR, LF
+    patches[0, 5:8] = 13, 10, 10
+    dump = sysex.write_bank(patches) if packed else sysex.write_voice(patches[0], 11 if end == b"\n" else 14)
+    reading = sysex.read(dump.replace(end, b"\r\n") + VOICE)
+    expected = [row.tobytes() for row in patches[: 32 if packed else 1]]
+    assert [record.patch for record in reading.voices] == expected + STORED[:1]
+    assert not reading.refused
+    assert "undone" in reading.warnings[0][1]
+
+
+def test_line_ends_that_cannot_be_undone_are_refused():
+    spoiled = bytearray(sysex.write_bank(usual_patches(6, 32)))
+    spoiled[300] ^= 1
+    reading = sysex.read(bytes(spoiled).replace(b"\n", b"\r\n"))
+    assert not reading.voices
+    assert len(reading.refused) == 1
+
+
+def test_the_misprinted_count_is_read():
+    reading = sysex.read(BANK.replace(BULK, b"\xf0\x43\x00\x09\x10\x00"))
+    assert [record.patch for record in reading.voices] == STORED
+    assert "10 00, not 20 00" in reading.warnings[0][1]
+
+
+def number(value: int) -> bytes:
+    """As MIDI files write it."""
+    digits = [value & 127]
+    while value := value >> 7:
+        digits.append(value & 127 | 128)
+    return bytes(reversed(digits))
+
+
+def midi_file(*parts: bytes) -> bytes:
+    """A song with a dump in one message, or in several parts of it; the first begins with F0."""
+    note = b"\x00\x90\x3c\x40\x60\x80\x3c\x40"
+    events = [b"\x00\xf0" + number(len(parts[0]) - 1) + parts[0][1:]]
+    events += [b"\x81\x00\xf7" + number(len(part)) + part for part in parts[1:]]
+    track = note + b"".join(events) + note + b"\x00\xff\x2f\x00"
+    return b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk" + len(track).to_bytes(4, "big") + track
+
+
+@pytest.mark.parametrize("parts", [(BANK,), (VOICE,), (BANK[:100], BANK[100:3000], BANK[3000:]), (VOICE[:-1], VOICE[-1:])])
+def test_dumps_in_midi_files(parts):
+    data = midi_file(*parts)
+    wrapped = b"RIFF" + (len(data) + 12).to_bytes(4, "little") + b"RMIDdata" + len(data).to_bytes(4, "little") + data
+    whole = found(b"".join(parts))
+    for file, more in ((data, []), (wrapped, []), (mac_binary(data), []), (data + BANK, STORED)):
+        reading = sysex.read(file)
+        assert [record.patch for record in reading.voices] == whole + more
+        assert not reading.warnings
+        assert not reading.refused
+    offset = sysex.read(data).voices[0].offset
+    assert data[offset:].startswith(parts[0][6:90])
+
+
+def test_damage_in_midi_files():
+    shifted = midi_file(USUAL_BANK[:900] + USUAL_BANK[901:])
+    assert not sysex.read(shifted).voices
+    assert "refused whole" in sysex.read(shifted).refused[0][1]
+    assert "MIDI file without" in sysex.read(midi_file(b"\xf0\x41\x10\xf7")).refused[0][1]
+    for length in range(0, len(midi_file(VOICE)), 7):
+        reading = sysex.read(midi_file(VOICE)[:length])
+        assert reading.voices or reading.refused
+
+
+@pytest.mark.parametrize("header", [BULK, SINGLE, b"\xf0\xa0\x07" + BULK[1:]])
+def test_headers_alone_take_no_time(header):
+    start = time.perf_counter()
+    reading = sysex.read(b"MThd" * (len(header) > 6) + header * ((16 << 20) // len(header)))
+    assert time.perf_counter() - start < 10
+    assert not reading.voices
+    assert len(reading.refused) <= 10_002
+
+
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=300), st.sampled_from([BANK, VOICE, BULK, SINGLE, b"\xf0\x43", BANK[:3000]]))))
 def test_junk_between_dumps_loses_none(pieces):
