@@ -13,10 +13,11 @@ RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/core.stamp ## render the example bank into shards/ and make a page to look at and listen to
-	$(BIN)/dx7data render --patches example --out shards/ --samples 64 --prefix fsk --overwrite
-	$(BIN)/dx7data inspect shards/
-	$(BIN)/dx7data inspect shards/ --html shards/page.html
+# A folder of its own, and nothing is overwritten: shards/ is where people put theirs.
+demo: .venv/core.stamp ## render the example bank into demo/ and make a page to look at and listen to
+	$(BIN)/dx7data render --patches example --out demo/ --samples 64 --prefix fsk
+	$(BIN)/dx7data inspect demo/
+	$(BIN)/dx7data inspect demo/ --html demo/page.html
 
 install: .venv/core.stamp ## set up .venv with dx7data and its few core dependencies
 
