@@ -1,7 +1,6 @@
 """The convolution's kernel against torch's, in Triton's interpreter and on a GPU."""
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -39,7 +38,6 @@ def errors(width, length, channels, bias, dtype, device):
 
 def interpret():
     """In a process of its own: Triton's kernels become Python, for which their runs are cut short."""
-    os.environ["TRITON_INTERPRET"] = "1"  # which is looked at when a kernel is defined
     from models.layers import convolution_kernel
 
     convolution_kernel.RUN = 8
@@ -47,7 +45,10 @@ def interpret():
 
 @pytest.fixture(scope="module")
 def interpreter():
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), interpret) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("TRITON_INTERPRET", "1")  # Triton looks at it when kernels are defined, its own with its import
+            pool.submit(interpret).result()  # the process begins here, and has it
         yield pool
 
 
