@@ -248,12 +248,12 @@ def _describe(wanted, by_default: bool) -> str:
 
 
 def _estimate(wanted, options) -> str:
-    from dx7data.dataset import executors, shard
+    from dx7data.dataset import executors
     from dx7data.plan import sample
 
     workers = options.workers or executors.default_workers()
     first = wanted.shards()[0]
-    places = [(first.split, j) for j in range(min(shard.batch_size(wanted), first.count))]
+    places = [(first.split, j) for j in range(min(sample.batch_size(wanted), first.count))]
     sample.render(wanted, places[:1])
     began = time.perf_counter()
     members = [each.members() for each in sample.render(wanted, places)]

@@ -14,9 +14,9 @@ from dx7data.audio import clips
 from dx7data.files import parquet, signed, unsigned, whole, write_atomically
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
+from dx7data.plan.sample import batch_size
 from dx7data.plan.spec import Shard
 
-_BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
 _GPU_BATCH_BYTES = 512 << 20  # of clips, on a GPU, which wants tens of thousands of notes: 3,355 samples of 2.5 s at 16 kHz
 _RECORD = tarfile.RECORDSIZE
 _HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # mtime, uid, gid 0, mode 644, no names of people
@@ -100,13 +100,8 @@ def stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
     return summary if summary | expected == summary and summary["tar"]["bytes"] == size else None
 
 
-def batch_size(plan: Plan) -> int:
-    """Samples that one call of the engine makes: source and target, four bytes a native integer at up to 48 kHz."""
-    return max(1, min(64, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1))))
-
-
 def gpu_batch_size(plan: Plan) -> int:
-    """The same on a GPU, whose memory is divided elsewhere: source and target, two bytes a sample, in page-locked memory."""
+    """As sample.batch_size, on a GPU, whose memory is divided elsewhere: two bytes a sample, in page-locked memory."""
     return max(1, _GPU_BATCH_BYTES // (2 * 2 * plan.spec.samples))
 
 

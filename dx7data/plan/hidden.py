@@ -24,7 +24,6 @@ _MOST, _FEWEST = 32, 8  # samples; between them, so many seconds of clips, lest 
 _SECONDS = 80
 _LONGEST = 10  # seconds: of longer clips only the beginning is rendered
 _POOL = 2  # times as many samples are what things are drawn from
-_BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
 _DIVISIBLE = math.lcm(*range(1, RENDERS + 1))
 _SINE = patch.pack(patch.SINE).tobytes().hex()
 _LOUDNESS = ("velocity", "volume", "expression")
@@ -107,7 +106,7 @@ def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, b
 
 def _render(plan, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of each choice what a model hears, its prefixes and its source, and the target; int16."""
-    batch = max(1, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1)))
+    batch = sample.batch_size(plan)
     for done in range(0, len(choices), batch):
         part = choices[done : done + batch]
         audio = clips.render(**sample.score(plan, part))[0]

@@ -18,6 +18,7 @@ from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
 from dx7data.plan.spec import Choice
 
+_BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
 _json = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -42,6 +43,11 @@ class Sample:
             (f"{self.key}.target.syx", b"".join(_dump(layer.tobytes()) for layer in self.layers)),
             (f"{self.key}.target.wav", wav(self.target, rate)),
         ]
+
+
+def batch_size(plan) -> int:
+    """Samples that one call of the engine makes on a CPU: source and target, four bytes a native integer at up to 48 kHz."""
+    return max(1, min(64, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1))))
 
 
 def render(plan, places: list[tuple[str, int]], device: str = "cpu", room: np.ndarray | None = None) -> list[Sample]:

@@ -214,7 +214,7 @@ def test_best_snr_against_floats(plan, monkeypatch):
 
 def test_always_the_same(plan, monkeypatch):
     made = plan([SENSITIVE, patch.INIT], source=patch.SINE_FLAT, split=(0.5, 0.25, 0.25), samples=9)
-    monkeypatch.setattr(hidden, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(hidden.sample, "batch_size", lambda plan: 1)
     assert hidden.measure(made) == made.hidden
     assert json.loads(json.dumps(made.hidden)) == made.hidden
 

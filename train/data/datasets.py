@@ -37,7 +37,6 @@ from train.data.web import UrlClips
 
 READERS = ("shards", "live", "webdataset")
 _WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
-_RENDERED_SECONDS = 160  # of clips that are rendered at once: the more, the faster; 120 MB of native integers
 _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
 
 
@@ -151,7 +150,7 @@ class LiveClips(Clips):
     def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
         claim_engine()
         places = [(self.split, self.shards[s].first + i) for s, i in found]
-        size = max(1, int(_RENDERED_SECONDS / self.plan.spec.seconds))
+        size = sample.batch_size(self.plan)
         parts = [sample.render(self.plan, places[i : i + size]) for i in range(0, len(places), size)]
         return [
             Example(self.told(one.layers), self.form.clip(one.source, start), self.form.clip(one.target, start))
