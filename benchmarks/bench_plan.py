@@ -27,8 +27,8 @@ from dx7data.plan.patches import BANK, NOWHERE, rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
-from train.data.datasets import clips
-from train.evaluation.evaluate import held_out
+from train.data.datasets import open_clips
+from train.evaluation.evaluate import load_held_out
 
 
 def near_copies(paths, count):
@@ -85,7 +85,7 @@ def bench_held_out(patches, spec):
         plan = Plan(spec, patches.take([0]), music(phrases), [], {"train": 1_600_000, "val": 1000}, {"split_by": "patch"})
         timed(
             f"1,024 held-out clips of one voice, {phrases:,} phrases",
-            lambda plan=plan: held_out(clips(plan, reader="live"), 1024),
+            lambda plan=plan: load_held_out(open_clips(plan, reader="live"), 1024),
         )
 
 

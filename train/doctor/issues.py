@@ -112,7 +112,7 @@ def slower_than_mamba1(facts: Facts) -> Line:
 
 
 def nan_loss(facts: Facts) -> Line:
-    if facts.below("mamba-ssm", 2, 2, 5):
+    if facts.is_below("mamba-ssm", 2, 2, 5):
         return wrong(f"mamba-ssm {facts.versions['mamba-ssm']} gives NaN in bf16; 2.2.5 is the first that does not", INSTALL)
     bad = [f"{name}: {key}" for name, outcome in facts.layers.items() for key in outcome.figures["not finite in bf16"]]
     if bad:
@@ -121,7 +121,7 @@ def nan_loss(facts: Facts) -> Line:
 
 
 def backward_fails(facts: Facts) -> Line:
-    if facts.kernels and facts.below("triton", 3, 5):
+    if facts.kernels and facts.is_below("triton", 3, 5):
         return wrong(f"triton {facts.versions['triton']} can't compile all that mamba-ssm needs; 3.5 is its oldest", TRAIN)
     failed = [name for name, outcome in facts.layers.items() if outcome.error and not outcome.death]
     if failed:
