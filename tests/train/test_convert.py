@@ -298,7 +298,7 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
     ("name", "words", "sentence"),
     [
         ("plain", ["--patch", "example:1"], "leave out --patch"),
-        ("told", [], "--patch names 0 voices; the model was trained to be told from 1 to 2"),
+        ("told", [], "--patch names 0 voices; the model was trained to hear from 1 to 2"),
         ("told", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
         ("plain", ["--temperature", "0.7"], "leave it out, or ask for --decode sample"),
         ("plain", ["--temperature", "1", "--decode", "argmax"], "leave it out, or ask for --decode sample"),
