@@ -25,6 +25,7 @@ from tqdm import tqdm
 from dx7data.errors import InputError
 from dx7data.files import open_atomically
 from dx7data.patches import bank, sysex
+from dx7data.process import run_main
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
@@ -255,4 +256,4 @@ def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.convert", main)

@@ -13,6 +13,7 @@ import torch
 
 from dx7data.errors import InputError
 from dx7data.files import open_atomically
+from dx7data.process import run_main
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
@@ -253,4 +254,4 @@ def _draw_panel(axes, title: str, rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.timescales", main)
