@@ -15,6 +15,7 @@ except ModuleNotFoundError:
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.prefix import CODECS
+from dx7data.process import run_main
 from models.memory import out_of_memory
 from models.registry import LAYERS, MODELS
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, make_settings
@@ -196,4 +197,4 @@ def _parse_layers(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train", main)

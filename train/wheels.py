@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.process import run_main
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "wheels"
@@ -182,4 +183,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.wheels", main)

@@ -117,8 +117,8 @@ def test_the_prefix_is_the_streams(tmp_path, codec):
     argv = ["--samples", "20", "--seconds", "0.1", "--layers", "1..2", "--prefix", "bytes", "--seed", "3"]
     assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path), *argv]) == 0
     data = open_clips(tmp_path, reader="live", codec=codec)
-    bank.export(bank.example(), tmp_path / "bank.syx")
-    ids = bank.example().ids
+    bank.export(bank.load_example(), tmp_path / "bank.syx")
+    ids = bank.load_example().ids
     seen = set()
     for j in range(6):
         layers = [data.plan.patches.ids[layer] for layer in data.plan.choose("train", j).layers]
@@ -298,7 +298,7 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
     ("name", "argv", "sentence"),
     [
         ("plain", ["--patch", "example:1"], "leave out --patch"),
-        ("prefixed", [], "--patch names 0 voices; the model was trained with from 1 to 2"),
+        ("prefixed", [], "--patch names 0 voices; the model was trained to hear from 1 to 2"),
         ("prefixed", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
         ("plain", ["--temperature", "0.7"], "leave it out, or ask for --decode sample"),
         ("plain", ["--temperature", "1", "--decode", "argmax"], "leave it out, or ask for --decode sample"),
