@@ -13,9 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_configure(config):
     """Compile the engine once, before the processes start that would all compile it."""
-    from dx7data import cache
-
-    if getattr(config.option, "numprocesses", None) and not cache.is_warm():
+    if getattr(config.option, "numprocesses", None):
         import dx7data
 
         dx7data.render(dx7data.voices(dx7data.load_patches("example"), 60, 100), seconds=0.1)
@@ -25,9 +23,9 @@ def pytest_configure(config):
 def untuned_kernels():
     """Tuning takes minutes for each layer of mamba-ssm that is tested on a GPU."""
     if importlib.util.find_spec("mamba_ssm"):
-        from train.doctor.probe import untuned
+        from train.doctor.probe import disable_tuning
 
-        untuned()
+        disable_tuning()
 
 
 @pytest.fixture(scope="session", autouse=True)
