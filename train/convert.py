@@ -160,7 +160,7 @@ def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sa
         return NO_PREFIX
     if not 1 <= len(patches) <= places:
         wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"from 1 to {places}"
-        raise InputError(f"--patch names {len(patches)} voices; the model was trained with {wanted}")
+        raise InputError(f"--patch names {len(patches)} voices; the model was trained to hear {wanted}")
     return make_format(codec, places, sample_rate, 0, sample_rate, None).encode_prefix(
         b"".join(map(sysex.write_voice, patches))
     )

@@ -350,7 +350,7 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
     for content in (b"a" * size, b"b" * size):
         (tmp_path / "train-000000.tar").write_bytes(content)
         at = storage.Remote(f"file://{tmp_path}", tmp_path / "cache")
-        path = at.path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
+        path = at.local_path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
         assert path.read_bytes() == content
 
 
