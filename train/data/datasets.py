@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from dx7data.audio.wav import HEADER_BYTES, encode_header
 from dx7data.errors import InputError
 from dx7data.files import decode_parquet
 from dx7data.patches import sysex
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import encode_wav
 from dx7data.rng import KeyedRng, OldKeyedRng
 from train.data.example import NO_PREFIX, Example, claim_engine, make_format
 from train.data.sampler import SampleKey
@@ -36,7 +36,7 @@ from train.data.storage import CACHE_BYTES, Local, Remote, open_folder
 from train.data.web import UrlClips
 
 READERS = ("shards", "live", "webdataset")
-_WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
+_TAR_HEADER = 512  # bytes
 _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
 
 
@@ -181,11 +181,11 @@ class ShardClips(Clips):
         self.default_group = at.default_group and min(at.default_group, self.largest_group)
         self._tables: dict[int, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
-        header = encode_wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
+        header = encode_header(plan.spec.samples, plan.spec.sample_rate)
         self._headers = {"source.wav": header, "target.wav": header}
         if self._from_shards:
             audio = np.zeros(plan.spec.prefix_samples(options["codec"]), np.int16)
-            self._headers[f"prefix.{options['codec']}.wav"] = encode_wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
+            self._headers[f"prefix.{options['codec']}.wav"] = encode_header(audio.size, plan.spec.sample_rate)
 
     def open_split(self, split: str, **options) -> "ShardClips":
         """Those of another split, without shards that are missing."""
@@ -215,10 +215,10 @@ class ShardClips(Clips):
         """A view of a clip in its map."""
         header, offset = self._headers[name], self._find_member(s, i, name)
         data = self._open_map(s)
-        if data[offset : offset + _WAV_HEADER] != header:
+        if data[offset : offset + HEADER_BYTES] != header:
             raise self._damage_error(s, i, name)
         size = int.from_bytes(header[-4:], "little") // 2
-        return np.frombuffer(data, "<i2", size, offset + _WAV_HEADER)
+        return np.frombuffer(data, "<i2", size, offset + HEADER_BYTES)
 
     def _read_member(self, s: int, i: int, name: str) -> bytes:
         offset = self._find_member(s, i, name)
@@ -317,14 +317,11 @@ def _read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
         listed = {}  # it is only the shorter way
 
     def read_stats(each):
-        expected = {"fingerprint": plan.fingerprint, "split": split, "shard": each.number, "samples": each.count}
         try:
             if each.name in listed and listed[each.name]["samples"] == each.count:
                 stats = listed[each.name]
             else:
-                stats = json.loads(at.read(f"{each.name}.stats.json"))
-                if any(stats[name] != value for name, value in expected.items()):
-                    return None
+                stats = plan.check_stats(each, at.read(f"{each.name}.stats.json"))
             return stats if at.is_complete(f"{each.name}.tar", stats["tar"]["bytes"]) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

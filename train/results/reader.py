@@ -2,13 +2,13 @@
 
 import csv
 import json
-import wave
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
 from train.config import rename_settings
 
@@ -169,9 +169,9 @@ def read_samples(run: Path) -> tuple[int, Samples]:
 def read_clip(path: Path) -> Clip:
     """A PCM wav file of 16 bits and one channel. Raises InputError."""
     try:
-        with wave.open(str(path)) as file:
-            if file.getsampwidth() != 2 or file.getnchannels() != 1 or not file.getnframes():
-                raise wave.Error("it must have 16 bits, one channel and at least one sample")
-            return Clip(np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate())
-    except (OSError, EOFError, wave.Error, ValueError) as error:
+        clip = Clip(*decode_wav(path))
+        if not clip.audio.size:
+            raise ValueError("it has no samples")
+        return clip
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}): remove {path.parent}, older samples are shown then") from None
