@@ -41,7 +41,7 @@ def near_copies(paths, count):
     return stored
 
 
-def timed(what, function):
+def time_call(what, function):
     began, cpu = time.perf_counter(), time.process_time()
     result = function()
     print(f"{what}: {time.perf_counter() - began:.1f} s, CPU {time.process_time() - cpu:.1f} s")
@@ -83,7 +83,7 @@ def bench_held_out(patches, spec):
     spec = replace(spec, source=patch.pack(patch.SINE).tobytes().hex(), seconds=0.5, sample_rate=8000)
     for phrases in (24_000, 1_000_000):
         plan = Plan(spec, patches.take([0]), music(phrases), [], {"train": 1_600_000, "val": 1000}, {"split_by": "patch"})
-        timed(
+        time_call(
             f"1,024 held-out clips of one voice, {phrases:,} phrases",
             lambda plan=plan: load_held_out(open_clips(plan, reader="live"), 1024),
         )
@@ -104,9 +104,9 @@ def main():
         **{"gain": "native", "keep_silent": False, "shard_bytes": 64_000_000},
     )
     split.with_families(table.take(range(100)))  # compiles
-    table = timed(f"families of {len(stored):,} patches", lambda: split.with_families(table))
-    table = timed("splits", lambda: split.divide(table, spec, set()))
-    report = timed("report", lambda: split.report(table, spec))
+    table = time_call(f"families of {len(stored):,} patches", lambda: split.with_families(table))
+    table = time_call("splits", lambda: split.divide(table, spec, set()))
+    report = time_call("report", lambda: split.report(table, spec))
     print(report)
 
     bench_choose(replace(table, splits=["train"] * len(table)), spec)

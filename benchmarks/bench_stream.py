@@ -33,11 +33,11 @@ def ours(data, batch):
 
 
 def theirs(folder, batch):
-    def decoded(wav):
+    def decode(wav):
         return torch.from_numpy(np.frombuffer(wav, "<i2", offset=44).copy())
 
     shards = webdataset.WebDataset([str(path) for path in sorted(folder.glob("train-*.tar"))], shardshuffle=False)
-    decoders = {"source.wav": decoded, "target.wav": decoded}
+    decoders = {"source.wav": decode, "target.wav": decode}
     return shards.map_dict(**decoders).to_tuple(*decoders).batched(batch, collation_fn=torch.utils.data.default_collate)
 
 

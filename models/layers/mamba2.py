@@ -75,11 +75,11 @@ def ssd(x: Tensor, log_decay: Tensor, weight: Tensor, now: Tensor, B: Tensor, C:
         chunk = min(chunk, length)
         fill = -length % chunk  # padding has decay 1 and weight 0, so it changes no state
 
-        def chunked(t: Tensor) -> Tensor:
+        def chunk_steps(t: Tensor) -> Tensor:
             return F.pad(upcast(t), (0, 0) * (t.dim() - 2) + (0, fill)).unflatten(1, (-1, chunk))
 
-        x, B, C = chunked(x).unflatten(3, (groups, -1)), chunked(B), chunked(C)
-        log_decay, weight, now = (chunked(t).unflatten(3, (groups, -1)).movedim(2, -1) for t in (log_decay, weight, now))
+        x, B, C = chunk_steps(x).unflatten(3, (groups, -1)), chunk_steps(B), chunk_steps(C)
+        log_decay, weight, now = (chunk_steps(t).unflatten(3, (groups, -1)).movedim(2, -1) for t in (log_decay, weight, now))
         total = log_decay.cumsum(-1)  # (b, k, g, r, t), as its three sources
 
         later = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril(-1)
@@ -196,7 +196,7 @@ class Mamba2(MambaLayer):
         if kernels:
             self.check_size(*u.shape[:2])
             if self._fusable():
-                return self._fused(zxbcdt)
+                return self._run_fused(zxbcdt)
         z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
         x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels), kernels)
         dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
@@ -205,7 +205,7 @@ class Mamba2(MambaLayer):
         else:
             scan, rates = (ssd_rotary, (rate,)) if self.n_angles else (ssd, ())
             state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
-            B, C = self._biased(B, C)
+            B, C = self._add_biases(B, C)
             y = run_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, self.segment)
             y = y + upcast(self.D)[:, None] * x
         return self._finish(y, z, kernels)
@@ -214,7 +214,7 @@ class Mamba2(MambaLayer):
         if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
             from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-            B, C = self._biased(B, C)
+            B, C = self._add_biases(B, C)
             B, C = rotate(accumulate_angles(dt, rate), B, C) if self.n_angles else (B, C)
             return mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
         # In bfloat16, to which this kernel rounds whatever it is given.
@@ -239,7 +239,7 @@ class Mamba2(MambaLayer):
             B, C = self.B_norm(B, kernels=kernels).to(x.dtype), self.C_norm(C, kernels=kernels).to(x.dtype)
         return x.unflatten(-1, (self.nheads, self.headdim)), B, C
 
-    def _biased(self, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    def _add_biases(self, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
         return ((B + self.B_bias).to(B.dtype), (C + self.C_bias).to(C.dtype)) if self.bc_norm else (B, C)
 
     def check_size(self, batch: int, length: int) -> None:
@@ -257,7 +257,7 @@ class Mamba2(MambaLayer):
     def _fusable(self) -> bool:
         return self.plain and self.conv_dim % 8 == 0 and causal_conv1d_usable()  # which wants channels in multiples of 8
 
-    def _fused(self, zxbcdt: Tensor) -> Tensor:
+    def _run_fused(self, zxbcdt: Tensor) -> Tensor:
         from mamba_ssm.ops.triton.ssd_combined import mamba_split_conv1d_scan_combined
 
         conv = self.conv1d.weight[:, 0], self.conv1d.bias
@@ -272,7 +272,7 @@ class Mamba2(MambaLayer):
         z, xBC, dt, rate = self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
         xBC, past = causal_conv_step(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
-        x, B, C = (upcast(t) for t in (x, *self._biased(B, C)))
+        x, B, C = (upcast(t) for t in (x, *self._add_biases(B, C)))
         dt = self._dt(dt)
         if angles:
             angles = [accumulate_angles(dt[:, None], rate[:, None], *angles)[:, 0]]

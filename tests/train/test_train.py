@@ -459,7 +459,7 @@ def test_a_run_keeps_its_options(copy, capsys, argv, word):
     assert "has done all its 12 steps" in sentence(capsys)
 
 
-def test_a_run_of_an_earlier_version_goes_on(shards, whole, tmp_path):
+def test_a_run_with_names_of_earlier_settings_goes_on(shards, tmp_path):
     """Its settings have `accumulation`, which is grad_accum today."""
     old = tmp_path / "old"
     assert train(shards, old, "--grad-accum", "2", "--checkpoint-every", "6") == 0

@@ -137,7 +137,7 @@ def aborts(facts: Facts) -> Line:
     return kernels_unknown(facts) or safe("no process was killed, forward or backward")
 
 
-def installed(facts: Facts, name: str) -> Line:
+def describe_install(facts: Facts, name: str) -> Line:
     if not facts.gpu:
         return safe(f"without a GPU {name} is not needed")
     if facts.versions[name] is None:
@@ -152,11 +152,11 @@ def installed(facts: Facts, name: str) -> Line:
 
 
 def install_convolution(facts: Facts) -> Line:
-    return installed(facts, "causal-conv1d")
+    return describe_install(facts, "causal-conv1d")
 
 
 def install_mamba(facts: Facts) -> Line:
-    return installed(facts, "mamba-ssm")
+    return describe_install(facts, "mamba-ssm")
 
 
 def undefined_symbol(facts: Facts) -> Line:
