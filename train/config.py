@@ -61,14 +61,16 @@ class RunSettings:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @staticmethod
-    def from_json(document: dict, where: Path | str = "settings") -> "RunSettings":
+    def from_json(document: dict, where: Path | str = "JSON") -> "RunSettings":
         """where: the file that has them, for the message. Raises InputError for settings that no run of this version has."""
         document = rename_settings(document)
         if unknown := document.keys() - {field.name for field in dataclasses.fields(RunSettings)}:
-            raise InputError(f"{where}: {min(unknown)!r:.80} is a setting of another version, which can go on with this run")
-        found = convert(document, RunSettings, where)
+            raise InputError(
+                f"{where}, field settings: {min(unknown)!r:.80} is a setting of another version, which can go on"
+            )
+        found = convert(document, RunSettings, where, "settings.")
         if found.prefix not in (None, *CODECS):
-            raise InputError(f"{where}, field prefix: {found.prefix!r:.80} is none of {', '.join(sorted(CODECS))}")
+            raise InputError(f"{where}, field settings.prefix: {found.prefix!r:.80} is none of {', '.join(sorted(CODECS))}")
         return found
 
 

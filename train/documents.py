@@ -48,20 +48,18 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
             raise InputError(f"{path} can't be read: {error.strerror or error}") from None
 
 
-def convert(document: Any, kind: type, where: Path | str) -> Any:
-    """What was read from JSON, as a type that msgspec knows. Raises InputError with the field that is of another type."""
+def convert(document: Any, kind: type, where: Path | str, above: str = "") -> Any:
+    """What was read from JSON, as a type that msgspec knows. Raises InputError with the field that is of another type.
+
+    above: where the document is in that of the file, such as `settings.`
+    """
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}{describe(error)}") from None
-
-
-def describe(error: msgspec.ValidationError) -> str:
-    """`Expected int, got str - at $.a.b`, as what follows the name of a file."""
-    reason, _, field = str(error).replace("`", "").rpartition(" - at ")
-    reason, field = (reason, field) if reason else (field, "$")  # without a place it is the document itself
-    field = field.removeprefix("$").removeprefix(".")
-    return f"{f', field {field}' if field else ''}: {reason[0].lower()}{reason[1:]}"
+        reason, _, place = str(error).replace("`", "").rpartition(" - at $")
+        reason, place = (reason, place) if reason else (place, "")  # without a place it is of the document itself
+        field = (above + place.removeprefix(".")).removesuffix(".")
+        raise InputError(f"{where}{f', field {field}' if field else ''}: {reason[0].lower()}{reason[1:]}") from None
 
 
 def decode(data: bytes) -> Any:

@@ -182,7 +182,7 @@ def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
     if type(version) is int and version != FORMAT:
         raise InputError(f"{path} has format {version}, this version reads {FORMAT}: use the version that wrote it")
     metadata = convert(found, Metadata, path)
-    settings = RunSettings.from_json(metadata["settings"], f"{path}, field settings")
+    settings = RunSettings.from_json(metadata["settings"], path)
     stream, fault = metadata["stream"], None
     if metadata["step"] > settings.steps:
         fault = f"step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps"
