@@ -7,7 +7,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
 RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help demo install test lint bench mamba
+.PHONY: help demo install test lint bench docs mamba
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,6 +27,9 @@ test: .venv/test.stamp ## run the tests; options for pytest: make test ARGS="-k 
 lint: .venv/lint.stamp ## check style and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: .venv/docs.stamp ## build the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/test.stamp ## measure the engine, the rendering of shards and their plans on this machine
 	$(BIN)/python benchmarks/bench_engine.py
@@ -58,6 +61,11 @@ mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; 
 .venv/lint.stamp: pyproject.toml | $(BIN)/pip
 	@$(PIP) "$(RUFF)"
 	@touch $@
+
+.venv/docs.stamp: pyproject.toml | $(BIN)/pip
+	@echo "Set-up: dx7data and what builds its documentation, into .venv"
+	@$(PIP) -e '.[docs]'
+	@touch $@ .venv/core.stamp
 
 $(BIN)/pip:
 	@command -v $(PYTHON) >/dev/null || \

@@ -17,7 +17,8 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
+from dx7data.process import run_main
 from train import baselines
 from train.evaluation import paired
 from train.results import comparable, figures, reader
@@ -253,7 +254,7 @@ def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
     picture = _data("image/png", figures.spectrogram(levels, top))
     return (
         f'<figure><figcaption>{label}</figcaption><img alt="Mel spectrogram, 0 to {clip.rate / 2000:g} kHz" src="{picture}">'
-        f'<audio controls preload="none" src="{_data("audio/wav", wav(*clip))}"></audio></figure>'
+        f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(*clip))}"></audio></figure>'
     )
 
 
@@ -262,4 +263,4 @@ def _data(kind: str, content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.compare", main)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dx7data.errors import InputError
-from dx7data.files import whole
+from dx7data.files import open_atomically
 from dx7data.patches import bank, sysex
+from dx7data.process import run_main
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
@@ -159,7 +160,7 @@ def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sa
         return NO_PREFIX
     if not 1 <= len(patches) <= places:
         wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"from 1 to {places}"
-        raise InputError(f"--patch names {len(patches)} voices; the model was trained with {wanted}")
+        raise InputError(f"--patch names {len(patches)} voices; the model was trained to hear {wanted}")
     return make_format(codec, places, sample_rate, 0, sample_rate, None).encode_prefix(
         b"".join(map(sysex.write_voice, patches))
     )
@@ -246,7 +247,7 @@ def decode_pieces(
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with whole(path) as file, wave.open(file, "wb") as out:
+        with open_atomically(path) as file, wave.open(file, "wb") as out:
             out.setparams((1, 2, sample_rate, length, "NONE", None))
             for piece in pieces:
                 out.writeframesraw(piece.astype("<i2", copy=False).tobytes())
@@ -255,4 +256,4 @@ def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.convert", main)

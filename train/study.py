@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
+from dx7data.process import run_main
 from models.registry import MODELS
 from train import baselines, compare
 from train.__main__ import choose_run
@@ -282,4 +283,4 @@ def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.study", main)

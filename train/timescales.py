@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from dx7data.errors import InputError
-from dx7data.files import whole
+from dx7data.files import open_atomically
+from dx7data.process import run_main
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
@@ -101,7 +102,7 @@ def run(options) -> None:
         )
     if options.out:
         try:
-            with whole(options.out) as file:
+            with open_atomically(options.out) as file:
                 draw(rows).savefig(file, format="png")
         except OSError as error:
             raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None
@@ -253,4 +254,4 @@ def _draw_panel(axes, title: str, rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.timescales", main)

@@ -1,7 +1,7 @@
 """Broken checkpoints: each case changes one thing of a run with two good ones, of steps 4 and 8, the newer one.
 
-A change of content comes twice: with the right hash, as a person who edits files would make it, and with the old one, as a disk
-does.
+A change of content comes twice: with the right hash, as a person who edits files would make it, and with the old one, as a
+disk does.
 """
 
 import hashlib
@@ -228,9 +228,7 @@ CONTENTS: dict[str, Callable[[dict], bytes]] = {
     "longer": lambda arrays: set_array(arrays, lambda array: np.zeros(array.size + 1, array.dtype)),
     "a scalar": lambda arrays: set_array(arrays, lambda array: array.reshape(-1)[0].reshape(())),
     "flat": lambda arrays: set_array(arrays, lambda array: array.reshape(-1, 1, 1)),
-    "transposed": lambda arrays: set_array(
-        arrays, lambda array: np.ascontiguousarray(array.T.reshape((*array.T.shape, 1)))
-    ),
+    "transposed": lambda arrays: set_array(arrays, lambda array: np.ascontiguousarray(array.T.reshape((*array.T.shape, 1)))),
     "empty": lambda arrays: set_array(arrays, lambda array: np.zeros((0, *array.shape), array.dtype)),
     "all double": lambda arrays: pack({name: array.astype(np.float64) for name, array in arrays.items()}),
     "one half": lambda arrays: set_array(arrays, lambda array: array.astype(np.float16)),

@@ -1,6 +1,6 @@
 """Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`, about half an hour.
 
-Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. A run passes if it
+Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. One passes if it
 ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit
 status 2, or does what it does with the good checkpoint, or with the one before it: the same losses, audio and time scales.
 """
@@ -43,17 +43,17 @@ class Ended:
 
 
 def prepare(folder: Path) -> None:
-    """A data set; a recording; and a run that was killed after step 8, with checkpoints of steps 4 and 8. It does not return."""
+    """A data set, a recording, and a run that was killed after step 8. It ends the process."""
     import numpy as np
 
     from dx7data import cli
-    from dx7data.plan.sample import wav
+    from dx7data.plan.sample import encode_wav
     from train import __main__ as command
     from train.loop import trainer
 
     options = ["--samples", "40", "--seconds", "0.25", "--sample-rate", "8000", "--workers", "1", "--prefix", "bytes"]
     assert cli.main(["render", "--patches", "example", "--out", str(folder / "shards"), *options]) == 0
-    (folder / "in.wav").write_bytes(wav((8000 * np.sin(np.arange(400) / 5)).astype(np.int16), 8000))
+    (folder / "in.wav").write_bytes(encode_wav((8000 * np.sin(np.arange(400) / 5)).astype(np.int16), 8000))
     save = trainer.Trainer.save
 
     def save_and_end(self, stopped: bool) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import canonical, signed, unsigned, write_atomically
+from dx7data.files import add_hash, check_hash, to_canonical_json, write_atomically
 from dx7data.phrases.phrase import Phrase, Phrases
 from dx7data.plan import drawn, sample
 from dx7data.plan.patches import COUNTERFACTUAL, Patches
@@ -28,7 +28,10 @@ _READ_ONLY = (2, 2)  # format and engine whose folders are read as they are, but
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec, its patches in order of id, its phrases in order of id, and how many samples are wanted of each split."""
+    """A data set before it is rendered: its spec (the options), its patches and phrases, and the size of each split.
+
+    `plan["train", 7]` renders a sample, `len(plan)` counts those of all splits. Patches and phrases are in order of id.
+    """
 
     spec: Spec
     patches: Patches
@@ -41,7 +44,7 @@ class Plan:
 
     @staticmethod
     def load(folder: Path) -> "Plan":
-        """The plan in a folder. Raises InputError when there is none, or it is of another version, damaged or edited."""
+        """Read the plan in a folder. Raises InputError if there is none, or it is of another version, damaged or edited."""
         folder = Path(folder)
         document = _read_document(folder / "dataset.json")
         try:
@@ -71,27 +74,27 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that a sample depends on: neither how many are wanted, nor where the patches came from."""
+        """SHA-256 of everything that a sample depends on: not the number of samples, nor the files the patches came from."""
         if self.old_fingerprint:
             return self.old_fingerprint
-        state = hashlib.sha256(canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
+        state = hashlib.sha256(to_canonical_json({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
         state.update(self.patches.stored.tobytes())
-        state.update(canonical([self.patches.ids, self.patches.splits, self.patches.kinds]))
-        state.update(canonical([self.patches.parents, self.patches.targets]))
+        state.update(to_canonical_json([self.patches.ids, self.patches.splits, self.patches.kinds]))
+        state.update(to_canonical_json([self.patches.parents, self.patches.targets]))
         if self.phrases is not None:
             self.phrases.hash_into(state)
         return state.hexdigest()
 
     def __len__(self) -> int:
-        """All samples of all splits."""
+        """The number of samples in all splits."""
         return sum(self.counts.values())
 
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
-        """Sample (split, j), rendered here and now: the same as in its shard."""
-        return sample.render(self, [place])[0]
+        """Render sample j of a split, `plan["train", 7]`. It is the same as in its shard."""
+        return sample.render_samples(self, [place])[0]
 
     def shards(self) -> list[Shard]:
-        """All shards, in the order of their names within train, val and test."""
+        """All shards: those of train, then val, then test, in order of their numbers."""
         size = self.spec.shard_samples
         return [
             Shard(split, number, first, min(size, count - first))
@@ -130,10 +133,10 @@ class Plan:
         return versions
 
     def choose(self, split: str, j: int) -> Choice:
-        """What sample (split, j) is made of. Samples 2 i and 2 i + 1 are a pair, if there are pairs.
+        """What sample (split, j) is made of: phrase, source and target patches. With pairs, samples 2 i and 2 i + 1 are one.
 
-        Each target comes once before any comes again, and so do random sources and phrases from music, for any j at the
-        same cost. Raises InputError for a plan of an older format.
+        Each target comes once before any target comes again; so do random sources and phrases from music. All j take the
+        same time. Raises InputError for a plan of an older format.
         """
         self.check_current()
         i = j // 2 if self.spec.pairs else j
@@ -141,12 +144,12 @@ class Plan:
         turn, target = cycles["target"](i)
         layers: tuple[int, ...] = (target,)
         for _ in range(rng.between(*self.spec.layers) - 1):
-            layers += (_another(rng, self.targets[split], layers),)
+            layers += (_pick_another(rng, self.targets[split], layers),)
         source = None
         if self.spec.source == RANDOM_SOURCE:
             source = cycles["source"](i)[1]
             if source == target:
-                source = _another(rng, self._sources[split], (target,))
+                source = _pick_another(rng, self._sources[split], (target,))
         phrase = self._phrase(split, i, rng)
         if not self.spec.pairs:
             return Choice(phrase, source, layers, None)
@@ -157,7 +160,7 @@ class Plan:
     def _phrase(self, split: str, i: int, rng: KeyedRng) -> Phrase:
         """From music, or drawn; phrases of one split are in no other."""
         if self.phrases is None:
-            return drawn.phrase(rng, self.spec, split)
+            return drawn.draw_phrase(rng, self.spec, split)
         return self.phrases[self._cycles[split]["phrase"](i)[1]]
 
     def files(self) -> dict[str, bytes]:
@@ -178,7 +181,7 @@ class Plan:
             "left_out_as_silent": self.silent,
             "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
         }
-        return tables | {"dataset.json": signed(document)}
+        return tables | {"dataset.json": add_hash(document)}
 
     def write(self, folder: Path) -> None:
         """Put the plan into a folder; a folder with a dataset.json has all of it."""
@@ -193,14 +196,14 @@ def _read_document(path: Path) -> dict:
         found = (version.get("format"), version.get("engine")) if isinstance(version, dict) else None
         if found not in ((FORMAT, ENGINE), _READ_ONLY):
             raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
-        return unsigned(data)
+        return check_hash(data)
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
 
 
-def differences(old: Plan, new: Plan) -> list[str]:
+def find_differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
     if old.old_fingerprint:
         return [f"its format is {_READ_ONLY[0]}, which only an older version renders, and {FORMAT} here"]
@@ -221,7 +224,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
     return found
 
 
-def _another(rng: KeyedRng, choices: np.ndarray, taken: tuple[int, ...]) -> int:
+def _pick_another(rng: KeyedRng, choices: np.ndarray, taken: tuple[int, ...]) -> int:
     """One of `choices`, and none that is taken, if others are left."""
     while (one := int(rng.pick(choices))) in taken and len(taken) < choices.size:
         pass

@@ -15,7 +15,7 @@ import oracle
 import pytest
 
 from dx7data import cli
-from dx7data.cli import command_line, types
+from dx7data.cli import planning, types
 from dx7data.patches import bank, patch, sysex
 from dx7data.phrases import compose
 
@@ -79,11 +79,11 @@ def test_spans(text, most, expected):
 
 @pytest.mark.parametrize(("text", "expected"), [("b,a", ("a", "b")), ("a", ("a",)), ("c, a,c", ("a", "c"))])
 def test_several(text, expected):
-    assert types.several("a", "b", "c")(text) == expected
+    assert types.choices("a", "b", "c")(text) == expected
 
 
 def test_all_kinds_of_phrases_can_be_asked_for():
-    assert command_line._KINDS == compose.KINDS  # written down twice, since importing compose takes time
+    assert planning._KINDS == compose.KINDS  # written down twice, since importing compose takes time
 
 
 def bad_files(folder):

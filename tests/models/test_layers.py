@@ -130,9 +130,9 @@ def test_a_name_is_given_once():
 def test_time_scales_are_those_of_layers_that_have_some():
     model = build_seeded(tiny("attention", "s4d"))
     assert modes(model.backbone.blocks[0].layer, None) is None
-    rows = timescales.rows_of("mixed", model, 8000)
+    rows = timescales.measure("mixed", model, 8000)
     assert [row.kind for row in rows] == ["s4d"]
-    timescales.picture([dataclasses.replace(row, kind="another") for row in rows])  # a kind without a colour of its own
+    timescales.draw([dataclasses.replace(row, kind="another") for row in rows])  # a kind without a colour of its own
 
 
 # Of "name shape" for each weight, in order: with one of these changed, checkpoints no longer load.

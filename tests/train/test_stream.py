@@ -47,7 +47,7 @@ def members(made):
     """The members of every train sample, by tarfile alone."""
     found = []
     for path in sorted(made.glob("train-*.tar")):
-        found += list(folders.samples(made, path.stem))
+        found += list(folders.read_samples(made, path.stem))
     return found
 
 
@@ -350,7 +350,7 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
     for content in (b"a" * size, b"b" * size):
         (tmp_path / "train-000000.tar").write_bytes(content)
         at = storage.Remote(f"file://{tmp_path}", tmp_path / "cache")
-        path = at.path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
+        path = at.local_path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
         assert path.read_bytes() == content
 
 
@@ -466,7 +466,7 @@ def test_incomplete_and_damaged_shards(made, tmp_path):
     flip(broken / f"{names[3]}.parquet", 100)
     with pytest.raises(InputError, match=rf"{names[3]}.parquet is damaged or gone"):
         rest[0]
-    rows = folders.shard.rows(made, open_clips(made).shards[4])
+    rows = folders.shard.read_rows(made, open_clips(made).shards[4])
     for row, back in ((0, 0), (1, 512)):  # the header of a wav, the name of a member
         flip(broken / f"{names[4]}.tar", rows[row]["source_wav_offset"] - back)
         at = rest.counts[0] + row

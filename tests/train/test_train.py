@@ -673,8 +673,8 @@ def test_out_of_memory():
     """What torch raises for memory that isn't there."""
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60, dtype=torch.int8)
-    assert "--grad-accum" in command.sentence(raised.value, None)
-    assert command.sentence(RuntimeError("a fault of ours"), None) is None
+    assert "--grad-accum" in command.explain(raised.value, None)
+    assert command.explain(RuntimeError("a fault of ours"), None) is None
 
 
 # --- The parts ---
