@@ -23,7 +23,7 @@ from train.data.clips import Clips, LiveClips
 from train.data.example import Example
 from train.evaluation import evaluate, verdict
 from train.evaluation.loss import NATS, target_loss
-from train.loop import checkpoint, optim
+from train.loop import checkpoint, checkpoint_reader, optim
 from train.loop.checks import check_data, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
@@ -63,6 +63,7 @@ class Trainer:
         # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
+        found = checkpoint_reader.read_last(run, checkpoint.PARTS, settings)
         torch.manual_seed(settings.seed)
         self.threads = torch.get_num_threads()
         self.model = build(settings.model).to(ranks.device)
@@ -71,11 +72,17 @@ class Trainer:
         self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
         self.table = mu_law_table(ranks.device)
         self.step, seconds, stream = 0, 0.0, None
-        if found := checkpoint.find_last(run):
-            about = checkpoint.restore(found, self.model, self.ema, self.optimiser)
+        if found:
+            about = checkpoint_reader.restore(found, self.model, self.ema, self.optimiser)
             self.step, seconds, stream = about["step"], about["seconds"], about["stream"]
         self.start = self.step
+        checkpoint.check_places(run, self.step)
         self.batches = make_batches(data, settings, ranks, stream)
+        if data.resumable and self.batches.delivered != self.step:
+            raise InputError(
+                f"{found.folder / checkpoint.META}, field stream: it is at step {self.batches.delivered:,} of the data, the "
+                f"checkpoint at step {self.step:,}"
+            )
         self.forward = torch.compile(self.model) if settings.compile else self.model
         self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
