@@ -1,7 +1,7 @@
-"""Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`, about half an hour.
+"""Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`; about half an hour.
 
-Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. One passes if it
-ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit
+Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. One passes if
+it ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit
 status 2, or does what it does with the good checkpoint, or with the one before it: the same losses, audio and time scales.
 """
 
