@@ -4,7 +4,6 @@ import io
 import struct
 import wave
 from collections.abc import Iterable
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -32,13 +31,13 @@ def write_wav(file: BinaryIO, pieces: Iterable[np.ndarray], samples: int, rate: 
         file.write(np.ascontiguousarray(piece, "<i2").data)
 
 
-def decode_wav(source: bytes | Path) -> tuple[np.ndarray, int]:
+def decode_wav(source: bytes | BinaryIO) -> tuple[np.ndarray, int]:
     """The int16 samples (L,) of a wav file, which any program may have written, and its rate.
 
-    Raises ValueError if it is no wav file with 16 bits and one channel; OSError if it can't be read.
+    Raises ValueError if it is no wav file with 16 bits and one channel.
     """
     try:
-        with wave.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as file:
+        with wave.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             if (file.getnchannels(), file.getsampwidth()) != (1, 2):
                 raise ValueError("a wav is not mono with 16 bits")
             return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
