@@ -67,8 +67,10 @@ def convert(document: Any, kind: type, where: Path | str, above: str = "") -> An
 
 
 def decode(data: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, as a plain one of JSON does, for what is none, or too deep to be ours."""
+    """The value of a JSON text. Raises ValueError for what is none, or nested too deeply to be ours."""
     try:
         return msgspec.json.decode(data)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None

@@ -46,7 +46,8 @@ def save(run, *steps):
 def good(tmp_path_factory):
     run = tmp_path_factory.mktemp("good") / "run"
     save(run, 4, 8)
-    (run / "config.json").write_text("{}")
+    settings = RunSettings("shards", "s4d", "tiny", MODEL).to_json()
+    (run / "config.json").write_text(json.dumps({"fingerprint": FINGERPRINT, "settings": settings}))
     return run
 
 
