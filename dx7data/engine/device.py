@@ -1,11 +1,35 @@
 """Which device renders: the CPU, or one of the GPUs that numba-cuda finds here."""
 
+from __future__ import annotations
+
 import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from dx7data.errors import InputError, suggest_install
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Lock
+
+
+class GpuArray(Protocol):
+    """An array in the memory of a GPU, of numba or with the same interface."""
+
+    shape: tuple[int, ...]
+    size: int
+    dtype: np.dtype
+
+    def __getitem__(self, place: Any) -> Any: ...
+
+    def reshape(self, *shape: int) -> GpuArray: ...
+
+    def view(self, dtype: np.typing.DTypeLike) -> GpuArray: ...
+
+    def copy_to_host(self, out: np.ndarray | None = None) -> np.ndarray: ...
 
 
 class Unusable(InputError, ValueError):
@@ -50,7 +74,7 @@ def _find_obstacle(number: int) -> str | None:
 _gpu_lock = None  # the lock of use_gpu_lock
 
 
-def use_gpu_lock(lock) -> None:
+def use_gpu_lock(lock: Lock) -> None:
     """From now on `hold_gpu_lock` waits for `lock`, which this process has in common with the others that use its GPU.
 
     A GPU runs the kernels of several processes in turn anyway, and large ones better than many. So each has all its memory.

@@ -58,7 +58,7 @@ def choose_samples(made: list[Shard], rows: int, together: int) -> list[list[tup
         places.setdefault(each.split, []).extend((each, i) for i in range(0, each.count, together))
     wanted, available = max(1, rows // together), sum(map(len, places.values()))
     share = {split: min(len(own), max(1, round(wanted * len(own) / available))) for split, own in places.items()}
-    largest = max(share, key=share.get)
+    largest = max(share, key=lambda split: share[split])
     share[largest] = min(len(places[largest]), max(1, share[largest] + wanted - sum(share.values())))
     picked = [own[i * len(own) // share[split]] for split, own in places.items() for i in range(share[split])]
     return [[(each, i) for i in range(first, min(first + together, each.count))] for each, first in picked]
