@@ -6,8 +6,9 @@ from numba import cuda
 from dx7data import cache
 from dx7data.audio import gain
 from dx7data.audio.resample import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
+from dx7data.engine.arrays import GpuArray
 from dx7data.engine.cuda import OWN, Memory
-from dx7data.engine.device import GpuArray, use_gpu
+from dx7data.engine.device import use_gpu
 from dx7data.engine.render import mix_on_gpu
 from dx7data.engine.voice import Curves, Voices
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from dx7data import cache
-from dx7data.engine.tables import Integer
+from dx7data.engine.arrays import Integer
 
 ONE = 1 << 16  # gain
 FULL = 1 << 14  # volume

@@ -7,7 +7,8 @@ from numba import njit
 
 from dx7data.cache import inner
 from dx7data.engine import envelope, lfo, operators, pitch
-from dx7data.engine.tables import BLOCK, Integer, Truth
+from dx7data.engine.arrays import Integer, Truth
+from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import Curves, Voices
 from dx7data.patches.algorithms import CARRIERS, OPERATORS
 

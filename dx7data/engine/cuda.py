@@ -15,7 +15,7 @@ import numpy as np
 from numba import cuda
 
 from dx7data.engine import cuda_kernels as kernels
-from dx7data.engine.device import GpuArray
+from dx7data.engine.arrays import GpuArray
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
 from dx7data.engine.voice import Voices
 from dx7data.patches.algorithms import OPERATORS

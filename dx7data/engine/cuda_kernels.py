@@ -9,7 +9,8 @@ from numba import cuda
 
 from dx7data import cache
 from dx7data.engine import control, envelope, lfo, operators, pitch
-from dx7data.engine.tables import BLOCK, Integer
+from dx7data.engine.arrays import Integer
+from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import Voices
 from dx7data.patches.algorithms import OPERATORS, SLOT_CARRIERS, SLOT_MODULATORS, SLOT_OPERATOR
 

@@ -6,30 +6,12 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError, suggest_install
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Lock
-
-
-class GpuArray(Protocol):
-    """An array in the memory of a GPU, of numba or with the same interface."""
-
-    shape: tuple[int, ...]
-    size: int
-    dtype: np.dtype
-
-    def __getitem__(self, place: Any) -> Any: ...
-
-    def reshape(self, *shape: int) -> GpuArray: ...
-
-    def view(self, dtype: np.typing.DTypeLike) -> GpuArray: ...
-
-    def copy_to_host(self, out: np.ndarray | None = None) -> np.ndarray: ...
 
 
 class Unusable(InputError, ValueError):

@@ -6,7 +6,8 @@ The state is (stage, level, countdown). Stages 0-2 run while the key is down, 3 
 import numpy as np
 from numba import njit
 
-from dx7data.engine.tables import BLOCK, Integer, Truth
+from dx7data.engine.arrays import Integer, Truth
+from dx7data.engine.tables import BLOCK
 
 RELEASE = 3  # the stage that note-off enters
 _LOWEST_RISE = 1716 << 16  # Quirk: a rising level jumps here first, so attacks skip the inaudible part.

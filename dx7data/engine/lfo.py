@@ -7,7 +7,8 @@ import math
 
 from numba import njit
 
-from dx7data.engine.tables import LFO_SINE, ONE_Q24, Integer
+from dx7data.engine.arrays import Integer
+from dx7data.engine.tables import LFO_SINE, ONE_Q24
 
 SYNC_PHASE = (1 << 31) - 1  # where a key-synchronised LFO starts: half a period in, at the centre going up
 _MASK = (1 << 32) - 1

@@ -7,7 +7,7 @@ make phases wrap as they do in the instrument.
 import numpy as np
 from numba import njit
 
-from dx7data.engine.tables import Integer, Truth
+from dx7data.engine.arrays import Integer, Truth
 from dx7data.patches.scales import SILENCE
 
 _i32 = np.int32

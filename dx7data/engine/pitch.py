@@ -6,8 +6,8 @@ Log frequencies are octaves above 1 Hz in Q24; a phase increment is per sample, 
 import numpy as np
 from numba import njit
 
+from dx7data.engine.arrays import Integer, Truth
 from dx7data.engine.envelope import is_at_rest
-from dx7data.engine.tables import Integer, Truth
 
 
 @njit(inline="always")

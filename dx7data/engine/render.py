@@ -12,7 +12,8 @@ import numba
 import numpy as np
 
 from dx7data.engine import cpu
-from dx7data.engine.device import GpuArray, choose, hold_gpu_lock, use_gpu
+from dx7data.engine.arrays import GpuArray
+from dx7data.engine.device import choose, hold_gpu_lock, use_gpu
 from dx7data.engine.tables import BLOCK, count_samples, make_increment_table
 from dx7data.engine.voice import Curves, Voices
 

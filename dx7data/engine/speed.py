@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from dx7data.engine.device import GpuArray, Unusable, choose, use_gpu
+from dx7data.engine.arrays import GpuArray
+from dx7data.engine.device import Unusable, choose, use_gpu
 from dx7data.engine.render import render
 from dx7data.engine.tables import make_increment_table
 from dx7data.engine.voice import Curves, Voices, voices

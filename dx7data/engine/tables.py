@@ -39,11 +39,6 @@ _magnitude = 4096 + np.floor(np.float32((2 ** ((1023 - _quarter) / 1024) - 1) * 
 EXPONENTIAL = np.stack([_magnitude, ~_magnitude], axis=1).ravel()
 
 
-#: Of Python or NumPy: what compiled code gets.
-Integer = int | np.integer
-Truth = bool | np.bool
-
-
 def count_samples(seconds: ArrayLike, rate: int) -> np.ndarray:
     """Samples in `seconds`, int64: from single precision, rounded half up (engine-spec.md, Time)."""
     return (np.asarray(seconds, np.float32).astype(np.float64) * rate + 0.5).astype(np.int64)

@@ -11,8 +11,9 @@ from numba import njit
 
 from dx7data import cache
 from dx7data.engine import envelope, pitch
+from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
-from dx7data.engine.tables import BLOCK, ONE_Q24, Integer
+from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
 from dx7data.patches import patch
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
