@@ -1,7 +1,7 @@
-"""Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`, about half an hour.
+"""Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`; about half an hour.
 
-Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. One passes if it
-ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit
+Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. One passes if
+it ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit
 status 2, or does what it does with the good checkpoint, or with the one before it: the same losses, audio and time scales.
 """
 
@@ -45,6 +45,7 @@ class Ended:
 def prepare(folder: Path) -> None:
     """A data set, a recording, and a run that was killed after step 8. It ends the process."""
     import numpy as np
+    import torch
 
     from dx7data import cli
     from dx7data.plan.sample import encode_wav
@@ -62,6 +63,7 @@ def prepare(folder: Path) -> None:
             os._exit(0)
 
     trainer.Trainer.save = save_and_end
+    torch.set_num_threads(1)  # sums depend on it
     os._exit(command.main(["--shards", str(folder / "shards"), "--out", str(folder / "run"), *TRAIN]) or 1)
 
 
@@ -172,10 +174,11 @@ def campaign(folder: Path, options: argparse.Namespace) -> int:
     began, counts, faults = time.monotonic(), Counter(), Counter()
     pid = os.fork()  # it renders and trains: threads that a fork of this process would lack
     if not pid:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        for stream in (1, 2):
+            os.dup2(os.open(folder / "said", os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
         prepare(folder)
     if os.waitpid(pid, 0)[1]:
-        raise RuntimeError("the good run can't be made")
+        raise RuntimeError(f"the good run can't be made: {(folder / 'said').read_text()}")
     import_all()
     good = {command: [] for command in COMMANDS}
     for last in ("newest", "older"):
