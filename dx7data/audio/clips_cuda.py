@@ -144,6 +144,5 @@ def _level_row(low, to_peak, volume, factor, clips, levels):
     cuda.atomic.add(levels, (2, r), cut)
 
 
-with cache.keyed():
-    _filter = cuda.jit(cache=True)(_filter_tile)
-    _level = cuda.jit(cache=True)(_level_row)
+_filter = cache.keep(cuda.jit()(_filter_tile))
+_level = cache.keep(cuda.jit()(_level_row))

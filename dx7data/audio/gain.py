@@ -90,6 +90,5 @@ def _saturate(native, gains, volume, factor, clips):
     return peaks, cut
 
 
-with cache.keyed():
-    _to_peak = njit(cache=True, nogil=True)(_to_peak)
-    _saturate = njit(cache=True, nogil=True)(_saturate)
+_to_peak = cache.keep(njit(nogil=True)(_to_peak))
+_saturate = cache.keep(njit(nogil=True)(_saturate))

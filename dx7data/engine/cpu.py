@@ -216,5 +216,4 @@ def _render(voices, curves, notes, row, order, bounds, out, filled, table):
             _render_group(voices, curves, members, notes, row, out, filled, table)
 
 
-with cache.keyed():
-    render = njit(parallel=True, nogil=True, cache=True)(_render)
+render = cache.keep(njit(parallel=True, nogil=True)(_render))

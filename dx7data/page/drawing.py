@@ -191,9 +191,8 @@ def _pitch_levels(target, increment, release, blocks):
     return out
 
 
-with cache.keyed():
-    _operator_levels = njit(cache=True)(_operator_levels)
-    _pitch_levels = njit(cache=True)(_pitch_levels)
+_operator_levels = cache.keep(njit(_operator_levels))
+_pitch_levels = cache.keep(njit(_pitch_levels))
 
 
 def _envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:

@@ -87,6 +87,5 @@ def _nearest(values, masks, labels, others, other_masks, other_labels):
     return result
 
 
-with cache.keyed():
-    _connect = njit(cache=True, nogil=True)(_connect)
-    _nearest = njit(cache=True, nogil=True)(_nearest)
+_connect = cache.keep(njit(nogil=True)(_connect))
+_nearest = cache.keep(njit(nogil=True)(_nearest))
