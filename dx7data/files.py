@@ -1,5 +1,9 @@
-"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
+"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there.
 
+Whole also after a power cut: a file system may keep a new name and lose the bytes behind it, unless these are synced first.
+"""
+
+import fcntl
 import hashlib
 import json
 import operator
@@ -7,7 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -15,11 +19,18 @@ PARTIAL = ".partial"
 
 @contextmanager
 def whole(path: Path):
-    """A binary file to write; it gets its name at the end of the block, or vanishes if the block raises."""
+    """A binary file to write; at the end of the block it is on the disk and gets its name; it vanishes if the block raises.
+
+    The name itself is on the disk after `sync_folder`, once for several files. A link at `path` is replaced, not followed.
+    """
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a sign of life, see remove_left_over
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -27,9 +38,63 @@ def whole(path: Path):
 
 
 def write_atomically(path: Path, write: Callable) -> None:
-    """Let `write(file)` make the file at `path`."""
+    """Let `write(file)` make the file at `path`; afterwards it survives a power cut."""
     with whole(path) as file:
         write(file)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems can't
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove a partial file, unless the process that writes it is alive."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone by now, or a link
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError:  # a file system without locks
+        pass
+    finally:
+        os.close(descriptor)
+    if path.is_file():
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_output(path: Path):
+    """A binary file to write what a person asked for at `path`.
+
+    A regular file is replaced as by `whole`, also through a link; a device or a pipe, such as /dev/stdout, is written to.
+    """
+    if is_stream(path):
+        with open(path, "wb") as file:
+            yield file
+        return
+    real = Path(os.path.realpath(path))
+    with whole(real) as file:
+        yield file
+    sync_folder(real.parent)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to a device or a pipe, such as /dev/stdout."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def canonical(value) -> bytes:

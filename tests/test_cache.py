@@ -1,4 +1,4 @@
-"""The compile cache: whatever lies where compiled code was kept, the right code runs, and a person reads one line at most."""
+"""The compile cache: whatever lies where compiled code was kept, the right code runs, with one line for a person at most."""
 
 import importlib
 import os

@@ -322,6 +322,9 @@ class FullDisk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return self._file.write(data)
 
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
     def __enter__(self):
         return self
 
