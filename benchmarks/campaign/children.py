@@ -139,11 +139,11 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def with_own_shm(script: str) -> None:
+def with_own_shm(module: str) -> None:
     """Go on in a mount namespace whose /dev/shm is ours alone, to see what is left in it; as root only, else as it is."""
     if os.geteuid() != 0 or os.environ.get("CAMPAIGN_OWN_SHM"):
         return
-    command = f"mount -t tmpfs tmpfs /dev/shm && exec '{sys.executable}' '{script}' \"$@\""
+    command = f"mount -t tmpfs tmpfs /dev/shm && exec '{sys.executable}' -m {module} \"$@\""
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", command, "sh", *sys.argv[1:]], env=os.environ | {"CAMPAIGN_OWN_SHM": "1"}
     )

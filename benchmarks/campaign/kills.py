@@ -1,6 +1,6 @@
 """SIGKILL at random moments of every command that writes; the same command afterwards gives the same bytes.
 
-    python benchmarks/campaign/kills.py --count 1000
+    python -m benchmarks.campaign.kills --count 1000
 
 Half of the kills are of the command alone, whose workers must end by themselves, half of it with all its processes. After
 each one no process, no semaphore and, once the command has been given again, no left-over file may be there.
@@ -17,9 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-
-from campaign.children import (
+from benchmarks.campaign.children import (
     SMALL,
     adopt_orphans,
     contents,
@@ -98,7 +96,7 @@ def main() -> int:
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--cases", nargs="+", default=["render", "render by 2", "overwrite", "plan", "extend", "verify --fix"])
     options = top.parse_args()
-    with_own_shm(__file__)
+    with_own_shm(__spec__.name)
     adopt_orphans()
     import_all()
     if "train" in options.cases:

@@ -1,0 +1,63 @@
+"""One process at a time changes a data-set folder; those that read it are never held up.
+
+The kernel keeps the lock and drops it with the process, so none stays behind after a kill. File systems without locks, such
+as some of clusters, are written to without.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dx7data.errors import InputError
+
+NAME = ".lock"  # an empty file; it stays, for to remove it while others wait for it would make two of it
+_PATIENCE = 2.0  # seconds: a process that was killed just now may take a while to be gone
+
+
+@contextmanager
+def lock(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Inside the block nobody else changes the folder, or, if shared, only others who share it.
+
+    Raises InputError if somebody does, or if the lock is no file in the folder.
+    """
+    path = folder / NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise InputError(f"can't write to {folder}: {NAME}: {error.strerror}") from None
+    try:
+        _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, kind: int, folder: Path) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise InputError(
+                    f"another process renders, extends or mends {folder}: wait until it has ended, or take another folder"
+                ) from None
+            time.sleep(0.05)
+        except OSError:  # a file system without locks
+            return
+
+
+@contextmanager
+def plan_lock(folder: Path) -> Iterator[None]:
+    """Waits while others who share the folder put their plan into it, which takes moments."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
