@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dx7data.cli.bench import machine
+from dx7data.cli.bench import describe_machine
 from models.registry import MODELS
 from train.config import settings
 from train.data import live
@@ -74,7 +74,7 @@ def main():
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["s4", "mamba1"])
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    print(f"{torch.cuda.get_device_name()}, {machine()}, torch {torch.__version__}")
+    print(f"{torch.cuda.get_device_name()}, {describe_machine()}, torch {torch.__version__}")
     print(f"batches are rendered {live.gpu(torch.device('cuda', 0))[1]}; a worker writes one's score in ", end="")
     print(f"{writing(options):.1f} ms, of {options.workers} workers; medians of {ROUNDS} rounds\n")
     print("| model | fed by | ms a step | of them waiting | more than kept (least to most) |\n|---|---|---|---|---|")

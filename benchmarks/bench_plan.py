@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from bench_engine import machine
+from bench_engine import describe_machine
 
 from dx7data.dataset.verify import verify
 from dx7data.patches import bank, patch
@@ -23,7 +23,7 @@ from dx7data.patches.patch import PARAMETERS
 from dx7data.phrases import compose
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import split
-from dx7data.plan.patches import BANK, NOWHERE, rows
+from dx7data.plan.patches import BANK, NOWHERE, make_rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
@@ -95,18 +95,18 @@ def main():
     parser.add_argument("--count", type=int, default=31380, help="patches; default: as many as are public")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    print(machine())
+    print(describe_machine())
 
     stored = near_copies(options.patches, options.count)
-    table = rows(stored, [BANK] * len(stored), [NOWHERE] * len(stored), [True] * len(stored))
+    table = make_rows(stored, [BANK] * len(stored), [NOWHERE] * len(stored), [True] * len(stored))
     spec = Spec(
         **{"seconds": 2.5, "sample_rate": 16000, "seed": 0, "source": "random", "split": (0.8, 0.1, 0.1)},
         **{"gain": "native", "keep_silent": False, "shard_bytes": 64_000_000},
     )
-    split.with_families(table.take(range(100)))  # compiles
-    table = timed(f"families of {len(stored):,} patches", lambda: split.with_families(table))
+    split.group_patches(table.take(range(100)))  # compiles
+    table = timed(f"families of {len(stored):,} patches", lambda: split.group_patches(table))
     table = timed("splits", lambda: split.divide(table, spec, set()))
-    report = timed("report", lambda: split.report(table, spec))
+    report = timed("report", lambda: split.make_report(table, spec))
     print(report)
 
     bench_choose(replace(table, splits=["train"] * len(table)), spec)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import webdataset
-from bench_engine import machine
+from bench_engine import describe_machine
 from torch.utils.data import DataLoader
 
 from dx7data import cli
@@ -76,7 +76,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{machine()}, torch {torch.__version__}, {platform.system()}, load average before {os.getloadavg()[0]:.2f}")
+    print(
+        f"{describe_machine()}, torch {torch.__version__}, {platform.system()}, load average before {os.getloadavg()[0]:.2f}"
+    )
     print(f"batches of {options.batch}, medians of {options.rounds} interleaved rounds after one that warms up")
     if options.folder:
         measure(options.folder, options.batch, options.rounds)

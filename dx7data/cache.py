@@ -30,7 +30,7 @@ inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("[a-z]*.py"))
 
 
-def digest(sources=SOURCES) -> str:
+def compute_digest(sources=SOURCES) -> str:
     """Digest of the source files and of the versions of what compiles them."""
     state = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__} numpy {np.__version__}".encode())
     for source in sources:
@@ -45,7 +45,7 @@ def folder() -> Path | None:
     What lies there is run as it is, so the folder must be this user's own.
     """
     try:
-        path = _base() / digest()
+        path = _base() / compute_digest()
         path.mkdir(parents=True, exist_ok=True)
         status = path.stat()
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:

@@ -18,7 +18,7 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def whole(path: Path):
+def open_atomically(path: Path):
     """A binary file to write; at the end of the block it is on the disk and gets its name; it vanishes if the block raises.
 
     The name itself is on the disk after `sync_folder`, once for several files. A link at `path` is replaced, not followed.
@@ -39,7 +39,7 @@ def whole(path: Path):
 
 def write_atomically(path: Path, write: Callable) -> None:
     """Let `write(file)` make the file at `path`; afterwards it survives a power cut."""
-    with whole(path) as file:
+    with open_atomically(path) as file:
         write(file)
     sync_folder(path.parent)
 
@@ -76,14 +76,14 @@ def remove_left_over(path: Path) -> None:
 def open_output(path: Path):
     """A binary file to write what a person asked for at `path`.
 
-    A regular file is replaced as by `whole`, also through a link; a device or a pipe, such as /dev/stdout, is written to.
+    A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to.
     """
     if is_stream(path):
         with open(path, "wb") as file:
             yield file
         return
     real = Path(os.path.realpath(path))
-    with whole(real) as file:
+    with open_atomically(real) as file:
         yield file
     sync_folder(real.parent)
 
@@ -97,26 +97,26 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def canonical(value) -> bytes:
+def to_canonical_json(value) -> bytes:
     """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()
 
 
-def signed(document: dict) -> bytes:
+def add_hash(document: dict) -> bytes:
     """A JSON document as the content of a file, with its own hash as the last entry."""
     own = hashlib.sha256(json.dumps(document).encode()).hexdigest()
     return (json.dumps(document | {"sha256": own}, indent=1) + "\n").encode()
 
 
-def unsigned(data: bytes) -> dict:
+def check_hash(data: bytes) -> dict:
     """The document that `signed` made a file of. Raises ValueError if a single bit of it is another one."""
     document = json.loads(data)
-    if not isinstance(document, dict) or document.pop("sha256", None) is None or signed(document) != data:
+    if not isinstance(document, dict) or document.pop("sha256", None) is None or add_hash(document) != data:
         raise ValueError("its own hash does not match: it was edited or damaged")
     return document
 
 
-def parquet(table) -> bytes:
+def encode_parquet(table) -> bytes:
     """A pyarrow table as the content of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -126,7 +126,7 @@ def parquet(table) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
-def from_parquet(data: bytes, **options):
+def decode_parquet(data: bytes, **options):
     """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
 
     It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
@@ -140,7 +140,7 @@ def from_parquet(data: bytes, **options):
     return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
-def find(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
+def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
     """The files under a folder that have one of these suffixes, sorted; `leave` is called with each of the others.
 
     Links to folders are not followed.
@@ -160,7 +160,7 @@ def find(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lamb
     return found
 
 
-def contents(path: Path, limit: int, report) -> bytes | None:
+def read_file(path: Path, limit: int, report) -> bytes | None:
     """The bytes of a regular file that has no more than `limit`."""
     try:
         status = os.stat(path)

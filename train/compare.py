@@ -17,7 +17,7 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from train import baselines
 from train.evaluation import paired
 from train.results import comparable, figures, reader
@@ -253,7 +253,7 @@ def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
     picture = _data("image/png", figures.spectrogram(levels, top))
     return (
         f'<figure><figcaption>{label}</figcaption><img alt="Mel spectrogram, 0 to {clip.rate / 2000:g} kHz" src="{picture}">'
-        f'<audio controls preload="none" src="{_data("audio/wav", wav(*clip))}"></audio></figure>'
+        f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(*clip))}"></audio></figure>'
     )
 
 

@@ -19,7 +19,7 @@ _WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a g
 CPU = ("cpu",)
 
 
-def default_workers(devices: tuple[str, ...] = CPU) -> int:
+def count_workers(devices: tuple[str, ...] = CPU) -> int:
     """The cores that this process may use, or as many as keep the GPUs busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if devices == CPU else max(len(devices), min(cores, _WORKERS_OF_A_GPU * len(devices)))
@@ -41,10 +41,10 @@ def start_early(workers: int, gpu: bool) -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def render(
+def render_shards(
     plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
 ) -> None:
-    """Render some shards of a plan into `folder`; the workers take turns to get one of the devices.
+    """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
     With one worker or shard, this process does it, with all its threads. Raises InputError when a GPU fails.
     """
@@ -53,8 +53,8 @@ def render(
     together = 1
     if devices != CPU:
         workers = max(workers, len(devices))
-        most = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
-        rounds = max(1, -(-len(shards) // (workers * most)))
+        maximum = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
+        rounds = max(1, -(-len(shards) // (workers * maximum)))
         together = max(1, -(-len(shards) // (workers * rounds)))  # the same for all, so that they end together
     tasks = [shards[i : i + together] for i in range(0, len(shards), together)]
     workers = min(workers, len(tasks))
@@ -62,7 +62,7 @@ def render(
         _use_processes(plan, tasks, folder, workers, progress, devices)
         return
     for some in tasks:
-        shard.render(plan, some, folder, progress, devices[0])
+        shard.write_shards(plan, some, folder, progress, devices[0])
 
 
 def _use_processes(
@@ -72,14 +72,14 @@ def _use_processes(
     from dx7data.dataset import worker
 
     context = multiprocessing.get_context(_METHOD)
-    threads, gpu_locks = max(1, default_workers() // workers), {each: worker.GpuLock() for each in devices if each != "cpu"}
+    threads, gpu_locks = max(1, count_workers() // workers), {each: worker.GpuLock() for each in devices if each != "cpu"}
     left, processes, tasks_of = iter(tasks), [], {}
     try:
         for i in range(workers):
             pipe, theirs = context.Pipe()
             device = devices[i % len(devices)]
             arguments = (theirs, plan, folder, threads, device, gpu_locks.get(device))
-            processes.append(context.Process(target=worker.work, args=arguments, daemon=True))
+            processes.append(context.Process(target=worker.run, args=arguments, daemon=True))
             processes[-1].start()
             theirs.close()
             tasks_of[pipe] = 0

@@ -13,13 +13,13 @@ import numpy as np
 
 from dx7data.audio import gain
 from dx7data.dataset import shard
-from dx7data.engine.device import take_turns
+from dx7data.engine.device import use_gpu_lock
 
 # A first call loads numba's machinery, a third of a second. This function starts no threads, which would not survive a fork.
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def work(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None") -> None:
+def run(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None") -> None:
     """Render the shards that come through a pipe, some at a time, until it is closed.
 
     Back go the numbers of finished samples, None after each task, and the error that ends it.
@@ -28,11 +28,11 @@ def work(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | Non
     threading.Thread(target=_end_with_parent, daemon=True).start()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # the latter: what the environment allows
     if gpu_lock:
-        take_turns(gpu_lock)
+        use_gpu_lock(gpu_lock)
     gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
     try:
         while (shards := _receive(pipe)) is not None:
-            shard.render(plan, shards, folder, pipe.send, device)
+            shard.write_shards(plan, shards, folder, pipe.send, device)
             pipe.send(None)
     except ConnectionError:  # the parent is gone
         pass
@@ -49,7 +49,7 @@ def _receive(pipe):
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed tells nobody: without this, its workers would wait for it for ever."""
+    """A parent that is killed sends no notice: without this, its workers would wait for it for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 

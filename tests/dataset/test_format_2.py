@@ -38,7 +38,7 @@ def folder(tmp_path):
 def test_it_is_read(folder, capsys):
     plan = Plan.load(folder)
     assert plan.fingerprint == json.loads((folder / "dataset.json").read_bytes())["fingerprint"]
-    assert [stats["samples"] for _, stats in folders.shards(folder, plan)] == [24, 3, 3]
+    assert [stats["samples"] for _, stats in folders.list_shards(folder, plan)] == [24, 3, 3]
     assert cli.main(["inspect", str(folder)]) == 0
     assert "30 pairs of 0.1 s" in capsys.readouterr().out
     assert cli.main(["inspect", str(folder), "--html", str(folder.parent / "page.html")]) == 0

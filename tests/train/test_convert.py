@@ -117,8 +117,8 @@ def test_the_prefix_is_the_streams(tmp_path, codec):
     words = ["--samples", "20", "--seconds", "0.1", "--layers", "1..2", "--prefix", "bytes", "--seed", "3"]
     assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path), *words]) == 0
     data = clips(tmp_path, reader="live", codec=codec)
-    bank.export(bank.example(), tmp_path / "bank.syx")
-    ids = bank.example().ids
+    bank.export(bank.load_example(), tmp_path / "bank.syx")
+    ids = bank.load_example().ids
     seen = set()
     for j in range(6):
         layers = [data.plan.patches.ids[layer] for layer in data.plan.choose("train", j).layers]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dx7data.errors import InputError
 from dx7data.page import mel
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from train.results import figures, reader
 from train.results.reader import Clip
 
@@ -138,7 +138,7 @@ def test_smoothed_is_the_mean_around_each_value(values):
 def test_mel_is_that_of_the_data_sets_page(rate):
     """Another program. Both step 32 samples for so short a clip; torchaudio's filters end at the whole hertz."""
     audio = np.random.default_rng(rate).normal(0, 3000, 6000).astype(np.int16)
-    ours, theirs = figures.mel(Clip(audio, rate)), mel.mel(audio, rate)
+    ours, theirs = figures.mel(Clip(audio, rate)), mel.compute_mel(audio, rate)
     columns = min(ours.shape[1], theirs.shape[1])
     assert columns >= 180
     np.testing.assert_allclose(ours[:, :columns], theirs[:, :columns], rtol=0, atol=0.1 if rate % 2 else 2e-3)
@@ -199,7 +199,7 @@ def test_silence_and_what_was_not_measured(tmp_path):
     run_folder.write_table(run / "validation.csv", rows)
     (run / "samples" / "00000004").mkdir(parents=True)
     for kind in reader.KINDS:
-        (run / "samples" / "00000004" / f"0-{kind}.wav").write_bytes(wav(np.zeros(4000, np.int16), 16000))
+        (run / "samples" / "00000004" / f"0-{kind}.wav").write_bytes(encode_wav(np.zeros(4000, np.int16), 16000))
     assert "sample-0.png" in drawn(run)
     silent = figures.mel(Clip(np.zeros(4000, np.int16), 16000))
     assert silent.max() <= figures.loudest([silent]) - figures.RANGE_DB, "dark"
@@ -225,7 +225,7 @@ def test_damaged_table(run, tmp_path, row):
         figures.draw(copy)
 
 
-@pytest.mark.parametrize("content", [b"", b"no wav", wav(np.zeros(0, np.int16), 8000)])
+@pytest.mark.parametrize("content", [b"", b"no wav", encode_wav(np.zeros(0, np.int16), 8000)])
 def test_damaged_clip(run, tmp_path, content):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "samples" / "00000200" / "0-target.wav").write_bytes(content)

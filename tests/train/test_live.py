@@ -59,7 +59,7 @@ def test_scores_are_what_is_played(planned, wishes):
     data = clips(planned, reader="live", **wishes)
     (whole,) = expected(data, 1)
     score = live.Scores(data).__getitems__(next(iter(Batches(data, BATCH, seed=3))))
-    audio = torch.from_numpy(engine.render(**score.played)[0])
+    audio = torch.from_numpy(engine.render_clips(**score.played)[0])
     crops = [audio[r, start : start + whole.source.shape[1]] for r, start in enumerate(score.starts.repeat(2).tolist())]
     assert whole.target.any()
     assert equal((score.prefix, torch.stack(crops[:BATCH]), torch.stack(crops[BATCH:])), whole)

@@ -24,11 +24,11 @@ import torch
 from torch.utils.data import Dataset
 
 from dx7data.errors import InputError
-from dx7data.files import from_parquet
+from dx7data.files import decode_parquet
 from dx7data.patches import sysex
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from dx7data.rng import KeyedRng, OldKeyedRng
 from train.data.example import NO_PREFIX, Example, claim_engine, form
 from train.data.sampler import Place
@@ -151,7 +151,7 @@ class LiveClips(Clips):
         claim_engine()
         places = [(self.split, self.shards[s].first + i) for s, i in found]
         size = sample.batch_size(self.plan)
-        parts = [sample.render(self.plan, places[i : i + size]) for i in range(0, len(places), size)]
+        parts = [sample.render_samples(self.plan, places[i : i + size]) for i in range(0, len(places), size)]
         return [
             Example(self.told(one.layers), self.form.clip(one.source, start), self.form.clip(one.target, start))
             for one, start in zip(chain.from_iterable(parts), starts, strict=True)
@@ -181,11 +181,11 @@ class ShardClips(Clips):
         self.default_group = at.default_group and min(at.default_group, self.largest_group)
         self._tables: dict[int, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
-        header = wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
+        header = encode_wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
         self._headers = {"source.wav": header, "target.wav": header}
         if self._from_shards:
             audio = np.zeros(plan.spec.prefix_samples(wishes["codec"]), np.int16)
-            self._headers[f"prefix.{wishes['codec']}.wav"] = wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
+            self._headers[f"prefix.{wishes['codec']}.wav"] = encode_wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
 
     def of(self, split: str, **wishes) -> "ShardClips":
         """Those of another split, without shards that are missing."""
@@ -252,7 +252,7 @@ class ShardClips(Clips):
                 )
             columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
             # One thread: a pool of threads does not survive the fork that makes a worker.
-            table = from_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
+            table = decode_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
             self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
         return self._tables[s]
 

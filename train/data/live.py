@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dx7data.engine.device import Unusable, choose, current
+from dx7data.engine.device import Unusable, choose, use_gpu
 from dx7data.plan import sample
 from train.data.datasets import LiveClips
 from train.data.example import Example
@@ -43,7 +43,7 @@ class Scores(Dataset):
         choices = [clips.plan.choose(clips.split, j) for j in numbers]
         prefixes = [clips.told(clips.plan.patches.stored[list(choice.layers)]) for choice in choices]
         starts = [clips.form.start(at, j) for at, j in zip(places, numbers, strict=True)]
-        return Score(torch.stack(prefixes), torch.tensor(starts), sample.score(clips.plan, choices))
+        return Score(torch.stack(prefixes), torch.tensor(starts), sample.make_score(clips.plan, choices))
 
 
 def gpu(device: torch.device) -> tuple[int | None, str]:
@@ -89,7 +89,7 @@ class Renderer:
     def __init__(self, clips: LiveClips, device: torch.device):
         self._form, self._device, self._gpu = clips.form, device, choose(str(device))
         self._stream = torch.cuda.Stream(device)
-        with current(self._gpu):
+        with use_gpu(self._gpu):
             self._memory = TorchMemory(device, self._stream)
 
     def __call__(self, score: Score) -> tuple[Example, torch.cuda.Event]:
@@ -97,12 +97,12 @@ class Renderer:
         from dx7data.audio import clips_cuda
 
         form, count = self._form, len(score.starts)
-        with current(self._gpu), torch.cuda.stream(self._stream):
+        with use_gpu(self._gpu), torch.cuda.stream(self._stream):
             clips = torch.empty((2 * count, form.own_length), dtype=torch.int16, device=self._device)
             own = self._memory.shared(clips)
             clips_cuda.fill(own, self._gpu, self._memory, **score.played)
             if form.factor > 1:  # as train.data.example.lowered
-                low = clips_cuda.decimated(own, 48000 // form.factor, self._memory)
+                low = clips_cuda.decimate(own, 48000 // form.factor, self._memory)
                 clips = torch.as_tensor(low, device=self._device).clamp(-32768, 32767).short()
             prefix, starts = (part.to(self._device, non_blocking=True) for part in (score.prefix, score.starts))
             windows = clips.unfold(1, form.crop or form.length, 1)  # a view: of each clip, all crops

@@ -26,11 +26,11 @@ class Place(NamedTuple):
 def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, rng: type[KeyedRng] = KeyedRng) -> np.ndarray:
     """Every sample once, int64 (N,); counts: the samples of each shard; rng: what draws, see `Clips.rng`."""
     firsts = np.cumsum([0, *counts])
-    shards = rng("shards", seed, epoch).shuffled(len(counts))
+    shards = rng("shards", seed, epoch).permute(len(counts))
     order = []
     for g, start in enumerate(range(0, len(counts), group)):
         inside = np.concatenate([np.arange(firsts[s], firsts[s + 1]) for s in shards[start : start + group]])
-        order.append(inside[rng("samples", seed, epoch, g).shuffled(inside.size)])
+        order.append(inside[rng("samples", seed, epoch, g).permute(inside.size)])
     return np.concatenate(order)
 
 

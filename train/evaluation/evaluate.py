@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from models.mulaw import int16, mu_law, mu_law_table
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
@@ -200,4 +200,4 @@ def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int)
     folder.mkdir(parents=True, exist_ok=True)
     for name, clips in (("source", examples.source), ("target", examples.target), ("generated", audio)):
         for i, clip in enumerate(clips.numpy()):
-            (folder / f"{i}-{name}.wav").write_bytes(wav(clip, sample_rate))
+            (folder / f"{i}-{name}.wav").write_bytes(encode_wav(clip, sample_rate))
