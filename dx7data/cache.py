@@ -70,7 +70,7 @@ def is_warm(module: str = "cpu") -> bool:
 
 def keep(function):
     """A function of numba's, for the CPU or for CUDA; what it is compiled to is kept in `folder()`, if there is one."""
-    if folder() is None:
+    if folder() is None or not hasattr(function, "enable_caching"):  # numba's simulator of a GPU compiles nothing
         return function
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder())

@@ -3,6 +3,7 @@
 Whole also after a power cut: a file system may keep a new name and lose the bytes behind it, unless these are synced first.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -70,6 +71,13 @@ def remove_left_over(path: Path) -> None:
         os.close(descriptor)
     if path.is_file():
         path.unlink(missing_ok=True)
+
+
+def open_log(path: Path):
+    """A text file to add lines to. Raises OSError where there is a link, which would lead out of the folder, or a device."""
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is no regular file: remove it", str(path))
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "a")
 
 
 @contextmanager

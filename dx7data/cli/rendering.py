@@ -33,13 +33,10 @@ def render(options) -> None:
         return
     from dx7data.dataset import folders
 
-    folder = options.out or options.plan
-    missing = folders.prepare(plan, folder, options.overwrite)
-    if options.only or options.job:
-        missing = _select(plan, missing, options)
-    else:
-        folders.remove_partial(folder)
-    _render(plan, folder, missing, options)
+    folder, is_part = options.out or options.plan, bool(options.only or options.job)
+    with folders.lock_folder(folder, new=True, shared=is_part):
+        missing = folders.prepare(plan, folder, options.overwrite)
+        _render(plan, folder, _select(plan, missing, options) if is_part else missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
 
@@ -107,7 +104,8 @@ def plan(options) -> None:
     from dx7data.dataset import folders
 
     plan = make_plan(options)
-    folders.prepare(plan, options.out, options.overwrite)
+    with folders.lock_folder(options.out, new=True):
+        folders.prepare(plan, options.out, options.overwrite)
     print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
 
 
@@ -126,22 +124,26 @@ def extend(options) -> None:
         raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
     if options.patches and options.out.resolve() == options.folder.resolve():
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
+    if not options.patches:
+        with folders.lock_folder(options.folder):
+            plan = Plan.load(options.folder)
+            announce_compilation()
+            plan = builder.add_samples(plan, options.samples)
+            folders.extend(options.folder, plan)
+            _render(plan, options.folder, folders.find_missing(plan, options.folder), options)
+        return
     plan = Plan.load(options.folder)
-    loaded = load(options.patches) if options.patches else None
+    loaded = load(options.patches)
     announce_compilation()
-    if options.patches:
-        plan, refused = builder.add_patches(plan, loaded)
-        for reason in refused:
-            print(reason, file=sys.stderr)
+    plan, refused = builder.add_patches(plan, loaded)
+    for reason in refused:
+        print(reason, file=sys.stderr)
     if options.samples:
         plan = builder.add_samples(plan, options.samples)
-    if options.patches:
-        _announce(plan, False)
+    _announce(plan, False)
+    with folders.lock_folder(options.out, new=True):
         folders.prepare(plan, options.out, overwrite=False)
-        print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
-        return
-    folders.extend(options.folder, plan)
-    _render(plan, options.folder, folders.find_missing(plan, options.folder), options)
+    print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
 
 
 def make_plan(options):

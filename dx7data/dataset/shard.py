@@ -85,6 +85,7 @@ def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sampl
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
         "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
     }
+    # Last, and with it the names of all three are on the disk.
     write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(add_hash(summary)))
 
 
@@ -92,12 +93,21 @@ def read_stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
     """The stats of a shard that is whole and of this plan, else None."""
     try:
         summary = check_hash((folder / f"{shard.name}.stats.json").read_bytes())
-        size = (folder / f"{shard.name}.tar").stat().st_size
-        (folder / f"{shard.name}.parquet").stat()
+        sizes = [(folder / f"{shard.name}.{kind}").stat().st_size for kind in ("tar", "parquet")]
     except (OSError, ValueError):
         return None
     expected = {"fingerprint": plan.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
-    return summary if summary | expected == summary and summary["tar"]["bytes"] == size else None
+    if summary | expected != summary or [summary[kind]["bytes"] for kind in ("tar", "parquet")] != sizes:
+        return None
+    return summary
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
+    try:
+        return check_hash(path.read_bytes()).get("fingerprint")
+    except (OSError, ValueError):
+        return None
 
 
 def gpu_batch_size(plan: Plan) -> int:
@@ -171,5 +181,6 @@ def _write_table(rows: list[dict], path: Path) -> dict:
     import pyarrow as pa
 
     data = encode_parquet(pa.Table.from_pylist(rows))
-    write_atomically(path, lambda file: file.write(data))
+    with open_atomically(path) as file:
+        file.write(data)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
