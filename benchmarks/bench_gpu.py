@@ -122,7 +122,7 @@ def _sample_steps(made, places: list, runs: int) -> None:
 def shards(options) -> None:
     """The whole command, and how fast its bytes could be hashed and written."""
     workers = options.workers or count_workers(tuple(options.device.split(",")))
-    launch_to_exit, took, middle, size, digest = _rendered(options, workers)
+    launch_to_exit, took, middle, size, digest = _time_render(options, workers)
 
     folder, part = Path(tempfile.mkdtemp(dir=options.out)), size // workers
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
@@ -150,7 +150,7 @@ def shards(options) -> None:
     print(f"hash of the hashes of the tars: {digest[:16]}")
 
 
-def _rendered(options, workers: int) -> tuple[float, float, float, int, str]:
+def _time_render(options, workers: int) -> tuple[float, float, float, int, str]:
     """Seconds from launch to exit, of the rendering, of its middle half; bytes of the tars; the hash of their hashes."""
     folder = Path(tempfile.mkdtemp(dir=options.out))
     program = [sys.executable, "-m", "dx7data", *arguments(options, folder, options.samples)]

@@ -27,8 +27,8 @@ from dx7data.plan.patches import BANK, NOWHERE, make_rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
-from train.data.datasets import clips
-from train.evaluation.evaluate import held_out
+from train.data.datasets import open_clips
+from train.evaluation.evaluate import load_held_out
 
 
 def near_copies(paths, count):
@@ -41,7 +41,7 @@ def near_copies(paths, count):
     return stored
 
 
-def timed(what, function):
+def time_call(what, function):
     began, cpu = time.perf_counter(), time.process_time()
     result = function()
     print(f"{what}: {time.perf_counter() - began:.1f} s, CPU {time.process_time() - cpu:.1f} s")
@@ -83,9 +83,9 @@ def bench_held_out(patches, spec):
     spec = replace(spec, source=patch.pack(patch.SINE).tobytes().hex(), seconds=0.5, sample_rate=8000)
     for phrases in (24_000, 1_000_000):
         plan = Plan(spec, patches.take([0]), music(phrases), [], {"train": 1_600_000, "val": 1000}, {"split_by": "patch"})
-        timed(
+        time_call(
             f"1,024 held-out clips of one voice, {phrases:,} phrases",
-            lambda plan=plan: held_out(clips(plan, reader="live"), 1024),
+            lambda plan=plan: load_held_out(open_clips(plan, reader="live"), 1024),
         )
 
 
@@ -104,9 +104,9 @@ def main():
         **{"gain": "native", "keep_silent": False, "shard_bytes": 64_000_000},
     )
     split.group_patches(table.take(range(100)))  # compiles
-    table = timed(f"families of {len(stored):,} patches", lambda: split.group_patches(table))
-    table = timed("splits", lambda: split.divide(table, spec, set()))
-    report = timed("report", lambda: split.make_report(table, spec))
+    table = time_call(f"near-duplicate groups of {len(stored):,} patches", lambda: split.group_patches(table))
+    table = time_call("splits", lambda: split.divide(table, spec, set()))
+    report = time_call("report", lambda: split.make_report(table, spec))
     print(report)
 
     bench_choose(replace(table, splits=["train"] * len(table)), spec)

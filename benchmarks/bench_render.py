@@ -57,7 +57,7 @@ def by_step(options, folder):
     """CPU seconds of each step of rendering in one process with one thread, and of the whole."""
     spent = dict.fromkeys(STEPS, 0.0)
 
-    def timed(name, function):
+    def add_timer(name, function):
         def call(*arguments, **keywords):
             began, of_others = time.process_time(), sum(spent.values())
             result = function(*arguments, **keywords)
@@ -71,7 +71,7 @@ def by_step(options, folder):
     sample.render_samples(made, [("train", 0), ("train", 1)])
     for name, places in STEPS.items():
         for place, function in places:
-            setattr(place, function, timed(name, getattr(place, function)))
+            setattr(place, function, add_timer(name, getattr(place, function)))
     began = time.process_time()
     for each in made.shards():
         shard.write_shards(made, [each], folder)

@@ -345,5 +345,5 @@ def test_where_no_page_can_be(runs, tmp_path, capsys):
 
 
 def test_samples_have_all_kinds(runs):
-    _, samples = reader.samples(runs[0])
+    _, samples = reader.read_samples(runs[0])
     assert {tuple(clips) for clips in samples.values()} == {KINDS}
