@@ -96,6 +96,12 @@ def open_output(path: Path):
     sync_folder(real.parent)
 
 
+def write_output(path: Path, write: Callable) -> None:
+    """Let `write(file)` make what a person asked for at `path`, see `open_output`."""
+    with open_output(path) as file:
+        write(file)
+
+
 def is_stream(path: Path) -> bool:
     """Whether a path leads to a device or a pipe, such as /dev/stdout."""
     try:

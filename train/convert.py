@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dx7data.errors import InputError
-from dx7data.files import open_atomically
+from dx7data.files import open_output
 from dx7data.patches import bank, sysex
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
@@ -246,7 +246,7 @@ def decode_pieces(
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with open_atomically(path) as file, wave.open(file, "wb") as out:
+        with open_output(path) as file, wave.open(file, "wb") as out:
             out.setparams((1, 2, sample_rate, length, "NONE", None))
             for piece in pieces:
                 out.writeframesraw(piece.astype("<i2", copy=False).tobytes())

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.files import is_stream
 
 
 def check_rate(sample_rate: int) -> int:
@@ -48,11 +49,11 @@ def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes", mu
 
 def write_report(path: Path, patches, music=None) -> None:
     """Reports of patches and, as its entry `music`, of music as JSON."""
-    from dx7data.files import write_atomically
+    from dx7data.files import write_output
 
     document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
     try:
-        write_atomically(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+        write_output(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
 
@@ -74,7 +75,7 @@ def inspect(options) -> None:
         from dx7data.page import page
 
         page.write_page(options.folder, options.html)
-        print(f"Open it in a browser: {options.html}")
+        _say(options.html, f"Open it in a browser: {options.html}")
         return
     with folders.explain_errors(options.folder):
         found = folders.summarize(options.folder, options.rows)
@@ -171,7 +172,7 @@ def patches_export(options) -> None:
 
     loaded = load(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
     bank.export(loaded, options.out, options.full_bank)
-    print(f"{len(loaded.ids)} patches: {options.out}")
+    _say(options.out, f"{len(loaded.ids)} patches: {options.out}")
 
 
 def wav(options) -> None:
@@ -180,7 +181,7 @@ def wav(options) -> None:
     from dx7data.audio.resample import decimate
     from dx7data.engine.render import render
     from dx7data.engine.voice import voices
-    from dx7data.files import write_atomically
+    from dx7data.files import write_output
     from dx7data.patches import bank, patch
     from dx7data.plan import sample
 
@@ -191,11 +192,16 @@ def wav(options) -> None:
     native = decimate(native, options.sample_rate)
     clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
     try:
-        write_atomically(options.out, lambda file: file.write(sample.encode_wav(clip, options.sample_rate)))
+        write_output(options.out, lambda file: file.write(sample.encode_wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
-    print(
-        f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, ",
-        end="",
+    _say(
+        options.out,
+        f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, "
+        f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}",
     )
-    print(f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}")
+
+
+def _say(out: Path, text: str) -> None:
+    """What was written, on stderr if that went into a pipe: maybe stdout's, which holds nothing else then."""
+    print(text, file=sys.stderr if is_stream(out) else sys.stdout)

@@ -25,6 +25,7 @@ def render(options) -> None:
         from dx7data.plan.plan import Plan
 
         plan = Plan.load(options.plan)
+        plan.check_current()
         announce_compilation()
     else:
         plan = make_plan(options)
@@ -36,6 +37,8 @@ def render(options) -> None:
     folder, is_part = options.out or options.plan, bool(options.only or options.job)
     with folders.lock_folder(folder, new=True, shared=is_part):
         missing = folders.prepare(plan, folder, options.overwrite)
+        if not is_part:
+            folders.remove_partial(folder)
         _render(plan, folder, _select(plan, missing, options) if is_part else missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")

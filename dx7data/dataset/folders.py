@@ -75,7 +75,6 @@ def prepare(plan: Plan, folder: Path, overwrite: bool) -> list[Shard]:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)
         with lock.plan_lock(folder):
-            remove_partial(folder)
             if overwrite:
                 _clear(folder)
             if not (folder / "dataset.json").exists() or (differences := _compare(plan, folder)) is None:
@@ -120,10 +119,12 @@ def _refuse_shards_of_others(plan: Plan, folder: Path) -> None:
             )
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what killed renders had begun to write; not what others are writing."""
+def remove_partial(folder: Path, only: list[Shard] | None = None) -> None:
+    """Remove what killed renders had begun to write, of some shards or of all; not what others are writing."""
+    names = None if only is None else {each.name for each in only}
     for path in folder.glob(f".*{PARTIAL}"):
-        if is_own(path):
+        of_shard, name = _SHARD_FILES.fullmatch(_final_name(path)), _final_name(path).partition(".")[0]
+        if is_own(path) and (names is None or not of_shard or name in names):
             remove_left_over(path)
 
 
@@ -171,11 +172,12 @@ def render_missing(
     began = time.time()
     try:
         with open_log(folder / "render.log") as log:  # before anything is rendered: it may be a link
+            remove_partial(folder, missing)
             try:
                 executors.render_shards(plan, missing, folder, workers, progress, devices)
                 write_index(plan, folder)
             finally:
-                remove_partial(folder)  # of workers that were stopped
+                remove_partial(folder, missing)  # of workers that were stopped
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
             log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.2f} s\n")
     except OSError as error:
@@ -290,5 +292,6 @@ def make_index(plan: Plan, made: list[tuple[Shard, dict]]) -> bytes:
 
 def write_plan(plan: Plan, folder: Path) -> None:
     """Write the plan and its card."""
+    remove_partial(folder, [])
     write_atomically(folder / "README.md", lambda file: file.write(card.format_card(plan).encode()))
     plan.write(folder)

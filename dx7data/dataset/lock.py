@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dx7data.errors import InputError
 
-NAME = ".lock"  # an empty file; it stays, for to remove it while others wait for it would make two of it
+NAME = ".lock"  # an empty file, there for as long as it is needed
 _PATIENCE = 2.0  # seconds: a process that was killed just now may take a while to be gone
 
 
@@ -23,32 +23,43 @@ def lock(folder: Path, shared: bool = False) -> Iterator[None]:
 
     Raises InputError if somebody does, or if the lock is no file in the folder.
     """
-    path = folder / NAME
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        raise InputError(f"can't write to {folder}: {NAME}: {error.strerror}") from None
-    try:
-        _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, kind: int, folder: Path) -> None:
-    end = time.monotonic() + _PATIENCE
+    path, end = folder / NAME, time.monotonic() + _PATIENCE
     while True:
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            raise InputError(f"can't write to {folder}: {NAME}: {error.strerror}") from None
+        try:
+            if _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX) and _is_at(path, descriptor):
+                yield
+                return
             if time.monotonic() > end:
                 raise InputError(
                     f"another process renders, extends or mends {folder}: wait until it has ended, or take another folder"
-                ) from None
+                )
             time.sleep(0.05)
-        except OSError:  # a file system without locks
-            return
+        finally:
+            if _take(descriptor, fcntl.LOCK_EX) and _is_at(path, descriptor):
+                path.unlink()  # who has opened it and waits sees that it is gone, and makes a new one
+            os.close(descriptor)
+
+
+def _take(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a file has still its name: its last owner takes it away."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

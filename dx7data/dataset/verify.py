@@ -59,7 +59,7 @@ def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fi
 
 def _remake(plan: Plan, each: Shard, folder: Path) -> None:
     try:
-        folders.remove_partial(folder)
+        folders.remove_partial(folder, [each])
         shard.write_shards(plan, [each], folder)
     except OSError as error:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None

@@ -25,6 +25,8 @@ def run(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None
     Back go the numbers of finished samples, None after each task, and the error that ends it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    # For the lock that numba makes: without a name, which would stay when this process is killed. It starts no others.
+    multiprocessing.set_start_method("fork", force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # the latter: what the environment allows
     if gpu_lock:
