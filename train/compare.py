@@ -18,6 +18,7 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.files import write_output
 from dx7data.plan.sample import encode_wav
+from dx7data.process import run_main
 from train import baselines
 from train.evaluation import paired
 from train.results import comparable, figures, reader
@@ -262,4 +263,4 @@ def _data(kind: str, content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.compare", main)

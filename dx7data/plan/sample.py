@@ -24,17 +24,20 @@ _json = json.JSONEncoder(separators=(",", ":"))
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair: int16 mono clips of the same length, aligned sample by sample, its prefixes, and what is known of them."""
+    """One sample of a data set, as audio: two int16 mono clips of the same length, aligned sample by sample, and prefixes.
+
+    `meta` is the content of its `json` file: notes, patches, gains. `key` is its name in a shard, as in train_00000007.
+    """
 
     key: str
     source: np.ndarray
     target: np.ndarray
-    prefixes: dict[str, np.ndarray]  # by codec; int16, one layer after the other, silence for the layers that there are not
+    prefixes: dict[str, np.ndarray]  # by codec; int16, one layer after the other, silence for layers that it does not have
     layers: np.ndarray  # the target's patches, uint8 (layers, 155)
     meta: dict
 
     def members(self) -> list[tuple[str, bytes]]:
-        """File name and content of each member of the sample in a shard."""
+        """Name and content of each file of the sample in a shard."""
         rate = self.meta["sample_rate"]
         return [
             (f"{self.key}.json", _json.encode(self.meta).encode()),
