@@ -45,6 +45,15 @@ def write_atomically(path: Path, write: Callable) -> None:
     sync_folder(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Let what was added to a file survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Let the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
