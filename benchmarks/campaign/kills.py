@@ -59,7 +59,7 @@ def cases(folder: Path, names: list[str]) -> list[Case]:
     shutil.copytree(made, damaged)
     (damaged / "train-000002.tar").write_bytes(b"no tar")
     (damaged / "train-000004.parquet").unlink()
-    (damaged / "val-000000.stats.json").write_bytes(b"")
+    (damaged / "val-000000.stats.json").write_bytes(b"{")
     (damaged / "index.json").unlink()
 
     found = [
