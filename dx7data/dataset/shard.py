@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from dx7data.audio import clips
-from dx7data.files import add_hash, encode_parquet, open_atomically, write_atomically
+from dx7data.files import add_hash, check_hash, encode_parquet, open_atomically, write_atomically
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size
