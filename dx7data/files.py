@@ -32,7 +32,7 @@ def open_atomically(path: Path):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+            os.replace(partial, path)  # before it is closed, which would end the sign of life
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
