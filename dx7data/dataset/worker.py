@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import traceback
+from contextlib import suppress
 
 import numba
 import numpy as np
@@ -32,15 +33,14 @@ def run(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None
     if gpu_lock:
         use_gpu_lock(gpu_lock)
     gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
-    try:
-        while (shards := _receive(pipe)) is not None:
-            shard.write_shards(plan, shards, folder, pipe.send, device)
-            pipe.send(None)
-    except ConnectionError:  # the parent is gone
-        pass
-    except Exception as error:
-        error.add_note(traceback.format_exc())
-        pipe.send(error)
+    with suppress(ConnectionError):  # the parent is gone, or has had enough of an error of another worker
+        try:
+            while (shards := _receive(pipe)) is not None:
+                shard.write_shards(plan, shards, folder, pipe.send, device)
+                pipe.send(None)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            pipe.send(error)
 
 
 def _receive(pipe):
