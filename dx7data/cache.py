@@ -25,12 +25,12 @@ _HASH_BYTES = 32  # of SHA-256
 _MAX_BYTES = 1 << 28  # of a file; the largest of ours has 1 MB
 _said = False
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
-inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]  # flags that its types lack
 
 SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("[a-z]*.py"))
 
 
-def compute_digest(sources=SOURCES) -> str:
+def compute_digest(sources: Iterable[Path] = SOURCES) -> str:
     """Digest of the source files and of the versions of what compiles them."""
     state = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__} numpy {np.__version__}".encode())
     for source in sources:

@@ -3,6 +3,8 @@
 Whole also after a power cut: a file system may keep a new name and lose the bytes behind it, unless these are synced first.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import hashlib
@@ -11,15 +13,27 @@ import operator
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTIAL = ".partial"
 
 
+class Refusals(Protocol):
+    """A report of files that are refused, or doubtful."""
+
+    def refuse(self, file: object, reason: str) -> None: ...
+
+    def warn(self, file: object, sentence: str) -> None: ...
+
+
 @contextmanager
-def open_atomically(path: Path):
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write; at the end of the block it is on the disk and gets its name; it vanishes if the block raises.
 
     The name itself is on the disk after `sync_folder`, once for several files. A link at `path` is replaced, not followed.
@@ -82,7 +96,7 @@ def remove_left_over(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def open_log(path: Path):
+def open_log(path: Path) -> TextIO:
     """A text file to add lines to. Raises OSError where there is a link, which would lead out of the folder, or a device."""
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         raise OSError(errno.EINVAL, f"{path.name} is no regular file: remove it", str(path))
@@ -90,7 +104,7 @@ def open_log(path: Path):
 
 
 @contextmanager
-def open_output(path: Path):
+def open_output(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write what a person asked for at `path`.
 
     A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to.
@@ -120,7 +134,7 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def to_canonical_json(value) -> bytes:
+def to_canonical_json(value: object) -> bytes:
     """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()
 
@@ -139,7 +153,7 @@ def check_hash(data: bytes) -> dict:
     return document
 
 
-def encode_parquet(table) -> bytes:
+def encode_parquet(table: pa.Table) -> bytes:
     """A pyarrow table as the content of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -149,7 +163,7 @@ def encode_parquet(table) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
-def decode_parquet(data: bytes, **options):
+def decode_parquet(data: bytes, **options: Any) -> pa.Table:
     """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
 
     It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
@@ -163,7 +177,7 @@ def decode_parquet(data: bytes, **options):
     return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
+def find_files(folder: Path, suffixes: tuple[str, ...], report: Refusals, leave: Callable = lambda file: None) -> list[Path]:
     """The files under a folder that have one of these suffixes, sorted; `leave` is called with each of the others.
 
     Links to folders are not followed.
@@ -183,7 +197,7 @@ def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable 
     return found
 
 
-def read_file(path: Path, limit: int, report) -> bytes | None:
+def read_file(path: Path, limit: int, report: Refusals) -> bytes | None:
     """The bytes of a regular file that has no more than `limit`."""
     try:
         status = os.stat(path)

@@ -5,14 +5,20 @@ turns on a GPU: while it renders for one of them, the others compose, hash and w
 take time are inside the functions: `start_early` comes before them.
 """
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
+
+if TYPE_CHECKING:
+    from dx7data.plan.plan import Plan
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
@@ -43,7 +49,7 @@ def start_early(workers: int, gpu: bool) -> None:
 
 
 def render_shards(
-    plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
+    plan: Plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
 ) -> None:
     """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
@@ -67,7 +73,7 @@ def render_shards(
 
 
 def _use_processes(
-    plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
+    plan: Plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
 ) -> None:
     """Through pipes alone: queues and locks of multiprocessing have names, which stay when this process is killed."""
     from dx7data.dataset import worker

@@ -1,5 +1,7 @@
 """What runs in a worker process. The fork server imports it once, early, and hands it on to every worker, loaded."""
 
+from __future__ import annotations
+
 import fcntl
 import gc
 import multiprocessing
@@ -8,6 +10,8 @@ import signal
 import threading
 import traceback
 from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -15,12 +19,14 @@ import numpy as np
 from dx7data.audio import gain
 from dx7data.dataset import shard
 from dx7data.engine.device import use_gpu_lock
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 
 # A first call loads numba's machinery, a third of a second. This function starts no threads, which would not survive a fork.
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def run(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None") -> None:
+def run(pipe: Connection, plan: Plan, folder: Path, threads: int, device: str, gpu_lock: GpuLock | None) -> None:
     """Render the shards that come through a pipe, some at a time, until it is closed.
 
     Back go the numbers of finished samples, None after each task, and the error that ends it.
@@ -29,7 +35,8 @@ def run(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None
     # For the lock that numba makes: without a name, which would stay when this process is killed. It starts no others.
     multiprocessing.set_start_method("fork", force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # the latter: what the environment allows
+    allowed = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it when it loads
+    numba.set_num_threads(min(threads, allowed))
     if gpu_lock:
         use_gpu_lock(gpu_lock)
     gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
@@ -43,7 +50,7 @@ def run(pipe, plan, folder, threads: int, device: str, gpu_lock: "GpuLock | None
             pipe.send(error)
 
 
-def _receive(pipe):
+def _receive(pipe: Connection) -> list[Shard] | None:
     try:
         return pipe.recv()
     except EOFError:
@@ -52,7 +59,8 @@ def _receive(pipe):
 
 def _end_with_parent() -> None:
     """A parent that is killed sends no notice: without this, its workers would wait for it for ever."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 
