@@ -18,7 +18,7 @@ from dx7data import process
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
 from dx7data.page.head import make_head
 from train import baselines
 from train.evaluation import paired
@@ -67,7 +67,7 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
     runs = read(folders)
     html = page(runs, read_floors(floors, runs) if floors else None)
     try:
-        write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
+        write_output(path, lambda file: file.write(html.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 

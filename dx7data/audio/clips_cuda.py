@@ -168,6 +168,5 @@ def _level_row(
     cuda.atomic.add(levels, (2, r), cut)
 
 
-with cache.use_folder():
-    _filter = cuda.jit(cache=True)(_filter_tile)
-    _level = cuda.jit(cache=True)(_level_row)
+_filter = cache.keep(cuda.jit()(_filter_tile))
+_level = cache.keep(cuda.jit()(_level_row))

@@ -205,9 +205,8 @@ def _compute_pitch_levels(target: np.ndarray, increment: np.ndarray, release: in
     return out
 
 
-with cache.use_folder():
-    _compute_operator_levels = njit(cache=True)(_compute_operator_levels)
-    _compute_pitch_levels = njit(cache=True)(_compute_pitch_levels)
+_compute_operator_levels = cache.keep(njit(_compute_operator_levels))
+_compute_pitch_levels = cache.keep(njit(_compute_pitch_levels))
 
 
 def _draw_envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:
