@@ -16,6 +16,7 @@ import numpy as np
 
 from dx7data import process
 from dx7data.audio.player import encode_data_uri
+from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_output
@@ -114,7 +115,7 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
 
 
 def _name(number: int, run: Run) -> str:
-    line = f'<svg class="{colour(number)}" viewBox="0 0 24 6" aria-hidden="true"><path d="M0 3H24"/></svg>'
+    line = make_svg('<path d="M0 3H24"/>', (0, 0, 24, 6), colour(number))
     return f'<span class="name">{line}{escape(run.name)}</span>'
 
 
