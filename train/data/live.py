@@ -6,7 +6,7 @@ once, on a stream of its own, while the steps before them are computed. Letters:
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,9 +55,16 @@ def choose_gpu(device: torch.device) -> tuple[int | None, str]:
     return number, "on the CPU" if number is None else f"on GPU {number}"
 
 
-def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **options) -> Iterator[Example]:
+def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **options: Any) -> Iterator[Example]:
     """The Examples that a DataLoader of the clips gives, in the memory of a GPU; options: of that DataLoader."""
-    scores = iter(DataLoader(Scores(clips), batch_sampler=_group_batches(batches), collate_fn=_keep, **options))
+    scores = iter(
+        DataLoader(
+            Scores(clips),
+            batch_sampler=_group_batches(batches),
+            collate_fn=_keep,  # type: ignore[arg-type]  # torch thinks of lists; here a Score comes whole
+            **options,
+        )
+    )
     return _split_renders(map(Renderer(clips, device), scores), batches.size, device)
 
 
@@ -89,7 +96,9 @@ class Renderer:
     """Scores become examples, the same to the bit as those of LiveClips. Nothing here waits for the GPU."""
 
     def __init__(self, clips: LiveClips, device: torch.device):
-        self._format, self._device, self._gpu = clips.format, device, choose(str(device))
+        gpu = choose(str(device))
+        assert gpu is not None  # or nothing could be rendered here
+        self._format, self._device, self._gpu = clips.format, device, gpu
         self._stream = torch.cuda.Stream(device)
         with use_gpu(self._gpu):
             self._memory = TorchMemory(device, self._stream)
@@ -126,16 +135,16 @@ class TorchMemory:
     def free(self) -> float:
         return _BYTES
 
-    def put(self, array: np.ndarray):
+    def put(self, array: np.ndarray) -> Any:
         pinned = torch.empty(
             array.shape, dtype=_torch_dtype(array.dtype), pin_memory=True
         )  # else the copy waits for the stream
         pinned.numpy()[...] = array
         return self.shared(pinned.to(self._device, non_blocking=True))
 
-    def empty(self, shape: tuple[int, ...], dtype):
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.shared(torch.empty(shape, dtype=_torch_dtype(dtype), device=self._device))
 
 
-def _torch_dtype(dtype) -> torch.dtype:
+def _torch_dtype(dtype: Any) -> torch.dtype:
     return getattr(torch, np.dtype(dtype).name)
