@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
-RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
+LINTERS = $$(sed -n 's/.*"\(\(ruff\|mypy\|types-[a-z]*\)==[^"]*\)".*/\1/p' pyproject.toml)
 
 .PHONY: help demo install test test-integrations lint bench docs mamba
 .DEFAULT_GOAL := help
@@ -29,9 +29,10 @@ test: .venv/test.stamp ## run the tests, one on each core; options for pytest: m
 test-integrations: .venv/test.stamp ## run the longer ones: the page in a browser, the package installed elsewhere, models that learn
 	$(BIN)/python -m pytest -m integration $(ARGS)
 
-lint: .venv/lint.stamp ## check style and formatting with ruff
+lint: .venv/lint.stamp ## check style and formatting with ruff, and the types of dx7data with mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy dx7data
 
 docs: .venv/docs.stamp ## build the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -62,9 +63,9 @@ mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; 
 	@$(PIP) -e '.[train]'
 	@touch $@ .venv/core.stamp
 
-# Ruff alone: linting should not wait for the rest of the `dev` extra.
-.venv/lint.stamp: pyproject.toml | $(BIN)/pip
-	@$(PIP) "$(RUFF)"
+# Not all of the `dev` extra, which would bring torch: mypy needs the packages that dx7data imports, and no more.
+.venv/lint.stamp: .venv/core.stamp
+	@$(PIP) $(LINTERS)
 	@touch $@
 
 .venv/docs.stamp: pyproject.toml | $(BIN)/pip

@@ -7,7 +7,7 @@ goes unnoticed, and the old sound comes out. Here the folder's name is a digest 
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,12 @@ import numpy as np
 
 _PACKAGE = Path(__file__).resolve().parent
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
-inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]  # flags that its types lack
 
 SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("[a-z]*.py"))
 
 
-def compute_digest(sources=SOURCES) -> str:
+def compute_digest(sources: Iterable[Path] = SOURCES) -> str:
     """Digest of the source files and of the versions of what compiles them."""
     state = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__} numpy {np.__version__}".encode())
     for source in sources:
@@ -57,9 +57,9 @@ def is_warm(module: str = "cpu") -> bool:
 @contextmanager
 def use_folder() -> Iterator[None]:
     """Functions that are given `cache=True` in this context are kept in `folder()`."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder())
+    before = numba.config.CACHE_DIR  # type: ignore[attr-defined]  # numba sets it when it loads
+    numba.config.CACHE_DIR = str(folder())  # type: ignore[attr-defined]  # numba sets it when it loads
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]  # numba sets it when it loads

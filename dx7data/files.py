@@ -1,20 +1,34 @@
 """Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import operator
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTIAL = ".partial"
 
 
+class Refusals(Protocol):
+    """A report of files that are refused, or doubtful."""
+
+    def refuse(self, file: object, reason: str) -> None: ...
+
+    def warn(self, file: object, sentence: str) -> None: ...
+
+
 @contextmanager
-def open_atomically(path: Path):
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write; it gets its name at the end of the block, or vanishes if the block raises."""
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
     try:
@@ -32,7 +46,7 @@ def write_atomically(path: Path, write: Callable) -> None:
         write(file)
 
 
-def to_canonical_json(value) -> bytes:
+def to_canonical_json(value: object) -> bytes:
     """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()
 
@@ -51,7 +65,7 @@ def check_hash(data: bytes) -> dict:
     return document
 
 
-def encode_parquet(table) -> bytes:
+def encode_parquet(table: pa.Table) -> bytes:
     """A pyarrow table as the content of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -61,7 +75,7 @@ def encode_parquet(table) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
-def decode_parquet(data: bytes, **options):
+def decode_parquet(data: bytes, **options: Any) -> pa.Table:
     """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
 
     It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
@@ -75,7 +89,7 @@ def decode_parquet(data: bytes, **options):
     return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
+def find_files(folder: Path, suffixes: tuple[str, ...], report: Refusals, leave: Callable = lambda file: None) -> list[Path]:
     """The files under a folder that have one of these suffixes, sorted; `leave` is called with each of the others.
 
     Links to folders are not followed.
@@ -95,7 +109,7 @@ def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable 
     return found
 
 
-def read_file(path: Path, limit: int, report) -> bytes | None:
+def read_file(path: Path, limit: int, report: Refusals) -> bytes | None:
     """The bytes of a regular file that has no more than `limit`."""
     try:
         status = os.stat(path)

@@ -5,10 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli.types import whole
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
     inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")

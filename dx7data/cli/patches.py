@@ -5,10 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli.inputs import load_patches
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     patches = verbs.add_parser("patches", help="list, show and convert patches").add_subparsers(
         required=True, metavar="VERB"
     )

@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli.planning import add_plan_options, make_plan
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     plan = add_verb(verbs, "plan", run, "write the plan of a data set alone, for others to render with --plan")
     plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the plan goes")
     plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")

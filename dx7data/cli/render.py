@@ -1,18 +1,24 @@
 """`dx7data render`: patches in, shards out."""
 
+from __future__ import annotations
+
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.planning import add_plan_options, make_plan
 from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
 
+if TYPE_CHECKING:
+    from dx7data.plan.plan import Plan
 
-def add_to(verbs) -> None:
+
+def add_to(verbs: Verbs) -> None:
     _add_options(
         add_verb(verbs, "render", run, "render a bank of patches into WebDataset shards of source and target clips")
     )
@@ -71,11 +77,11 @@ def _refuse_beside_plan(options: Namespace) -> None:
         _add_options(parser)
         defaults = vars(parser.parse_args([]))
         how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run", "run"}
-        if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
+        if given := [name for name, value in defaults.items() if name not in how and getattr(options, name) != value]:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
 
-def _select(plan, missing: list, options) -> list:
+def _select(plan: Plan, missing: list, options: Namespace) -> list:
     """Of the missing shards those that --only or --job asks for."""
     shards, still = plan.shards(), set(missing)
     if options.job:
@@ -88,7 +94,7 @@ def _select(plan, missing: list, options) -> list:
     return [each for each in chosen if each in still]
 
 
-def _estimate(plan, options) -> str:
+def _estimate(plan: Plan, options: Namespace) -> str:
     from dx7data.dataset import executors
     from dx7data.plan import sample
 

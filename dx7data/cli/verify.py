@@ -6,10 +6,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli.inputs import announce_compilation
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     verify = add_verb(verbs, "verify", run, "check every byte of a folder of shards, and render a few samples again")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")

@@ -7,11 +7,11 @@ from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, check_rate
 from dx7data.cli.planning import RATES, SECONDS
 from dx7data.cli.types import whole
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     wav = add_verb(verbs, "wav", run, "hear one patch: render a note to a wav file")
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
     wav.add_argument("--note", type=whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")

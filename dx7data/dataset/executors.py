@@ -5,6 +5,8 @@ turns on a GPU: while it renders for one of them, the others compose, hash and w
 take time are inside the functions: `start_early` comes before them.
 """
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import queue
@@ -14,8 +16,14 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    from dx7data.plan.plan import Plan
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
@@ -46,7 +54,7 @@ def start_early(workers: int, gpu: bool) -> None:
 
 
 def render_shards(
-    plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
+    plan: Plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
 ) -> None:
     """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
@@ -70,7 +78,7 @@ def render_shards(
 
 
 def _use_processes(
-    plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
+    plan: Plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
 ) -> None:
     from dx7data.dataset import worker
 
@@ -102,7 +110,7 @@ def _use_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _drain(done, progress: Callable[[int], None]) -> None:
+def _drain(done: Queue[int], progress: Callable[[int], None]) -> None:
     while True:
         try:
             progress(done.get_nowait())

@@ -6,9 +6,10 @@ import re
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -135,12 +136,12 @@ def read_samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
     """The samples of one shard in order: members by extension, and `__key__`."""
     with tarfile.open(folder / f"{name}.tar") as tar:
         current: dict = {}
-        for member in tar:
+        for member in filter(tarfile.TarInfo.isfile, tar):
             key, _, extension = member.name.partition(".")
             if current and current["__key__"] != key:
                 yield current
                 current = {}
-            current |= {"__key__": key, extension: tar.extractfile(member).read()}
+            current |= {"__key__": key, extension: cast(IO[bytes], tar.extractfile(member)).read()}
         if current:
             yield current
 
@@ -159,7 +160,8 @@ def summarize(folder: Path, rows: int = 5) -> dict:
     import pyarrow.parquet as pq
 
     plan = Plan.load(folder)
-    samples, algorithms, kinds, first, peaks = Counter(), Counter(), Counter(), [], []
+    samples, algorithms, kinds = Counter[str](), Counter[int](), Counter[str]()
+    first, peaks = list[dict](), []
     made = [(each, stats) for each, stats in list_shards(folder, plan) if stats]
     for each, _ in made:
         table = pq.read_table(folder / f"{each.name}.parquet")
@@ -217,16 +219,18 @@ def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str,
 
 def write_index(plan: Plan, folder: Path) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
-    made, path = list(list_shards(folder, plan)), folder / "index.json"
-    if all(stats for _, stats in made):
-        data = make_index(plan, made)
-        if not path.exists() or path.read_bytes() != data:
-            write_atomically(path, lambda file: file.write(data))
+    data, path = make_index(plan, list_shards(folder, plan)), folder / "index.json"
+    if data is not None and (not path.exists() or path.read_bytes() != data):
+        write_atomically(path, lambda file: file.write(data))
 
 
-def make_index(plan: Plan, made: list[tuple[Shard, dict]]) -> bytes:
-    """The content of `index.json`."""
-    listed = [{"name": each.name, "samples": each.count, "tar": s["tar"], "parquet": s["parquet"]} for each, s in made]
+def make_index(plan: Plan, shards: Iterable[tuple[Shard, dict | None]]) -> bytes | None:
+    """The content of `index.json`, from all shards with their stats; None if one is missing."""
+    listed = []
+    for each, stats in shards:
+        if stats is None:
+            return None
+        listed.append({"name": each.name, "samples": each.count, "tar": stats["tar"], "parquet": stats["parquet"]})
     return (json.dumps({"fingerprint": plan.fingerprint, "shards": listed}, indent=1) + "\n").encode()
 
 

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from dx7data.audio import clips
 from dx7data.files import add_hash, encode_parquet, open_atomically, write_atomically
@@ -27,7 +28,7 @@ _REST = int(_HEADER[_CHECKSUM], 8) - sum(_HEADER[_SIZE])  # what all but name an
 class _HashedFile:
     """A file whose length and SHA-256 are known at its end."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._state = hashlib.sha256()
         self.size = 0

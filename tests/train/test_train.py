@@ -301,7 +301,7 @@ def test_dropout_goes_on_where_it_was(shards, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_processes(shards, whole, tmp_path):
     """torchrun: the same curve; one of the two dies, the other says so in a sentence, and one process goes on alone."""
-    run, launcher = tmp_path / "run", ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
+    run, launcher = tmp_path / "run", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
     child = process("--shards", shards, "--out", run, *SMALL, launcher=launcher)
     wait_for(run, 6, child)
     listed = subprocess.run(["ps", "--ppid", str(child.pid), "-o", "pid="], capture_output=True, text=True, check=True)
@@ -335,7 +335,7 @@ def test_whatever_webdataset_reads(shards, tmp_path, monkeypatch, caplog):
 def test_two_gpus(shards, tmp_path):
     """torchrun with NCCL: the curve of one GPU."""
     for count in ("1", "2"):
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", count, "-m", "train"]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m", "train"]
         argv = ["--shards", str(shards), "--out", str(tmp_path / count), *SMALL, "--device", "cuda"]
         subprocess.run([*launcher, *argv], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
     np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), atol=1e-4)
