@@ -6,7 +6,7 @@ once, on a stream of its own, while the steps before them are computed. Letters:
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from dx7data.plan import sample
 from train.data.clips import LiveClips
 from train.data.example import Example
 from train.data.sampler import Batches, SampleKey
+
+if TYPE_CHECKING:
+    from dx7data.engine.cuda import Memory
 
 BATCHES_PER_RENDER = 8  # to launch a render, and to wait for its longest voice, takes as long for one of them
 _BYTES = 1 << 30  # of the GPU's memory for the mix and its control values; what needs more is done in parts
@@ -110,10 +113,10 @@ class Renderer:
         format, count = self._format, len(score.starts)
         with use_gpu(self._gpu), torch.cuda.stream(self._stream):
             clips = torch.empty((2 * count, format.own_length), dtype=torch.int16, device=self._device)
-            own = self._memory.shared(clips)
-            clips_cuda.fill(own, self._gpu, self._memory, **score.played)
+            own, memory = self._memory.shared(clips), cast("Memory", self._memory)  # it has the same four
+            clips_cuda.fill(own, self._gpu, memory, **score.played)
             if format.factor > 1:  # as train.data.example.lower_rate
-                low = clips_cuda.decimate(own, 48000 // format.factor, self._memory)
+                low = clips_cuda.decimate(own, 48000 // format.factor, memory)
                 clips = torch.as_tensor(low, device=self._device).clamp(-32768, 32767).short()
             prefix, starts = (part.to(self._device, non_blocking=True) for part in (score.prefix, score.starts))
             windows = clips.unfold(1, format.crop or format.length, 1)  # a view: of each clip, all crops
@@ -136,9 +139,8 @@ class TorchMemory:
         return _BYTES
 
     def put(self, array: np.ndarray) -> Any:
-        pinned = torch.empty(
-            array.shape, dtype=_torch_dtype(array.dtype), pin_memory=True
-        )  # else the copy waits for the stream
+        # Pinned, else the copy waits for the stream.
+        pinned = torch.empty(array.shape, dtype=_torch_dtype(array.dtype), pin_memory=True)
         pinned.numpy()[...] = array
         return self.shared(pinned.to(self._device, non_blocking=True))
 
