@@ -218,7 +218,7 @@ def announce(plan: Plan, by_default: bool) -> None:
     from dx7data.plan import hidden
 
     print(_describe(plan, by_default))
-    for warning in hidden.list_warnings(plan, plan.hidden or {"things": {}}):
+    for warning in hidden.list_warnings(plan):
         print(warning, file=sys.stderr)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from dx7data.audio import clips, mulaw
 from dx7data.patches import patch
 from dx7data.plan import sample
+from dx7data.plan.plan import Plan
 from dx7data.plan.recipe import Recipe
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.plan.split import divide_evenly
@@ -172,9 +173,10 @@ def describe(report: dict | None) -> list[str]:
     return found or ["nothing to measure"]
 
 
-def list_warnings(plan: Recipe, report: dict) -> list[str]:
+def list_warnings(plan: Plan) -> list[str]:
     """A sentence, with the option that mends it, for each cause of things that are hidden in more than a few samples."""
     causes: dict[str, list[str]] = {}
+    report = plan.hidden or {"things": {}}
     for thing, each in report["things"].items():
         if each["hidden"] > WORTH_A_WARNING * each["samples"]:
             causes.setdefault(_explain(thing, plan), []).append(thing)
