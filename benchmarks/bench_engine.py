@@ -15,7 +15,7 @@ import dexed
 import numba
 import numpy as np
 
-from dx7data.cli.bench import HELD, RATE, SECONDS, machine
+from dx7data.cli.bench import HELD, RATE, SECONDS, describe_machine
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
 from dx7data.patches import bank
@@ -71,7 +71,7 @@ def main():
         f"{VOICES} voices of {len(found.ids)} patches ({', '.join(Path(path).name for path in options.patches[:3])}), ",
         end="",
     )
-    print(f"{SECONDS:g} s at {RATE} Hz, medians of {options.pairs} interleaved pairs\n{machine()}\n")
+    print(f"{SECONDS:g} s at {RATE} Hz, medians of {options.pairs} interleaved pairs\n{describe_machine()}\n")
     print("| | s | Msamples/s | x real time | x dexed-py, median (least to most) |\n|---|---|---|---|---|")
     ratio = f"{np.median(other / mine):.2f} ({(other / mine).min():.2f} to {(other / mine).max():.2f})"
     for name, took, than in (

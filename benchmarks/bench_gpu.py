@@ -28,12 +28,12 @@ from numba import cuda
 from dx7data import cli
 from dx7data.audio import clips
 from dx7data.cli import rendering
-from dx7data.cli.bench import RATE, SECONDS, drawn, machine, mix_of, timed
+from dx7data.cli.bench import RATE, SECONDS, describe_machine, draw_voices, prepare_mix, time_stages
 from dx7data.dataset import shard
-from dx7data.dataset.executors import default_workers
+from dx7data.dataset.executors import count_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
-from dx7data.engine.render import mix_on, render
+from dx7data.engine.render import mix_on_gpu, render
 from dx7data.engine.tables import BLOCK
 from dx7data.patches import bank
 from dx7data.plan import sample
@@ -44,16 +44,16 @@ _PIECE = 64 << 20  # bytes that are hashed and written at a time
 def engine(options) -> None:
     """One row for each number of voices."""
     patches = bank.load(options.patches).patches
-    few = drawn(patches, len(patches))
+    few = draw_voices(patches, len(patches))
     assert (render(few, SECONDS, device="cuda") == render(few, SECONDS)).all(), "the GPU's samples are not the CPU's"
     print(
         "\n| voices | control, ms | synthesis, ms | G samples/s | synthesis alone | x real time |\n|---|---|---|---|---|---|"
     )
     for count in options.voices:
         out = driver.zeros((count, int(SECONDS * RATE)), np.int16)
-        mix = mix_of(drawn(patches, count), out)
-        timed(mix)
-        control, synthesis = np.median([timed(mix) for _ in range(options.runs)], axis=0)
+        mix = prepare_mix(draw_voices(patches, count), out)
+        time_stages(mix)
+        control, synthesis = np.median([time_stages(mix) for _ in range(options.runs)], axis=0)
         samples, total = out.size, control + synthesis
         print(
             f"| {count:,} | {control * 1e3:.1f} | {synthesis * 1e3:.1f} | {samples / total / 1e9:.1f} "
@@ -74,14 +74,14 @@ def samples(options) -> None:
     """One process: the engine for phrases, what follows on the GPU, and what Python adds."""
     folder = Path(tempfile.mkdtemp(dir=options.out))
     with contextlib.redirect_stdout(io.StringIO()):
-        made = rendering.plan_for(cli.parser().parse_args(arguments(options, folder, 100_000)))
+        made = rendering.make_plan(cli.make_parser().parse_args(arguments(options, folder, 100_000)))
     for batch in (shard.gpu_batch_size(made), 2 * shard.gpu_batch_size(made)):
         _sample_steps(made, [("train", j) for j in range(batch)], options.runs)
 
     some = made.shards()[: max(1, shard.gpu_batch_size(made) // made.spec.shard_samples)]
     count = sum(each.count for each in some)
     began, cpu = time.perf_counter(), time.process_time()
-    shard.render(made, some, folder, device="cuda")
+    shard.write_shards(made, some, folder, device="cuda")
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     tars = [path.read_bytes() for path in folder.glob("*.tar")]
     began = time.process_time()
@@ -97,11 +97,11 @@ def samples(options) -> None:
 
 def _sample_steps(made, places: list, runs: int) -> None:
     """How long samples take as far as each step."""
-    plain, calls = clips.render, []
-    clips.render = lambda *given, **more: calls.append((given, more)) or plain(*given, **more)
-    room = clips.room(2 * len(places) * made.spec.samples, "cuda")
-    sample.render(made, places, "cuda", room)
-    clips.render = plain
+    plain, calls = clips.render_clips, []
+    clips.render_clips = lambda *given, **more: calls.append((given, more)) or plain(*given, **more)
+    pinned_buffer = clips.get_pinned_buffer(2 * len(places) * made.spec.samples, "cuda")
+    sample.render_samples(made, places, "cuda", pinned_buffer)
+    clips.render_clips = plain
     more = calls[0][1]  # the others are for prefixes
     voices, row, part, rows, seconds = (more[name] for name in ("voices", "row", "part", "rows", "seconds"))
     heard = np.maximum(int(seconds * voices.rate) - voices.start.astype(np.int64) * BLOCK, 0).sum()
@@ -111,9 +111,9 @@ def _sample_steps(made, places: list, runs: int) -> None:
         cuda.synchronize()
 
     for name, step in (
-        ("mixed in GPU memory", lambda: mix_on(0, voices, row, part, rows, seconds, done)),
+        ("mixed in GPU memory", lambda: mix_on_gpu(0, voices, row, part, rows, seconds, done)),
         ("decimated, 16 bits, copied", lambda: plain(**more)),
-        ("whole samples, in one process", lambda: sample.render(made, places, "cuda", room)),
+        ("whole samples, in one process", lambda: sample.render_samples(made, places, "cuda", pinned_buffer)),
     ):
         took = _median(step, runs)
         print(f"| {name} | {took * 1e3:.0f} | {heard / took / 1e9:.1f} | {len(places) / took:,.0f} |", flush=True)
@@ -121,8 +121,8 @@ def _sample_steps(made, places: list, runs: int) -> None:
 
 def shards(options) -> None:
     """The whole command, and how fast its bytes could be hashed and written."""
-    workers = options.workers or default_workers(tuple(options.device.split(",")))
-    launch_to_exit, took, middle, size, digest = _rendered(options, workers)
+    workers = options.workers or count_workers(tuple(options.device.split(",")))
+    launch_to_exit, took, middle, size, digest = _time_render(options, workers)
 
     folder, part = Path(tempfile.mkdtemp(dir=options.out)), size // workers
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
@@ -150,7 +150,7 @@ def shards(options) -> None:
     print(f"hash of the hashes of the tars: {digest[:16]}")
 
 
-def _rendered(options, workers: int) -> tuple[float, float, float, int, str]:
+def _time_render(options, workers: int) -> tuple[float, float, float, int, str]:
     """Seconds from launch to exit, of the rendering, of its middle half; bytes of the tars; the hash of their hashes."""
     folder = Path(tempfile.mkdtemp(dir=options.out))
     program = [sys.executable, "-m", "dx7data", *arguments(options, folder, options.samples)]
@@ -202,7 +202,7 @@ def main():
     choose("cuda")
     name = cuda.get_current_device().name
     name = name.decode() if isinstance(name, bytes) else name
-    print(f"{name}; {machine()}; {time.perf_counter() - began:.1f} s to try the GPU", flush=True)
+    print(f"{name}; {describe_machine()}; {time.perf_counter() - began:.1f} s to try the GPU", flush=True)
     for part in options.parts:
         {"engine": engine, "samples": samples, "shards": shards}[part](options)
 

@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
-from dx7data.cli.bench import RATE, SECONDS, drawn, machine, mix_of, timed
+from dx7data.cli.bench import RATE, SECONDS, describe_machine, draw_voices, prepare_mix, time_stages
 
 
 def with_dx7data(patches: list[str], batch: int):
@@ -34,9 +34,9 @@ def with_dx7data(patches: list[str], batch: int):
     from dx7data.patches import bank
 
     choose("cuda")
-    mix = mix_of(drawn(bank.load(patches).patches, batch), zeros((batch, int(SECONDS * RATE)), "int16"))
+    mix = prepare_mix(draw_voices(bank.load(patches).patches, batch), zeros((batch, int(SECONDS * RATE)), "int16"))
     name = cuda.get_current_device().name
-    return partial(timed, mix), name.decode() if isinstance(name, bytes) else name
+    return partial(time_stages, mix), name.decode() if isinstance(name, bytes) else name
 
 
 def with_synthax(kind: str, batch: int):
@@ -101,7 +101,9 @@ def main():
     parser.add_argument("--batches", nargs="+", type=int, default=[128, 512, 1024, 2048, 4096], help="of the peers")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    print(f"{machine()}\n\n| | batch | ms | G samples/s | x real time | on |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        f"{describe_machine()}\n\n| | batch | ms | G samples/s | x real time | on |\n|---|---|---|---|---|---|", flush=True
+    )
     ours = best("dx7data", partial(with_dx7data, options.patches), options.voices, options.runs)
     for name, program in (
         ("torchsynth Voice", with_torchsynth),

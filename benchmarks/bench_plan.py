@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from bench_engine import machine
+from bench_engine import describe_machine
 
 from dx7data.dataset.verify import verify
 from dx7data.patches import bank, patch
@@ -23,12 +23,12 @@ from dx7data.patches.patch import PARAMETERS
 from dx7data.phrases import compose
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import split
-from dx7data.plan.patches import BANK, NOWHERE, rows
+from dx7data.plan.patches import BANK, NOWHERE, make_rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
 from dx7data.rng import KeyedRng
-from train.data.datasets import clips
-from train.evaluation.evaluate import held_out
+from train.data.datasets import open_clips
+from train.evaluation.evaluate import load_held_out
 
 
 def near_copies(paths, count):
@@ -41,7 +41,7 @@ def near_copies(paths, count):
     return stored
 
 
-def timed(what, function):
+def time_call(what, function):
     began, cpu = time.perf_counter(), time.process_time()
     result = function()
     print(f"{what}: {time.perf_counter() - began:.1f} s, CPU {time.process_time() - cpu:.1f} s")
@@ -83,9 +83,9 @@ def bench_held_out(patches, spec):
     spec = replace(spec, source=patch.pack(patch.SINE).tobytes().hex(), seconds=0.5, sample_rate=8000)
     for phrases in (24_000, 1_000_000):
         plan = Plan(spec, patches.take([0]), music(phrases), [], {"train": 1_600_000, "val": 1000}, {"split_by": "patch"})
-        timed(
+        time_call(
             f"1,024 held-out clips of one voice, {phrases:,} phrases",
-            lambda plan=plan: held_out(clips(plan, reader="live"), 1024),
+            lambda plan=plan: load_held_out(open_clips(plan, reader="live"), 1024),
         )
 
 
@@ -95,18 +95,18 @@ def main():
     parser.add_argument("--count", type=int, default=31380, help="patches; default: as many as are public")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    print(machine())
+    print(describe_machine())
 
     stored = near_copies(options.patches, options.count)
-    table = rows(stored, [BANK] * len(stored), [NOWHERE] * len(stored), [True] * len(stored))
+    table = make_rows(stored, [BANK] * len(stored), [NOWHERE] * len(stored), [True] * len(stored))
     spec = Spec(
         **{"seconds": 2.5, "sample_rate": 16000, "seed": 0, "source": "random", "split": (0.8, 0.1, 0.1)},
         **{"gain": "native", "keep_silent": False, "shard_bytes": 64_000_000},
     )
-    split.with_families(table.take(range(100)))  # compiles
-    table = timed(f"families of {len(stored):,} patches", lambda: split.with_families(table))
-    table = timed("splits", lambda: split.divide(table, spec, set()))
-    report = timed("report", lambda: split.report(table, spec))
+    split.group_patches(table.take(range(100)))  # compiles
+    table = time_call(f"near-duplicate groups of {len(stored):,} patches", lambda: split.group_patches(table))
+    table = time_call("splits", lambda: split.divide(table, spec, set()))
+    report = time_call("report", lambda: split.make_report(table, spec))
     print(report)
 
     bench_choose(replace(table, splits=["train"] * len(table)), spec)

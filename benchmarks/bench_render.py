@@ -23,7 +23,7 @@ import numpy as np
 from dx7data import cli, prefix
 from dx7data.audio import clips, gain
 from dx7data.cli import rendering
-from dx7data.cli.bench import machine
+from dx7data.cli.bench import describe_machine
 from dx7data.dataset import shard
 from dx7data.engine import cpu
 from dx7data.plan import plan, sample
@@ -57,7 +57,7 @@ def by_step(options, folder):
     """CPU seconds of each step of rendering in one process with one thread, and of the whole."""
     spent = dict.fromkeys(STEPS, 0.0)
 
-    def timed(name, function):
+    def add_timer(name, function):
         def call(*arguments, **keywords):
             began, of_others = time.process_time(), sum(spent.values())
             result = function(*arguments, **keywords)
@@ -67,14 +67,14 @@ def by_step(options, folder):
         return call
 
     numba.set_num_threads(1)
-    made = rendering.plan_for(cli.parser().parse_args(arguments(options, folder)))
-    sample.render(made, [("train", 0), ("train", 1)])
+    made = rendering.make_plan(cli.make_parser().parse_args(arguments(options, folder)))
+    sample.render_samples(made, [("train", 0), ("train", 1)])
     for name, places in STEPS.items():
         for place, function in places:
-            setattr(place, function, timed(name, getattr(place, function)))
+            setattr(place, function, add_timer(name, getattr(place, function)))
     began = time.process_time()
     for each in made.shards():
-        shard.render(made, [each], folder)
+        shard.write_shards(made, [each], folder)
     whole = time.process_time() - began
 
     tars = [path.read_bytes() for path in folder.glob("*.tar")]
@@ -100,7 +100,8 @@ def main():
 
     names = ", ".join(Path(path).name for path in options.patches)
     print(
-        f"{options.samples} samples x 2.5 s at 16 kHz ({names}{''.join(f' {word}' for word in options.more)})\n{machine()}"
+        f"{options.samples} samples x 2.5 s at 16 kHz ({names}{''.join(f' {word}' for word in options.more)})\n"
+        f"{describe_machine()}"
     )
     with tempfile.TemporaryDirectory() as folder:
         command(options, folder)  # compiles

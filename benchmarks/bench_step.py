@@ -38,7 +38,7 @@ def measure(model, way, batch, length, precision):
     torch.manual_seed(0)
     torch.cuda.reset_peak_memory_stats()
     model = build(model).cuda()
-    optimiser = optim.adamw(optim.parameter_groups(model, 1e-3, 0.0))
+    optimiser = optim.make_adamw(optim.group_parameters(model, 1e-3, 0.0))
     tokens, target = torch.randint(0, 256, (2, batch, length), device="cuda")
     forward = torch.compile(model) if "compile" in way else model
 

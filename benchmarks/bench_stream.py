@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import webdataset
-from bench_engine import machine
+from bench_engine import describe_machine
 from torch.utils.data import DataLoader
 
 from dx7data import cli
-from train.data.datasets import clips
+from train.data.datasets import open_clips
 from train.data.sampler import Batches
 
 RENDERED = ((2000, 0.5, 8000), (1000, 2.5, 16000))  # samples, seconds, sample rate
@@ -33,11 +33,11 @@ def ours(data, batch):
 
 
 def theirs(folder, batch):
-    def decoded(wav):
+    def decode(wav):
         return torch.from_numpy(np.frombuffer(wav, "<i2", offset=44).copy())
 
     shards = webdataset.WebDataset([str(path) for path in sorted(folder.glob("train-*.tar"))], shardshuffle=False)
-    decoders = {"source.wav": decoded, "target.wav": decoded}
+    decoders = {"source.wav": decode, "target.wav": decode}
     return shards.map_dict(**decoders).to_tuple(*decoders).batched(batch, collation_fn=torch.utils.data.default_collate)
 
 
@@ -51,15 +51,15 @@ def pairs_per_second(batches):
 
 def measure(folder, batch, rounds):
     began = time.perf_counter()
-    data = clips(folder)
+    data = open_clips(folder)
     for first in np.cumsum([0, *data.counts[:-1]]):
         data[int(first)]
     opened = time.perf_counter() - began
     both = [(pairs_per_second(ours(data, batch)), pairs_per_second(theirs(folder, batch))) for _ in range(rounds + 1)]
     both = np.array(both)[1:]
     ratio = both[:, 0] / both[:, 1]
-    form, size = data.form, sum(path.stat().st_size for path in folder.glob("train-*.tar"))
-    print(f"\n{len(data):,} pairs of {form.length:,} samples at {form.sample_rate} Hz, ", end="")
+    format, size = data.format, sum(path.stat().st_size for path in folder.glob("train-*.tar"))
+    print(f"\n{len(data):,} pairs of {format.length:,} samples at {format.sample_rate} Hz, ", end="")
     print(f"{size / 1e6:,.0f} MB in {len(data.counts)} shards, opened in {opened * 1000:.0f} ms\n")
     print("| | pairs/s | µs a pair | x webdataset, median (least to most) |\n|---|---|---|---|")
     for name, speed, than in (
@@ -76,7 +76,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{machine()}, torch {torch.__version__}, {platform.system()}, load average before {os.getloadavg()[0]:.2f}")
+    print(
+        f"{describe_machine()}, torch {torch.__version__}, {platform.system()}, load average before {os.getloadavg()[0]:.2f}"
+    )
     print(f"batches of {options.batch}, medians of {options.rounds} interleaved rounds after one that warms up")
     if options.folder:
         measure(options.folder, options.batch, options.rounds)

@@ -23,7 +23,7 @@ inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("[a-z]*.py"))
 
 
-def digest(sources=SOURCES) -> str:
+def compute_digest(sources=SOURCES) -> str:
     """Digest of the source files and of the versions of what compiles them."""
     state = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__} numpy {np.__version__}".encode())
     for source in sources:
@@ -35,7 +35,7 @@ def digest(sources=SOURCES) -> str:
 def folder() -> Path:
     """This state's folder: below NUMBA_CACHE_DIR if set, else the user's cache; a temporary one if that can't be written."""
     try:
-        path = _base() / digest()
+        path = _base() / compute_digest()
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
     except (OSError, RuntimeError):  # RuntimeError: this user has no home
@@ -55,7 +55,7 @@ def is_warm(module: str = "cpu") -> bool:
 
 
 @contextmanager
-def keyed() -> Iterator[None]:
+def use_folder() -> Iterator[None]:
     """Functions that are given `cache=True` in this context are kept in `folder()`."""
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder())

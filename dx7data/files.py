@@ -14,7 +14,7 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def whole(path: Path):
+def open_atomically(path: Path):
     """A binary file to write; it gets its name at the end of the block, or vanishes if the block raises."""
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
     try:
@@ -28,30 +28,30 @@ def whole(path: Path):
 
 def write_atomically(path: Path, write: Callable) -> None:
     """Let `write(file)` make the file at `path`."""
-    with whole(path) as file:
+    with open_atomically(path) as file:
         write(file)
 
 
-def canonical(value) -> bytes:
+def to_canonical_json(value) -> bytes:
     """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()
 
 
-def signed(document: dict) -> bytes:
+def add_hash(document: dict) -> bytes:
     """A JSON document as the content of a file, with its own hash as the last entry."""
     own = hashlib.sha256(json.dumps(document).encode()).hexdigest()
     return (json.dumps(document | {"sha256": own}, indent=1) + "\n").encode()
 
 
-def unsigned(data: bytes) -> dict:
+def check_hash(data: bytes) -> dict:
     """The document that `signed` made a file of. Raises ValueError if a single bit of it is another one."""
     document = json.loads(data)
-    if not isinstance(document, dict) or document.pop("sha256", None) is None or signed(document) != data:
+    if not isinstance(document, dict) or document.pop("sha256", None) is None or add_hash(document) != data:
         raise ValueError("its own hash does not match: it was edited or damaged")
     return document
 
 
-def parquet(table) -> bytes:
+def encode_parquet(table) -> bytes:
     """A pyarrow table as the content of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -61,7 +61,7 @@ def parquet(table) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
-def from_parquet(data: bytes, **options):
+def decode_parquet(data: bytes, **options):
     """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
 
     It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
@@ -75,7 +75,7 @@ def from_parquet(data: bytes, **options):
     return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
-def find(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
+def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
     """The files under a folder that have one of these suffixes, sorted; `leave` is called with each of the others.
 
     Links to folders are not followed.
@@ -95,7 +95,7 @@ def find(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lamb
     return found
 
 
-def contents(path: Path, limit: int, report) -> bytes | None:
+def read_file(path: Path, limit: int, report) -> bytes | None:
     """The bytes of a regular file that has no more than `limit`."""
     try:
         status = os.stat(path)

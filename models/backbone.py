@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers.base import SequenceLayer
-from .layers.s4d import kernels
+from .layers.s4d import compute_kernels
 
 Factory = Callable[[int], SequenceLayer]
 
@@ -62,7 +62,7 @@ class Stack(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         layers = [block.layer for block in self.blocks]
         # A CPU's caches hold the numbers of one kernel, not of eight: there, each layer makes its own.
-        ready = kernels(layers, x.shape[1]) if x.is_cuda else [None] * len(layers)
+        ready = compute_kernels(layers, x.shape[1]) if x.is_cuda else [None] * len(layers)
         for block, kernel in zip(self.blocks, ready, strict=True):
             x = block(x, kernel)
         return x

@@ -104,7 +104,7 @@ class Estimate:
         return "\n".join(lines)
 
 
-def check(
+def check_memory(
     settings: ModelSettings, batch: int, length: int, device: str | torch.device = "cpu", precision: str = "fp32"
 ) -> Estimate:
     """Of a step with `batch` sequences of `length` = P + L, before anything is allocated; takes about a second.
@@ -139,10 +139,12 @@ def check_fits(weights: int, activations: int, batch: int, length: int, free: in
     if weights + activations > free:
         part = max(0, free - weights) / activations
         fitting, steps = int(batch * part), int(batch * length * part)
-        room = f"{fitting} clips" if fitting else f"1 clip of {steps} steps" if steps else "no clip: the model is too large"
+        fitting_text = (
+            f"{fitting} clips" if fitting else f"1 clip of {steps} steps" if steps else "no clip: the model is too large"
+        )
         raise TooLarge(
             f"a training step with {batch} clips of {length} steps in memory takes about "
-            f"{(weights + activations) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free, enough for {room}"
+            f"{(weights + activations) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free, enough for {fitting_text}"
         )
 
 

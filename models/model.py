@@ -5,7 +5,7 @@ from itertools import cycle
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
-from .layers.base import SequenceLayer, full
+from .layers.base import SequenceLayer, upcast
 from .mulaw import CLASSES
 from .registry import LAYERS
 from .settings import ModelSettings
@@ -52,11 +52,11 @@ class Model(nn.Module):
         return [found for part in path for found in named if found[0].startswith(part)]
 
     def forward(self, tokens: Tensor) -> Tensor:  # B L -> B L 256, float32 under any autocast
-        return full(self.head(self.norm(self.backbone(self.embedding(tokens)))))
+        return upcast(self.head(self.norm(self.backbone(self.embedding(tokens)))))
 
     def step(self, tokens: Tensor, state: tuple) -> tuple[Tensor, tuple]:  # B -> B 256
         x, state = self.backbone.step(self.embedding(tokens), state)
-        return full(self.head(self.norm(x))), state
+        return upcast(self.head(self.norm(x))), state
 
     def initial_state(self, batch: int) -> tuple:
         return self.backbone.initial_state(batch)

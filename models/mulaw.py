@@ -12,16 +12,16 @@ def mu_law_table(device: torch.device | str = "cpu") -> Tensor:
     return torchaudio.functional.mu_law_encoding(torch.arange(-32768, 32768) / 32768, CLASSES).to(device)
 
 
-def mu_law(audio: Tensor, table: Tensor) -> Tensor:
+def mu_law_encode(audio: Tensor, table: Tensor) -> Tensor:
     """Classes of int16 audio, on the device where both are: int16 travels there, a quarter of the bytes of classes."""
     return table[audio.long() + 32768]
 
 
-def mu_law_decoded(classes: Tensor) -> Tensor:
+def mu_law_decode(classes: Tensor) -> Tensor:
     """float32 audio in -1..1: steps of 1/5600 at silence, of 1/23 at full scale."""
     return torchaudio.functional.mu_law_decoding(classes, CLASSES)
 
 
-def int16(audio: Tensor) -> Tensor:
+def to_int16(audio: Tensor) -> Tensor:
     """Of audio in -1..1, cut at full scale."""
     return (audio * 32768).round().clamp(-32768, 32767).short()

@@ -27,7 +27,7 @@ _BASE = {
         ("mamba2",), n_layers=7, ff=0, options={"mamba2": {"d_state": 64, "headdim": 8, "A_init_range": [1, 1.1]}}
     ),
     "mamba3": ModelSettings(("mamba3",), n_layers=7, ff=0, options={"mamba3": {"d_state": 64, "headdim": 16}}),
-    # Told of voices by a prefix it did 0.1 bits better with norms on B and C and states that turn, for which Mamba3's kernel
+    # With voices given by a prefix it did 0.1 bits better with norms on B and C and rotary states, for which Mamba3's kernel
     # wants chunks of 64.
     "hybrid": ModelSettings(
         ("s4d", "mamba2"),
@@ -41,11 +41,11 @@ SIZES = {
 }
 
 
-def _sized(settings: ModelSettings, size: str = "base") -> ModelSettings:
+def _resize(settings: ModelSettings, size: str = "base") -> ModelSettings:
     return replace(settings, **SIZES[size])
 
 
-MODELS = {name: partial(_sized, settings) for name, settings in _BASE.items()}
+MODELS = {name: partial(_resize, settings) for name, settings in _BASE.items()}
 
 
 def preset(name: str, size: str = "base") -> ModelSettings:

@@ -44,12 +44,12 @@ class ModelSettings:
                 )
             for option in options:
                 check_known(f"option of {name}", option, free_arguments(name))
-        whole = {"d_model": self.d_model, "n_layers": self.n_layers, "expand": self.expand, "ff": self.ff}
-        for name, size in [*whole.items(), *(("pool", p) for p in self.pool)]:
-            least = 0 if name == "ff" else 1
-            if type(size) is not int or size < least:
-                near = max(least, round(size)) if isinstance(size, int | float) else least
-                raise ValueError(f"{name} is {size!r}: it must be a whole number from {least}, the nearest is {near}")
+        sizes = {"d_model": self.d_model, "n_layers": self.n_layers, "expand": self.expand, "ff": self.ff}
+        for name, size in [*sizes.items(), *(("pool", p) for p in self.pool)]:
+            smallest = 0 if name == "ff" else 1
+            if type(size) is not int or size < smallest:
+                near = max(smallest, round(size)) if isinstance(size, int | float) else smallest
+                raise ValueError(f"{name} is {size!r}: it must be a whole number from {smallest}, the nearest is {near}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: it must be a number from 0 to below 1")
 

@@ -50,7 +50,7 @@ def lyapunov(A: Tensor, Q: Tensor) -> Tensor:
     return X
 
 
-def turning_modes(decay: Tensor, rest: Tensor, dt: Tensor, loss: Tensor, rate: Tensor, states: int, still: bool) -> Modes:
+def rotary_modes(decay: Tensor, rest: Tensor, dt: Tensor, loss: Tensor, rate: Tensor, states: int, still: bool) -> Modes:
     """The mean speed of each angle of each head, whichever way it turns; of the states that are `still`, one mode a head.
 
     decay, rest (H): decay time and dt at rest; dt, loss = dt |A| (B, L, H); rate (B, L, S).
@@ -59,9 +59,9 @@ def turning_modes(decay: Tensor, rest: Tensor, dt: Tensor, loss: Tensor, rate: T
     if still:
         speed = F.pad(speed, (1, 0))
     decay = decay[:, None].expand_as(speed).flatten()
-    return Modes(decay, speed.flatten(), states, spread_of(loss), rest.max().item() / 2 if rate.shape[-1] else None)
+    return Modes(decay, speed.flatten(), states, spread(loss), rest.max().item() / 2 if rate.shape[-1] else None)
 
 
-def spread_of(rate: Tensor) -> float:
+def spread(rate: Tensor) -> float:
     """rate (B, L, H)."""
     return rate.double().log().flatten(0, 1).std(0).median().exp().item()

@@ -10,9 +10,9 @@ import pytest
 def untuned_kernels():
     """Tuning takes minutes for each layer of mamba-ssm that is tested on a GPU."""
     if importlib.util.find_spec("mamba_ssm"):
-        from train.doctor.probe import untuned
+        from train.doctor.probe import disable_tuning
 
-        untuned()
+        disable_tuning()
 
 
 @pytest.fixture(scope="session", autouse=True)

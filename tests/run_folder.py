@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 
 CONFIG = {
     "settings": {
@@ -121,7 +121,7 @@ def write_clips(folder, i, pair, noise, rate, rng):
     generated = np.clip(target * (1 - 0.3 * noise) + rng.normal(0, 6000 * noise, len(target)), -32768, 32767)
     folder.mkdir(parents=True, exist_ok=True)
     for kind, audio in {"source": source, "target": target, "generated": generated}.items():
-        (folder / f"{i}-{kind}.wav").write_bytes(wav(audio.astype(np.int16), rate))
+        (folder / f"{i}-{kind}.wav").write_bytes(encode_wav(audio.astype(np.int16), rate))
 
 
 def notes(i, rate, seconds):

@@ -31,7 +31,7 @@ def test_importing_it_imports_nothing_else():
 
 def test_patches_are_rendered():
     patches = dx7data.load_patches("example")
-    assert (patches == bank.example().patches).all()
+    assert (patches == bank.load_example().patches).all()
     audio = dx7data.render(dx7data.voices(patches, 60, 100, held=0.1, rate=44100), seconds=0.2)
     assert (audio.shape, audio.dtype) == ((32, 8820), np.int32)
     assert (dx7data.prefix.decode(dx7data.prefix.encode(patches[0], "bytes", 8000), "bytes", 8000) == patches[0]).all()

@@ -19,15 +19,15 @@ from tqdm import tqdm
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.mulaw import mu_law, mu_law_table
+from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.config import PRESETS, RunSettings
 from train.data.datasets import Clips
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
-from train.evaluation.evaluate import HeldOut, average, held_out, spectral_distances
+from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
 from train.evaluation.verdict import UNIFORM_BITS
-from train.loop.loader import opened
+from train.loop.loader import open_training_clips
 
 TAPS = 512  # of the linear filter: 64 ms at 8 kHz
 HEAD = ["set", "baseline", "bits", "SNR dB", "STFT", "log-mel dB"]
@@ -36,15 +36,15 @@ CONDITIONS = ("fingerprint", "split", "sample_rate", "seconds", "evaluate_sample
 _FITTED = 1 << 20  # samples of training that the filter is fitted on, 256 clips of 0.5 s at 8 kHz: half a minute on a CPU
 _RIDGE = 1e-9  # of the mean power, added to it: sines of a few keys leave most of a filter undetermined
 _AT_ONCE = 64  # clips
-_SHOWN = {"snr_db": 1, "mrstft": 2, "mel_db": 1}  # digits of each column
+_DIGITS = {"snr_db": 1, "mrstft": 2, "mel_db": 1}  # digits of each column
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(words)
+    options = parser().parse_args(argv)
     try:
-        found = measure(settings(options))
-        print("\n".join(described(found)))
+        found = measure(run_settings(options))
+        print("\n".join(describe(found)))
         write(options.out, found)
     except InputError as error:
         print(f"train.baselines: {error}", file=sys.stderr)
@@ -76,23 +76,24 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def settings(options: argparse.Namespace) -> RunSettings:
+def run_settings(options: argparse.Namespace) -> RunSettings:
     """Of a run that these options would start; its model is not used."""
-    wishes = dict(vars(options))
-    wishes.pop("out")
-    if "live" in wishes:
-        wishes |= {"shards": wishes.pop("live"), "reader": "live"}
-    return config.settings(model="s4d", evaluate_samples=wishes.pop("samples"), **wishes)
+    overrides = dict(vars(options))
+    overrides.pop("out")
+    if "live" in overrides:
+        overrides |= {"shards": overrides.pop("live"), "reader": "live"}
+    return config.make_settings(model="s4d", evaluate_samples=overrides.pop("samples"), **overrides)
 
 
 def measure(run: RunSettings) -> dict:
     """Every baseline on each evaluation set of a run: what baselines.json holds. Raises InputError."""
-    data = opened(dataclasses.replace(run, prefix=None))  # nothing here hears a prefix, and no crop depends on it
-    sets = held_out(data, run.evaluate_samples)
+    # No baseline hears a prefix, and no crop depends on it.
+    data = open_training_clips(dataclasses.replace(run, prefix=None))
+    sets = load_held_out(data, run.evaluate_samples)
     if not sets:
         raise InputError(f"{run.shards} has no clips that training does not see: there is nothing to measure")
     taps = fit_filter(training_clips(data), TAPS)
-    about = {"fingerprint": data.fingerprint, "split": run.split, "sample_rate": data.form.sample_rate}
+    about = {"fingerprint": data.fingerprint, "split": run.split, "sample_rate": data.format.sample_rate}
     about |= {"seconds": run.seconds, "evaluate_samples": run.evaluate_samples}
     return about | {"sets": {one.name: {"samples": len(one), "baselines": measure_set(one, taps)} for one in sets}}
 
@@ -100,7 +101,7 @@ def measure(run: RunSettings) -> dict:
 def measure_set(one: HeldOut, taps: Tensor) -> dict[str, dict[str, float]]:
     """Means over the clips of a set: of "bits" with their standard error, or of what audio can be compared by."""
     table = mu_law_table()
-    source, target = (mu_law(audio, table) for audio in (one.examples.source, one.examples.target))
+    source, target = (mu_law_encode(audio, table) for audio in (one.examples.source, one.examples.target))
     coded = {
         "order-0": metrics.order0_bits(target),
         "order-0, given the source's class": metrics.conditional_bits(target, source),
@@ -132,7 +133,7 @@ def _compare(one: HeldOut, make: Callable[[Tensor, Tensor], Tensor]) -> dict[str
 
 def training_clips(data: Clips) -> Iterator[tuple[Tensor, Tensor]]:
     """Sources and targets, float64 (L,) in -1..1, of the first samples of the split, as cropped in the first epoch."""
-    count = min(len(data), -(-_FITTED // (data.form.crop or data.form.length)))
+    count = min(len(data), -(-_FITTED // (data.format.crop or data.format.length)))
     for i in tqdm(range(count), "fit the filter", leave=False, delay=2):
         _, source, target = data[i]
         yield source.double() / 32768, target.double() / 32768
@@ -187,14 +188,14 @@ def rows(found: dict) -> list[list[str]]:
             f"{name}, {one['samples']:,} clips",
             baseline,
             f"{each['bits']:.3f}{describe_error(each['bits_se'])}" if "bits" in each else "",
-            *(f"{each[column]:.{digits}f}" if column in each else "" for column, digits in _SHOWN.items()),
+            *(f"{each[column]:.{digits}f}" if column in each else "" for column, digits in _DIGITS.items()),
         ]
         for name, one in found["sets"].items()
         for baseline, each in one["baselines"].items()
     ]
 
 
-def described(found: dict) -> list[str]:
+def describe(found: dict) -> list[str]:
     """Lines of a table for a terminal."""
     table = [HEAD, *rows(found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

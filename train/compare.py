@@ -17,7 +17,7 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from train import baselines
 from train.evaluation import paired
 from train.results import comparable, figures, reader
@@ -36,7 +36,7 @@ class Column(NamedTuple):
     best: Callable | None = None  # min, max
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m train.compare", description="Puts runs on one page.", allow_abbrev=False
@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders: runs/a runs/b")
     parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
     parser.add_argument("--baselines", type=Path, metavar="FILE", help="what python -m train.baselines has written")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     try:
         write(options.runs, options.out, options.baselines)
     except InputError as error:
@@ -81,7 +81,7 @@ def read(folders: list[Path]) -> list[Run]:
 def read_floors(path: Path, runs: list[Run]) -> dict:
     """A baselines.json. Raises InputError if it can't be read, or is not of the clips of a run."""
     found = baselines.read(path)
-    measured = reader.leaves({name: found[name] for name in baselines.CONDITIONS})
+    measured = reader.flatten({name: found[name] for name in baselines.CONDITIONS})
     for run in runs:
         for name, value in measured.items():
             if (own := run.facts.get(name, comparable.UNKNOWN)) != value:
@@ -213,7 +213,7 @@ def _charts(runs: list[Run]) -> Iterator[str]:
         return found
 
     raw = curves([run.metrics for run in runs], "loss_bits")
-    loss = [curve._replace(values=reader.smoothed(curve.values)) for curve in raw]
+    loss = [curve._replace(values=reader.smooth(curve.values)) for curve in raw]
     yield chart("Training loss", "bits per sample", across, loss, frame(loss, 0, last))
     yield chart("Training loss, second half", "bits per sample", across, loss, frame(loss, last / 2, last))
     for name in _CHARTED:
@@ -253,7 +253,7 @@ def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
     picture = _data("image/png", figures.spectrogram(levels, top))
     return (
         f'<figure><figcaption>{label}</figcaption><img alt="Mel spectrogram, 0 to {clip.rate / 2000:g} kHz" src="{picture}">'
-        f'<audio controls preload="none" src="{_data("audio/wav", wav(*clip))}"></audio></figure>'
+        f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(*clip))}"></audio></figure>'
     )
 
 

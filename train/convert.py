@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dx7data.errors import InputError
-from dx7data.files import whole
+from dx7data.files import open_atomically
 from dx7data.patches import bank, sysex
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
-from models.mulaw import int16, mu_law, mu_law_table
-from train.data.example import NO_PREFIX, form
+from models.mulaw import mu_law_encode, mu_law_table, to_int16
+from train.data.example import NO_PREFIX, make_format
 from train.evaluation.decode import DECODERS, decode
 from train.loop.checkpoint import load_model
 
@@ -36,13 +36,13 @@ PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so 
 PIECE = 256  # samples between two moves of the progress bar
 _READ = 4096  # frames of the recording at a time
 _RATES = (1000, 768_000)  # Hz of a recording; what says otherwise is damaged, and filters for it grow without limit
-_LEAST_SECONDS = 0.01  # as in `dx7data render`
+_MIN_SECONDS = 0.01  # as in `dx7data render`
 _SILENT = 5  # of 32,768, -76 dB: up to it mu-law has but the two classes around zero
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(words)
+    options = parser().parse_args(argv)
     try:
         run(options)
     except InputError as error:
@@ -120,21 +120,21 @@ def run(options) -> None:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     patches = [bank.pick(reference) for reference in options.patch]
     model, settings, meta = load_model(options.checkpoint, device=device)
-    settle(model)
+    cache_recurrences(model)
     rate = settings.sample_rate
-    prefix = encoded(patches, settings.prefix, meta["layers"], rate)
-    length = checked_length(options.source, rate)
+    prefix = encode_patches(patches, settings.prefix, meta["layers"], rate)
+    length = check_length(options.source, rate)
 
     streaming = options.streaming or len(prefix) + length > PARALLEL_STEPS
     if streaming and not options.streaming:
         print(f"{options.source} is too long to be converted at once: it is streamed", file=sys.stderr)
     table = mu_law_table(device)
-    pieces = chain(filter(len, [prefix]), map(torch.from_numpy, recording(options.source, rate)))
-    tokens = (mu_law(part.to(device), table) for piece in pieces for part in piece.split(PIECE))
+    pieces = chain(filter(len, [prefix]), map(torch.from_numpy, read_recording(options.source, rate)))
+    tokens = (mu_law_encode(part.to(device), table) for piece in pieces for part in piece.split(PIECE))
     began = time.perf_counter()
     with tqdm(total=len(prefix) + length, unit="sample", unit_scale=True, delay=1) as bar:
-        logits = (streamed if streaming else parallel)(model, tokens)
-        audio = spoken(logits, len(prefix), options.decode, temperature, options.seed, bar.update)
+        logits = (stream if streaming else compute)(model, tokens)
+        audio = decode_pieces(logits, len(prefix), options.decode, temperature, options.seed, bar.update)
         write(options.out, rate, length, audio)
     took = time.perf_counter() - began
     how = "streaming" if streaming else "parallel"
@@ -144,26 +144,28 @@ def run(options) -> None:
     )
 
 
-def settle(model: nn.Module) -> None:
+def cache_recurrences(model: nn.Module) -> None:
     """Let S4 layers form their discrete matrices once, not at each step: it halves the time, and weights stay."""
     for layer in model.modules():
         if isinstance(layer, S4Block):
             layer.recurrence = cache(layer.recurrence)
 
 
-def encoded(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
-    """The prefix, int16 (P,), with which a model that was trained so is told its voices. Raises InputError."""
+def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
+    """The prefix, int16 (P,), with which a model that was trained so knows its voices. Raises InputError."""
     if codec is None:
         if patches:
             raise InputError("the model has no prefix, it plays the voice that it was trained on: leave out --patch")
         return NO_PREFIX
     if not 1 <= len(patches) <= places:
         wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"from 1 to {places}"
-        raise InputError(f"--patch names {len(patches)} voices; the model was trained to be told {wanted}")
-    return form(codec, places, sample_rate, 0, sample_rate, None).encoded(b"".join(map(sysex.write_voice, patches)))
+        raise InputError(f"--patch names {len(patches)} voices; the model was trained with {wanted}")
+    return make_format(codec, places, sample_rate, 0, sample_rate, None).encode_prefix(
+        b"".join(map(sysex.write_voice, patches))
+    )
 
 
-def recording(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+def read_recording(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     """What the model hears of a file, int16 (T,) a piece: the mean of its channels, resampled, cut at full scale.
 
     A file of 16 bits at the sample rate passes unchanged. Raises InputError when it can't be read.
@@ -191,14 +193,14 @@ def recording(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
         raise InputError(f"{path} is no audio that can be read: {error.error_string}") from None
 
 
-def checked_length(path: Path, sample_rate: int) -> int:
+def check_length(path: Path, sample_rate: int) -> int:
     """L, found by reading the whole file. Raises InputError when there is too little to convert."""
     length = peak = 0
-    for piece in recording(path, sample_rate):
+    for piece in read_recording(path, sample_rate):
         length += piece.size
         peak = max(peak, -int(piece.min()), int(piece.max()))
-    if length < _LEAST_SECONDS * sample_rate:
-        raise InputError(f"{path} is too short: it has {length / sample_rate:.4f} s, the least is {_LEAST_SECONDS} s")
+    if length < _MIN_SECONDS * sample_rate:
+        raise InputError(f"{path} is too short: it has {length / sample_rate:.4f} s, the least is {_MIN_SECONDS} s")
     if peak <= _SILENT:
         raise InputError(
             f"{path} is silent: mono and at {sample_rate} Hz its peak is {peak} of 32,768, too soft for the model"
@@ -207,13 +209,13 @@ def checked_length(path: Path, sample_rate: int) -> int:
 
 
 @torch.inference_mode()
-def parallel(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+def compute(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
     """Logits (T, 256) of pieces of classes (T,), prefix and source, all computed at once."""
     yield from model(torch.cat(list(tokens))[None])[0].split(PIECE)
 
 
 @torch.inference_mode()
-def streamed(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+def stream(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
     """The same logits, computed one after another; between them only the state is kept."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a step is too small to share: two threads took twice the CPU time, for the same wall time
@@ -229,20 +231,22 @@ def streamed(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
         torch.set_num_threads(threads)
 
 
-def spoken(logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance) -> Iterator[np.ndarray]:
+def decode_pieces(
+    logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance
+) -> Iterator[np.ndarray]:
     """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(seed % 2**64)
     for piece in logits:
         heard = piece[skipped:].float().cpu()
         skipped = max(0, skipped - len(piece))
-        yield int16(decode(heard, how, generator, temperature)).numpy()
+        yield to_int16(decode(heard, how, generator, temperature)).numpy()
         advance(len(piece))
 
 
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with whole(path) as file, wave.open(file, "wb") as out:
+        with open_atomically(path) as file, wave.open(file, "wb") as out:
             out.setparams((1, 2, sample_rate, length, "NONE", None))
             for piece in pieces:
                 out.writeframesraw(piece.astype("<i2", copy=False).tobytes())

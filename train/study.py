@@ -22,7 +22,7 @@ from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from models.registry import MODELS
 from train import baselines, compare
-from train.__main__ import chosen_run
+from train.__main__ import choose_run
 from train.__main__ import parser as run_parser
 from train.config import INDIFFERENT, RunSettings
 from train.evaluation import paired, verdict
@@ -31,26 +31,26 @@ from train.results import reader
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
-RATES = (1e-3, 3e-3, 1e-2)
+LRS = (1e-3, 3e-3, 1e-2)
 _DIVERGED = 3  # exit status of a run that did: the table says so
 
 
 class Job(NamedTuple):
-    """One run: its folder, and the words of its command."""
+    """One run: its folder, and the arguments of its command."""
 
     run: Path
-    words: list[str]
+    argv: list[str]
 
     @property
     def settings(self) -> RunSettings:
-        return chosen_run(vars(run_parser().parse_args(self.words)))[1]
+        return choose_run(vars(run_parser().parse_args(self.argv)))[1]
 
     @property
     def done(self) -> bool:
         """Raises InputError if another run than this one has been made in its folder."""
-        if not reader.result(self.run):
+        if not reader.read_result(self.run):
             return False
-        stored, wanted = RunSettings.from_json(reader.config(self.run)["settings"]), self.settings
+        stored, wanted = RunSettings.from_json(reader.read_config(self.run)["settings"]), self.settings
         if wanted.sample_rate is None:
             wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
         for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in INDIFFERENT):
@@ -61,16 +61,16 @@ class Job(NamedTuple):
 
     @property
     def diverged(self) -> bool:
-        return reader.result(self.run).get("verdict") == verdict.DIVERGED
+        return reader.read_result(self.run).get("verdict") == verdict.DIVERGED
 
     def command(self) -> list[str]:
         begun = ["--resume"] if (self.run / "config.json").exists() else []
-        return [sys.executable, "-m", "train", *self.words, "--out", str(self.run), *begun]
+        return [sys.executable, "-m", "train", *self.argv, "--out", str(self.run), *begun]
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The exit status: 0, 2 if a run failed or for a person's error, 130 when stopped by Ctrl-C."""
-    options = parser().parse_args(words)
+    options = parser().parse_args(argv)
     try:
         failed = study(options)
     except InputError as error:
@@ -95,9 +95,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--shards", required=True, metavar="FOLDER")
     top.add_argument("--out", type=Path, default=Path("runs/study"), metavar="FOLDER", help="default: runs/study")
     top.add_argument("--models", nargs="+", choices=MODELS, default=VARIANTS, help=f"default: {' '.join(VARIANTS)}")
-    top.add_argument(
-        "--rates", nargs="+", type=number(1e-9, 1000), default=RATES, help="that are tried (default: %(default)s)"
-    )
+    top.add_argument("--lrs", nargs="+", type=number(1e-9, 1000), default=LRS, help="that are tried (default: %(default)s)")
     top.add_argument("--trial-steps", type=whole(1), default=500, metavar="N", help="of each rate (default: %(default)s)")
     top.add_argument("--steps", type=whole(1), default=2000, metavar="N", help="at the best one (default: %(default)s)")
     top.add_argument("--at-once", type=whole(1), default=1, metavar="N", help="trials that share a GPU (default: 1)")
@@ -109,17 +107,17 @@ def study(options: argparse.Namespace) -> dict[str, str]:
     """All runs, then table.md and compare.html; which runs failed, and why."""
     if own := [word for word in options.options if word.partition("=")[0] in _OWN]:
         raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
-    trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.rates}
-    failed = work(trials.values(), "trials", options.at_once)
+    trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.lrs}
+    failed = run_jobs(trials.values(), "trials", options.at_once)
     best = {}
     for model in options.models:
-        tried = {rate: trials[model, rate] for rate in options.rates}
+        tried = {rate: trials[model, rate] for rate in options.lrs}
         bits = {rate: last_bits(job.run) for rate, job in tried.items() if job.done and not job.diverged}
         if bits:
             best[model] = min(bits, key=bits.get)
-    runs = {model: long(options, model, rate) for model, rate in best.items()}
+    runs = {model: full(options, model, rate) for model, rate in best.items()}
     # One for each GPU: what shares it would be in their step times.
-    failed |= work(runs.values(), "runs", 1)
+    failed |= run_jobs(runs.values(), "runs", 1)
     ended = {model: job for model, job in runs.items() if job.done}
     sound = {model: job for model, job in ended.items() if not job.diverged}
     if any(job.done for job in trials.values()):
@@ -139,33 +137,33 @@ def trial(options: argparse.Namespace, model: str, rate: float) -> Job:
     return _job(options, f"trial-{model}-{rate:g}", model, rate, options.trial_steps, options.trial_steps)
 
 
-def long(options: argparse.Namespace, model: str, rate: float) -> Job:
+def full(options: argparse.Namespace, model: str, rate: float) -> Job:
     return _job(options, model, model, rate, options.steps, max(1, options.steps // 4))
 
 
 def _job(options: argparse.Namespace, name: str, model: str, rate: float, steps: int, every: int) -> Job:
-    words = ["--shards", options.shards, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
-    words += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
-    return Job(options.out / name, words)
+    argv = ["--shards", options.shards, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
+    argv += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
+    return Job(options.out / name, argv)
 
 
-def work(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
+def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
     """Run what is not done; which runs failed, each with the sentence that it ended with."""
     waiting = [job for job in jobs if not job.done]
     gpus = torch.cuda.device_count()
-    places: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    gpus_free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     for place in list(range(gpus)) * at_once or [None]:
-        places.put(place)
+        gpus_free.put(place)
     failed = {}
 
     def run(job: Job) -> None:
-        place = places.get()
-        environment = os.environ | ({} if place is None else {"CUDA_VISIBLE_DEVICES": _visible(place)})
+        place = gpus_free.get()
+        environment = os.environ | ({} if place is None else {"CUDA_VISIBLE_DEVICES": _name_gpu(place)})
         try:
             job.run.parent.mkdir(parents=True, exist_ok=True)
             ended = subprocess.run(job.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         finally:
-            places.put(place)
+            gpus_free.put(place)
         if ended.returncode not in (0, _DIVERGED):
             lines = ended.stderr.decode(errors="replace").strip().splitlines()
             failed[str(job.run)] = lines[-1] if lines else f"exit status {ended.returncode}"
@@ -180,7 +178,7 @@ def work(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
     return failed
 
 
-def _visible(place: int) -> str:
+def _name_gpu(place: int) -> str:
     """The GPU at a place among those that this process sees."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[place] if named else str(place)
@@ -200,14 +198,14 @@ def find_floors(options: argparse.Namespace, job: Job) -> Path | None:
 
 def last(run: Path) -> dict[str, reader.Row]:
     """The last row of each validation set."""
-    return {name: rows[-1] for name, rows in reader.by_set(reader.table(run / "validation.csv")).items()}
+    return {name: rows[-1] for name, rows in reader.group_by_set(reader.read_table(run / "validation.csv")).items()}
 
 
 def last_bits(run: Path) -> float:
     sets = last(run)
     if not sets:
         raise InputError(f"{run} has no evaluation to compare rates by: take a data set that has its plan, in a folder")
-    return float(sets[reader.deciding(sets)]["bits"])
+    return float(sets[reader.choose_set(sets)]["bits"])
 
 
 # --- The table ---
@@ -243,13 +241,13 @@ def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best:
     if floors:
         title = "Without a model, and the target through mu-law, on the same clips:"
         lines += ["", title, "", *_markdown(baselines.HEAD, baselines.rows(baselines.read(floors)))]
-    tried = [[model, *(_tried(trials[model, rate]) for rate in options.rates)] for model in options.models]
-    which = f" ({reader.deciding(sets)})" if sets else ""
+    tried = [[model, *(_format_trial(trials[model, rate]) for rate in options.lrs)] for model in options.models]
+    which = f" ({reader.choose_set(sets)})" if sets else ""
     lines += ["", f"Learning rates, tried for {options.trial_steps:,} steps each: bits a sample{which}.", ""]
-    return "\n".join([*lines, *_markdown(["model", *(f"{rate:g}" for rate in options.rates)], tried)])
+    return "\n".join([*lines, *_markdown(["model", *(f"{rate:g}" for rate in options.lrs)], tried)])
 
 
-def _tried(job: Job) -> str:
+def _format_trial(job: Job) -> str:
     if not job.done:
         return "failed"
     return "diverged" if job.diverged else f"{last_bits(job.run):.3f}"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dx7data.errors import InputError
-from dx7data.files import whole
+from dx7data.files import open_atomically
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
@@ -55,10 +55,10 @@ class Row:
         return 100 * counts / len(self.frequency)
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
     try:
-        run(parser().parse_args(words))
+        run(parser().parse_args(argv))
     except InputError as error:
         print(f"train.timescales: {error}", file=sys.stderr)
         return 2
@@ -86,9 +86,9 @@ def run(options) -> None:
     if options.out and options.out.suffix != ".png":
         raise InputError(f"--out {options.out} must end in .png")
     if options.checkpoint:
-        rows = trained(options.checkpoint, options.model, options.sample_rate)
+        rows = measure_trained(options.checkpoint, options.model, options.sample_rate)
     elif options.model:
-        rows = [row for name in options.model for row in at_initialisation(name, options.sample_rate or RATE)]
+        rows = [row for name in options.model for row in measure_initial(name, options.sample_rate or RATE)]
     else:
         raise InputError("name a --model to see it at initialisation, or a --checkpoint")
     if not rows:
@@ -101,32 +101,32 @@ def run(options) -> None:
         )
     if options.out:
         try:
-            with whole(options.out) as file:
-                picture(rows).savefig(file, format="png")
+            with open_atomically(options.out) as file:
+                draw(rows).savefig(file, format="png")
         except OSError as error:
             raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None
 
 
-def at_initialisation(name: str, sample_rate: float) -> list[Row]:
+def measure_initial(name: str, sample_rate: float) -> list[Row]:
     """A model of MODELS, drawn with seed 0. Raises InputError."""
     torch.manual_seed(0)
     try:
         settings = preset(name)
     except ValueError as error:
         raise InputError(f"--model: {error}") from None
-    return rows_of(name, build(settings), sample_rate)
+    return measure(name, build(settings), sample_rate)
 
 
-def trained(folder: Path, names: list[str], sample_rate: float | None) -> list[Row]:
+def measure_trained(folder: Path, names: list[str], sample_rate: float | None) -> list[Row]:
     """A checkpoint, which must be of the model in `names` if there is one. Raises InputError."""
     model, settings, _ = load_model(folder)
     if names and names != [settings.model_name]:
         raise InputError(f"--model {' '.join(names)}: {folder} holds {settings.model_name}; leave --model out")
-    return rows_of(settings.model_name, model, sample_rate or settings.sample_rate)
+    return measure(settings.model_name, model, sample_rate or settings.sample_rate)
 
 
 @torch.no_grad()
-def rows_of(name: str, model: Model, sample_rate: float) -> list[Row]:
+def measure(name: str, model: Model, sample_rate: float) -> list[Row]:
     """Every layer with time scales, highest rate first. Its inputs are what it gets when the model hears random classes."""
     layers = sorted(model.eval().backbone.layers(), key=lambda layer: layer[1])
     inputs = {}
@@ -159,11 +159,11 @@ def table(rows: list[Row]) -> str:
         numbers.append(np.median(row.decay * row.frequency) / 1000)
         shares = (f"{share:.0f}" for share in row.shares())
         about = f"{row.rate:g}", row.name, row.kind, row.states, len(row.decay)
-        lines.append(_ROW.format(*about, *map(_short, numbers), *shares))
+        lines.append(_ROW.format(*about, *map(_format, numbers), *shares))
     return "\n".join([*lines[1:], ""])
 
 
-def _short(value: float) -> str:
+def _format(value: float) -> str:
     return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
@@ -188,7 +188,7 @@ def remarks(rows: list[Row]) -> list[str]:
             bound, rate = max((row.fastest, row.rate) for row in own)
             found.append(
                 f"{name}: the input sets the frequencies; these are mean speeds on random classes. The bound is pi dt "
-                f"a step, {_short(bound)} Hz where the rate is {rate:g} Hz, for the largest dt of the biases."
+                f"a step, {_format(bound)} Hz where the rate is {rate:g} Hz, for the largest dt of the biases."
             )
     return found
 
@@ -196,7 +196,7 @@ def remarks(rows: list[Row]) -> list[str]:
 # --- Picture ---
 
 
-def picture(rows: list[Row]):
+def draw(rows: list[Row]):
     """Decay time against frequency, a matplotlib Figure: the stages of one model, or of several their fastest stages."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -214,7 +214,7 @@ def picture(rows: list[Row]):
         figure = Figure(figsize=(8, 0.8 + 2.5 * lines), dpi=100, layout="constrained")
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (title, own) in zip(grid.flat, panels.items(), strict=False):
-            _panel(axes, title, own)
+            _draw_panel(axes, title, own)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         figure.supxlabel("frequency, Hz", fontsize=9)
@@ -227,8 +227,8 @@ def picture(rows: list[Row]):
     return figure
 
 
-def _panel(axes, title: str, rows: list[Row]) -> None:
-    draw = np.random.default_rng(0)
+def _draw_panel(axes, title: str, rows: list[Row]) -> None:
+    rng = np.random.default_rng(0)
     axes.axvspan(*BANDS[1:], color="#eeeeee", label="50 to 1000 Hz")
     axes.axvline(rows[0].rate / 2, color="black", linewidth=0.8, linestyle=":", label="half the rate")
     axes.plot(
@@ -242,10 +242,10 @@ def _panel(axes, title: str, rows: list[Row]) -> None:
     for kind in dict.fromkeys(row.kind for row in rows):
         own = [row for row in rows if row.kind == kind]
         decay, frequency = np.concatenate([row.decay for row in own]), np.concatenate([row.frequency for row in own])
-        shown = draw.permutation(len(decay))[:POINTS]
-        still = _STILL * draw.uniform(0.75, 1.33, len(shown))  # side by side, not on top of each other
-        across = np.where(frequency[shown] < _SLOW, still, frequency[shown])
-        axes.plot(across, decay[shown], ".", color=_COLOUR.get(kind, "#555555"), markersize=2, label=kind)
+        chosen = rng.permutation(len(decay))[:POINTS]
+        still = _STILL * rng.uniform(0.75, 1.33, len(chosen))  # side by side, not on top of each other
+        across = np.where(frequency[chosen] < _SLOW, still, frequency[chosen])
+        axes.plot(across, decay[chosen], ".", color=_COLOUR.get(kind, "#555555"), markersize=2, label=kind)
     axes.set(title=title, xscale="log", yscale="log", xlim=(0.08, _FAST), ylim=(0.03, 8000))
     axes.set_xticks([_STILL, 1, 10, 100, 1000, 10000], ["<0.3", "1", "10", "100", "1k", "10k"], minor=False)
     axes.set_yticks([0.1, 1, 10, 100, 1000], ["0.1", "1", "10", "100", "1000"], minor=False)

@@ -1,7 +1,7 @@
 """What `make mamba` runs: mamba-ssm and causal-conv1d compiled for one GPU architecture and installed.
 
 Left alone, both compile for up to ten architectures, look on the network for a wheel first, and mamba-ssm requires seventy
-packages, most of them for layers that we do not have. Finished wheels are kept, so the next set-up takes seconds.
+packages, mostly for layers that we do not have. Finished wheels are kept, so the next set-up takes seconds.
 """
 
 import argparse
@@ -28,12 +28,12 @@ GIB_PER_JOB = 4  # of memory, for one file of templates under nvcc
 EXAMPLES = "8.0 (A100), 8.9 (RTX 40), 9.0 (H100) or 12.0 (RTX 50)"
 
 
-def pins() -> list[str]:
+def read_pins() -> list[str]:
     """["mamba-ssm==...", "causal-conv1d==..."], as pyproject.toml has them."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["mamba"]
 
 
-def architecture(asked: str | None) -> str:
+def choose_architecture(asked: str | None) -> str:
     """Compute capability, such as "9.0": the one asked for, else that of the GPU at hand."""
     if asked:
         if not re.fullmatch(r"\d{1,2}\.\d", asked):
@@ -56,7 +56,7 @@ def check_compiler() -> None:
             f"torch {torch.__version__} is built without CUDA: install PyPI's, .venv/bin/pip install -e '.[train]'"
         )
     mend = f"install the CUDA toolkit {wanted} and name its folder, make mamba CUDA_HOME=/usr/local/cuda-{wanted}"
-    found = cuda_version(f"{CUDA_HOME}/bin/nvcc")
+    found = read_cuda_version(f"{CUDA_HOME}/bin/nvcc")
     if found is None:
         raise InputError(f"nvcc, CUDA's compiler, is missing: {mend}, or use a container image with it (...-devel)")
     if found.split(".")[0] != wanted.split(".")[0]:
@@ -65,7 +65,7 @@ def check_compiler() -> None:
         )
 
 
-def cuda_version(nvcc: str) -> str | None:
+def read_cuda_version(nvcc: str) -> str | None:
     """Such as "13.0", or None where this is not nvcc."""
     try:
         said = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
@@ -75,13 +75,13 @@ def cuda_version(nvcc: str) -> str | None:
     return found and found[1]
 
 
-def jobs(builds: int) -> str:
+def count_jobs(builds: int) -> str:
     """Files that each of some builds compiles at a time: together one a core, as far as memory goes; MAX_JOBS overrides."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     return os.environ.get("MAX_JOBS") or str(max(1, min(len(os.sched_getaffinity(0)), memory // GIB_PER_JOB) // builds))
 
 
-def one_architecture(setup: str) -> str:
+def keep_one_architecture(setup: str) -> str:
     """The text of a setup.py without its list of architectures: torch then compiles for TORCH_CUDA_ARCH_LIST."""
     if "+ cc_flag" not in setup:
         raise InputError(
@@ -90,7 +90,7 @@ def one_architecture(setup: str) -> str:
     return setup.replace("+ cc_flag", "")
 
 
-def pip(*arguments: str, **environment: str) -> bool:
+def run_pip(*arguments: str, **environment: str) -> bool:
     """Whether pip did it. PATH, because torch looks there for ninja, without which it compiles one file at a time."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
@@ -100,25 +100,25 @@ def pip(*arguments: str, **environment: str) -> bool:
 def install_needs(archives: Path) -> None:
     """From what is installed or lies in `archives`; only if that does not do, from the network."""
     needs = BUILD_NEEDS + IMPORT_NEEDS
-    if not pip("install", "-qqq", "--no-index", f"--find-links={archives}", *needs) and not pip("install", *needs):
+    if not run_pip("install", "-qqq", "--no-index", f"--find-links={archives}", *needs) and not run_pip("install", *needs):
         raise InputError(
             f"mamba-ssm needs {', '.join(needs)}, which can't be had: where there is a network, run "
             f"`pip download -d archives {' '.join(map(repr, needs))}`, and copy the folder here"
         )
 
 
-def source_archive(pin: str, archives: Path, scratch: Path) -> Path:
+def fetch_source(pin: str, archives: Path, scratch: Path) -> Path:
     name, version = pin.split("==")
     archive = f"{name.replace('-', '_')}-{version}.tar.gz"
     if (archives / archive).is_file():
         return archives / archive
     options = "--no-deps", "--no-build-isolation", "--no-binary=:all:", f"--dest={scratch}"
-    if not pip("download", *options, pin, **FORCE, **SKIP):
+    if not run_pip("download", *options, pin, **FORCE, **SKIP):
         raise InputError(f"{pin} can't be downloaded: put {archive} into {archives}/, or name its folder, ARCHIVES=...")
     return scratch / archive
 
 
-def unpacked(archive: Path, folder: Path) -> Path:
+def unpack(archive: Path, folder: Path) -> Path:
     try:
         with tarfile.open(archive) as members:
             members.extractall(folder, filter="data")
@@ -128,24 +128,24 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return source
 
 
-def build(pin: str, archives: Path, arch: str, kept: Path, most: str) -> None:
-    """most: files compiled at a time."""
+def build(pin: str, archives: Path, arch: str, folder: Path, max_jobs: str) -> None:
+    """max_jobs: files compiled at a time."""
     start = time.monotonic()
-    print(f"Building {pin} for compute capability {arch}: minutes, with {most} jobs", flush=True)
+    print(f"Building {pin} for compute capability {arch}: minutes, with {max_jobs} jobs", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        source = unpacked(source_archive(pin, archives, Path(scratch)), Path(scratch, "source"))
+        source = unpack(fetch_source(pin, archives, Path(scratch)), Path(scratch, "source"))
         setup = source / "setup.py"
-        setup.write_text(one_architecture(setup.read_text()))
-        how = {"TORCH_CUDA_ARCH_LIST": arch, "MAX_JOBS": most, "PYTHONWARNINGS": "ignore"}
-        options = "--no-deps", "--no-build-isolation", "--no-cache-dir", f"--wheel-dir={kept}"
-        if not pip("wheel", *options, str(source), **FORCE, **how):
+        setup.write_text(keep_one_architecture(setup.read_text()))
+        how = {"TORCH_CUDA_ARCH_LIST": arch, "MAX_JOBS": max_jobs, "PYTHONWARNINGS": "ignore"}
+        options = "--no-deps", "--no-build-isolation", "--no-cache-dir", f"--wheel-dir={folder}"
+        if not run_pip("wheel", *options, str(source), **FORCE, **how):
             raise InputError(f"{pin} did not build: the compiler's message is above")
-    print(f"Built {pin} in {time.monotonic() - start:.0f} s, kept in {kept}")
+    print(f"Built {pin} in {time.monotonic() - start:.0f} s, kept in {folder}")
 
 
 def install(archives: Path, asked: str | None) -> None:
-    arch = architecture(asked)
-    import torch  # seconds: not before a mistyped word was found
+    arch = choose_architecture(asked)
+    import torch  # seconds: not before a mistyped option was found
 
     kept = KEPT / f"cp{sys.version_info[0]}{sys.version_info[1]}-torch{torch.__version__}-sm{arch}"
 
@@ -153,15 +153,15 @@ def install(archives: Path, asked: str | None) -> None:
         name, version = pin.split("==")
         return list(kept.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
 
-    missing = [pin for pin in pins() if not wheel(pin)]
+    missing = [pin for pin in read_pins() if not wheel(pin)]
     if missing:
         check_compiler()
     install_needs(archives)
     with ThreadPoolExecutor() as pool:  # side by side: each ends with one large file that only one core can compile
-        list(pool.map(lambda pin: build(pin, archives, arch, kept, jobs(len(missing))), missing))
+        list(pool.map(lambda pin: build(pin, archives, arch, kept, count_jobs(len(missing))), missing))
     # By force: the version is the same when the wheel installed now was built for another torch.
-    wheels = [str(path) for pin in pins() for path in wheel(pin)]
-    if not pip("install", "--no-deps", "--no-index", "--force-reinstall", *wheels):
+    wheels = [str(path) for pin in read_pins() for path in wheel(pin)]
+    if not run_pip("install", "--no-deps", "--no-index", "--force-reinstall", *wheels):
         raise InputError(f"{kept} can't be installed: pip's message is above")
     print("Installed; `.venv/bin/python -m train.doctor` runs them")
 

@@ -8,7 +8,7 @@ from dx7data.engine.device import choose
 from dx7data.engine.render import Curves, mix
 
 
-def render(
+def render_clips(
     voices,
     row,
     part,
@@ -20,13 +20,13 @@ def render(
     volume: np.ndarray | None = None,
     curves: Curves | None = None,
     device: str = "cpu",
-    room: np.ndarray | None = None,
+    pinned_buffer: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Int16 (R, L), and of each row its gain, its peak, and how many samples were cut.
 
     voices, row, part, rows, seconds, curves, device: as of the engine's `mix`; length: L, samples of the result, no more
-    than `seconds` has; policy, volume: as of gain.apply; room: int16 (R L or more,), where a GPU is to put the clips. Raises
-    what `mix` raises, and InputError when a GPU fails.
+    than `seconds` has; policy, volume: as of gain.apply; pinned_buffer: int16 (R L or more,), where a GPU puts the clips.
+    Raises what `mix` raises, and InputError when a GPU fails.
     """
     gpu = choose(device)
     if gpu is None:
@@ -34,11 +34,13 @@ def render(
         return gain.apply(native[:, :length], policy, volume, voices.rate // sample_rate)
     from dx7data.audio import clips_cuda
 
-    volume = gain.full(rows) if volume is None else volume
-    return clips_cuda.render(gpu, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves, room)
+    volume = gain.full_volume(rows) if volume is None else volume
+    return clips_cuda.render_clips(
+        gpu, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves, pinned_buffer
+    )
 
 
-def room(size: int, device: str) -> np.ndarray | None:
+def get_pinned_buffer(size: int, device: str) -> np.ndarray | None:
     """Int16 (size,) in page-locked memory, to which a GPU copies ten times as fast; None for the CPU, which needs none.
 
     There is one in a process, which every call gives: what a GPU has put there must be done with before it puts more there.
@@ -48,4 +50,4 @@ def room(size: int, device: str) -> np.ndarray | None:
         return None
     from dx7data.audio import clips_cuda
 
-    return clips_cuda.room(gpu, size)
+    return clips_cuda.get_pinned_buffer(gpu, size)

@@ -7,16 +7,16 @@ from dx7data import cache
 from dx7data.audio import gain
 from dx7data.audio.resample import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
 from dx7data.engine.cuda import OWN
-from dx7data.engine.device import current
-from dx7data.engine.render import Curves, mix_on
+from dx7data.engine.device import use_gpu
+from dx7data.engine.render import Curves, mix_on_gpu
 
 THREADS = 256  # of a block; so many outputs of a filter are computed together
 _PHASES = max(HALF_TAPS)  # the most that a filter has
 _WIDTH = THREADS + REACH - 1  # inputs of a phase that so many outputs see
-_room = np.empty(0, np.int16)  # page-locked, and kept: to lock pages takes longer than to copy to them
+_pinned_buffer = np.empty(0, np.int16)  # page-locked, and kept: to lock pages takes longer than to copy to them
 
 
-def render(
+def render_clips(
     gpu: int,
     voices,
     row,
@@ -28,42 +28,44 @@ def render(
     policy: str,
     volume,
     curves: Curves,
-    room: np.ndarray | None,
+    pinned_buffer: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """As clips.render, but that the volume is there. Raises InputError when the GPU fails."""
-    clips = np.empty((rows, length), np.int16) if room is None else room[: rows * length].reshape(rows, length)
+    clips = (
+        np.empty((rows, length), np.int16) if pinned_buffer is None else pinned_buffer[: rows * length].reshape(rows, length)
+    )
     levels = np.zeros((3, rows), np.int64)  # gain, peak, samples cut
-    levels[0] = gain.of_policy(policy)
+    levels[0] = gain.parse_policy(policy)
 
     def finish(place: slice, native) -> None:
-        low = decimated(native, sample_rate)
-        finished(low, policy == "peak", volume[place], voices.rate // sample_rate, clips[place], levels[:, place])
+        low = decimate(native, sample_rate)
+        bring_to_16_bits(low, policy == "peak", volume[place], voices.rate // sample_rate, clips[place], levels[:, place])
 
-    mix_on(gpu, voices, row, part, rows, seconds, finish, curves)
+    mix_on_gpu(gpu, voices, row, part, rows, seconds, finish, curves)
     return clips, *levels
 
 
-def room(gpu: int, size: int) -> np.ndarray:
-    """See clips.room. Raises InputError when there is not so much memory to lock."""
-    global _room
-    if _room.size < size:
-        with current(gpu):
-            _room = cuda.pinned_array(size, np.int16)
-    return _room[:size]
+def get_pinned_buffer(gpu: int, size: int) -> np.ndarray:
+    """See clips.get_pinned_buffer. Raises InputError when there is not so much memory to lock."""
+    global _pinned_buffer
+    if _pinned_buffer.size < size:
+        with use_gpu(gpu):
+            _pinned_buffer = cuda.pinned_array(size, np.int16)
+    return _pinned_buffer[:size]
 
 
 def fill(out, gpu: int, memory, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves) -> None:
     """Put what `render` gives into `out`, int16 (R, L) in GPU memory, in the order of the stream of `memory` (mix_on)."""
 
     def finish(place: slice, native) -> None:
-        low, levels = decimated(native, sample_rate, memory), np.zeros((3, place.stop - place.start), np.int64)
-        levels[0] = gain.of_policy(policy)
-        _levelled(low, policy == "peak", volume[place], voices.rate // sample_rate, out[place], levels, memory)
+        low, levels = decimate(native, sample_rate, memory), np.zeros((3, place.stop - place.start), np.int64)
+        levels[0] = gain.parse_policy(policy)
+        _bring_to_16_bits(low, policy == "peak", volume[place], voices.rate // sample_rate, out[place], levels, memory)
 
-    mix_on(gpu, voices, row, part, rows, seconds, finish, curves, memory)
+    mix_on_gpu(gpu, voices, row, part, rows, seconds, finish, curves, memory)
 
 
-def decimated(native, sample_rate: int, memory=OWN):
+def decimate(native, sample_rate: int, memory=OWN):
     """What `decimate` gives, int32 (R, L), of integers (R, T) in GPU memory."""
     factor = engine_rate(sample_rate) // sample_rate
     if factor == 1:
@@ -77,17 +79,17 @@ def decimated(native, sample_rate: int, memory=OWN):
     return out
 
 
-def finished(low, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndarray, levels: np.ndarray) -> None:
+def bring_to_16_bits(low, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndarray, levels: np.ndarray) -> None:
     """Bring int32 (R, L), in GPU memory, to 16 bits: fills `clips` and, of `levels` (3, R), what is not known beforehand."""
     if not clips.size:
         return
     out = OWN.empty(clips.shape, np.int16)
-    known = _levelled(low, to_peak, volume, factor, out, levels, OWN)
+    known = _bring_to_16_bits(low, to_peak, volume, factor, out, levels, OWN)
     out.copy_to_host(clips)
     levels[:] = known.copy_to_host()
 
 
-def _levelled(low, to_peak: bool, volume: np.ndarray, factor: int, out, levels: np.ndarray, memory):
+def _bring_to_16_bits(low, to_peak: bool, volume: np.ndarray, factor: int, out, levels: np.ndarray, memory):
     """As `finished`, but that the clips, `out`, and the levels, which are the result, stay in GPU memory."""
     known = memory.put(levels)
     _level[out.shape[0], THREADS, memory.stream](low, to_peak, memory.put(volume), factor, out, known)
@@ -125,17 +127,17 @@ def _level_row(low, to_peak, volume, factor, clips, levels):
         cuda.syncthreads()
         loudest = np.int64(0)
         for i in range(n, clips.shape[1], THREADS):
-            loudest = max(loudest, abs(gain.at_volume(low[r, i], volume, r, i * factor)))
+            loudest = max(loudest, abs(gain.apply_volume(low[r, i], volume, r, i * factor)))
         cuda.atomic.max(found, 0, loudest)
         cuda.syncthreads()
         if n == 0:
-            levels[0, r] = found[0] = gain.to_peak(found[0])
+            levels[0, r] = found[0] = gain.find_peak_gain(found[0])
     elif n == 0:
         found[0] = levels[0, r]
     cuda.syncthreads()
     peak, cut = np.int64(0), np.int64(0)
     for i in range(n, clips.shape[1], THREADS):
-        sample = gain.amplified(gain.at_volume(low[r, i], volume, r, i * factor), found[0])
+        sample = gain.amplify(gain.apply_volume(low[r, i], volume, r, i * factor), found[0])
         clip = min(max(sample, np.int64(-32768)), np.int64(32767))
         cut += sample != clip
         peak = max(peak, abs(clip))
@@ -144,6 +146,6 @@ def _level_row(low, to_peak, volume, factor, clips, levels):
     cuda.atomic.add(levels, (2, r), cut)
 
 
-with cache.keyed():
+with cache.use_folder():
     _filter = cuda.jit(cache=True)(_filter_tile)
     _level = cuda.jit(cache=True)(_level_row)

@@ -22,18 +22,18 @@ def apply(
     policy: "native" (as is), "peak" (to -1 dB of full scale) or a number of decibels; volume: int32 (R, K + 1), of 1/16384,
     at the boundaries of the K engine blocks that a clip lasts, linear between them; factor: engine samples to a sample.
     """
-    volume = full(native.shape[0]) if volume is None else volume
-    gains = _to_peak(native, volume, factor) if policy == "peak" else np.full(native.shape[0], of_policy(policy))
+    volume = full_volume(native.shape[0]) if volume is None else volume
+    gains = _find_peak_gains(native, volume, factor) if policy == "peak" else np.full(native.shape[0], parse_policy(policy))
     clips = np.empty(native.shape, np.int16)
     return clips, gains, *_saturate(native, gains, volume, factor, clips)
 
 
-def full(rows: int) -> np.ndarray:
+def full_volume(rows: int) -> np.ndarray:
     """The volume of rows that have none."""
     return np.full((rows, 2), FULL, np.int32)
 
 
-def of_policy(policy: str) -> int:
+def parse_policy(policy: str) -> int:
     """The gain of every clip, of 1/65536; 1 for "peak", under which each clip gets its own."""
     return ONE if policy in ("native", "peak") else int(10 ** (float(policy) / 20) * ONE + 0.5)
 
@@ -42,7 +42,7 @@ def of_policy(policy: str) -> int:
 
 
 @njit(inline="always")
-def at_volume(native, volume, r, position):
+def apply_volume(native, volume, r, position):
     """A sample times the volume of row r at an engine sample, int64."""
     block = min(position >> 6, volume.shape[1] - 2)
     here, step = np.int64(volume[r, block]), np.int64(volume[r, block + 1]) - volume[r, block]
@@ -50,14 +50,14 @@ def at_volume(native, volume, r, position):
 
 
 @njit(inline="always")
-def to_peak(loudest):
+def find_peak_gain(loudest):
     """The gain that policy "peak" gives a clip whose loudest sample, at its volume, this is."""
     peak = (loudest + (FULL >> 1)) >> 14
     return _PEAK * ONE // peak if peak > 0 else ONE
 
 
 @njit(inline="always")
-def amplified(loud, gain):
+def amplify(loud, gain):
     """A sample at its volume, with its gain, rounded, before it is cut to 16 bits."""
     return (loud * gain + (1 << 29)) >> 30
 
@@ -65,14 +65,14 @@ def amplified(loud, gain):
 # --- The loops on the CPU ---
 
 
-def _to_peak(native, volume, factor):
+def _find_peak_gains(native, volume, factor):
     gains = np.empty(native.shape[0], np.int64)
     for r in range(native.shape[0]):
-        least, most = np.int64(0), np.int64(0)
+        minimum, maximum = np.int64(0), np.int64(0)
         for i in range(native.shape[1]):
-            x = at_volume(native[r, i], volume, r, i * factor)
-            least, most = min(least, x), max(most, x)
-        gains[r] = to_peak(max(most, -least))
+            x = apply_volume(native[r, i], volume, r, i * factor)
+            minimum, maximum = min(minimum, x), max(maximum, x)
+        gains[r] = find_peak_gain(max(maximum, -minimum))
     return gains
 
 
@@ -82,7 +82,7 @@ def _saturate(native, gains, volume, factor, clips):
     for r in range(native.shape[0]):
         gain = gains[r]
         for i in range(native.shape[1]):
-            x = amplified(at_volume(native[r, i], volume, r, i * factor), gain)
+            x = amplify(apply_volume(native[r, i], volume, r, i * factor), gain)
             y = min(max(x, -32768), 32767)
             cut[r] += x != y
             peaks[r] = max(peaks[r], abs(y))
@@ -90,6 +90,6 @@ def _saturate(native, gains, volume, factor, clips):
     return peaks, cut
 
 
-with cache.keyed():
-    _to_peak = njit(cache=True, nogil=True)(_to_peak)
+with cache.use_folder():
+    _find_peak_gains = njit(cache=True, nogil=True)(_find_peak_gains)
     _saturate = njit(cache=True, nogil=True)(_saturate)

@@ -16,7 +16,7 @@ def decode(classes: np.ndarray) -> np.ndarray:
     return _SAMPLES[classes]
 
 
-def noise(audio: np.ndarray) -> np.ndarray:
+def measure_noise(audio: np.ndarray) -> np.ndarray:
     """The energy that coding and decoding adds to clips (..., L), a sum of squared int16 values, int64 (...,)."""
     return np.square(np.subtract(decode(encode(audio)), audio, dtype=np.int64)).sum(-1)
 

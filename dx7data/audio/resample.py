@@ -124,5 +124,5 @@ def _add_six(lane, taps, total):
         total[i] += early + d * lane[i + 3] + e * lane[i + 4] + f * lane[i + 5]
 
 
-with cache.keyed():
+with cache.use_folder():
     _filter_rows = njit(cache=True, nogil=True, fastmath={"contract"})(_filter_rows)

@@ -13,21 +13,21 @@ _FIRST_NOTE, _FIRST_SECONDS = 60, 0.2  # what most patches are heard by: only th
 _BYTES = 128 << 20  # of native integers at a time
 
 
-def heard(patches: np.ndarray, sample_rate: int, seconds: float) -> np.ndarray:
+def find_sounding(patches: np.ndarray, sample_rate: int, seconds: float) -> np.ndarray:
     """Which patches uint8 (N, 155) sound, bool (N,): on one of NOTES, held for the clip, the native peak is AUDIBLE."""
     rate = engine_rate(sample_rate)
-    sounds = _peaks(patches, _FIRST_NOTE, min(seconds, _FIRST_SECONDS), seconds, rate) >= AUDIBLE
+    sounds = _find_peaks(patches, _FIRST_NOTE, min(seconds, _FIRST_SECONDS), seconds, rate) >= AUDIBLE
     for note in NOTES:
         left = np.flatnonzero(~sounds)
-        sounds[left] = _peaks(patches[left], note, seconds, seconds, rate) >= AUDIBLE
+        sounds[left] = _find_peaks(patches[left], note, seconds, seconds, rate) >= AUDIBLE
     return sounds
 
 
-def _peaks(patches: np.ndarray, note: int, listened: float, held: float, rate: int) -> np.ndarray:
-    """The native peak of each patch, in as many seconds as are listened to."""
-    few = max(1, int(_BYTES / (4 * rate * listened)))
+def _find_peaks(patches: np.ndarray, note: int, seconds: float, held: float, rate: int) -> np.ndarray:
+    """The native peak of each patch, in its first seconds."""
+    count = max(1, int(_BYTES / (4 * rate * seconds)))
     peaks = [np.zeros(0, np.int32)]
-    for first in range(0, len(patches), few):
-        native = render(voices(patches[first : first + few], note, _VELOCITY, held, rate), listened)
+    for first in range(0, len(patches), count):
+        native = render(voices(patches[first : first + count], note, _VELOCITY, held, rate), seconds)
         peaks.append(np.abs(native).max(axis=1))
     return np.concatenate(peaks)

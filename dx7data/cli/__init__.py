@@ -1,5 +1,5 @@
-"""The command line: words become calls."""
+"""The command line: arguments become calls."""
 
-from dx7data.cli.command_line import main, parser
+from dx7data.cli.command_line import main, make_parser
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "make_parser"]

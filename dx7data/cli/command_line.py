@@ -13,9 +13,9 @@ _SECONDS = number(0.01, 600, "seconds")
 _KINDS = ("walk", "scale", "arpeggio", "chords", "repeated", "melody")  # compose.KINDS, which would take time to import
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(words)
+    options = make_parser().parse_args(argv)
     try:
         _refuse_beside_plan(options)
         return options.run(options) or 0
@@ -33,13 +33,13 @@ def main(words: list[str] | None = None) -> int:
 def _refuse_beside_plan(options) -> None:
     """With --plan, what to render is in its folder: an option that says otherwise would be ignored."""
     if getattr(options, "plan", None):
-        defaults = vars(parser().parse_args(["render"]))
+        defaults = vars(make_parser().parse_args(["render"]))
         how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run"}
         if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(
         prog="dx7data", description="Turns Yamaha DX7 patches into training data.", allow_abbrev=False
@@ -189,7 +189,7 @@ def _clip_options(render) -> None:
         "--split-by",
         choices=("patch", "phrase", "algorithm", "bank"),
         default="patch",
-        help="what is in one part only; near-copies of a patch always are, but for 'phrase' (default: patch)",
+        help="what is in one part only; near-duplicates of a patch always are, but for 'phrase' (default: patch)",
     )
     render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     render.add_argument(
@@ -212,7 +212,7 @@ def _patch_options(render) -> None:
         "--hold-out",
         type=Path,
         metavar="FILE",
-        help="a list of patches, a line each, that go to test with their near-copies",
+        help="a list of patches, a line each, that go to test with their near-duplicates",
     )
     render.add_argument(
         "--dedupe",
@@ -249,7 +249,7 @@ def _patch_options(render) -> None:
 def _phrase_options(render) -> None:
     render.add_argument(
         "--kinds",
-        type=types.several(*_KINDS),
+        type=types.choices(*_KINDS),
         default=(),
         metavar="A,B,...",
         help=f"draw only phrases of these kinds, of {', '.join(_KINDS)} (default: all)",

@@ -11,7 +11,7 @@ from pathlib import Path
 from dx7data.errors import InputError
 
 
-def checked_rate(sample_rate: int) -> int:
+def check_rate(sample_rate: int) -> int:
     """The engine rate for a sample rate, which may be no legal one."""
     from dx7data.audio.resample import engine_rate
 
@@ -40,7 +40,7 @@ def load(paths: list[str], report: Path | None = None, dedupe: str = "bytes", mu
     if not loaded.ids:
         raise InputError(f"no usable patch in {', '.join(paths)}")
     if dedupe == "audible":
-        found, loaded = len(loaded.ids), bank.distinct(loaded)
+        found, loaded = len(loaded.ids), bank.drop_same_sounds(loaded)
         print(f"left out, since they sound like others: {found - len(loaded.ids):,} patches", file=sys.stderr)
     return loaded
 
@@ -62,7 +62,7 @@ def bench(options) -> None:
 
     loaded = load(options.patches)
     announce_compilation()
-    print(bench.table(loaded.patches))
+    print(bench.measure(loaded.patches))
 
 
 def inspect(options) -> None:
@@ -72,15 +72,15 @@ def inspect(options) -> None:
     if options.html:
         from dx7data.page import page
 
-        page.write(options.folder, options.html)
+        page.write_page(options.folder, options.html)
         print(f"Open it in a browser: {options.html}")
         return
-    with folders.readable(options.folder):
-        found = folders.summary(options.folder, options.rows)
-    print(json.dumps(found, indent=1) if options.json else _inspected(found))
+    with folders.explain_errors(options.folder):
+        found = folders.summarize(options.folder, options.rows)
+    print(json.dumps(found, indent=1) if options.json else _describe(found))
 
 
-def _inspected(found: dict) -> str:
+def _describe(found: dict) -> str:
     from dx7data.plan import hidden
 
     made, wanted = found["shards"]
@@ -152,7 +152,7 @@ def patches_ls(options) -> None:
 
     loaded = load(options.paths, options.report, "none" if options.keep_duplicates else "bytes")
     for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
-        print(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summary(each)}")
+        print(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}")
 
 
 def patches_show(options) -> None:
@@ -181,14 +181,14 @@ def wav(options) -> None:
     from dx7data.patches import bank, patch
     from dx7data.plan import sample
 
-    rate = checked_rate(options.sample_rate)
+    rate = check_rate(options.sample_rate)
     each = bank.pick(options.patch)
     announce_compilation()
     native = render(voices(each, options.note, options.velocity, options.held, rate), options.seconds)
     native = decimate(native, options.sample_rate)
     clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
     try:
-        write_atomically(options.out, lambda file: file.write(sample.wav(clip, options.sample_rate)))
+        write_atomically(options.out, lambda file: file.write(sample.encode_wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
     print(

@@ -20,9 +20,9 @@ def load(options, spec):
     report = corpus.MusicReport()
     try:
         if options.midi:
-            phrases, _ = corpus.from_midi(options.midi, options.seconds, options.beats, spec.filters, report)
+            phrases, _ = corpus.read_midi(options.midi, options.seconds, options.beats, spec.filters, report)
         else:
-            phrases, _ = corpus.from_table(options.phrases, options.seconds, options.bpm, spec.filters, report)
+            phrases, _ = corpus.read_table(options.phrases, options.seconds, options.bpm, spec.filters, report)
     finally:  # where no phrase is left, the report says why
         if report.files or report.refused:
             print(report.text(), file=sys.stderr)

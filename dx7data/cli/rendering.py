@@ -8,7 +8,7 @@ import time
 from importlib.util import find_spec
 
 from dx7data.cli import music
-from dx7data.cli.commands import announce_compilation, checked_rate, load
+from dx7data.cli.commands import announce_compilation, check_rate, load
 from dx7data.errors import InputError
 
 _WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it needs some seconds to begin
@@ -24,22 +24,22 @@ def render(options) -> None:
     if options.plan:
         from dx7data.plan.plan import Plan
 
-        wanted = Plan.load(options.plan)
+        plan = Plan.load(options.plan)
         announce_compilation()
     else:
-        wanted = plan_for(options)
+        plan = make_plan(options)
     if options.dry_run:
-        print(_estimate(wanted, options))
+        print(_estimate(plan, options))
         return
     from dx7data.dataset import folders
 
     folder = options.out or options.plan
-    missing = folders.prepare(wanted, folder, options.overwrite)
+    missing = folders.prepare(plan, folder, options.overwrite)
     if options.only or options.job:
-        missing = _part(wanted, missing, options)
+        missing = _select(plan, missing, options)
     else:
         folders.remove_partial(folder)
-    _render(wanted, folder, missing, options)
+    _render(plan, folder, missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
 
@@ -48,7 +48,7 @@ def _start_early(options) -> None:
     """Let the workers begin to load what they need."""
     from dx7data.dataset import executors
 
-    workers = options.workers or executors.default_workers()
+    workers = options.workers or executors.count_workers()
     executors.start_early(workers, options.device != executors.CPU and find_spec("numba_cuda") is not None)
 
 
@@ -61,7 +61,7 @@ def _check_devices(asked: tuple[str, ...]) -> None:
             choose(device)
 
 
-def _devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
+def _choose_devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
     """The devices to render so many seconds of clips on."""
     from dx7data.dataset import executors
     from dx7data.engine.device import choose
@@ -72,26 +72,26 @@ def _devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
     return executors.CPU if gpu is None else (f"cuda:{gpu}",)
 
 
-def _render(wanted, folder, missing: list, options) -> None:
+def _render(plan, folder, missing: list, options) -> None:
     from dx7data import cache
     from dx7data.dataset import executors, folders
     from dx7data.plan import sample
 
-    devices = _devices(options.device, sum(each.count for each in missing) * wanted.spec.seconds)
-    workers = options.workers or executors.default_workers(devices)
+    devices = _choose_devices(options.device, sum(each.count for each in missing) * plan.spec.seconds)
+    workers = options.workers or executors.count_workers(devices)
     if devices != executors.CPU and not cache.is_warm("clips_cuda"):
         print("Compiling the engine for the GPU, once: about 15 seconds", file=sys.stderr)
-        sample.render(wanted, [(wanted.shards()[0].split, 0)], devices[0])  # here, lest each worker does it
+        sample.render_samples(plan, [(plan.shards()[0].split, 0)], devices[0])  # here, lest each worker does it
     print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
-    with _bar(wanted, missing) as bar:
-        folders.render(wanted, folder, missing, workers, lambda count: _advance(bar, count, wanted), devices)
-    print(f"{len(missing)} shards written, {len(wanted.shards()) - len(missing)} others: {folder}")
+    with _open_bar(plan, missing) as bar:
+        folders.render_missing(plan, folder, missing, workers, lambda count: _advance(bar, count, plan), devices)
+    print(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}")
     print(f"Look at them: dx7data inspect {folder}")
 
 
-def _part(wanted, missing: list, options) -> list:
+def _select(plan, missing: list, options) -> list:
     """Of the missing shards those that --only or --job asks for."""
-    shards, still = wanted.shards(), set(missing)
+    shards, still = plan.shards(), set(missing)
     if options.job:
         number, of = options.job
         return [each for each in shards[number - 1 :: of] if each in still]
@@ -106,8 +106,8 @@ def plan(options) -> None:
     """`dx7data plan`: what `render` would write before the first shard."""
     from dx7data.dataset import folders
 
-    wanted = plan_for(options)
-    folders.prepare(wanted, options.out, options.overwrite)
+    plan = make_plan(options)
+    folders.prepare(plan, options.out, options.overwrite)
     print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
 
 
@@ -126,45 +126,45 @@ def extend(options) -> None:
         raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
     if options.patches and options.out.resolve() == options.folder.resolve():
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
-    wanted = Plan.load(options.folder)
+    plan = Plan.load(options.folder)
     loaded = load(options.patches) if options.patches else None
     announce_compilation()
     if options.patches:
-        wanted, refused = builder.with_patches(wanted, loaded)
+        plan, refused = builder.add_patches(plan, loaded)
         for reason in refused:
             print(reason, file=sys.stderr)
     if options.samples:
-        wanted = builder.with_samples(wanted, options.samples)
+        plan = builder.add_samples(plan, options.samples)
     if options.patches:
-        _announce(wanted, False)
-        folders.prepare(wanted, options.out, overwrite=False)
+        _announce(plan, False)
+        folders.prepare(plan, options.out, overwrite=False)
         print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
         return
-    folders.extend(options.folder, wanted)
-    _render(wanted, options.folder, folders.missing(wanted, options.folder), options)
+    folders.extend(options.folder, plan)
+    _render(plan, options.folder, folders.find_missing(plan, options.folder), options)
 
 
-def plan_for(options):
+def make_plan(options):
     """The plan that the options ask for; says what it is."""
     from dx7data.patches import bank
     from dx7data.plan import builder
 
     _check(options)
-    asked = _spec(options)
+    asked = _make_spec(options)
     phrases, met = music.load(options, asked)
     loaded = load(options.patches, options.report, options.dedupe, met) if options.patches else bank.load([])
     targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
-    held_out = bank.listed(loaded, options.hold_out) if options.hold_out else set()
+    held_out = bank.read_list(loaded, options.hold_out) if options.hold_out else set()
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
-    wanted = builder.make(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
-    _announce(wanted, options.samples is None and options.per_patch is None)
-    return wanted
+    plan = builder.make_plan(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
+    _announce(plan, options.samples is None and options.per_patch is None)
+    return plan
 
 
 def _check(options) -> None:
     """Options that have no meaning without another."""
-    checked_rate(options.sample_rate)
+    check_rate(options.sample_rate)
     for option in ("midi", "phrases"):
         if options.kinds and getattr(options, option):
             raise InputError(f"--kinds chooses among drawn phrases: leave out --{option}")
@@ -183,7 +183,7 @@ def _check(options) -> None:
         raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")
 
 
-def _spec(options):
+def _make_spec(options):
     from dx7data.patches import bank, patch
     from dx7data.phrases import filters
     from dx7data.plan import spec
@@ -212,70 +212,70 @@ def _spec(options):
     )
 
 
-def _announce(wanted, by_default: bool) -> None:
+def _announce(plan, by_default: bool) -> None:
     """Say what a plan is, and what is wrong with it."""
     from dx7data.plan import hidden
 
-    print(_describe(wanted, by_default))
-    for warning in hidden.list_warnings(wanted):
+    print(_describe(plan, by_default))
+    for warning in hidden.list_warnings(plan):
         print(warning, file=sys.stderr)
 
 
-def _describe(wanted, by_default: bool) -> str:
+def _describe(plan, by_default: bool) -> str:
     from collections import Counter
 
     from dx7data.plan import hidden, split
 
-    spec = wanted.spec
-    total = sum(wanted.counts.values())
-    kinds = Counter(kind for kind, target in zip(wanted.patches.kinds, wanted.patches.targets, strict=True) if target)
+    spec = plan.spec
+    total = sum(plan.counts.values())
+    kinds = Counter(kind for kind, target in zip(plan.patches.kinds, plan.patches.targets, strict=True) if target)
     targets = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else f"{kinds.total():,}"
-    splits = ", ".join(f"{split} {count:,}" for split, count in wanted.counts.items())
+    splits = ", ".join(f"{split} {count:,}" for split, count in plan.counts.items())
     lines = [
         f"{total:,} pairs of {spec.seconds:g} s at {spec.sample_rate} Hz from {targets} patches"
-        + (f" and {len(wanted.phrases):,} phrases" if wanted.phrases else "")
+        + (f" and {len(plan.phrases):,} phrases" if plan.phrases else "")
         + f": {splits}"
         + (" (--samples chooses another number)" if by_default else "")
     ]
-    lines.append(split.text(wanted.split_report))
-    lines += [line[0].upper() + line[1:] for line in hidden.describe(wanted.hidden)]
-    if wanted.silent:
-        names = ", ".join(each["name"] for each in wanted.silent[:8]) + (", ..." if len(wanted.silent) > 8 else "")
+    lines.append(split.describe(plan.split_report))
+    lines += [line[0].upper() + line[1:] for line in hidden.describe(plan.hidden)]
+    if plan.silent:
+        names = ", ".join(each["name"] for each in plan.silent[:8]) + (", ..." if len(plan.silent) > 8 else "")
         lines.append(
-            f"Left out, silent on notes 36, 60 and 84: {len(wanted.silent)} patches ({names}); --keep-silent keeps them"
+            f"Left out, silent on notes 36, 60 and 84: {len(plan.silent)} patches ({names}); --keep-silent keeps them"
         )
     return "\n".join(lines)
 
 
-def _estimate(wanted, options) -> str:
+def _estimate(plan, options) -> str:
     from dx7data.dataset import executors
     from dx7data.plan import sample
 
-    workers = options.workers or executors.default_workers()
-    first = wanted.shards()[0]
-    places = [(first.split, j) for j in range(min(sample.batch_size(wanted), first.count))]
-    sample.render(wanted, places[:1])
+    workers = options.workers or executors.count_workers()
+    first = plan.shards()[0]
+    places = [(first.split, j) for j in range(min(sample.batch_size(plan), first.count))]
+    sample.render_samples(plan, places[:1])
     began = time.perf_counter()
-    members = [each.members() for each in sample.render(wanted, places)]
+    members = [each.members() for each in sample.render_samples(plan, places)]
     each_takes = (time.perf_counter() - began) / len(members)
     size = sum(1024 + len(data) for _, data in members[0])
-    total = sum(wanted.counts.values())
+    total = sum(plan.counts.values())
     return (
-        f"{total * wanted.spec.seconds / 3600:.2f} hours of target audio, about {total * size / 1e6:,.0f} MB in "
-        f"{len(wanted.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers on the CPU. "
+        f"{total * plan.spec.seconds / 3600:.2f} hours of target audio, about {total * size / 1e6:,.0f} MB in "
+        f"{len(plan.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers on the CPU. "
         "Nothing was written."
     )
 
 
-def _bar(wanted, missing):
+def _open_bar(plan, missing):
     from tqdm import tqdm
 
-    total = sum(wanted.counts.values())
+    total = sum(plan.counts.values())
     there = total - sum(each.count for each in missing)
     return tqdm(total=total, initial=there, unit=" samples", file=sys.stderr, smoothing=0.1)
 
 
-def _advance(bar, count: int, wanted) -> None:
+def _advance(bar, count: int, plan) -> None:
     bar.update(count)
     rate = bar.format_dict["rate"] or (bar.n - bar.initial) / max(bar.format_dict["elapsed"], 1e-9)
-    bar.set_postfix_str(f"{rate * wanted.spec.seconds:,.0f} x real time", refresh=False)
+    bar.set_postfix_str(f"{rate * plan.spec.seconds:,.0f} x real time", refresh=False)

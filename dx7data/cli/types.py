@@ -1,4 +1,4 @@
-"""What the words on the command line mean: each takes the text of an option and gives its value.
+"""The types of command-line options: each takes the text of an option and gives its value.
 
 A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the sentence that it carries.
 """
@@ -7,7 +7,7 @@ import re
 from argparse import ArgumentTypeError
 
 
-def _called(name: str):
+def _set_name(name: str):
     """Gives a function the name by which argparse speaks of it."""
 
     def rename(parse):
@@ -17,53 +17,53 @@ def _called(name: str):
     return rename
 
 
-def whole(least: int, most: int | None = None):
+def whole(minimum: int, maximum: int | None = None):
     """A whole number within limits."""
 
-    @_called("whole number")
+    @_set_name("whole number")
     def parse(text: str) -> int:
         value = int(text)
-        if value < least or (most is not None and value > most):
-            raise ArgumentTypeError(f"must be {least} or more" if most is None else f"must be {least} to {most}")
+        if value < minimum or (maximum is not None and value > maximum):
+            raise ArgumentTypeError(f"must be {minimum} or more" if maximum is None else f"must be {minimum} to {maximum}")
         return value
 
     return parse
 
 
-def number(least: float, most: float, unit: str = ""):
+def number(minimum: float, maximum: float, unit: str = ""):
     """A number within limits, of some unit."""
 
-    @_called("number")
+    @_set_name("number")
     def parse(text: str) -> float:
         value = float(text)
-        if not least <= value <= most:
-            raise ArgumentTypeError(f"must be {least:g} to {most:g} {unit}".rstrip())
+        if not minimum <= value <= maximum:
+            raise ArgumentTypeError(f"must be {minimum:g} to {maximum:g} {unit}".rstrip())
         return value
 
     return parse
 
 
-def span(least: int, most: int | None):
+def span(minimum: int, maximum: int | None):
     """`A..B`, `A..`, which goes as far as there is, or `A` alone, which is A..A."""
 
-    @_called("range A..B")
+    @_set_name("range A..B")
     def parse(text: str) -> tuple[int, int | None]:
         low, dots, high = text.partition("..")
         first = int(low)
-        last = int(high) if high else most if dots else first
+        last = int(high) if high else maximum if dots else first
         if high and last < first:
             raise ArgumentTypeError(f"{text} is empty: the lower end comes first, as in {last}..{first}")
-        if not least <= first <= (first if last is None else last) <= (most or 10**9):
-            raise ArgumentTypeError(f"must be A..B, from {least} up" + (f" to {most}" if most else ""))
+        if not minimum <= first <= (first if last is None else last) <= (maximum or 10**9):
+            raise ArgumentTypeError(f"must be A..B, from {minimum} up" + (f" to {maximum}" if maximum else ""))
         return first, last
 
     return parse
 
 
-def several(*names: str):
+def choices(*names: str):
     """`A,B`: some of these names, in order of the alphabet and each once."""
 
-    @_called("list of names")
+    @_set_name("list of names")
     def parse(text: str) -> tuple[str, ...]:
         found = {name.strip() for name in text.split(",")}
         if unknown := sorted(found - set(names)):
@@ -73,7 +73,7 @@ def several(*names: str):
     return parse
 
 
-@_called("shard")
+@_set_name("shard")
 def shard(text: str) -> tuple[str, int]:
     """`train/000012`: split and number."""
     name, _, place = text.partition("/")
@@ -82,7 +82,7 @@ def shard(text: str) -> tuple[str, int]:
     return name, int(place)
 
 
-@_called("job")
+@_set_name("job")
 def job(text: str) -> tuple[int, int]:
     """`3/16`: the third of sixteen."""
     place, _, of = text.partition("/")
@@ -91,7 +91,7 @@ def job(text: str) -> tuple[int, int]:
     return int(place), int(of)
 
 
-@_called("split")
+@_set_name("split")
 def split(text: str) -> tuple[float, ...]:
     """`0.8,0.1,0.1`: parts for train, val and test."""
     parts = tuple(float(part) for part in text.split(","))
@@ -100,7 +100,7 @@ def split(text: str) -> tuple[float, ...]:
     return parts
 
 
-@_called("size")
+@_set_name("size")
 def size(text: str) -> int:
     """`64MB`, `1.5GB`, `1000`: bytes."""
     units = {"kb": 1000, "mb": 1000**2, "gb": 1000**3, "": 1}
@@ -111,7 +111,7 @@ def size(text: str) -> int:
     return int(float(value) * units[unit])
 
 
-@_called("device")
+@_set_name("device")
 def devices(text: str) -> tuple[str, ...]:
     """`cpu`, `auto`, `cuda` or several GPUs: `cuda:0,cuda:1`."""
     names = tuple("cuda:0" if name == "cuda" else name for name in text.split(","))
@@ -122,7 +122,7 @@ def devices(text: str) -> tuple[str, ...]:
     return names
 
 
-@_called("gain")
+@_set_name("gain")
 def gain(text: str) -> str:
     """`native`, `peak` or decibels."""
     if text in ("native", "peak"):

@@ -5,7 +5,7 @@ from collections import Counter
 from dx7data.patches import patch
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import ENGINE, Plan
-from dx7data.plan.sample import source_patch
+from dx7data.plan.sample import get_source_patch
 from dx7data.plan.spec import RANDOM_SOURCE
 
 _TEXT = """---
@@ -43,25 +43,25 @@ pairs = webdataset.WebDataset("{first}.tar")
 """
 
 
-def text(plan: Plan) -> str:
+def format_card(plan: Plan) -> str:
     """The card of a plan; it says nothing of where or when it was rendered."""
     spec = plan.spec
     samples = sum(plan.counts.values())
     kinds = Counter(kind for kind, target in zip(plan.patches.kinds, plan.patches.targets, strict=True) if target)
-    fewest, most = spec.layers
+    minimum, maximum = spec.layers
     lengths = [f"{codec}, {spec.prefix_samples(codec)} samples" for codec in spec.prefixes]
     return _TEXT.format(
         samples=samples,
         seconds=spec.seconds,
         hours=samples * spec.seconds / 3600,
         engine=ENGINE,
-        source="any patch" if spec.source == RANDOM_SOURCE else patch.patch_name(source_patch(plan)),
-        layers="a DX7 patch" if most == 1 else f"{fewest} to {most} DX7 patches together",
+        source="any patch" if spec.source == RANDOM_SOURCE else patch.patch_name(get_source_patch(plan)),
+        layers="a DX7 patch" if maximum == 1 else f"{minimum} to {maximum} DX7 patches together",
         patches=", ".join(f"{count} ({kind})" for kind, count in sorted(kinds.items()))
         + (f"; {len(plan.silent)} more are silent and left out" if plan.silent else ""),
-        phrases=_phrases(plan),
+        phrases=_describe_phrases(plan),
         counts=", ".join(f"{split} {count}" for split, count in plan.counts.items()),
-        split=split.text(plan.split_report),
+        split=split.describe(plan.split_report),
         hidden=f"\n| hidden | {'; '.join(hidden.describe(plan.hidden))} |" if plan.hidden else "",
         rate=spec.sample_rate,
         prefix="; ".join(lengths) or "none",
@@ -77,7 +77,7 @@ def text(plan: Plan) -> str:
     )
 
 
-def _phrases(plan: Plan) -> str:
+def _describe_phrases(plan: Plan) -> str:
     """Where the phrases come from, which kinds of drawn ones were asked for, and which filters all have passed."""
     music = plan.phrases is not None
     where = f"{len(plan.phrases)} from music, none in two parts" if music else "drawn for each sample"

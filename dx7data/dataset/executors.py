@@ -21,7 +21,7 @@ _WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a g
 CPU = ("cpu",)
 
 
-def default_workers(devices: tuple[str, ...] = CPU) -> int:
+def count_workers(devices: tuple[str, ...] = CPU) -> int:
     """The cores that this process may use, or as many as keep the GPUs busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if devices == CPU else max(len(devices), min(cores, _WORKERS_OF_A_GPU * len(devices)))
@@ -38,10 +38,10 @@ def start_early(workers: int, gpu: bool) -> None:
         forkserver.ensure_running()
 
 
-def render(
+def render_shards(
     plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
 ) -> None:
-    """Render some shards of a plan into `folder`; the workers take turns to get one of the devices.
+    """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
     With one worker or shard, this process does it, with all its threads. Raises InputError when a GPU fails.
     """
@@ -50,19 +50,19 @@ def render(
     together = 1
     if devices != CPU:
         workers = max(workers, len(devices))
-        most = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
-        rounds = max(1, -(-len(shards) // (workers * most)))
+        maximum = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
+        rounds = max(1, -(-len(shards) // (workers * maximum)))
         together = max(1, -(-len(shards) // (workers * rounds)))  # the same for all, so that they end together
     tasks = [shards[i : i + together] for i in range(0, len(shards), together)]
     workers = min(workers, len(tasks))
     if workers > 1:
-        _in_processes(plan, tasks, folder, workers, progress, devices)
+        _use_processes(plan, tasks, folder, workers, progress, devices)
         return
     for some in tasks:
-        shard.render(plan, some, folder, progress, devices[0])
+        shard.write_shards(plan, some, folder, progress, devices[0])
 
 
-def _in_processes(
+def _use_processes(
     plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
 ) -> None:
     from dx7data.dataset import worker
@@ -71,17 +71,17 @@ def _in_processes(
     done, places = context.Queue(), context.Queue()
     for i in range(workers):
         places.put(devices[i % len(devices)])
-    threads, turns = max(1, default_workers() // workers), {each: context.Lock() for each in devices}
-    pool = ProcessPoolExecutor(workers, context, initializer=worker.begin, initargs=(plan, done, threads, places, turns))
+    threads, gpu_locks = max(1, count_workers() // workers), {each: context.Lock() for each in devices}
+    pool = ProcessPoolExecutor(workers, context, initializer=worker.start, initargs=(plan, done, threads, places, gpu_locks))
     try:
         left = iter(tasks)  # few are submitted at a time: to wait for all of them takes as long as there are many
-        pending = {pool.submit(worker.work, some, folder) for some in islice(left, 2 * workers)}
+        pending = {pool.submit(worker.render_shards, some, folder) for some in islice(left, 2 * workers)}
         while pending:
             finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             _drain(done, progress)
             for future in finished:
                 future.result()
-            pending |= {pool.submit(worker.work, some, folder) for some in islice(left, len(finished))}
+            pending |= {pool.submit(worker.render_shards, some, folder) for some in islice(left, len(finished))}
         _drain(done, progress)
     except BrokenProcessPool:
         raise InputError(

@@ -17,9 +17,8 @@ from dx7data.dataset import card, executors, shard
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
 from dx7data.patches import patch
-from dx7data.patches.report import shown
-from dx7data.plan import plan
-from dx7data.plan.plan import Plan
+from dx7data.patches.report import make_printable
+from dx7data.plan.plan import Plan, find_differences
 from dx7data.plan.spec import Shard
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
@@ -34,51 +33,53 @@ _OTHER_FILES = {
 }
 
 
-def prepare(wanted: Plan, folder: Path, overwrite: bool) -> list[Shard]:
+def prepare(plan: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     """Put the plan into the folder, or find it there; returns the shards that are still to be made.
 
     Raises InputError when the plan is of an older format; when the folder holds another one, unless `overwrite`, which
     removes what a render leaves in a folder and nothing else; and when it holds other files and no plan: a data set gets a
     folder of its own.
     """
-    wanted.check_current()
+    plan.check_current()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "dataset.json").exists():
             if foreign := [path.name for path in folder.iterdir() if not path.name.startswith(".") and not is_own(path)]:
-                raise InputError(f"{folder} holds {shown(foreign[0])} and no data set; choose an empty or a new folder")
-            begin(wanted, folder)
+                raise InputError(
+                    f"{folder} holds {make_printable(foreign[0])} and no data set; choose an empty or a new folder"
+                )
+            write_plan(plan, folder)
         elif overwrite:
             _clear(folder)
-            begin(wanted, folder)
-        elif differences := plan.differences(Plan.load(folder), wanted):
+            write_plan(plan, folder)
+        elif differences := find_differences(Plan.load(folder), plan):
             more = "; `dx7data extend` adds samples" if differences[0].startswith("samples") else ""
             raise InputError(
                 f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it{more}"
             )
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
-    return missing(wanted, folder)
+    return find_missing(plan, folder)
 
 
 def remove_partial(folder: Path, only: list[Shard] | None = None) -> None:
     """Remove what a killed render had begun to write, at all or of some shards; not while another one writes that."""
     names = None if only is None else {each.name for each in only}
     for path in folder.glob(f".*{PARTIAL}"):
-        if is_own(path) and (names is None or _whole_name(path).partition(".")[0] in names):
+        if is_own(path) and (names is None or _final_name(path).partition(".")[0] in names):
             path.unlink(missing_ok=True)
 
 
-def missing(of: Plan, folder: Path) -> list[Shard]:
+def find_missing(plan: Plan, folder: Path) -> list[Shard]:
     """The shards of a plan that are still to be made."""
-    return [each for each, stats in shards(folder, of) if stats is None]
+    return [each for each, stats in list_shards(folder, plan) if stats is None]
 
 
-def extend(folder: Path, wanted: Plan) -> None:
+def extend(folder: Path, plan: Plan) -> None:
     """Put a plan that asks for more samples in the place of the one in a folder. Each split's last shard may grow."""
     try:
         (folder / "index.json").unlink(missing_ok=True)
-        begin(wanted, folder)
+        write_plan(plan, folder)
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
 
@@ -92,17 +93,17 @@ def _clear(folder: Path) -> None:
 
 def is_own(path: Path) -> bool:
     """Whether a render makes a file of this name."""
-    name = _whole_name(path)
+    name = _final_name(path)
     return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
 
 
-def _whole_name(path: Path) -> str:
+def _final_name(path: Path) -> str:
     """The name of a file, of a partial one the name that it would have got."""
     return re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
 
 
-def render(
-    wanted: Plan,
+def render_missing(
+    plan: Plan,
     folder: Path,
     missing: list[Shard],
     workers: int,
@@ -113,8 +114,8 @@ def render(
     began = time.time()
     try:
         remove_partial(folder, missing)
-        executors.render(wanted, missing, folder, workers, progress, devices)
-        write_index(wanted, folder)
+        executors.render_shards(plan, missing, folder, workers, progress, devices)
+        write_index(plan, folder)
         with open(folder / "render.log", "a") as log:
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
             log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.2f} s\n")
@@ -123,13 +124,13 @@ def render(
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
-def shards(folder: Path, of: Plan) -> Iterator[tuple[Shard, dict | None]]:
+def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, dict | None]]:
     """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
-    for each in of.shards():
-        yield each, shard.stats(of, each, folder)
+    for each in plan.shards():
+        yield each, shard.read_stats(plan, each, folder)
 
 
-def samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
+def read_samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
     """The samples of one shard in order: members by extension, and `__key__`."""
     with tarfile.open(folder / f"{name}.tar") as tar:
         current: dict = {}
@@ -144,7 +145,7 @@ def samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
 
 
 @contextmanager
-def readable(folder: Path) -> Iterator[None]:
+def explain_errors(folder: Path) -> Iterator[None]:
     """Raises InputError for what reading shards that were cut or edited raises."""
     try:
         yield
@@ -152,13 +153,13 @@ def readable(folder: Path) -> Iterator[None]:
         raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
 
 
-def summary(folder: Path, rows: int = 5) -> dict:
+def summarize(folder: Path, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
     import pyarrow.parquet as pq
 
-    of = Plan.load(folder)
+    plan = Plan.load(folder)
     samples, algorithms, kinds, first, peaks = Counter(), Counter(), Counter(), [], []
-    made = [(each, stats) for each, stats in shards(folder, of) if stats]
+    made = [(each, stats) for each, stats in list_shards(folder, plan) if stats]
     for each, _ in made:
         table = pq.read_table(folder / f"{each.name}.parquet")
         samples[each.split] += table.num_rows
@@ -166,69 +167,69 @@ def summary(folder: Path, rows: int = 5) -> dict:
         kinds.update(table["phrase_kind"].to_pylist())
         peaks.append(table["target_peak"].to_numpy())
         some = table.slice(0, rows - len(first)).to_pylist()
-        first += [row | {"prefixes": _prefix_names(of, folder, each, row)} for row in some]
+        first += [row | {"prefixes": _decode_names(plan, folder, each, row)} for row in some]
     levels = np.percentile(np.concatenate(peaks), (0, 50, 100), method="lower").tolist() if peaks else []
     return {
         "folder": str(folder),
-        "fingerprint": of.fingerprint,
-        "seconds": of.spec.seconds,
-        "sample_rate": of.spec.sample_rate,
-        "gain": of.spec.gain,
-        "samples": {split: samples[split] for split in of.counts},
-        "wanted": of.counts,
-        "shards": [len(made), len(of.shards())],
-        "hours": samples.total() * of.spec.seconds / 3600,
+        "fingerprint": plan.fingerprint,
+        "seconds": plan.spec.seconds,
+        "sample_rate": plan.spec.sample_rate,
+        "gain": plan.spec.gain,
+        "samples": {split: samples[split] for split in plan.counts},
+        "wanted": plan.counts,
+        "shards": [len(made), len(plan.shards())],
+        "hours": samples.total() * plan.spec.seconds / 3600,
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
-        "patches": {split: int(of.targets[split].size) for split in of.counts},
-        "families": dict(sorted(Counter(Counter(of.patches.families).values()).items())),
+        "patches": {split: int(plan.targets[split].size) for split in plan.counts},
+        "families": dict(sorted(Counter(Counter(plan.patches.families).values()).items())),
         "phrases": dict(sorted(kinds.items())),
-        "kinds": list(of.spec.kinds),
-        "filters": of.spec.filters.text(),
-        "left_out_as_silent": of.silent,
+        "kinds": list(plan.spec.kinds),
+        "filters": plan.spec.filters.text(),
+        "left_out_as_silent": plan.silent,
         "target_peak": dict(zip(("least", "median", "most"), levels, strict=False)),
         "clipped_samples": sum(stats["clipped_samples"] for _, stats in made),
         "silent_samples": sum(stats["silent_samples"] for _, stats in made),
         "algorithms": dict(sorted(algorithms.items())),
-        "hidden": of.hidden,
-        "prefixes": list(of.spec.prefixes),
+        "hidden": plan.hidden,
+        "prefixes": list(plan.spec.prefixes),
         "rows": first,
     }
 
 
-def layers(of: Plan, wav: bytes) -> np.ndarray:
+def split_layers(plan: Plan, wav: bytes) -> np.ndarray:
     """The prefixes of the single layers, int16 (layers, L)."""
-    return np.frombuffer(wav, "<i2", offset=44).reshape(of.spec.layers[1], -1)
+    return np.frombuffer(wav, "<i2", offset=44).reshape(plan.spec.layers[1], -1)
 
 
-def _prefix_names(of: Plan, folder: Path, each: Shard, row: dict) -> dict[str, list[str]]:
+def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str, list[str]]:
     """The names that the prefixes of a sample decode to; those that can be decoded."""
-    members, names = shard.read(folder, each, row), {}
-    for codec in of.spec.prefixes:
+    members, names = shard.read_members(folder, each, row), {}
+    for codec in plan.spec.prefixes:
         if prefix.CODECS[codec].decode:
-            audio = layers(of, members[f"prefix.{codec}.wav"])[: row["layers"]]
+            audio = split_layers(plan, members[f"prefix.{codec}.wav"])[: row["layers"]]
             try:
-                names[codec] = [patch.patch_name(prefix.decode(one, codec, of.spec.sample_rate)) for one in audio]
+                names[codec] = [patch.patch_name(prefix.decode(one, codec, plan.spec.sample_rate)) for one in audio]
             except prefix.PrefixError as error:
                 names[codec] = [str(error)]
     return names
 
 
-def write_index(of: Plan, folder: Path) -> None:
+def write_index(plan: Plan, folder: Path) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
-    made, path = list(shards(folder, of)), folder / "index.json"
+    made, path = list(list_shards(folder, plan)), folder / "index.json"
     if all(stats for _, stats in made):
-        data = index(of, made)
+        data = make_index(plan, made)
         if not path.exists() or path.read_bytes() != data:
             write_atomically(path, lambda file: file.write(data))
 
 
-def index(of: Plan, made: list[tuple[Shard, dict]]) -> bytes:
+def make_index(plan: Plan, made: list[tuple[Shard, dict]]) -> bytes:
     """The content of `index.json`."""
     listed = [{"name": each.name, "samples": each.count, "tar": s["tar"], "parquet": s["parquet"]} for each, s in made]
-    return (json.dumps({"fingerprint": of.fingerprint, "shards": listed}, indent=1) + "\n").encode()
+    return (json.dumps({"fingerprint": plan.fingerprint, "shards": listed}, indent=1) + "\n").encode()
 
 
-def begin(wanted: Plan, folder: Path) -> None:
+def write_plan(plan: Plan, folder: Path) -> None:
     """Write the plan and its card."""
-    write_atomically(folder / "README.md", lambda file: file.write(card.text(wanted).encode()))
-    wanted.write(folder)
+    write_atomically(folder / "README.md", lambda file: file.write(card.format_card(plan).encode()))
+    plan.write(folder)

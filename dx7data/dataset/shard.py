@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from dx7data.audio import clips
-from dx7data.files import parquet, signed, unsigned, whole, write_atomically
+from dx7data.files import add_hash, check_hash, encode_parquet, open_atomically, write_atomically
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size
@@ -41,36 +41,36 @@ class _HashedFile:
         return self._state.hexdigest()
 
 
-def render(
+def write_shards(
     plan: Plan,
     shards: list[Shard],
     folder: Path,
     progress: Callable[[int], None] = lambda samples: None,
     device: str = "cpu",
 ) -> None:
-    """Render some shards into a folder. `progress` is told of every few samples as they are done."""
-    samples = _rendered(plan, shards, batch_size(plan) if device == "cpu" else gpu_batch_size(plan), device, progress)
+    """Render some shards into a folder. `progress` is called with the number of samples done, every few."""
+    samples = _render_batches(plan, shards, batch_size(plan) if device == "cpu" else gpu_batch_size(plan), device, progress)
     for each in shards:
-        _write(plan, each, folder, islice(samples, each.count))
+        _write_shard(plan, each, folder, islice(samples, each.count))
 
 
-def _rendered(
-    plan: Plan, shards: list[Shard], most: int, device: str, progress: Callable[[int], None]
+def _render_batches(
+    plan: Plan, shards: list[Shard], maximum: int, device: str, progress: Callable[[int], None]
 ) -> Iterator[sample.Sample]:
     """The samples of some shards, so many or a few less at a time; on a GPU, each is overwritten after the last of them."""
     places = [(each.split, each.first + i) for each in shards for i in range(each.count)]
-    batch = -(-len(places) // -(-len(places) // most))
-    room = clips.room(2 * batch * plan.spec.samples, device)
+    batch = -(-len(places) // -(-len(places) // maximum))
+    pinned_buffer = clips.get_pinned_buffer(2 * batch * plan.spec.samples, device)
     for done in range(0, len(places), batch):
-        samples = sample.render(plan, places[done : done + batch], device, room)
+        samples = sample.render_samples(plan, places[done : done + batch], device, pinned_buffer)
         progress(len(samples))
         yield from samples
 
 
-def _write(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sample.Sample]) -> None:
-    with whole(folder / f"{shard.name}.tar") as file:
+def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sample.Sample]) -> None:
+    with open_atomically(folder / f"{shard.name}.tar") as file:
         tar = _HashedFile(file)
-        table = [_row(one, _add(tar, one)) for one in samples]
+        table = [_make_row(one, _append(tar, one)) for one in samples]
         tar.write(bytes(-(tar.size + 2 * tarfile.BLOCKSIZE) % _RECORD + 2 * tarfile.BLOCKSIZE))
     summary = {
         "fingerprint": plan.fingerprint,
@@ -85,13 +85,13 @@ def _write(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sample.Samp
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
         "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
     }
-    write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(signed(summary)))
+    write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(add_hash(summary)))
 
 
-def stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
+def read_stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
     """The stats of a shard that is whole and of this plan, else None."""
     try:
-        summary = unsigned((folder / f"{shard.name}.stats.json").read_bytes())
+        summary = check_hash((folder / f"{shard.name}.stats.json").read_bytes())
         size = (folder / f"{shard.name}.tar").stat().st_size
         (folder / f"{shard.name}.parquet").stat()
     except (OSError, ValueError):
@@ -105,20 +105,20 @@ def gpu_batch_size(plan: Plan) -> int:
     return max(1, _GPU_BATCH_BYTES // (2 * 2 * plan.spec.samples))
 
 
-def _add(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
+def _append(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
     """Append a sample's members; returns where the content of each lies: `json_offset`, `json_bytes`, ..."""
     places, parts, end = {}, [], tar.size
     for name, data in one.members():
         column = name.removeprefix(one.key + ".").replace(".", "_")
         places[f"{column}_offset"], places[f"{column}_bytes"] = end + tarfile.BLOCKSIZE, len(data)
         padding = bytes(-len(data) % tarfile.BLOCKSIZE)
-        parts += [header(name, len(data)), data, padding]
+        parts += [make_header(name, len(data)), data, padding]
         end += tarfile.BLOCKSIZE + len(data) + len(padding)
     tar.write(b"".join(parts))
     return places
 
 
-def header(name: str, size: int) -> bytes:
+def make_header(name: str, size: int) -> bytes:
     """What tarfile makes of a member, in a tenth of its time; the name has at most 100 bytes."""
     made, called, digits = bytearray(_HEADER), name.encode(), b"%011o" % size
     made[: len(called)] = called
@@ -127,7 +127,7 @@ def header(name: str, size: int) -> bytes:
     return bytes(made)
 
 
-def read(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
+def read_members(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
     """The members of one row of a shard's table, by name, such as `source.wav`; nothing else of the tar is read."""
     members = {}
     with open(folder / f"{shard.name}.tar", "rb") as file:
@@ -137,14 +137,14 @@ def read(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
     return members
 
 
-def rows(folder: Path, shard: Shard) -> list[dict]:
+def read_rows(folder: Path, shard: Shard) -> list[dict]:
     """The table of a shard, a dictionary for each sample."""
     import pyarrow.parquet as pq
 
     return pq.read_table(folder / f"{shard.name}.parquet").to_pylist()
 
 
-def _row(one: sample.Sample, places: dict[str, int]) -> dict:
+def _make_row(one: sample.Sample, places: dict[str, int]) -> dict:
     """The row of a sample in the table of its shard."""
     meta = one.meta
     return {
@@ -170,6 +170,6 @@ def _row(one: sample.Sample, places: dict[str, int]) -> dict:
 def _write_table(rows: list[dict], path: Path) -> dict:
     import pyarrow as pa
 
-    data = parquet(pa.Table.from_pylist(rows))
+    data = encode_parquet(pa.Table.from_pylist(rows))
     write_atomically(path, lambda file: file.write(data))
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

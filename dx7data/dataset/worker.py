@@ -21,24 +21,24 @@ _device = "cpu"
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def begin(plan, progress, threads: int, devices, turns: dict) -> None:
-    """Make this process ready for `work`. devices: a queue with one for each process; turns: of each device its lock."""
+def start(plan, progress, threads: int, devices, gpu_locks: dict) -> None:
+    """Make this process ready for `render_shards`. devices: a queue with one for each process; gpu_locks: by device."""
     global _plan, _progress, _device
     _plan, _progress, _device = plan, progress, devices.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # the latter: what the environment allows
     if _device != "cpu":
-        device.take_turns(turns[_device])
+        device.use_gpu_lock(gpu_locks[_device])
     gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed tells nobody: without this, its workers would wait for it for ever."""
+    """A parent that is killed sends no notice: without this, its workers would wait for it for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def work(shards, folder) -> None:
+def render_shards(shards, folder) -> None:
     """Render some shards."""
-    shard.render(_plan, shards, folder, _progress.put, _device)
+    shard.write_shards(_plan, shards, folder, _progress.put, _device)

@@ -134,7 +134,7 @@ def _gains(gain, stage, level, countdown, w, j, release, target, steps, plateau,
     """The attenuations of operator j at the block boundaries of a chunk. True when it sounds in one of the blocks."""
     gain[w, j, 0] = gain[w, j, CHUNK]
     s, x, c = stage[w, j], level[w, j], countdown[w, j]
-    if sensitivity == 0 and c <= 0 and not 0 <= release < CHUNK and envelope.at_rest(s, release > 0):
+    if sensitivity == 0 and c <= 0 and not 0 <= release < CHUNK and envelope.is_at_rest(s, release > 0):
         gain[w, j, 1:] = operators.gain(x)  # most chunks: the note is held, or has ended
         return operators.sounds(gain[w, j, 0], gain[w, j, 1])
     sounds = False

@@ -216,5 +216,5 @@ def _render(voices, curves, notes, row, order, bounds, out, filled, table):
             _render_group(voices, curves, members, notes, row, out, filled, table)
 
 
-with cache.keyed():
+with cache.use_folder():
     render = njit(parallel=True, nogil=True, cache=True)(_render)

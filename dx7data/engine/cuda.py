@@ -51,7 +51,7 @@ OWN = Memory()
 
 
 @lru_cache(maxsize=8)
-def usable(number: int) -> bool:
+def is_usable(number: int) -> bool:
     """Whether GPU `number` runs what we compile; raises what CUDA raises if not."""
     with cuda.gpus[number]:
         out = cuda.to_device(np.ones(1, np.int32))
@@ -59,7 +59,7 @@ def usable(number: int) -> bool:
         return int(out.copy_to_host()[0]) == 0
 
 
-def rows_at_once(samples: int, memory=OWN) -> int:
+def count_rows(samples: int, memory=OWN) -> int:
     """How many rows of so many samples fit the free memory and leave room for control values."""
     return int(min(max(1, memory.free() / 2 / (4 * samples + 1)), 1 << 30))
 
@@ -86,7 +86,7 @@ class Batch(NamedTuple):
     order: object  # (V,) int64: which voices
     blocks: object  # (V,) int32: blocks from the note-on to the end of the row
     first: object  # (V,) int64: word of the output at which a voice begins
-    room: object  # (V,) int32: words from there to the end of the row
+    words_left: object  # (V,) int32: words from there to the end of the row
     spans: object  # (warps,) int32, zeros: see cuda_kernels.py
 
 
@@ -111,9 +111,9 @@ class Mix:
         self.sine, self.exponential = memory.put(SINE), memory.put(EXPONENTIAL)
 
         begin = voices.start.astype(np.int64) * BLOCK
-        words = 2 if packed else 1  # samples in a word
+        word = 2 if packed else 1  # samples in a word
         self._samples = out.shape[1] - begin
-        self._first, self._room = (row * out.shape[1] + begin) // words, self._samples // words
+        self._first, self._words_left = (row * out.shape[1] + begin) // word, self._samples // word
         self._order = _order(voices)
 
         longest = -(-int(self._samples.max()) // BLOCK)
@@ -132,7 +132,7 @@ class Mix:
             chosen = self._order[begin : begin + self._size]
             blocks = -(-self._samples[chosen] // BLOCK)
             spans = np.zeros(-(-chosen.size // kernels.WARP), np.int32)
-            places = self._first[chosen], self._room[chosen].astype(np.int32)
+            places = self._first[chosen], self._words_left[chosen].astype(np.int32)
             yield Batch(*map(self._memory.put, (chosen, blocks.astype(np.int32), *places, spans)))
 
     def control(self, batch: Batch) -> None:
@@ -147,7 +147,7 @@ class Mix:
 
     def synthesize(self, batch: Batch) -> None:
         control = self.gain, self.increment, self.written, batch.spans
-        places = batch.first, batch.room, self.mode, self.out
+        places = batch.first, batch.words_left, self.mode, self.out
         kernels.synthesis[-(-batch.order.size // kernels.THREADS), kernels.THREADS, self._memory.stream](
             self.voices, batch.order, *control, self.sine, self.exponential, *places
         )

@@ -170,7 +170,7 @@ def _mix(slot, heard, signal, mix):
 
 
 @cuda.jit(device=True, forceinline=True)
-def _saturated(sample):
+def _saturate(sample):
     return min(max(sample, _i32(-32768)), _i32(32767))
 
 
@@ -190,11 +190,11 @@ def _write(tile, first, limit, base, word, mode, out):
 
 
 def _synthesis(
-    voices, order, gains, increments, written, spans, sine_table, exponential_table, first_word, words, mode, out
+    voices, order, gains, increments, written, spans, sine_table, exponential_table, first_word, words_left, mode, out
 ):
     """The voices' samples, one thread a voice, from what the control stage has written.
 
-    first_word: (V,) where in `out`, flat int32, each voice's sample 0 goes; words: (V,) how many there is room for.
+    first_word: (V,) where in `out`, flat int32, each voice's sample 0 goes; words_left: (V,) from there on.
     """
     sine = cuda.shared.array(4096, np.int32)
     exponential = cuda.shared.array(2048, np.int32)
@@ -208,7 +208,7 @@ def _synthesis(
         exponential[n] = exponential_table[n]
     inside = i < order.size
     first[thread] = first_word[i] if inside else 0
-    limit[thread] = words[i] if inside else 0
+    limit[thread] = words_left[i] if inside else 0
     cuda.syncthreads()
     warp = i // WARP
     if warp >= spans.size:
@@ -278,7 +278,7 @@ def _synthesis(
                 _mix(slot, heard, signal, mix)
             if mode == PACK:
                 for n in range(0, SPAN, 2):
-                    tile[thread, column] = (_saturated(mix[n]) & _i32(0xFFFF)) | (_saturated(mix[n + 1]) << _i32(16))
+                    tile[thread, column] = (_saturate(mix[n]) & _i32(0xFFFF)) | (_saturate(mix[n + 1]) << _i32(16))
                     column += _i32(1)
             else:
                 for n in range(SPAN):
@@ -292,7 +292,7 @@ def _synthesis(
                 word += _WORDS
 
 
-with cache.keyed():
+with cache.use_folder():
     clear = cuda.jit(cache=True)(_clear)
     modulation = cuda.jit(cache=True)(_modulation)
     envelopes = cuda.jit(cache=True)(_envelopes)

@@ -17,18 +17,18 @@ def choose(device: str) -> int | None:
 
     "auto" is the first GPU if it can run the engine, else the CPU. Raises Unusable.
     """
-    if device == "cpu" or (device == "auto" and (importlib.util.find_spec("numba_cuda") is None or _missing(0))):
+    if device == "cpu" or (device == "auto" and (importlib.util.find_spec("numba_cuda") is None or _find_obstacle(0))):
         return None
     named = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
     if not named:
         raise Unusable(f"device must be 'cpu', 'cuda', 'cuda:0' and so on, or 'auto', not {device!r}")
     number = int(named[1] or 0)
-    if reason := _missing(number):
+    if reason := _find_obstacle(number):
         raise Unusable(f"device {device!r} cannot be used: {reason}; device 'cpu' gives the same samples")
     return number
 
 
-def _missing(number: int) -> str | None:
+def _find_obstacle(number: int) -> str | None:
     """What keeps GPU `number` from being used; None if nothing does."""
     try:
         from numba import cuda
@@ -40,40 +40,40 @@ def _missing(number: int) -> str | None:
         if number >= len(cuda.gpus):
             return f"this machine has {len(cuda.gpus)} GPU(s), counted from 0"
 
-        from dx7data.engine.cuda import usable
+        from dx7data.engine.cuda import is_usable
 
-        return None if usable(number) else "it computes wrongly"
+        return None if is_usable(number) else "it computes wrongly"
     except Exception as error:  # of numba, NVVM, the linker, the driver: each has its own
         return f"numba-cuda fails on it with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-_turns = None  # the lock of take_turns
+_gpu_lock = None  # the lock of use_gpu_lock
 
 
-def take_turns(lock) -> None:
-    """From now on `turn` waits for `lock`, which this process has in common with the others that use its GPU.
+def use_gpu_lock(lock) -> None:
+    """From now on `hold_gpu_lock` waits for `lock`, which this process has in common with the others that use its GPU.
 
     A GPU runs the kernels of several processes in turn anyway, and large ones better than many. So each has all its memory.
     """
-    global _turns
-    _turns = lock
+    global _gpu_lock
+    _gpu_lock = lock
 
 
 @contextmanager
-def turn() -> Iterator[None]:
-    """The turn of this process on the current GPU, which it leaves with the memory free."""
-    if _turns is None:
+def hold_gpu_lock() -> Iterator[None]:
+    """While this process alone uses the current GPU, whose memory it frees afterwards."""
+    if _gpu_lock is None:
         yield
         return
     from numba import cuda
 
-    with _turns:
+    with _gpu_lock:
         yield
         cuda.current_context().deallocations.clear()  # numba frees late
 
 
 @contextmanager
-def current(number: int) -> Iterator[None]:
+def use_gpu(number: int) -> Iterator[None]:
     """GPU `number` is the current one. Raises InputError, one sentence, when it fails: mostly for want of memory."""
     from numba import cuda
     from numba.cuda.cudadrv.driver import CudaAPIError

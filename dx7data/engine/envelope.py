@@ -22,7 +22,7 @@ def enter(stage, level, target, plateau):
 
 
 @njit(inline="always")
-def at_rest(stage, key_down):
+def is_at_rest(stage, key_down):
     """Whether the level stays for good, or until the key is released."""
     return stage > RELEASE or (stage == RELEASE and key_down)
 
@@ -35,7 +35,7 @@ def step(stage, level, countdown, key_down, target, increment, plateau):
         if countdown <= 0:
             stage += 1
             countdown = enter(stage, level, target, plateau)
-    if countdown > 0 or at_rest(stage, key_down):
+    if countdown > 0 or is_at_rest(stage, key_down):
         return stage, level, countdown
 
     goal = target[stage]

@@ -5,13 +5,13 @@ Log frequencies are octaves above 1 Hz in Q24; a phase increment is per sample, 
 
 from numba import njit
 
-from dx7data.engine.envelope import at_rest
+from dx7data.engine.envelope import is_at_rest
 
 
 @njit(inline="always")
 def step(stage, level, key_down, target, increment):
     """The pitch EG's (stage, level) one block later; level in Q24 octaves, moved linearly by `increment[stage]`."""
-    if at_rest(stage, key_down):
+    if is_at_rest(stage, key_down):
         return stage, level
     goal = target[stage]
     if goal > level:

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 
 from dx7data.engine import cpu
-from dx7data.engine.device import choose, current, turn
-from dx7data.engine.tables import BLOCK, increment_table, sample_count
+from dx7data.engine.device import choose, hold_gpu_lock, use_gpu
+from dx7data.engine.tables import BLOCK, count_samples, make_increment_table
 
 _SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
 
@@ -53,24 +53,24 @@ def mix(
     InputError when a GPU fails.
     """
     gpu = choose(device)
-    shape = rows, _samples(seconds, voices.rate)
+    shape = rows, _count_samples(seconds, voices.rate)
     if out is None:
         out = np.empty(shape, np.int32)
     elif out.shape != shape or out.dtype != np.int32 or not out.flags.c_contiguous:
         raise ValueError(f"out must be contiguous int32 of shape {shape}, not {out.dtype} of shape {out.shape}")
     if gpu is not None:
-        mix_on(gpu, voices, row, part, rows, seconds, lambda place, mixed: mixed.copy_to_host(out[place]), curves)
+        mix_on_gpu(gpu, voices, row, part, rows, seconds, lambda place, mixed: mixed.copy_to_host(out[place]), curves)
         return out
     filled = np.zeros(rows, np.int64)
-    voices, row, notes = _by_row(voices, row, part, shape[1])
+    voices, row, notes = _sort_by_row(voices, row, part, shape[1])
     if row.size:
-        _add(voices, curves or _at_rest(rows), notes, row, out, filled)
+        _add(voices, curves or _rest_curves(rows), notes, row, out, filled)
     for r in range(rows):
         out[r, filled[r] :] = 0
     return out
 
 
-def mix_on(
+def mix_on_gpu(
     gpu: int,
     voices,
     row,
@@ -87,29 +87,29 @@ def mix_on(
     stream of `memory` has come so far; memory: an engine.cuda.Memory; None: the engine's own. Raises InputError, a sentence,
     when the GPU fails.
     """
-    from dx7data.engine.cuda import OWN, rows_at_once
+    from dx7data.engine.cuda import OWN, count_rows
 
     memory = memory or OWN
-    samples, curves = _samples(seconds, voices.rate), curves or _at_rest(rows)
-    voices, row, notes = _by_row(voices, row, part, samples)
-    with current(gpu), turn():
-        at_once = rows_at_once(samples, memory)
+    samples, curves = _count_samples(seconds, voices.rate), curves or _rest_curves(rows)
+    voices, row, notes = _sort_by_row(voices, row, part, samples)
+    with use_gpu(gpu), hold_gpu_lock():
+        at_once = count_rows(samples, memory)
         for begin in range(0, rows, at_once):
             place = slice(begin, min(begin + at_once, rows))
-            take(place, _on_gpu(voices, curves, notes, row, begin, (place.stop - begin, samples), memory))
+            take(place, _mix_rows(voices, curves, notes, row, begin, (place.stop - begin, samples), memory))
 
 
-def _samples(seconds: float, rate: int) -> int:
+def _count_samples(seconds: float, rate: int) -> int:
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"seconds must be a number, 0 or more, not {seconds}")
-    return int(sample_count(seconds, rate))
+    return int(count_samples(seconds, rate))
 
 
-def _at_rest(rows: int) -> Curves:
+def _rest_curves(rows: int) -> Curves:
     return Curves(np.full(rows, -1), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
 
 
-def _by_row(voices, row, part, samples: int):
+def _sort_by_row(voices, row, part, samples: int):
     """The voices that begin within so many samples, in order of row, part and time; their rows; and of each the range,
     (V, 2), that shares its LFO.
     """
@@ -124,15 +124,15 @@ def _by_row(voices, row, part, samples: int):
 
 def _add(voices, curves: Curves, notes, row: np.ndarray, out: np.ndarray, filled: np.ndarray) -> None:
     """Sort the voices as the CPU driver wants them, and let it add them to `out`; `filled`: how far each row then goes."""
-    bounds = _tasks(row)
+    bounds = _divide_tasks(row)
     task = np.searchsorted(bounds, np.arange(row.size), "right")
     order = np.lexsort((-voices.loop_length.astype(np.int64), task))
     cpu.render(
-        voices, curves._replace(of=curves.of[row]), notes, row, order, bounds, out, filled, increment_table(voices.rate)
+        voices, curves._replace(of=curves.of[row]), notes, row, order, bounds, out, filled, make_increment_table(voices.rate)
     )
 
 
-def _on_gpu(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: tuple[int, int], memory):
+def _mix_rows(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: tuple[int, int], memory):
     """The mix of the rows from `begin` on, int32 `shape`, in the memory of the current GPU."""
     from dx7data.engine import cuda
 
@@ -141,12 +141,12 @@ def _on_gpu(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: t
     if high > low:
         voices, row, notes = voices.take(slice(low, high)), row[low:high], notes[low:high] - low
         alone = bool((np.diff(row) > 0).all())
-        curves, table = curves._replace(of=curves.of[row]), increment_table(voices.rate)
+        curves, table = curves._replace(of=curves.of[row]), make_increment_table(voices.rate)
         cuda.mix(voices, curves, notes, row - begin, out, table, alone, memory)
     return out
 
 
-def _tasks(row: np.ndarray) -> np.ndarray:
+def _divide_tasks(row: np.ndarray) -> np.ndarray:
     """Bounds of about equal ranges of the voices, sorted by row, that share no row: work for numba's threads."""
     threads = numba.get_num_threads()
     wanted = threads * max(1, min(4, row.size // (threads * _SORTED_TOGETHER)))

@@ -38,13 +38,13 @@ _magnitude = 4096 + np.floor(np.float32((2 ** ((1023 - _quarter) / 1024) - 1) * 
 EXPONENTIAL = np.stack([_magnitude, ~_magnitude], axis=1).ravel()
 
 
-def sample_count(seconds, rate: int) -> np.ndarray:
+def count_samples(seconds, rate: int) -> np.ndarray:
     """Samples in `seconds`, int64: from single precision, rounded half up (engine-spec.md, Time)."""
     return (np.asarray(seconds, np.float32).astype(np.float64) * rate + 0.5).astype(np.int64)
 
 
 @lru_cache(maxsize=8)
-def increment_table(rate: int) -> np.ndarray:
+def make_increment_table(rate: int) -> np.ndarray:
     """Phase increments (2^24 a period) per sample, for log frequencies 20 to 21 octaves above 1 Hz: int32 `(1025,)`."""
     table = np.empty(1025, dtype=np.int32)
     increment = 2.0**44 / rate

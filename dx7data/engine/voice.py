@@ -91,7 +91,7 @@ def _integers(patches, note, velocity, held, start, rate: int) -> Voices:
     return Voices(
         rate=rate,
         start=start.astype(np.int32),
-        release=-(-tables.sample_count(held, rate) // tables.BLOCK),
+        release=-(-tables.count_samples(held, rate) // tables.BLOCK),
         **_envelopes(operator, note, velocity.astype(np.int64), rate),
         **_frequencies(operator, note),
         amp_mod_sensitivity=scales.AMP_MOD_SENSITIVITY[operator[:, :, 14]],

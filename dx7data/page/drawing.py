@@ -24,9 +24,9 @@ _BOX, _STEP, _MARGIN = 20, 34, 12  # pixels: an operator, from one to the next, 
 _BRANCH, _LOOP = 4, 5  # pixels: feedback leaves its line so far below the box, and passes the box at this distance
 
 
-def algorithm(number: int, off: set[int] = frozenset(), changed: int | None = None, feedback: int = 7) -> str:
+def draw_algorithm(number: int, off: set[int] = frozenset(), changed: int | None = None, feedback: int = 7) -> str:
     """Algorithm 1-32; operators whose output level is 0 and feedback 0 look faint, a changed operator stands out."""
-    places = operator_places(number)
+    places = place_operators(number)
     across = max(column for column, _ in places.values())
     top = max(row for _, row in places.values())
     width, height = across * _STEP + _BOX + 2 * _MARGIN, top * _STEP + _BOX + 2 * _MARGIN
@@ -34,9 +34,9 @@ def algorithm(number: int, off: set[int] = frozenset(), changed: int | None = No
         n: (_MARGIN + _BOX / 2 + column * _STEP, _MARGIN + _BOX / 2 + (top - row) * _STEP)
         for n, (column, row) in places.items()
     }
-    carriers = [n for n in _NUMBERS if not targets(number, n)]
-    lines = [_connection(centre, m, n) for m in _NUMBERS for n in targets(number, m)]
-    lines += [_feedback_loop(number, centre, feedback)]
+    carriers = [n for n in _NUMBERS if not list_targets(number, n)]
+    lines = [_draw_connection(centre, m, n) for m in _NUMBERS for n in list_targets(number, m)]
+    lines += [_draw_feedback_loop(number, centre, feedback)]
     bus = height - 2
     lines += [f'<path class="out" d="M{centre[n][0]:g} {centre[n][1] + _BOX / 2:g}V{bus:g}"/>' for n in carriers]
     lines += [f'<path class="out" d="M{centre[carriers[0]][0]:g} {bus:g}H{centre[carriers[-1]][0]:g}"/>']
@@ -49,66 +49,70 @@ def algorithm(number: int, off: set[int] = frozenset(), changed: int | None = No
             f'height="{_BOX}" rx="2"/><text x="{x:g}" y="{y + 4.5:g}">{n}</text></g>'
         )
     return (
-        f'<svg class="algorithm" role="img" aria-label="Algorithm {number}: {escape(in_words(number))}" '
+        f'<svg class="algorithm" role="img" aria-label="Algorithm {number}: {escape(describe_algorithm(number))}" '
         f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">{"".join(lines + boxes)}</svg>'
     )
 
 
-def operator_places(number: int) -> dict[int, tuple[float, int]]:
+def place_operators(number: int) -> dict[int, tuple[float, int]]:
     """Operator -> column, and row above the carriers: carriers from left to right, modulators above what they modulate."""
     columns: dict[int, float] = {}
 
     def place(n: int, left: float) -> int:
         width = 0
-        above = [m for m in _NUMBERS if targets(number, m) == [n]]
+        above = [m for m in _NUMBERS if list_targets(number, m) == [n]]
         for m in above:
             width += place(m, left + width)
         columns[n] = sum(columns[m] for m in above) / len(above) if above else left
         return max(1, width)
 
     def row(n: int) -> int:
-        below = targets(number, n)
+        below = list_targets(number, n)
         return 1 + row(below[0]) if below else 0
 
     left = 0
     for n in _NUMBERS:
-        if not targets(number, n):
+        if not list_targets(number, n):
             left += place(n, left)
     for n in _NUMBERS:  # those that modulate several
         if n not in columns:
-            below = targets(number, n)
+            below = list_targets(number, n)
             columns[n] = sum(columns[m] for m in below) / len(below)
     return {n: (columns[n], row(n)) for n in _NUMBERS}
 
 
-def targets(number: int, n: int) -> list[int]:
+def list_targets(number: int, n: int) -> list[int]:
     """The operators that operator n modulates; none: it is a carrier."""
     return [m for m in _NUMBERS if MODULATORS[number - 1, OPERATORS - m] >> (OPERATORS - n) & 1]
 
 
-def in_words(number: int) -> str:
+def describe_algorithm(number: int) -> str:
     """An algorithm for those who can't see it."""
-    parts = [f"{n} modulates {' and '.join(map(str, targets(number, n)))}" for n in reversed(_NUMBERS) if targets(number, n)]
+    parts = [
+        f"{n} modulates {' and '.join(map(str, list_targets(number, n)))}"
+        for n in reversed(_NUMBERS)
+        if list_targets(number, n)
+    ]
     carriers = [str(n) for n in _NUMBERS if CARRIERS[number - 1] >> (OPERATORS - n) & 1]
-    first, last = feedback_loop(number)
+    first, last = find_feedback_loop(number)
     loop = f"{first} feeds back" if first == last else f"{last} feeds back to {first}"
     return ", ".join([*parts, f"{' '.join(carriers)} sound", loop])
 
 
-def feedback_loop(number: int) -> tuple[int, int]:
+def find_feedback_loop(number: int) -> tuple[int, int]:
     """First and last operator of the feedback loop; the last one's output goes back to the first."""
     first = OPERATORS - int(FEEDBACK_OPERATOR[number - 1])
     return first, first - int(LOOP_LENGTH[number - 1]) + 1
 
 
-def _connection(centre: dict, m: int, n: int) -> str:
+def _draw_connection(centre: dict, m: int, n: int) -> str:
     (x, y), (to_x, to_y) = centre[m], centre[n]
     half_way = to_y - _STEP / 2
     return f'<path data-from="{m}" data-to="{n}" d="M{x:g} {y + _BOX / 2:g}V{half_way:g}H{to_x:g}V{to_y - _BOX / 2:g}"/>'
 
 
-def _feedback_loop(number: int, centre: dict, feedback: int) -> str:
-    first, last = feedback_loop(number)
+def _draw_feedback_loop(number: int, centre: dict, feedback: int) -> str:
+    first, last = find_feedback_loop(number)
     x, top, bottom = centre[first][0], centre[first][1] - _BOX / 2, centre[last][1] + _BOX / 2
     return (
         f'<path class="feedback{" off" * (feedback == 0)}" data-from="{last}" data-to="{first}" '
@@ -124,7 +128,7 @@ _FLOOR_DB = 96  # below full level the engine computes nothing
 _DECIBELS = 20 * np.log10(2) / 1024  # of the engine's steps of attenuation
 
 
-def envelopes(stored: np.ndarray, changed: int | None = None) -> str:
+def draw_envelopes(stored: np.ndarray, changed: int | None = None) -> str:
     """What the six operators put out, op 1 first, and the pitch envelope if it moves; uint8 (155,)."""
     played = voices(stored, _KEY, _VELOCITY, _HELD, _RATE)
     blocks = int(_DRAWN * _RATE) // BLOCK
@@ -132,19 +136,21 @@ def envelopes(stored: np.ndarray, changed: int | None = None) -> str:
     drawn = []
     for n in _NUMBERS:
         operator = fields["operators"][OPERATORS - n]
-        role = "modulator" if targets(fields["algorithm"] + 1, n) else "carrier"
+        role = "modulator" if list_targets(fields["algorithm"] + 1, n) else "carrier"
         role += " off" * (operator["output_level"] == 0) + " changed" * (n == changed)
-        loss = operator_decibels(played, OPERATORS - n, blocks)
-        title = f"<b>{n}</b> <span>{frequency(operator)}</span>"
-        drawn.append(_envelope(title, role, loss, _FLOOR_DB, closed=True))
-    octaves = pitch_octaves(played, blocks)
+        loss = compute_operator_decibels(played, OPERATORS - n, blocks)
+        title = f"<b>{n}</b> <span>{format_frequency(operator)}</span>"
+        drawn.append(_draw_envelope(title, role, loss, _FLOOR_DB, closed=True))
+    octaves = compute_pitch_octaves(played, blocks)
     if octaves.any():
         reach = max(1, int(np.ceil(np.abs(octaves).max())))
-        drawn.append(_envelope(f"<b>pitch</b> <span>±{12 * reach} semitones</span>", "pitch", reach - octaves, 2 * reach))
+        drawn.append(
+            _draw_envelope(f"<b>pitch</b> <span>±{12 * reach} semitones</span>", "pitch", reach - octaves, 2 * reach)
+        )
     return f'<div class="envelopes">{"".join(drawn)}</div>'
 
 
-def frequency(operator: dict) -> str:
+def format_frequency(operator: dict) -> str:
     """An operator's ratio or fixed frequency, with its detune, as the DX7's display shows it."""
     coarse, fine, detune = (operator[name] for name in ("frequency_coarse", "frequency_fine", "detune"))
     detuned = f" {detune - 7:+}".replace("-", "−") if detune != 7 else ""
@@ -153,20 +159,20 @@ def frequency(operator: dict) -> str:
     return f"×{(coarse or 0.5) * (1 + fine / 100):.2f}{detuned}"
 
 
-def operator_decibels(played: Voices, j: int, blocks: int) -> np.ndarray:
+def compute_operator_decibels(played: Voices, j: int, blocks: int) -> np.ndarray:
     """Decibels below full level of operator index j at the beginning of each block, float64 (blocks + 1,)."""
-    levels = _operator_levels(
+    levels = _compute_operator_levels(
         played.eg_target[0, j], played.eg_increment[0, j], played.eg_plateau[0, j], played.release[0], blocks
     )
     return np.minimum(levels * _DECIBELS, _FLOOR_DB)
 
 
-def pitch_octaves(played: Voices, blocks: int) -> np.ndarray:
+def compute_pitch_octaves(played: Voices, blocks: int) -> np.ndarray:
     """The pitch envelope at the beginning of each block, in octaves, float64 (blocks + 1,)."""
-    return _pitch_levels(played.pitch_target[0], played.pitch_increment[0], played.release[0], blocks) / ONE_Q24
+    return _compute_pitch_levels(played.pitch_target[0], played.pitch_increment[0], played.release[0], blocks) / ONE_Q24
 
 
-def _operator_levels(target, increment, plateau, release, blocks):
+def _compute_operator_levels(target, increment, plateau, release, blocks):
     out = np.empty(blocks + 1, np.int64)
     stage, level, countdown = 0, 0, np.int64(plateau[0])
     out[0] = gain(level)
@@ -179,7 +185,7 @@ def _operator_levels(target, increment, plateau, release, blocks):
     return out
 
 
-def _pitch_levels(target, increment, release, blocks):
+def _compute_pitch_levels(target, increment, release, blocks):
     out = np.empty(blocks + 1, np.int64)
     stage, level = 0, np.int64(target[3])
     out[0] = level
@@ -191,14 +197,14 @@ def _pitch_levels(target, increment, release, blocks):
     return out
 
 
-with cache.keyed():
-    _operator_levels = njit(cache=True)(_operator_levels)
-    _pitch_levels = njit(cache=True)(_pitch_levels)
+with cache.use_folder():
+    _compute_operator_levels = njit(cache=True)(_compute_operator_levels)
+    _compute_pitch_levels = njit(cache=True)(_compute_pitch_levels)
 
 
-def _envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:
+def _draw_envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:
     """A curve of `values` from the top, `height` in all, with the moment at which the key is released."""
-    kept = simplified(values, height / 100)
+    kept = simplify(values, height / 100)
     x, y = kept * 1000 / (len(values) - 1), values[kept] * 100 / height
     line = "L".join(f"{a:.0f} {b:.1f}" for a, b in zip(x, y, strict=True))
     curve = f'<path class="under" d="M0 100L{line}L1000 100Z"/>' * closed + f'<path class="curve" d="M{line}"/>'
@@ -209,7 +215,7 @@ def _envelope(title: str, role: str, values: np.ndarray, height: float, closed: 
     )
 
 
-def simplified(values: np.ndarray, tolerance: float) -> np.ndarray:
+def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
     """Indices of the points between which straight lines stay within `tolerance` of a curve (Ramer, Douglas, Peucker)."""
     kept, open_ends = {0, len(values) - 1}, [(0, len(values) - 1)]
     while open_ends:
@@ -230,7 +236,7 @@ _KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A�
 _LEAST_KEYS = 13  # that a roll shows: two notes an octave apart
 
 
-def roll(notes: list[dict], seconds: float) -> str:
+def draw_roll(notes: list[dict], seconds: float) -> str:
     """A piano roll: time to the right, keys upwards, louder notes in a stronger colour."""
     keys = [note["note"] for note in notes]
     low, high = min(keys), max(keys)
@@ -242,40 +248,40 @@ def roll(notes: list[dict], seconds: float) -> str:
         for key in range(bottom, top + 1)
         if key % 12 in _BLACK_KEYS
     ]
-    played = [_note(note, top, seconds / 400) for note in notes]
+    played = [_draw_note(note, top, seconds / 400) for note in notes]
     return (
         f'<svg class="roll" role="img" aria-label="Piano roll: {len(notes)} notes from {low} to {high}" '
-        f'viewBox="0 0 {seconds:g} {rows}" preserveAspectRatio="none">{"".join(black)}{_ticks(seconds, rows)}'
-        f'{"".join(played)}</svg><span class="high">{key_name(top - 1)}</span>'
-        f'<span class="low">{key_name(bottom + 1)}</span>'
+        f'viewBox="0 0 {seconds:g} {rows}" preserveAspectRatio="none">{"".join(black)}{_draw_ticks(seconds, rows)}'
+        f'{"".join(played)}</svg><span class="high">{name_key(top - 1)}</span>'
+        f'<span class="low">{name_key(bottom + 1)}</span>'
     )
 
 
-def _note(note: dict, top: int, least: float) -> str:
-    strength, width = 0.35 + 0.65 * note["velocity"] / 127, max(note["held"], least)
+def _draw_note(note: dict, top: int, minimum: float) -> str:
+    strength, width = 0.35 + 0.65 * note["velocity"] / 127, max(note["held"], minimum)
     return (
         f'<rect class="note" x="{note["start"]:.3f}" y="{top - note["note"]}" width="{width:.3f}" height="1" '
-        f'opacity="{strength:.2f}"><title>{key_name(note["note"])}, velocity {note["velocity"]}</title></rect>'
+        f'opacity="{strength:.2f}"><title>{name_key(note["note"])}, velocity {note["velocity"]}</title></rect>'
     )
 
 
-def controller(values: list[list[float]], rest: float, low: float, high: float, seconds: float) -> str:
+def draw_controller(values: list[list[float]], rest: float, low: float, high: float, seconds: float) -> str:
     """The steps of one controller's [time, value] list, from its value at rest."""
     line = f"M0 {high - rest:g}" + "".join(f"H{time:.3f}V{high - value:.4g}" for time, value in values) + f"H{seconds:g}"
     span, margin = high - low, (high - low) / 16  # half the width of the line at top and bottom
     return (
         f'<svg class="controller" viewBox="0 {-margin:g} {seconds:g} {span + 2 * margin:g}" preserveAspectRatio="none" '
-        f'aria-hidden="true">{_ticks(seconds, span)}<path class="curve" d="{line}"/></svg>'
+        f'aria-hidden="true">{_draw_ticks(seconds, span)}<path class="curve" d="{line}"/></svg>'
     )
 
 
-def _ticks(seconds: float, height: float) -> str:
+def _draw_ticks(seconds: float, height: float) -> str:
     """A line for every half second, or for more when there are many."""
     apart = next(each for each in (0.1, 0.5, 1, 5, 10, 60, 600) if seconds / each <= 12)
     return f'<path class="tick" d="{"".join(f"M{time:g} 0V{height:g}" for time in np.arange(apart, seconds, apart))}"/>'
 
 
-def key_name(key: int) -> str:
+def name_key(key: int) -> str:
     """The note's name and its MIDI number; no octave, for Yamaha counts them otherwise than most."""
     return f"{_KEY_NAMES[key % 12]} {key}"
 
@@ -283,15 +289,15 @@ def key_name(key: int) -> str:
 # --- Counts ---
 
 
-def histogram(title: str, counts: list[tuple[str, int]], ends: tuple[str, ...]) -> str:
+def draw_histogram(title: str, counts: list[tuple[str, int]], ends: tuple[str, ...]) -> str:
     """Columns with what each one counts as its tooltip, and a few words below them."""
-    most = max(count for _, count in counts)
+    maximum = max(count for _, count in counts)
     described = ", ".join(f"{label}: {count:,}" for label, count in counts if count)
     columns = "".join(
-        f'<i style="--part:{count / most:.3f}" title="{escape(label)}: {count:,}"></i>' for label, count in counts
+        f'<i style="--part:{count / maximum:.3f}" title="{escape(label)}: {count:,}"></i>' for label, count in counts
     )
     return (
-        f'<figure class="histogram"><figcaption>{escape(title)} <span>{most:,}</span></figcaption>'
+        f'<figure class="histogram"><figcaption>{escape(title)} <span>{maximum:,}</span></figcaption>'
         f'<div class="columns" role="img" aria-label="{escape(title)}: {escape(described)}">{columns}</div>'
         f'<p class="ends">{"".join(f"<span>{escape(end)}</span>" for end in ends)}</p></figure>'
     )

@@ -1,4 +1,4 @@
-"""The histograms of the page: levels, notes, algorithms, splits, phrases and families of a data set."""
+"""The histograms of the page: levels, notes, algorithms, splits, phrases and near-duplicate groups of a data set."""
 
 from collections import Counter
 from html import escape
@@ -14,15 +14,15 @@ _LEAST_COLUMNS = 12  # a few would be too broad
 _COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
-def table(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
+def read_columns(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
     """What the histograms count, of all samples."""
     import pyarrow.parquet as pq
 
     tables = [pq.read_table(folder / f"{each.name}.parquet", columns=_COLUMNS) for each in made]
-    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
+    return {name: np.concatenate([read_columns[name].to_numpy() for read_columns in tables]) for name in _COLUMNS}
 
 
-def html(summary: dict, table: dict) -> str:
+def draw_histograms(summary: dict, table: dict) -> str:
     """All of them, from dataset.summary and `table`."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
@@ -35,27 +35,27 @@ def html(summary: dict, table: dict) -> str:
     algorithms = [(f"algorithm {n}", summary["algorithms"].get(n, 0)) for n in range(1, 33)]
     return "".join(
         (
-            drawing.histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
-            drawing.histogram("Notes in a phrase", *_whole_numbers(table["notes"])),
-            drawing.histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
-            drawing.histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
-            _bars("Splits", summary["samples"]),
-            _bars("Phrases", summary["phrases"]),
-            _bars("Families of near-copies", _sizes(summary["families"])),
+            drawing.draw_histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
+            drawing.draw_histogram("Notes in a phrase", *_count_integers(table["notes"])),
+            drawing.draw_histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
+            drawing.draw_histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
+            _draw_bars("Splits", summary["samples"]),
+            _draw_bars("Phrases", summary["phrases"]),
+            _draw_bars("Near-duplicate groups of patches", _group_sizes(summary["families"])),
         )
     )
 
 
-def _sizes(families: dict[int, int]) -> dict[str, int]:
-    """How many families there are of each size, from 5 on of sizes up to twice as large."""
+def _group_sizes(groups: dict[int, int]) -> dict[str, int]:
+    """How many near-duplicate groups there are of each size, from 5 on of sizes up to twice as large."""
     sizes: Counter = Counter()
-    for size, count in families.items():
+    for size, count in groups.items():
         top = size if size <= 4 else 1 << (size - 1).bit_length()
         sizes[f"of {size}" if size <= 4 else f"of {top // 2 + 1}–{top}"] += count
     return dict(sizes)
 
 
-def _whole_numbers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[str, str]]:
+def _count_integers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[str, str]]:
     """Columns for 1 to the largest value, some numbers in each if there are many; and the words below."""
     step = -(-int(values.max()) // 32)
     counts = np.bincount((values - 1) // step, minlength=_LEAST_COLUMNS)
@@ -63,10 +63,10 @@ def _whole_numbers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[str
     return list(zip(labels, counts.tolist(), strict=True)), ("1", str(len(counts) * step))
 
 
-def _bars(title: str, counts: dict[str, int]) -> str:
-    most = max(counts.values())
+def _draw_bars(title: str, counts: dict[str, int]) -> str:
+    maximum = max(counts.values())
     rows = "".join(
-        f'<li><span>{escape(name)}</span><i style="--part:{count / most:.3f}"></i><b>{count:,}</b></li>'
+        f'<li><span>{escape(name)}</span><i style="--part:{count / maximum:.3f}"></i><b>{count:,}</b></li>'
         for name, count in counts.items()
     )
     return f'<figure class="histogram"><figcaption>{title}</figcaption><ul class="bars">{rows}</ul></figure>'

@@ -15,13 +15,13 @@ COLUMNS = 192  # of a picture at most: one stands for 13 ms of a clip of 2.5 s
 RANGE_DB = 80  # below the loudest band; quieter is black
 
 _WAVE_COLUMNS = 300
-_WINDOW_SECONDS = 0.064  # tells apart neighbouring keys from middle C up
+_WINDOW_SECONDS = 0.064  # distinguishes neighbouring keys from middle C up
 _LEAST_HOP = 32  # samples, so that a prefix of a few milliseconds is no single column
 # The picture's colours from silence to the loudest band: level of 255, red, green, blue.
 _COLOURS = ((0, 19, 15, 13), (70, 22, 50, 52), (150, 20, 124, 118), (215, 126, 196, 158), (255, 253, 243, 208))
 
 
-def for_page(audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+def shrink(audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
     """A clip as it is embedded: its first seconds, int16, at 16 kHz or less: as it is, or a half or a third of its rate."""
     audio = audio[: SECONDS * rate]
     factor = -(-rate // RATE)
@@ -30,7 +30,7 @@ def for_page(audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
     return audio, rate // factor
 
 
-def waveform(audio: np.ndarray) -> str:
+def draw_waveform(audio: np.ndarray) -> str:
     """Between the lowest and highest value of each column, scaled to the clip's own peak; SVG."""
     columns = np.array_split(audio.astype(np.int64), min(_WAVE_COLUMNS, audio.size))
     peak = max(1, int(np.abs(audio.astype(np.int64)).max()))
@@ -42,7 +42,7 @@ def waveform(audio: np.ndarray) -> str:
     )
 
 
-def mel(audio: np.ndarray, rate: int) -> np.ndarray:
+def compute_mel(audio: np.ndarray, rate: int) -> np.ndarray:
     """Decibels relative to a full-scale sine, float64 (BANDS, columns), lowest band first; int16 audio (L,)."""
     size = 1 << round(np.log2(_WINDOW_SECONDS * rate))
     hop = max(_LEAST_HOP, -(-audio.size // COLUMNS))
@@ -50,10 +50,10 @@ def mel(audio: np.ndarray, rate: int) -> np.ndarray:
     padded = np.pad(audio / 32768, size // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: max(1, audio.size) : hop]
     power = np.abs(np.fft.rfft(frames * window)) ** 2 / (window.sum() / 2) ** 2
-    return 10 * np.log10(filters(size, rate) @ power.T + 1e-12)
+    return 10 * np.log10(make_filters(size, rate) @ power.T + 1e-12)
 
 
-def filters(size: int, rate: int) -> np.ndarray:
+def make_filters(size: int, rate: int) -> np.ndarray:
     """Triangles from each band's lower neighbour to its upper one, 1 at its own frequency; (BANDS, size // 2 + 1)."""
     edges = band_frequencies(rate)
     lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
@@ -67,14 +67,14 @@ def band_frequencies(rate: int) -> np.ndarray:
     return 700 * (10 ** (steps / 2595) - 1)
 
 
-def picture(audio: np.ndarray, rate: int) -> bytes:
+def draw_spectrogram(audio: np.ndarray, rate: int) -> bytes:
     """A PNG of the mel spectrogram, from its loudest band down; low frequencies at the bottom."""
-    levels = mel(audio, rate)
+    levels = compute_mel(audio, rate)
     loudness = np.clip((levels - levels.max()) / RANGE_DB + 1, 0, 1) * audio.any()
-    return png(np.rint(255 * loudness[::-1]).astype(np.uint8))
+    return encode_png(np.rint(255 * loudness[::-1]).astype(np.uint8))
 
 
-def png(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: np.ndarray) -> bytes:
     """A PNG file of uint8 (height, width), in the colours from silence to loudness."""
     height, width = pixels.shape
     levels, *channels = zip(*_COLOURS, strict=True)

@@ -19,27 +19,27 @@ from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan import hidden
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from dx7data.plan.spec import Shard
 
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
 
 
-def write(folder: Path, path: Path, rows: int = ROWS) -> None:
+def write_page(folder: Path, path: Path, rows: int = ROWS) -> None:
     """Write the page of a data set's folder to `path`, with about `rows` samples of all splits.
 
     Raises InputError when there is nothing to show, what there is can't be read, or the page can't be written.
     """
-    of = Plan.load(folder)
-    made = [each for each, stats in folders.shards(folder, of) if stats]
+    plan = Plan.load(folder)
+    made = [each for each, stats in folders.list_shards(folder, plan) if stats]
     if not made:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
-    with folders.readable(folder):
-        units = chosen(made, rows, 2 if of.spec.pairs else 1)
-        tables = {each: shard.rows(folder, each) for each in {each for unit in units for each, _ in unit}}
+    with folders.explain_errors(folder):
+        units = choose_samples(made, rows, 2 if plan.spec.pairs else 1)
+        tables = {each: shard.read_rows(folder, each) for each in {each for unit in units for each, _ in unit}}
         samples = [[_read(folder, each, tables[each][i]) for each, i in unit] for unit in units]
-        summary, table = folders.summary(folder, 0), histograms.table(folder, made)
-    html = _page(folder, of, summary, table, samples)
+        summary, table = folders.summarize(folder, 0), histograms.read_columns(folder, made)
+    html = _page(folder, plan, summary, table, samples)
     try:
         write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
     except OSError as error:
@@ -49,7 +49,7 @@ def write(folder: Path, path: Path, rows: int = ROWS) -> None:
 # --- Which samples, and what is in them ---
 
 
-def chosen(made: list[Shard], rows: int, together: int) -> list[list[tuple[Shard, int]]]:
+def choose_samples(made: list[Shard], rows: int, together: int) -> list[list[tuple[Shard, int]]]:
     """Of every split its share, at least one, evenly spread: shard and row of each sample, `together` in a list."""
     places: dict[str, list] = {}
     for each in made:
@@ -64,7 +64,7 @@ def chosen(made: list[Shard], rows: int, together: int) -> list[list[tuple[Shard
 
 def _read(folder: Path, one: Shard, row: dict) -> dict:
     """The members of a sample, read where its row in the table of its shard says they are."""
-    members = shard.read(folder, one, row)
+    members = shard.read_members(folder, one, row)
     audio = {
         name.removesuffix(".wav"): np.frombuffer(data, "<i2", offset=44)
         for name, data in members.items()
@@ -77,7 +77,7 @@ def _read(folder: Path, one: Shard, row: dict) -> dict:
 # --- The page ---
 
 
-def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list[dict]]) -> str:
+def _page(folder: Path, plan: Plan, summary: dict, table: dict, samples: list[list[dict]]) -> str:
     numbered, number = [], 1
     for unit in samples:
         numbered.append([(number + i, one) for i, one in enumerate(unit)])
@@ -86,14 +86,14 @@ def _page(folder: Path, of: Plan, summary: dict, table: dict, samples: list[list
     template = Template(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(folder.resolve().name),
-        facts=_facts(of, summary),
+        facts=_facts(plan, summary),
         display=escape(_display(summary)),
-        histograms=histograms.html(summary, table),
-        hidden=_hidden(of.hidden),
+        histograms=histograms.draw_histograms(summary, table),
+        hidden=_hidden(plan.hidden),
         shown=f"{len(shown)} of {sum(summary['samples'].values()):,} samples, evenly spread"
-        + f"; the first {mel.SECONDS} s of each" * (of.spec.seconds > mel.SECONDS),
+        + f"; the first {mel.SECONDS} s of each" * (plan.spec.seconds > mel.SECONDS),
         contents="".join(_link(i, one) for unit in numbered for i, one in unit),
-        samples="".join(_unit(unit, of, shown) for unit in numbered),
+        samples="".join(_unit(unit, plan, shown) for unit in numbered),
     )
 
 
@@ -105,14 +105,14 @@ def _display(summary: dict) -> str:
     )
 
 
-def _facts(of: Plan, summary: dict) -> str:
+def _facts(plan: Plan, summary: dict) -> str:
     made, wanted = summary["shards"]
     facts = {
         "audio": f"{summary['hours']:.2f} hours of targets",
         "shards": f"{made:,}" + (f" of {wanted:,}" if made < wanted else "") + f", {summary['bytes'] / 1e6:,.1f} MB",
         "gain": summary["gain"] + ("" if summary["gain"] in ("native", "peak") else " dB"),
         "prefixes": ", ".join(summary["prefixes"]) or "none",
-        "layers": "–".join(map(str, dict.fromkeys(of.spec.layers))),
+        "layers": "–".join(map(str, dict.fromkeys(plan.spec.layers))),
         "clipped": f"{summary['clipped_samples']:,} samples",
         "silent": f"{summary['silent_samples']:,} samples",
         "fingerprint": summary["fingerprint"][:12],
@@ -148,17 +148,17 @@ def _names(one: dict) -> str:
 # --- A sample, or a pair of them ---
 
 
-def _unit(unit: list[tuple[int, dict]], of: Plan, shown: set[str]) -> str:
-    articles = "".join(_sample(number, one, of, shown) for number, one in unit)
+def _unit(unit: list[tuple[int, dict]], plan: Plan, shown: set[str]) -> str:
+    articles = "".join(_sample(number, one, plan, shown) for number, one in unit)
     return f'<div class="pair">{articles}</div>' if len(unit) > 1 else articles
 
 
-def _sample(number: int, one: dict, of: Plan, shown: set[str]) -> str:
+def _sample(number: int, one: dict, plan: Plan, shown: set[str]) -> str:
     meta, key = one["meta"], escape(one["key"])
     changed = _changed_operator(meta)
-    seconds = min(of.spec.seconds, mel.SECONDS)
+    seconds = min(plan.spec.seconds, mel.SECONDS)
     prefixes = "".join(
-        f'<div class="timed">{_clip(one, clip, of.spec.sample_rate)}</div>'
+        f'<div class="timed">{_clip(one, clip, plan.spec.sample_rate)}</div>'
         for clip in one["audio"]
         if clip.startswith("prefix")
     )
@@ -168,7 +168,7 @@ def _sample(number: int, one: dict, of: Plan, shown: set[str]) -> str:
         f'<article id="{key}" aria-labelledby="{key}-name"><header><h3 id="{key}-name"><b>{number}</b> {_names(one)}</h3>'
         f"<p>{_about(one)}</p>{_pair(meta, shown)}</header>"
         f'<div class="sheets"><div class="sound"><div class="timed">{_score(meta, seconds)}'
-        f"{_clip(one, 'source', of.spec.sample_rate)}{_clip(one, 'target', of.spec.sample_rate)}"
+        f"{_clip(one, 'source', plan.spec.sample_rate)}{_clip(one, 'target', plan.spec.sample_rate)}"
         f'<p class="time"><span>0</span><span>{seconds:g} s</span></p></div>'
         f'</div><div class="patches">{patches}<div class="prefixes">{prefixes}</div></div></div>'
         f"<details><summary>All that its json says</summary><pre>{about}</pre></details></article>"
@@ -184,7 +184,7 @@ def _about(one: dict) -> str:
         f"{escape(phrase['kind'])} of {count} note{'s' * (count != 1)}" + ", cut short" * phrase["cut"],
     ]
     if "scale" in phrase:
-        parts.append(f"{escape(phrase['scale'])} on {drawing.key_name(phrase['root'])}")
+        parts.append(f"{escape(phrase['scale'])} on {drawing.name_key(phrase['root'])}")
     if "bpm" in phrase:
         parts.append(f"{phrase['bpm']:g} bpm")
     if "file" in phrase:
@@ -220,13 +220,13 @@ def _changed_operator(meta: dict) -> int | None:
 
 def _score(meta: dict, seconds: float) -> str:
     """The phrase and its controllers, on the same axis of time as source and target."""
-    sheets = {"phrase": drawing.roll(meta["notes"], seconds)}
+    sheets = {"phrase": drawing.draw_roll(meta["notes"], seconds)}
     for name, values in meta["controllers"].items():
         if values == [[0.0, REST[name]]]:
             continue
         reach = max(1, int(np.ceil(max(abs(value) for _, value in values)))) if name == "bend" else 127
         label, low = (f"bend ±{reach}", -reach) if name == "bend" else (name, 0)
-        sheets[label] = drawing.controller(values, REST[name], low, reach, seconds)
+        sheets[label] = drawing.draw_controller(values, REST[name], low, reach, seconds)
     return "".join(
         f'<div class="row"><span class="label">{escape(label)}</span><div class="sheet">{sheet}</div></div>'
         for label, sheet in sheets.items()
@@ -235,7 +235,7 @@ def _score(meta: dict, seconds: float) -> str:
 
 def _clip(one: dict, clip: str, rate: int) -> str:
     """A player: a button, the wave and the spectrogram, and the audio itself."""
-    audio, rate = mel.for_page(one["audio"][clip], rate)
+    audio, rate = mel.shrink(one["audio"][clip], rate)
     kind, _, codec = clip.partition(".")
     seconds = audio.size / rate
     peak = int(np.abs(one["audio"][clip].astype(int)).max(initial=0))
@@ -247,9 +247,9 @@ def _clip(one: dict, clip: str, rate: int) -> str:
         f'<div class="row clip {kind}"><div class="label"><button type="button" aria-pressed="false" '
         f'aria-label="Play {words} of {escape(one["key"])}"></button><b>{codec or kind}</b> '
         f"<span>{length if codec else level}</span></div>"
-        f'<div class="sheet screen">{mel.waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
-        f'src="{_data("image/png", mel.picture(audio, rate))}"></div>'
-        f'<audio controls preload="none" src="{_data("audio/wav", wav(audio, rate))}"></audio></div>'
+        f'<div class="sheet screen">{mel.draw_waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
+        f'src="{_data("image/png", mel.draw_spectrogram(audio, rate))}"></div>'
+        f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(audio, rate))}"></audio></div>'
     )
 
 
@@ -260,7 +260,8 @@ def _patch(stored: np.ndarray, changed: int | None) -> str:
     return (
         f'<section class="patch"><figure class="panel"><figcaption><span class="name">{escape(fields["name"])}</span>'
         f"<span>algorithm <b>{number}</b></span><span>feedback <b>{feedback}</b></span></figcaption>"
-        f"{drawing.algorithm(number, off, changed, feedback)}</figure>{drawing.envelopes(stored, changed)}</section>"
+        f"{drawing.draw_algorithm(number, off, changed, feedback)}</figure>"
+        f"{drawing.draw_envelopes(stored, changed)}</section>"
     )
 
 

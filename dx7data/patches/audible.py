@@ -43,35 +43,35 @@ _LOUDEST = (
 )
 
 
-def audible(patches) -> np.ndarray:
+def find_audible(patches) -> np.ndarray:
     """Legal uint8 (..., 155) -> bool (..., 145): which parameters can be heard, by the rules above."""
     patches = np.asarray(patches)
     parameters = patches[..., :PARAMETERS].reshape(-1, PARAMETERS).astype(np.int64)
     operators = parameters[:, : -len(COMMON_FIELDS)].reshape(-1, OPERATORS, len(OPERATOR_FIELDS))
     common = parameters[:, -len(COMMON_FIELDS) :]
 
-    loud = _loud(operators)
-    connected, sounding = _routes(common, loud)
-    used = _used(operators)
-    by_operator = connected[..., None] & np.where(sounding[..., None], used, _awakening(operators))
-    by_patch = _audible_common(operators, common, used, loud, connected & sounding)
+    loud = _find_loud(operators)
+    connected, sounding = _find_routes(common, loud)
+    used = _find_used(operators)
+    by_operator = connected[..., None] & np.where(sounding[..., None], used, _find_awakening(operators))
+    by_patch = _find_audible_common(operators, common, used, loud, connected & sounding)
     result = np.concatenate([by_operator.reshape(-1, PARAMETERS - len(COMMON_FIELDS)), by_patch], axis=1)
     return result.reshape(*patches.shape[:-1], PARAMETERS)
 
 
-def differences(a, b) -> np.ndarray:
+def find_differences(a, b) -> np.ndarray:
     """Indices, ascending, of the parameters that differ between two legal patches (155,) and can be heard in one of them.
 
     Where there are none, the two sound the same: what decides whether something acts can be heard wherever it does act.
     """
     different = np.asarray(a)[:PARAMETERS] != np.asarray(b)[:PARAMETERS]
-    return np.flatnonzero(different & (audible(a) | audible(b)))
+    return np.flatnonzero(different & (find_audible(a) | find_audible(b)))
 
 
-def distinct(patches) -> np.ndarray:
+def find_distinct(patches) -> np.ndarray:
     """Legal uint8 (N, 155) -> indices, ascending, of the first patch of each sound: the others differ from one of these in
     nothing that can be heard."""
-    heard = audible(patches)
+    heard = find_audible(patches)
     sounds = np.concatenate([np.where(heard, patches[:, :PARAMETERS], 0), heard], axis=1, dtype=np.uint8)
     return np.sort(np.unique(sounds, axis=0, return_index=True)[1])
 
@@ -84,26 +84,26 @@ def _scaling(operators: np.ndarray):
         yield side, depth, curve, groups * depth * 329 >> 12
 
 
-def _loud(operators: np.ndarray) -> np.ndarray:
+def _find_loud(operators: np.ndarray) -> np.ndarray:
     """Bool (N, 6): which of the operators (N, 6, 21) pass the test for silence at some note and velocity."""
-    lift = np.max([np.where(curve >= 2, most, 0) for _, _, curve, most in _scaling(operators)], axis=0)
+    lift = np.max([np.where(curve >= 2, maximum, 0) for _, _, curve, maximum in _scaling(operators)], axis=0)
     level = np.minimum(LEVEL[operators[..., _FIELD["output_level"]]] + lift, 127) << 5
     level += ((operators[..., _FIELD["key_velocity_sensitivity"]] * (VELOCITY[-1] - 239) + 7) >> 3) << 4
     target = (LEVEL[operators[..., _LEVELS].max(axis=-1)] >> 1 << 6) + level - 4256
     return 16384 - (target << 2) <= SILENCE  # the engine has target << 16, see operators.gain
 
 
-def _awakening(operators: np.ndarray) -> np.ndarray:
+def _find_awakening(operators: np.ndarray) -> np.ndarray:
     """Bool (N, 6, 21): which fields alone could make their operator loud."""
     result = np.zeros(operators.shape, bool)
     for name, value in _LOUDEST:
         changed = operators.copy()
         changed[..., _FIELD[name]] = value
-        result[..., _FIELD[name]] |= _loud(changed)
+        result[..., _FIELD[name]] |= _find_loud(changed)
     return result
 
 
-def _used(operators: np.ndarray) -> np.ndarray:
+def _find_used(operators: np.ndarray) -> np.ndarray:
     """Bool (N, 6, 21): which fields make a difference to an operator that sounds."""
     used = np.ones(operators.shape, bool)
     level = LEVEL[operators[..., _LEVELS]] >> 1  # as the EG sees them: 98 and 99 are the same
@@ -111,15 +111,15 @@ def _used(operators: np.ndarray) -> np.ndarray:
     used[..., _FIELD["eg_rate_2"]] = used[..., _FIELD["eg_rate_3"]] | (level[..., 0] != level[..., 1])
     used[..., _FIELD["rate_scaling"]] = (used[..., _RATES] & (operators[..., _RATES] < 99)).any(axis=-1)
     used[..., _FIELD["break_point"]] = False
-    for side, depth, curve, most in _scaling(operators):
+    for side, depth, curve, maximum in _scaling(operators):
         lowers = (curve < 2) | (operators[..., _FIELD["output_level"]] < 99)
         used[..., _FIELD[f"{side}_depth"]] = lowers
-        used[..., _FIELD[f"{side}_curve"]] = most > 0
+        used[..., _FIELD[f"{side}_curve"]] = maximum > 0
         used[..., _FIELD["break_point"]] |= lowers & (depth > 0)
     return used
 
 
-def _routes(common: np.ndarray, loud: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_routes(common: np.ndarray, loud: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bool (N, 6) twice: which operators would reach the mix if they sounded, and which do sound."""
     algorithm = common[:, _COMMON["algorithm"]]
     loop = np.where(common[:, _COMMON["feedback"]] > 0, LOOP_LENGTH[algorithm], 0)[:, None]
@@ -130,7 +130,7 @@ def _routes(common: np.ndarray, loud: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return connected, sounding
 
 
-def _audible_common(operators, common, used, loud, heard) -> np.ndarray:
+def _find_audible_common(operators, common, used, loud, heard) -> np.ndarray:
     """Bool (N, 19): which of the common parameters can be heard, where `heard` (N, 6) are the operators that can."""
 
     def some(condition):

@@ -18,7 +18,7 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.patches import audible, containers, exports, patch, sysex
-from dx7data.patches.report import Report, shown
+from dx7data.patches.report import Report, make_printable
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
 _EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")
@@ -40,11 +40,11 @@ class Bank:
 
 
 def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
-    return containers.files((_EXAMPLE_FILE if path == EXAMPLE else path for path in paths), report)
+    return containers.read_files((_EXAMPLE_FILE if path == EXAMPLE else path for path in paths), report)
 
 
 def load(paths, keep_duplicates: bool = False) -> Bank:
-    """The patches of files, folders (searched recursively) and zips; in these the suffix tells what to read (containers.py).
+    """The patches of files, folders (searched recursively) and zips; in these the suffix says what to read (containers.py).
 
     paths: one or several; the word `example` stands for the shipped bank. A file named here is read whatever its suffix.
     What is not read is named in the report.
@@ -73,14 +73,14 @@ def load_patches(*paths) -> np.ndarray:
 
     Raises InputError when there is none; what was wrong with the files, `load` says.
     """
-    loaded = load(paths)
-    if not loaded.ids:
-        refused = "; ".join(map(str, loaded.report.refused[:3])) or "they hold none"
+    bank = load(paths)
+    if not bank.ids:
+        refused = "; ".join(map(str, bank.report.refused[:3])) or "they hold none"
         raise InputError(f"no usable patch in {', '.join(map(str, paths))}: {refused}")
-    return loaded.patches
+    return bank.patches
 
 
-def example() -> Bank:
+def load_example() -> Bank:
     """The shipped bank: 32 patches, one per algorithm, CC0."""
     return load(EXAMPLE)
 
@@ -95,7 +95,7 @@ def pick(reference: str) -> np.ndarray:
     report = Report()
     files = list(_files([path], report))
     voices = [record for file, _, data in files for record in _read(file, data, report)]
-    path = shown(path)
+    path = make_printable(path)
     if len(files) > 1:
         raise InputError(f"{path} holds {len(files):,} files: name one of them")
     if not voices:
@@ -107,62 +107,66 @@ def pick(reference: str) -> np.ndarray:
     return np.frombuffer(voices[(index or 1) - 1].patch, np.uint8)
 
 
-def choose(bank: Bank, words: Iterable[str]) -> set[str]:
+def choose(bank: Bank, references: Iterable[str]) -> set[str]:
     """Ids of the patches of a bank that are called by id, name or FILE:INDEX. Raises InputError for none and for several."""
-    return {_choose(bank, word) for word in words}
+    return {_choose(bank, reference) for reference in references}
 
 
-def _choose(bank: Bank, word: str) -> str:
-    if word in bank.ids:
-        return word
-    named = _called(bank, word)
+def _choose(bank: Bank, reference: str) -> str:
+    if reference in bank.ids:
+        return reference
+    named = _find_named(bank, reference)
     if len(named) == 1:
         return next(iter(named))
     if named:
-        raise InputError(f"{len(named)} patches are called {shown(word)}: {', '.join(named.values())}; choose by FILE:INDEX")
-    if os.path.exists(word) or re.fullmatch(r".+:[0-9]+", word):
-        key = patch.patch_id(pick(word))
+        raise InputError(
+            f"{len(named)} patches are called {make_printable(reference)}: {', '.join(named.values())}; choose by FILE:INDEX"
+        )
+    if os.path.exists(reference) or re.fullmatch(r".+:[0-9]+", reference):
+        key = patch.patch_id(pick(reference))
         if key not in bank.ids:
             raise InputError(
-                f"{shown(word)} is not among the --patches: add its file there, or, if it sounds like another one, "
-                "leave out --dedupe audible"
+                f"{make_printable(reference)} is not among the --patches: add its file there, "
+                "or, if it sounds like another one, leave out --dedupe audible"
             )
         return key
-    close = difflib.get_close_matches(word, bank.names, n=3)
-    raise InputError(f"no patch is called {shown(word)}" + (f"; there are {', '.join(close)}" if close else ""))
+    close = difflib.get_close_matches(reference, bank.names, n=3)
+    raise InputError(
+        f"no patch is called {make_printable(reference)}" + (f"; there are {', '.join(close)}" if close else "")
+    )
 
 
-def _called(bank: Bank, name: str) -> dict[str, str]:
+def _find_named(bank: Bank, name: str) -> dict[str, str]:
     """Id -> FILE:INDEX of the patches of this name, in any case and whatever the blanks around it."""
     asked, places = name.strip().lower(), zip(bank.ids, bank.names, bank.origins, strict=True)
     return {key: f"{origin['file']}:{origin['index']}" for key, own, origin in places if own.strip().lower() == asked}
 
 
-def listed(bank: Bank, path: Path) -> set[str]:
+def read_list(bank: Bank, path: Path) -> set[str]:
     """Ids of the patches that a text file lists, each in a line of its own as for `choose`; # begins a comment.
 
     A # may be a part of a name or a path too: of the ways to read a line, the longest that there is counts.
     """
     try:
-        lines = [_without_comment(bank, line.strip()) for line in path.read_text("utf-8").splitlines()]
+        lines = [_strip_comment(bank, line.strip()) for line in path.read_text("utf-8").splitlines()]
         return choose(bank, filter(None, lines))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{shown(path)} can't be read as a list of patches: {reason}") from None
+        raise InputError(f"{make_printable(path)} can't be read as a list of patches: {reason}") from None
     except InputError as error:
-        raise InputError(f"{shown(path)}: {error}") from None
+        raise InputError(f"{make_printable(path)}: {error}") from None
 
 
-def _without_comment(bank: Bank, line: str) -> str:
-    word = line
-    while "#" in word and not (_called(bank, word) or os.path.exists(re.sub(":[0-9]+$", "", word))):
-        word = word.rpartition("#")[0].rstrip()
-    return word
+def _strip_comment(bank: Bank, line: str) -> str:
+    reference = line
+    while "#" in reference and not (_find_named(bank, reference) or os.path.exists(re.sub(":[0-9]+$", "", reference))):
+        reference = reference.rpartition("#")[0].rstrip()
+    return reference
 
 
-def distinct(bank: Bank) -> Bank:
+def drop_same_sounds(bank: Bank) -> Bank:
     """The bank without the patches that sound like an earlier one (audible.py)."""
-    kept = audible.distinct(bank.patches)
+    kept = audible.find_distinct(bank.patches)
     lists = ([column[i] for i in kept] for column in (bank.ids, bank.names, bank.origins))
     return Bank(bank.patches[kept], *lists, bank.report)
 
@@ -202,13 +206,13 @@ def export(bank: Bank, path, full_bank: bool = False) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        raise InputError(f"{shown(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
+        raise InputError(f"{make_printable(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
     if full_bank and suffix != ".syx":
-        raise InputError(f"only a .syx file has banks to fill: leave out --full-bank for {shown(path)}")
+        raise InputError(f"only a .syx file has banks to fill: leave out --full-bank for {make_printable(path)}")
     if not len(bank.patches):
-        raise InputError(f"there are no patches to write to {shown(path)}")
+        raise InputError(f"there are no patches to write to {make_printable(path)}")
     written = _WRITERS[suffix](bank, full_bank)
     try:
         write_atomically(path, lambda file: file.write(written))
     except OSError as error:
-        raise InputError(f"{shown(path)} cannot be written: {error.strerror}") from error
+        raise InputError(f"{make_printable(path)} cannot be written: {error.strerror}") from error

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dx7data.patches.patch import PACKED_BYTES, STORED_BYTES
-from dx7data.patches.reading import NOISE, Reading, add_voices, wrong
+from dx7data.patches.reading import NOISE, Reading, add_voices, count_illegal
 
 _SWITCHED_BYTES = STORED_BYTES + 1  # as in the DX7's edit buffer; the last byte says which operators are on
 _ALL_ON = 0x3F
@@ -20,7 +20,7 @@ def read(reading: Reading, data: bytes, start: int, stop: int) -> None:
         reading.refused.append((start, _unknown(data, start, stop)))
         return
     body = np.frombuffer(data, np.uint8, count=size // width * width, offset=start).reshape(-1, width)
-    spoiled = (body > 127).any(axis=1) | (wrong(body) >= NOISE)
+    spoiled = (body > 127).any(axis=1) | (count_illegal(body) >= NOISE)
     if not body.any():
         reading.refused.append((start, f"{size:,} bytes are all 0: they hold no voice"))
     elif 4 * np.count_nonzero(spoiled) > len(body):

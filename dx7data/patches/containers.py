@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
-from dx7data.files import contents, find
-from dx7data.patches.report import Report, shown
+from dx7data.files import find_files, read_file
+from dx7data.patches.report import Report, make_printable
 
 SUFFIXES = (".syx", ".bin", ".dx7", ".tx7", ".mid", ".midi", ".kar", ".rmi", ".json", ".parquet", ".zip")
 _LIMIT = 64 << 20  # bytes of a file, and of all that a zip unpacks to: 500,000 voices, more than all public banks together
@@ -26,19 +26,19 @@ _ZIP_ERRORS = (
 )
 
 
-def files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
+def read_files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
     """Path and base name as shown (`zip/member` in a zip), contents; what is named itself is read whatever its suffix."""
     for path in map(Path, paths):
         inside = [path]
         if os.path.isdir(path):
-            inside = find(path, SUFFIXES, report, lambda file: leave(report, file))
+            inside = find_files(path, SUFFIXES, report, lambda file: leave(report, file))
         for file in inside:
             suffix = file.suffix.lower()
-            data = contents(file, _TEXT_LIMIT if suffix == ".json" else _LIMIT, report)
+            data = read_file(file, _TEXT_LIMIT if suffix == ".json" else _LIMIT, report)
             if data is not None and suffix == ".zip":
                 yield from Zip(report).members(data, str(file), file.name)
             elif data is not None:
-                yield shown(file), shown(file.name), data
+                yield make_printable(file), make_printable(file.name), data
 
 
 def leave(report, file) -> None:
@@ -62,7 +62,7 @@ class Zip:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-                if _overlap(entries):
+                if _find_overlap(entries):
                     self._report.refuse(path, "holds files that overlap, as no zip program writes them: pack it anew")
                     return
                 known = [entry for entry in entries if entry.filename.lower().endswith(self._suffixes)]
@@ -71,7 +71,7 @@ class Zip:
                 for entry in entries:
                     yield from self._member(archive, entry, path, name, depth)
         except _ZIP_ERRORS as error:
-            self._report.refuse(path, f"is no zip file that can be read: {shown(error)}")
+            self._report.refuse(path, f"is no zip file that can be read: {make_printable(error)}")
 
     def _member(self, archive, entry: zipfile.ZipInfo, path: str, name: str, depth: int) -> Iterator[tuple[str, str, bytes]]:
         path, name = f"{path}/{entry.filename}", f"{name}/{entry.filename}"
@@ -80,14 +80,14 @@ class Zip:
             leave(self._report, path)
         elif nested and depth == _DEEPEST:
             self._report.refuse(path, f"is a zip inside {depth} others, and {_DEEPEST} in each other are read: unpack it")
-        elif (data := self._unpacked(archive, entry, path)) is None:
+        elif (data := self._unpack(archive, entry, path)) is None:
             return
         elif nested:
             yield from self.members(data, path, name, depth + 1)
         else:
-            yield shown(path), shown(name), data
+            yield make_printable(path), make_printable(name), data
 
-    def _unpacked(self, archive, entry: zipfile.ZipInfo, path: str) -> bytes | None:
+    def _unpack(self, archive, entry: zipfile.ZipInfo, path: str) -> bytes | None:
         name = PureWindowsPath(entry.filename)  # knows both kinds of slash, and drives
         if name.anchor or ".." in name.parts:
             self._report.refuse(path, "has a name that leads out of its zip: rename it")
@@ -105,11 +105,11 @@ class Zip:
                 with archive.open(entry) as file:
                     return file.read(self._largest)
             except _ZIP_ERRORS as error:
-                self._report.refuse(path, f"cannot be unpacked: {shown(error)}")
+                self._report.refuse(path, f"cannot be unpacked: {make_printable(error)}")
         return None
 
 
-def _overlap(entries: list[zipfile.ZipInfo]) -> bool:
+def _find_overlap(entries: list[zipfile.ZipInfo]) -> bool:
     """Whether packed bytes belong to several files, which makes a small zip unpack to a huge one."""
     header = 30  # bytes, without the name
     ends = sorted((entry.header_offset, entry.header_offset + header + entry.compress_size) for entry in entries)

@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 
-from dx7data.files import from_parquet, parquet
+from dx7data.files import decode_parquet, encode_parquet
 from dx7data.patches import patch, sysex
 from dx7data.patches.algorithms import OPERATORS
 from dx7data.patches.reading import Reading, Record, add_voices
-from dx7data.patches.report import shown
+from dx7data.patches.report import make_printable
 
 _MOST_ROWS = 1_000_000  # of a table: packed well, a small file could hold any number
 _MOST_REFUSED = 1_000  # entries of a file
@@ -36,7 +36,7 @@ def to_parquet(patches: np.ndarray, origins: list[dict]) -> bytes:
     columns |= {key: [origin[key] for origin in origins] for key in ("file", "sha256", "index", "copies")}
     columns["packed"] = pa.array([row.tobytes() for row in patch.pack(patches)], pa.binary(patch.PACKED_BYTES))
     columns |= {name: np.ascontiguousarray(patches[:, i]) for i, name in enumerate(patch.FIELDS)}
-    return parquet(pa.table(columns))
+    return encode_parquet(pa.table(columns))
 
 
 def to_syx(patches: np.ndarray, full_bank: bool) -> bytes:
@@ -48,11 +48,11 @@ def to_syx(patches: np.ndarray, full_bank: bool) -> bytes:
 
 def to_text(patches: np.ndarray) -> bytes:
     """A line for each patch."""
-    return "".join(f"{patch.summary(row)}\n" for row in patches).encode()
+    return "".join(f"{patch.summarize(row)}\n" for row in patches).encode()
 
 
 def read(name: str, data: bytes) -> Reading:
-    """The patches of a file, told by its suffix: a list as `to_json` writes it, a table with `packed`, or SysEx."""
+    """The patches of a file, chosen by its suffix: a list as `to_json` writes it, a table with `packed`, or SysEx."""
     if name.lower().endswith(".json"):
         return _read_json(data)
     return _read_parquet(data) if name.lower().endswith(".parquet") else sysex.read(data)
@@ -68,7 +68,9 @@ def _read_json(data: bytes) -> Reading:
         if not reading.voices and not reading.refused:
             raise ValueError("it is empty")
     except (ValueError, RecursionError, MemoryError) as error:
-        reading.refused.append((None, f"is no list of patches as `dx7data patches export` writes it: {shown(error)}"))
+        reading.refused.append(
+            (None, f"is no list of patches as `dx7data patches export` writes it: {make_printable(error)}")
+        )
     return reading
 
 
@@ -149,9 +151,11 @@ def _read_parquet(data: bytes) -> Reading:
             kind = file.schema_arrow.field("packed").type
         if not (pa.types.is_binary(kind) or kind == pa.binary(patch.PACKED_BYTES)):
             raise ValueError(f"`packed` is of type {kind}, not {patch.PACKED_BYTES} bytes")
-        cells = _cells(from_parquet(data, columns=["packed"], read_dictionary=["packed"])["packed"])
+        cells = _cells(decode_parquet(data, columns=["packed"], read_dictionary=["packed"])["packed"])
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        reading.refused.append((None, f"is no table of patches as `dx7data patches export` writes it: {shown(error)}"))
+        reading.refused.append(
+            (None, f"is no table of patches as `dx7data patches export` writes it: {make_printable(error)}")
+        )
         return reading
     packed = np.frombuffer(b"".join(cells), np.uint8).reshape(-1, patch.PACKED_BYTES)
     add_voices(reading, packed, np.zeros(len(packed), int), np.ones(len(packed), bool))

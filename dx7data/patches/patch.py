@@ -139,14 +139,14 @@ def pack(patches) -> np.ndarray:
     return out
 
 
-def _clipped(stored: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _clip(stored: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     parameters = legal[..., :PARAMETERS]
     np.minimum(parameters, MAXIMA, out=parameters)
     legal[..., PARAMETERS:] &= 127  # a name must fit MIDI data bytes
     return legal, parameters != stored[..., :PARAMETERS]
 
 
-def legal_packed(packed) -> tuple[np.ndarray, np.ndarray]:
+def legalize_packed(packed) -> tuple[np.ndarray, np.ndarray]:
     """Any uint8 (..., 128) -> legal uint8 (..., 155) and bool (..., 145): the fields that had to be changed.
 
     As dexed-py's Patch.from_packed does it; bits that belong to no field are ignored and not counted.
@@ -157,10 +157,10 @@ def legal_packed(packed) -> tuple[np.ndarray, np.ndarray]:
     pitch_eg = legal[..., _PITCH_EG]
     # Quirk: pitch-EG values above 99 are scaled as if 255 were full scale, not clipped.
     legal[..., _PITCH_EG] = np.where(pitch_eg > 99, pitch_eg.astype(np.uint16) * 99 // 255, pitch_eg)
-    return _clipped(stored, legal)
+    return _clip(stored, legal)
 
 
-def legal_stored(patches) -> tuple[np.ndarray, np.ndarray]:
+def legalize_stored(patches) -> tuple[np.ndarray, np.ndarray]:
     """Any uint8 (..., 155) -> legal uint8 (..., 155) and bool (..., 145): the fields that had to be changed.
 
     As dexed-py's Patch.from_sysex and from_raw do it: a field keeps the bits it has when packed, then its maximum.
@@ -168,7 +168,7 @@ def legal_stored(patches) -> tuple[np.ndarray, np.ndarray]:
     stored = _bytes(patches, STORED_BYTES)
     legal = stored.copy()
     legal[..., :PARAMETERS] &= _MASKS
-    return _clipped(stored, legal)
+    return _clip(stored, legal)
 
 
 def patch_id(patch) -> str:
@@ -197,7 +197,7 @@ def to_dict(patch) -> dict:
     return {"id": patch_id(patch), "name": patch_name(patch), **common, "operators": operators}
 
 
-def summary(patch) -> str:
+def summarize(patch) -> str:
     """One line: name, algorithm as on the panel (1-32), feedback, carriers, transpose and LFO wave if they act."""
     fields = to_dict(patch)
     carriers = [OPERATORS - i for i in range(OPERATORS) if CARRIERS[fields["algorithm"]] >> i & 1]
@@ -212,7 +212,7 @@ def summary(patch) -> str:
     return "  ".join(parts)
 
 
-def _built_in(name: str, algorithm: int, sounding: dict[int, tuple[int, ...]], lfo: tuple[int, ...]) -> np.ndarray:
+def _build(name: str, algorithm: int, sounding: dict[int, tuple[int, ...]], lfo: tuple[int, ...]) -> np.ndarray:
     """Some operators at ratio 1.00, unmodulated; algorithm 1-32.
 
     sounding: operator -> its four rates, key velocity sensitivity and output level; lfo: its wave, speed, and the patch's
@@ -232,13 +232,13 @@ def _built_in(name: str, algorithm: int, sounding: dict[int, tuple[int, ...]], l
 
 _AT_ONCE = (99, 99, 99, 99)  # rates: the attack ends within a block of 64 samples; the release falls 21 dB a block
 # The voice that the DX7 itself starts from.
-INIT = _built_in("INIT VOICE", 1, {1: (*_AT_ONCE, 0, 99)}, (LFO_WAVES.index("triangle"), 35, 3))
+INIT = _build("INIT VOICE", 1, {1: (*_AT_ONCE, 0, 99)}, (LFO_WAVES.index("triangle"), 35, 3))
 # The source of every sample, if not another is asked for: a sine that follows key, velocity, beginning, end and wheel.
 # Two carriers in phase, since one sensitivity alone does not do: 7 makes soft notes inaudible (below 8-bit mu-law), 4 gives
 # several neighbouring velocities the same level. Together they peak at 10 for velocity 1 and at 6,990 for 127, of 32,767,
 # and every step changes the clip by at least 5 dB more than mu-law does. The exceptions are the DX7's own, true of all
 # patches: velocities 2 k and 2 k + 1 are one (0 and 1, ...), and so are 110 to 113 (`velocity_by_half`, engine-spec.md).
 # The LFO acts through the modulation wheel alone: a square wave of 6 Hz, heard from a note's beginning on.
-SINE = _built_in("SINE", 32, {1: (*_AT_ONCE, 4, 87), 2: (*_AT_ONCE, 7, 94)}, (LFO_WAVES.index("square"), 35, 4))
+SINE = _build("SINE", 32, {1: (*_AT_ONCE, 4, 87), 2: (*_AT_ONCE, 7, 94)}, (LFO_WAVES.index("square"), 35, 4))
 # The predecessor's source (Nintorac/s4_dx7), the same at every velocity. Rates 95 and 80 are about 3 and 50 ms.
-SINE_FLAT = _built_in("PURE SINE", 32, {1: (95, 99, 99, 80, 0, 99)}, (LFO_WAVES.index("triangle"), 35, 3))
+SINE_FLAT = _build("PURE SINE", 32, {1: (95, 99, 99, 80, 0, 99)}, (LFO_WAVES.index("triangle"), 35, 3))

@@ -1,4 +1,4 @@
-"""What is found in the bytes of a file: voices as they are kept, and the signs by which noise is told from voices."""
+"""What is found in the bytes of a file: voices as they are kept, and the signs that distinguish noise from voices."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,8 @@ from dx7data.patches.patch import (
     MAXIMA,
     NAME_BYTES,
     PACKED_BYTES,
-    legal_packed,
-    legal_stored,
+    legalize_packed,
+    legalize_stored,
     pack,
 )
 
@@ -40,14 +40,14 @@ class Reading:
     refused: list[tuple[int, str]] = field(default_factory=list)
 
 
-def wrong(voices: np.ndarray) -> np.ndarray:
+def count_illegal(voices: np.ndarray) -> np.ndarray:
     """How many bytes of each voice, uint8 (N, 128) or (N, 155), no DX7 sends."""
     return np.count_nonzero(voices > (_LARGEST_PACKED if voices.shape[1] == PACKED_BYTES else _LARGEST), axis=1)
 
 
 def add_voices(reading: Reading, voices: np.ndarray, places: np.ndarray, kept: np.ndarray) -> None:
     """Take the voices, uint8 (N, 128) or (N, 155), that are to be kept, bool (N,); places (N,) are where they start."""
-    legal, changed = (legal_packed if voices.shape[1] == PACKED_BYTES else legal_stored)(voices)
+    legal, changed = (legalize_packed if voices.shape[1] == PACKED_BYTES else legalize_stored)(voices)
     repaired = [()] * len(legal)
     for row in np.flatnonzero(changed.any(axis=1)):
         repaired[row] = tuple(FIELDS[i] for i in np.flatnonzero(changed[row]))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 _LINES = 10  # of a kind in a report for people
 
 
-def shown(name) -> str:
+def make_printable(name) -> str:
     """A file name that is safe to print and to store: what is not printable is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
@@ -23,7 +23,7 @@ class Line:
         return f"{self.file}: {self.reason}" if self.offset is None else f"{self.file}, byte {self.offset:,}: {self.reason}"
 
 
-def listed(title: str, entries: list) -> list[str]:
+def format_list(title: str, entries: list) -> list[str]:
     """The lines of a list under its title, the first ten entries; none for an empty list."""
     more = [f"  and {len(entries) - _LINES:,} more"] * (len(entries) > _LINES)
     return [title, *(f"  {entry}" for entry in entries[:_LINES]), *more] if entries else []
@@ -47,7 +47,7 @@ class Report:
         lines = [f"{counts} {self.repaired:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}"]
         fields = [f"{name}: {count:,}" for name, count in self.repaired_fields.most_common()]
         for title, entries in (("repaired fields", fields), ("refused", self.refused), ("warnings", self.warnings)):
-            lines += listed(title, entries)
+            lines += format_list(title, entries)
         return "\n".join(lines)
 
     def to_dict(self) -> dict:
@@ -56,11 +56,11 @@ class Report:
 
     def refuse(self, file, reason: str) -> None:
         """Note that a whole file was left out; any name is safe here."""
-        self.refused.append(Line(shown(file), None, reason))
+        self.refused.append(Line(make_printable(file), None, reason))
 
     def warn(self, file, sentence: str) -> None:
         """Note something about a whole file; any name is safe here."""
-        self.warnings.append(Line(shown(file), None, sentence))
+        self.warnings.append(Line(make_printable(file), None, sentence))
 
     def add(self, file: str, reading) -> None:
         """Count what sysex.read found in a file."""

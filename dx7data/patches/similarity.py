@@ -1,4 +1,4 @@
-"""Families: patches that are connected by steps of at most NEAR audible differences. Public banks are full of near-copies.
+"""Near-duplicate groups: patches connected by steps of at most NEAR audible differences. Public banks are full of them.
 
 The distance of two patches is the number of parameters that differ and that can be heard in one of them (audible.py). All
 pairs are compared, some 145 bytes at a time in vector registers: a billion of them in about ten seconds on one core.
@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from dx7data import cache
-from dx7data.patches.audible import audible
+from dx7data.patches.audible import find_audible
 from dx7data.patches.patch import PARAMETERS
 
 NEAR = 2
@@ -21,15 +21,15 @@ class Codes:
 
     def __init__(self, stored: np.ndarray):
         self.values = np.ascontiguousarray(stored[:, :PARAMETERS].T)
-        self.masks = np.ascontiguousarray(audible(stored).T).view(np.uint8)
+        self.masks = np.ascontiguousarray(find_audible(stored).T).view(np.uint8)
 
 
-def families(codes: Codes) -> np.ndarray:
-    """For each of N patches the first one of its family, int64 (N,)."""
+def group_near_duplicates(codes: Codes) -> np.ndarray:
+    """For each of N patches the first one of its near-duplicate group, int64 (N,)."""
     return _connect(codes.values, codes.masks)
 
 
-def nearest(codes: Codes, others: Codes, labels: np.ndarray, labels_of_others: np.ndarray) -> np.ndarray:
+def find_nearest(codes: Codes, others: Codes, labels: np.ndarray, labels_of_others: np.ndarray) -> np.ndarray:
     """For each patch the distance to the nearest of the others that has another label, uint8 (N,); 255 if none has.
 
     labels: int64, of a split, say.
@@ -87,6 +87,6 @@ def _nearest(values, masks, labels, others, other_masks, other_labels):
     return result
 
 
-with cache.keyed():
+with cache.use_folder():
     _connect = njit(cache=True, nogil=True)(_connect)
     _nearest = njit(cache=True, nogil=True)(_nearest)

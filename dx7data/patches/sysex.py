@@ -12,7 +12,7 @@ import numpy as np
 
 from dx7data.patches import bare
 from dx7data.patches.patch import INIT, NAME_BYTES, PACKED_BYTES, STORED_BYTES, pack, require_legal
-from dx7data.patches.reading import NOISE, Reading, Record, add_voices, wrong
+from dx7data.patches.reading import NOISE, Reading, Record, add_voices, count_illegal
 
 __all__ = ["BANK", "Reading", "Record", "read", "write_bank", "write_voice"]
 
@@ -47,7 +47,7 @@ def read(data: bytes) -> Reading:
     checksum together with values out of range. Bytes that belong to no dump are warned about.
     """
     reading = Reading()
-    start, stop = _unwrapped(data)
+    start, stop = _unwrap(data)
     in_midi = data[start : start + 4] == b"MThd" or data[start : start + 4] + data[start + 8 : start + 12] == b"RIFFRMID"
     header = _HEADER_IN_MIDI if in_midi else _HEADER
     position = 0
@@ -69,7 +69,7 @@ def read(data: bytes) -> Reading:
     return reading
 
 
-def _unwrapped(data: bytes) -> tuple[int, int]:
+def _unwrap(data: bytes) -> tuple[int, int]:
     """Start and stop of the contents: inside a MacBinary header's data fork, or everything."""
     head = data[:_MAC_HEADER]
     if len(head) == _MAC_HEADER and head[0] == head[74] == head[82] == 0 and 1 <= head[1] <= 63:
@@ -107,22 +107,22 @@ def _bytes(data: bytes, match: re.Match, size: int) -> _Bytes:
 
 
 def _bytes_in_midi(data: bytes, match: re.Match, size: int) -> _Bytes:
-    first, stop, places, limit = match.end(), match.start("first") + _number(match["length"]), [], 2 * size
+    first, stop, places, limit = match.end(), match.start("first") + _read_number(match["length"]), [], 2 * size
     while True:
         stop = min(stop, first + limit, len(data))
         places.append(np.arange(first, stop))
         limit -= len(places[-1])
         part = _NEXT_PART.match(data, stop) if limit > 0 and data[stop - 1] != _END else None
-        if not part or not _number(part["length"]):
+        if not part or not _read_number(part["length"]):
             break
-        first, stop = part.end(), part.end() + _number(part["length"])
+        first, stop = part.end(), part.end() + _read_number(part["length"])
     places = np.concatenate(places)
     raw = np.frombuffer(data, np.uint8)[places]
     ended = bool(len(raw)) and raw[-1] == _END
     return _Bytes(raw[: len(raw) - ended], places[: len(raw) - ended], ended, max(stop, match.end()))
 
 
-def _number(digits: bytes) -> int:
+def _read_number(digits: bytes) -> int:
     value = 0
     for digit in digits:
         value = value << 7 | digit & 127
@@ -135,10 +135,10 @@ def _message(reading: Reading, match: re.Match, size: int, found: _Bytes) -> int
     raw, places, ended, after = found
     undone = None
     if len(raw) != size + 1:  # of exactly the right length, a high byte is damage; otherwise it came in between
-        undone = _undone(raw, size)
+        undone = _undo_text_transfer(raw, size)
         kept = np.flatnonzero(raw < _REAL_TIME) if undone is None else undone
         raw, places = raw[kept], places[kept]
-    reason = _fault(raw, size)
+    reason = _find_fault(raw, size)
     if reason:
         reading.refused.append((start, f"{kind} {reason}: refused whole, send or copy it again"))
         return after
@@ -154,33 +154,33 @@ def _message(reading: Reading, match: re.Match, size: int, found: _Bytes) -> int
     return after
 
 
-def _undone(raw: np.ndarray, size: int) -> np.ndarray | None:
+def _undo_text_transfer(raw: np.ndarray, size: int) -> np.ndarray | None:
     """Which bytes were there before LF, or CR, became CR and LF; None if that gives no dump with the right checksum."""
     pairs = np.array([match.start() for match in _LINE_END.finditer(raw.tobytes())], int)
     if len(raw) - len(pairs) == size + 1:
         for added in (pairs, pairs + 1):
             kept = np.delete(np.arange(len(raw)), added)
-            checked = raw[kept[size]] == _checksum(raw[kept[:size]])
-            if checked and (wrong(_split(raw[kept], size)) < NOISE).all():
+            checked = raw[kept[size]] == _compute_checksum(raw[kept[:size]])
+            if checked and (count_illegal(_split(raw[kept], size)) < NOISE).all():
                 return kept
     return None
 
 
-def _fault(raw: np.ndarray, size: int) -> str | None:
+def _find_fault(raw: np.ndarray, size: int) -> str | None:
     """Why the data bytes and checksum of a message are no dump, if they are none."""
     if len(raw) < size:
         return f"holds {len(raw):,} of {size:,} bytes"
-    expected = _checksum(raw[:size])
+    expected = _compute_checksum(raw[:size])
     if len(raw) == size + 1 and raw[size] == expected:
         return None
     voices = _split(raw, size)
-    noise = np.count_nonzero(wrong(voices[~_damaged(voices)]) >= NOISE)
+    noise = np.count_nonzero(count_illegal(voices[~_find_damaged(voices)]) >= NOISE)
     if len(raw) == size + 1:
         what = f"{noise} of its voices hold" if size == _BANK_BYTES else "its voice holds"
         reason = f"has checksum {raw[size]:02X}, its bytes give {expected:02X}, and {what} values that no DX7 has"
         return reason if noise else None
     # A byte was lost or came in, or only the checksum or the end is missing. What has shifted has done so to the very end.
-    shifted = noise or wrong(voices[-1:]).any() or (voices[-1, -NAME_BYTES:] < 32).any()
+    shifted = noise or count_illegal(voices[-1:]).any() or (voices[-1, -NAME_BYTES:] < 32).any()
     if shifted or (len(raw) > size and raw[size] != expected):
         return f"holds {len(raw):,} bytes where {size + 1:,} belong"
     return None
@@ -190,7 +190,7 @@ def _split(raw: np.ndarray, size: int) -> np.ndarray:
     return raw[:size].reshape(-1, STORED_BYTES if size == STORED_BYTES else PACKED_BYTES)
 
 
-def _damaged(voices: np.ndarray) -> np.ndarray:
+def _find_damaged(voices: np.ndarray) -> np.ndarray:
     """In which voices there is a byte that begins or ends a message."""
     return ((voices == _START) | (voices == _END)).any(axis=1)
 
@@ -201,7 +201,7 @@ def _check(reading: Reading, start: int, kind: str, body: np.ndarray, checksum: 
     def warn(sentence: str) -> None:
         reading.warnings.append((start, f"{kind} {sentence}; its voices are kept"))
 
-    expected = _checksum(body)
+    expected = _compute_checksum(body)
     if not checksum.size:
         warn("has no checksum")
     elif checksum[0] != expected:
@@ -212,12 +212,12 @@ def _check(reading: Reading, start: int, kind: str, body: np.ndarray, checksum: 
         warn(f"has {high:,} bytes above 127, which MIDI cannot send")
 
 
-def _checksum(body: np.ndarray) -> int:
+def _compute_checksum(body: np.ndarray) -> int:
     return -int(body.sum(dtype=np.int64)) & 127
 
 
 def _take(reading: Reading, start: int, voices: np.ndarray, places: np.ndarray) -> None:
-    damaged = _damaged(voices)
+    damaged = _find_damaged(voices)
     for row in np.flatnonzero(damaged).tolist():
         byte = int(np.argmax((voices[row] == _START) | (voices[row] == _END)))
         where = f"{voices[row, byte]:02X} at byte {places[row * voices.shape[1] + byte]:,}"
@@ -228,7 +228,7 @@ def _take(reading: Reading, start: int, voices: np.ndarray, places: np.ndarray) 
 def _dump(head: bytes, body: np.ndarray, channel: int) -> bytes:
     if not 1 <= channel <= 16:
         raise ValueError(f"channel must be 1 to 16, not {channel}")
-    data = bytes((_YAMAHA, channel - 1)) + head + body.tobytes() + bytes((_checksum(body),))
+    data = bytes((_YAMAHA, channel - 1)) + head + body.tobytes() + bytes((_compute_checksum(body),))
     return bytes(mido.Message("sysex", data=data).bin())
 
 

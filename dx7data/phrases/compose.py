@@ -86,8 +86,8 @@ def draw(rng: KeyedRng, seconds: float, kinds: tuple[str, ...] = (), filters: Fi
     """
     end = round(seconds * 1000)
     kind = rng.pick([name for name in KINDS if name in kinds] if kinds else KINDS)
-    compose, patterns, fewest = _KINDS[kind]
-    most = filters.polyphony[1] and max(filters.polyphony[1], fewest)
+    compose, patterns, minimum_keys = _KINDS[kind]
+    maximum = filters.polyphony[1] and max(filters.polyphony[1], minimum_keys)
     about = {"bpm": rng.between(60, 160), "touch": rng.pick(tuple(_TOUCHES)), "contour": rng.pick(tuple(_CONTOURS))}
     velocity = _dynamics(rng, about["contour"], end * about["bpm"] // _MINUTE, filters.velocity)
     first = rng.pick((0, 0, rng.below(min(end // 8, 250) + 1)))
@@ -99,9 +99,9 @@ def draw(rng: KeyedRng, seconds: float, kinds: tuple[str, ...] = (), filters: Fi
             break
         held = max((until - start) * rng.between(*_TOUCHES[about["touch"]]) // 100, _SHORTEST)
         if not notes or not rest:
-            notes += [Note(start, held, key, velocity(tick)) for key in next(strokes)[:most]]
+            notes += [Note(start, held, key, velocity(tick)) for key in next(strokes)[:maximum]]
     notes = _lift(notes)
-    return Phrase(tuple(_release(notes, most) if most else notes), kind=kind, about=about)
+    return Phrase(tuple(_release(notes, maximum) if maximum else notes), kind=kind, about=about)
 
 
 def _rhythm(rng: KeyedRng, patterns) -> Iterator[tuple[int, int, bool]]:
@@ -119,15 +119,15 @@ def _rhythm(rng: KeyedRng, patterns) -> Iterator[tuple[int, int, bool]]:
 
 def _dynamics(rng: KeyedRng, contour: str, clip: int, limits: tuple[int, int]):
     """The velocity of a note, within limits, as a function of its tick, in a clip of so many ticks."""
-    least, most = limits
-    loudness = rng.between(min(max(30, least), most), max(min(115, most), least))
+    minimum, maximum = limits
+    loudness = rng.between(min(max(30, minimum), maximum), max(min(115, maximum), minimum))
     depth = rng.between(12, 40)
     span = max(min(rng.pick((4, 8, 16, 32)) * _BEAT, clip), 1)
     bar = rng.pick((1, 2, 3, 4)) * _BEAT
 
     def velocity(tick: int) -> int:
         shape = _CONTOURS[contour](tick % span * 100 // span, tick % bar == 0)
-        return min(max(loudness + depth * shape // 100 + rng.between(-4, 4), least), most)
+        return min(max(loudness + depth * shape // 100 + rng.between(-4, 4), minimum), maximum)
 
     return velocity
 
@@ -142,13 +142,13 @@ def _lift(notes: list[Note]) -> list[Note]:
     return lifted[::-1]
 
 
-def _release(notes: list[Note], most: int) -> list[Note]:
+def _release(notes: list[Note], maximum: int) -> list[Note]:
     """The notes, of which the oldest is let go where more than `most` would sound; no stroke has more than that."""
     released: list[Note] = []
     down: list[int] = []  # indices of what sounds, the oldest first
     for i, note in enumerate(notes):
         down = [j for j in down if released[j].start + released[j].held > note.start]
-        if len(down) == most:
+        if len(down) == maximum:
             oldest = down.pop(0)
             released[oldest] = released[oldest]._replace(held=note.start - released[oldest].start)
         released.append(note)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import contents, find
+from dx7data.files import find_files, read_file
 from dx7data.patches import containers
-from dx7data.patches.report import shown
+from dx7data.patches.report import make_printable
 from dx7data.phrases import midi
 from dx7data.phrases.filters import Filters
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
@@ -68,7 +68,7 @@ class _Selection:
         raise InputError(f"there is no music: {report.refused[0] if report.refused else 'name a file or a folder'}")
 
 
-def from_midi(
+def read_midi(
     paths, seconds: float, beats: int | None, filters: Filters, report: MusicReport | None = None
 ) -> tuple[Phrases, MusicReport]:
     """Phrases for clips of so many seconds from MIDI files, folders and zips.
@@ -82,7 +82,7 @@ def from_midi(
     """
     selection = _Selection(seconds, filters, report)
     report = selection.report
-    for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
+    for path, name, data in _read_files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
         try:
             reading = midi.read(data)
         except ValueError as error:
@@ -97,28 +97,28 @@ def from_midi(
         for performance in reading.performances:
             port = {"port": performance.port} if performance.port else {}
             about = file | {"track": performance.track} | port | {"channel": performance.channel}
-            for begin, end, inside, events, cut in _windows(performance, beats, selection.clip):
+            for begin, end, inside, events, cut in _cut_windows(performance, beats, selection.clip):
                 selection.offer(inside, events, end - begin, "midi", about | {"start": begin / 1000}, cut)
     return selection.result()
 
 
-def _files(paths: Iterable, report: MusicReport) -> Iterator[tuple[str, str, bytes]]:
+def _read_files(paths: Iterable, report: MusicReport) -> Iterator[tuple[str, str, bytes]]:
     """Path and base name as shown, contents."""
     for path in map(Path, paths):
         inside = [path]
         if os.path.isdir(path):
-            inside = find(path, _SUFFIXES, report, lambda file: containers.leave(report, file))
+            inside = find_files(path, _SUFFIXES, report, lambda file: containers.leave(report, file))
         for file in inside:
             zipped = file.suffix.lower() == ".zip"
-            data = contents(file, _ZIP_LIMIT if zipped else midi.BYTES_LIMIT, report)
+            data = read_file(file, _ZIP_LIMIT if zipped else midi.BYTES_LIMIT, report)
             if data is not None and zipped:
                 archive = containers.Zip(report, _SUFFIXES, midi.BYTES_LIMIT, _UNPACKED_LIMIT)
                 yield from archive.members(data, str(file), file.name)
             elif data is not None:
-                yield shown(file), shown(file.name), data
+                yield make_printable(file), make_printable(file.name), data
 
 
-def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list, bool]]:
+def _cut_windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list, bool]]:
     """Beginning and end in ms of each window in which notes begin; these notes and the events from its beginning on.
 
     And whether its end is that of the clip, and a note goes on then.
@@ -140,7 +140,7 @@ def _windows(performance: midi.Performance, beats: int | None, clip: int) -> Ite
         first = after
 
 
-def from_table(
+def read_table(
     path, seconds: float, bpm: float | None, filters: Filters, report: MusicReport | None = None
 ) -> tuple[Phrases, MusicReport]:
     """Phrases for clips of so many seconds from a Parquet table with a row for each note.
@@ -151,17 +151,19 @@ def from_table(
     """
     path = Path(path)
     selection = _Selection(seconds, filters, report)
-    ids, which, notes = _notes(path, bpm or 60)  # at 60 beats a minute a beat is a second
+    ids, which, notes = _read_notes(path, bpm or 60)  # at 60 beats a minute a beat is a second
     lasting = notes[:, 1] > 0
     selection.report.add(path, int(np.count_nonzero(lasting)), int(np.count_nonzero(~lasting)))
     which, notes = which[lasting], notes[lasting]
     if not len(notes):
-        raise InputError(f"{shown(path)} holds only notes of 0 ms; durations are seconds, or beats if their tempo is given")
+        raise InputError(
+            f"{make_printable(path)} holds only notes of 0 ms; durations are seconds, or beats if their tempo is given"
+        )
     # By phrase, start and note; by velocity and length too, so that the order of the rows never matters.
     order = np.lexsort((*notes.T[[1, 3, 2, 0]], which))
     which, notes = which[order], notes[order]
     with open(path, "rb") as file:
-        about = {"file": shown(path.name), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        about = {"file": make_printable(path.name), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     for first, after in pairwise([0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(which)]):
         played = [Note._make(note) for note in notes[first:after].tolist()]
         length = max(note.start + note.held for note in played)
@@ -169,65 +171,73 @@ def from_table(
     return selection.result()
 
 
-def _notes(path: Path, bpm: float) -> tuple[list, np.ndarray, np.ndarray]:
+def _read_notes(path: Path, bpm: float) -> tuple[list, np.ndarray, np.ndarray]:
     """The phrase ids in order of first appearance; which of them (N,); int64 (N, 4): notes, with times in ms.
 
     Ends are rounded, not durations, so that notes which touch in the table neither overlap nor part.
     """
-    table = _table(path)
-    ids = _column(path, table, "phrase_id", "integer", "string", "large_string").combine_chunks().dictionary_encode()
+    table = _read_parquet(path)
+    ids = _get_column(path, table, "phrase_id", "integer", "string", "large_string").combine_chunks().dictionary_encode()
     day = _DAY * bpm / 60
-    start = _numbers(path, table, "start_time", 0, day)
-    end = start + _numbers(path, table, "duration", 0, day)
-    note = _numbers(path, table, "note", 0, 127, whole=True)
-    velocity = _numbers(path, table, "velocity", 1, 127, whole=True)
+    start = _get_numbers(path, table, "start_time", 0, day)
+    end = start + _get_numbers(path, table, "duration", 0, day)
+    note = _get_numbers(path, table, "note", 0, 127, whole=True)
+    velocity = _get_numbers(path, table, "velocity", 1, 127, whole=True)
     start, end = (np.floor(beats * 60_000 / bpm + 0.5) for beats in (start, end))
     notes = np.stack([start, end - start, note, velocity], axis=1).astype(np.int64)
     return ids.dictionary.to_pylist(), ids.indices.to_numpy(), notes
 
 
-def _table(path: Path):
+def _read_parquet(path: Path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise InputError(f"{shown(path)} is no file; name a Parquet table")
+        raise InputError(f"{make_printable(path)} is no file; name a Parquet table")
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(columns=list(COLUMNS))
         table.validate(full=True)  # reading alone does not see text that is not UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{shown(path)} can't be read as Parquet: {shown(error)}; write it anew") from None
+        raise InputError(
+            f"{make_printable(path)} can't be read as Parquet: {make_printable(error)}; write it anew"
+        ) from None
     if not table.num_rows:
-        raise InputError(f"{shown(path)} has no rows; give it one for each note")
+        raise InputError(f"{make_printable(path)} has no rows; give it one for each note")
     return table
 
 
-def _column(path: Path, table, name: str, *kinds: str):
+def _get_column(path: Path, table, name: str, *kinds: str):
     """A column of one of these kinds of types, without nulls; where it holds categories, their values."""
     from pyarrow import types
 
     if (count := table.column_names.count(name)) != 1:
-        raise InputError(f"{shown(path)} has {count} columns {name}; give it one each of {', '.join(COLUMNS)}")
+        raise InputError(f"{make_printable(path)} has {count} columns {name}; give it one each of {', '.join(COLUMNS)}")
     column = table[name]
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not any(getattr(types, f"is_{kind}")(column.type) for kind in kinds):
-        wish = " or ".join(kinds)
-        raise InputError(f"{shown(path)}: column {name} is of type {shown(column.type)}; convert it to {wish}")
+        expected = " or ".join(kinds)
+        raise InputError(
+            f"{make_printable(path)}: column {name} is of type {make_printable(column.type)}; convert it to {expected}"
+        )
     if column.null_count:
-        raise InputError(f"{shown(path)}: column {name} is null in {column.null_count:,} rows; fill or remove these")
+        raise InputError(
+            f"{make_printable(path)}: column {name} is null in {column.null_count:,} rows; fill or remove these"
+        )
     return column
 
 
-def _numbers(path: Path, table, name: str, least: float, most: float, whole: bool = False) -> np.ndarray:
+def _get_numbers(path: Path, table, name: str, minimum: float, maximum: float, whole: bool = False) -> np.ndarray:
     """A column as float64, all of it from least to most."""
-    values = _column(path, table, name, "integer", "floating", "decimal").cast("float64", safe=False).to_numpy()
-    good = (values >= least) & (values <= most)  # NaN is neither
+    values = _get_column(path, table, name, "integer", "floating", "decimal").cast("float64", safe=False).to_numpy()
+    good = (values >= minimum) & (values <= maximum)  # NaN is neither
     if whole:
         good &= values == np.floor(values)
     if not good.all():
         row = int(np.argmin(good))
-        wish = f"{'whole ' * whole}numbers from {least} to {most:,}"
-        raise InputError(f"{shown(path)}: column {name} holds {values[row]} in row {row + 1:,}; it must hold {wish}")
+        expected = f"{'whole ' * whole}numbers from {minimum} to {maximum:,}"
+        raise InputError(
+            f"{make_printable(path)}: column {name} holds {values[row]} in row {row + 1:,}; it must hold {expected}"
+        )
     return values

@@ -20,7 +20,9 @@ class Filters:
     def first_to_refuse(self, phrase: Phrase, length_ms: int) -> str | None:
         """The name of the first filter that a phrase of this length does not pass."""
         limits = self.limits()
-        return next((name for name, found in measure(phrase, length_ms).items() if not _within(found, limits[name])), None)
+        return next(
+            (name for name, found in measure(phrase, length_ms).items() if not _is_within(found, limits[name])), None
+        )
 
     def limits(self) -> dict[str, tuple[float, float | None]]:
         """By name of filter: the least and the most that its measure may be; None: no limit."""
@@ -36,7 +38,9 @@ class Filters:
     def text(self) -> str:
         """The filters that can refuse a phrase, for people: "polyphony 1, notes 4 to 18"; empty when there are none."""
         every = NO_FILTERS.limits()
-        return ", ".join(f"{name} {_span(*limits)}" for name, limits in self.limits().items() if limits != every[name])
+        return ", ".join(
+            f"{name} {_format_limits(*limits)}" for name, limits in self.limits().items() if limits != every[name]
+        )
 
     @staticmethod
     def from_json(document: dict) -> "Filters":
@@ -52,11 +56,11 @@ def measure(phrase: Phrase, length_ms: int) -> dict[str, tuple[float, float]]:
     """By name of filter: the least and the most that a phrase of this length has of what it looks at."""
     keys = {note.note for note in phrase.notes}
     velocities = [note.velocity for note in phrase.notes]
-    most, sounding = _sounding(phrase.notes, length_ms)
+    maximum, sounding = _measure_sounding(phrase.notes, length_ms)
     filled = sounding / length_ms
     return {
         "notes": (len(phrase.notes), len(phrase.notes)),
-        "polyphony": (most, most),
+        "polyphony": (maximum, maximum),
         "pitch range": (min(keys), max(keys)),
         "velocity": (min(velocities), max(velocities)),
         "different notes": (len(keys), len(keys)),
@@ -64,26 +68,26 @@ def measure(phrase: Phrase, length_ms: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def _within(found: tuple[float, float], limits: tuple[float, float | None]) -> bool:
-    (lowest, highest), (least, most) = found, limits
-    return lowest >= least and (most is None or highest <= most)
+def _is_within(found: tuple[float, float], limits: tuple[float, float | None]) -> bool:
+    (lowest, highest), (minimum, maximum) = found, limits
+    return lowest >= minimum and (maximum is None or highest <= maximum)
 
 
-def _span(least: float, most: float | None) -> str:
-    if most is None:
-        return f"{least:g} or more"
-    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+def _format_limits(minimum: float, maximum: float | None) -> str:
+    if maximum is None:
+        return f"{minimum:g} or more"
+    return f"{minimum:g}" if minimum == maximum else f"{minimum:g} to {maximum:g}"
 
 
-def _sounding(notes: Iterable[Note], length_ms: int) -> tuple[int, int]:
+def _measure_sounding(notes: Iterable[Note], length_ms: int) -> tuple[int, int]:
     """The most notes that sound at one moment, and for how many ms at least one does."""
     edges = [edge for note in notes for edge in ((note.start, 1), (min(note.start + note.held, length_ms), -1))]
-    count = most = sounding = before = 0
+    count = maximum = sounding = before = 0
     for time, step in sorted(edges):  # ends come before beginnings: notes that touch don't overlap
         if count:
             sounding += time - before
         before = time
         count += step
-        if count > most:
-            most = count
-    return most, sounding
+        if count > maximum:
+            maximum = count
+    return maximum, sounding

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dx7data.files import canonical, from_parquet
+from dx7data.files import decode_parquet, to_canonical_json
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
     import pyarrow as pa
@@ -53,7 +53,7 @@ class Phrase:
     @cached_property
     def id(self) -> str:
         """16 hex digits of a SHA-256: what sounds the same has the same id."""
-        return hashlib.sha256(canonical([self.notes, self.events])).hexdigest()[:16]
+        return hashlib.sha256(to_canonical_json([self.notes, self.events])).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Phrases(Sequence):
         """`phrases.parquet` of data sets of format 2. Raises OSError, ValueError or KeyError when it is none."""
         import pyarrow as pa
 
-        table = from_parquet(data).select([field.name for field in _schema()])
+        table = decode_parquet(data).select([field.name for field in _schema()])
         columns = [column.combine_chunks().cast(field.type) for column, field in zip(table.columns, _schema(), strict=True)]
         return Phrases(pa.Table.from_arrays(columns, schema=_schema()))
 
@@ -166,11 +166,11 @@ class Phrases(Sequence):
                 state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
         state.update(np.packbits(np.asarray(self.table["cut"])))
         for name in ("id", "split", "kind", "about"):
-            for part in _texts(self.table[name]):
+            for part in _split_texts(self.table[name]):
                 state.update(part)
 
 
-def _texts(column: "pa.ChunkedArray") -> tuple[np.ndarray, bytes]:
+def _split_texts(column: "pa.ChunkedArray") -> tuple[np.ndarray, bytes]:
     """Where the texts of a column begin and end, int64 (P + 1,), and all of them in one; none for a missing one."""
     import pyarrow as pa
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from dx7data.patches.report import Line, listed, shown
+from dx7data.patches.report import Line, format_list, make_printable
 
 
 @dataclass
@@ -23,20 +23,20 @@ class MusicReport:
 
     def refuse(self, file, reason: str) -> None:
         """Note that a file was left out; any name is safe here."""
-        self.refused.append(Line(shown(file), None, reason))
+        self.refused.append(Line(make_printable(file), None, reason))
 
     def warn(self, file, sentence: str) -> None:
         """Note something about a whole file; any name is safe here."""
-        self.warnings.append(Line(shown(file), None, sentence))
+        self.warnings.append(Line(make_printable(file), None, sentence))
 
     def add(self, file, notes: int, zero_length: int, never_ending: int = 0, warnings=()) -> None:
         """Count what a file holds; warnings: byte offset, or None, and sentence."""
         self.files += 1
         self.zero_length += zero_length
         self.never_ending += never_ending
-        row = {"file": shown(file), "notes": notes, "zero_length": zero_length, "never_ending": never_ending}
+        row = {"file": make_printable(file), "notes": notes, "zero_length": zero_length, "never_ending": never_ending}
         self.read.append(row | {"warnings": len(warnings)})
-        self.warnings += [Line(shown(file), *warning) for warning in warnings]
+        self.warnings += [Line(make_printable(file), *warning) for warning in warnings]
 
     def text(self) -> str:
         """A few lines for people; of refused files and of warnings the first ten."""
@@ -47,7 +47,7 @@ class MusicReport:
             f"notes of no length {self.zero_length:,}, notes without an end {self.never_ending:,}",
         ]
         lines += [f"left out: {self.filters()}"] * bool(self.left_out)
-        return "\n".join(lines + listed("refused", self.refused) + listed("warnings", self.warnings))
+        return "\n".join(lines + format_list("refused", self.refused) + format_list("warnings", self.warnings))
 
     def filters(self) -> str:
         """How many phrases each filter took, the greediest first."""

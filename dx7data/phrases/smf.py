@@ -77,7 +77,7 @@ def read(data: bytes) -> File:
     if count and not file.tracks:
         raise ValueError("is no whole MIDI file: it ends before its first track")
     if count != len(file.tracks):
-        _say(file, place + 10, f"the number of tracks is {count:,} in the header, and {len(file.tracks):,} in the file")
+        _warn(file, place + 10, f"the number of tracks is {count:,} in the header, and {len(file.tracks):,} in the file")
     if (more := len(file.warnings) - _WARNINGS) > 0:
         file.warnings[_WARNINGS:] = [(None, f"and {more:,} more warnings")]
     return file
@@ -98,7 +98,7 @@ def _unwrap(data: bytes) -> tuple[int, int]:
 
 def _read_chunks(data: bytes, place: int, file: File) -> None:
     def warn(offset: int, reason: str) -> None:
-        _say(file, offset, reason)
+        _warn(file, offset, reason)
 
     while place < len(data):
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8])
@@ -124,7 +124,7 @@ def _read_chunks(data: bytes, place: int, file: File) -> None:
             place = end
 
 
-def _say(file: File, offset: int, reason: str) -> None:
+def _warn(file: File, offset: int, reason: str) -> None:
     file.warnings.append((offset, reason))
 
 

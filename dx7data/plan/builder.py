@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from dx7data.audio.silence import heard
+from dx7data.audio.silence import find_sounding
 from dx7data.errors import InputError
 from dx7data.patches import patch
 from dx7data.patches.bank import Bank
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import augment, hidden, split
-from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, rows
+from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, make_rows
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import RANDOM_SOURCE, SPLITS, Spec
-from dx7data.plan.split import shares
+from dx7data.plan.split import divide_evenly
 
 
-def make(
+def make_plan(
     bank: Bank,
     spec: Spec,
     samples: int | None = None,
@@ -28,28 +28,28 @@ def make(
     """The plan for a bank.
 
     samples: in all; or per_patch: of each target. targets: ids of the patches of the bank that become targets; None: all.
-    phrases: what is played; None: drawn phrases. held_out: ids of patches that belong to test, with their families. Raises
-    InputError when nothing audible is in the bank, or a split that is asked for stays empty.
+    phrases: what is played; None: drawn phrases. held_out: ids of patches that belong to test, with their near-duplicates.
+    Raises InputError when nothing audible is in the bank, or a split that is asked for stays empty.
     """
     if spec.keep_silent and (spec.perturb or spec.pairs):
         raise InputError("--perturb and --pairs change what can be heard of a patch: leave out --keep-silent")
-    patches, silent = _from_bank(bank, spec, targets)
+    patches, silent = _take_audible(bank, spec, targets)
     if spec.random_patches:
-        patches = patches.join(augment.random_patches(spec, patches))
+        patches = patches.join(augment.draw_random(spec, patches))
     if not len(patches):
         raise InputError("no patch in the bank can be heard on notes 36, 60 and 84; --keep-silent renders it all the same")
-    patches = split.divide(split.with_families(patches), spec, held_out)
+    patches = split.divide(split.group_patches(patches), spec, held_out)
     if spec.perturb:
-        patches = patches.join(augment.perturbed(spec, patches))
+        patches = patches.join(augment.perturb(spec, patches))
     if spec.pairs:
-        patches = patches.join(augment.counterfactuals(spec, patches))
+        patches = patches.join(augment.make_counterfactuals(spec, patches))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
-    counts = _counts(spec, patches, samples, per_patch)
+    counts = _count_samples(spec, patches, samples, per_patch)
     if phrases is not None:
         phrases = phrases.with_splits(split.divide_phrases(len(phrases), spec))
         # A split may hold patches that are held out, and no phrases for them to play.
         counts = {name: count for name, count in counts.items() if len(phrases.within(name))}
-    made = Plan(spec, patches, phrases, silent, counts, split.report(patches, spec))
+    made = Plan(spec, patches, phrases, silent, counts, split.make_report(patches, spec))
     for name, part in zip(SPLITS, spec.split, strict=True):
         own = int((patches.within(name) & patches.targets).sum())
         if part and own < spec.layers[1]:
@@ -62,12 +62,12 @@ def _measure(plan: Plan) -> Plan:
     return replace(plan, hidden=hidden.measure(plan))
 
 
-def _from_bank(bank: Bank, spec: Spec, targets: set[str] | None) -> tuple[Patches, list[dict]]:
+def _take_audible(bank: Bank, spec: Spec, targets: set[str] | None) -> tuple[Patches, list[dict]]:
     """The patches of the bank that play a part and can be heard; id and name of the silent ones."""
     by_id = np.argsort(bank.ids, kind="stable")
     takes_part = [i for i in by_id if targets is None or bank.ids[i] in targets or spec.source == RANDOM_SOURCE]
     stored = bank.patches[takes_part]
-    sounds = np.ones(len(stored), bool) if spec.keep_silent else heard(stored, spec.sample_rate, spec.seconds)
+    sounds = np.ones(len(stored), bool) if spec.keep_silent else find_sounding(stored, spec.sample_rate, spec.seconds)
     kept = [i for i, is_heard in zip(takes_part, sounds, strict=True) if is_heard]
     silent = [i for i, is_heard in zip(takes_part, sounds, strict=True) if not is_heard]
     is_target = [targets is None or bank.ids[i] in targets for i in kept]
@@ -76,37 +76,38 @@ def _from_bank(bank: Bank, spec: Spec, targets: set[str] | None) -> tuple[Patche
             "none of the --targets can be heard on notes 36, 60 and 84; --keep-silent renders them all the same"
         )
     origins = [{name: bank.origins[i][name] for name in NOWHERE} for i in kept]
-    patches = rows(bank.patches[kept], [BANK] * len(kept), origins, is_target)
+    patches = make_rows(bank.patches[kept], [BANK] * len(kept), origins, is_target)
     return patches, [{"id": bank.ids[i], "name": bank.names[i]} for i in silent]
 
 
-def with_samples(old: Plan, samples: int) -> Plan:
+def add_samples(old: Plan, samples: int) -> Plan:
     """A plan for more samples, of which the old ones are the first. Raises InputError if a split would lose some."""
     old.check_current()
-    counts = _counts(old.spec, old.patches, samples, None)
+    counts = _count_samples(old.spec, old.patches, samples, None)
     for name, count in old.counts.items():
         if counts.get(name, 0) < count:
             raise InputError(f"{samples:,} samples give {name} {counts.get(name, 0):,}, and it has {count:,}: ask for more")
     return _measure(replace(old, counts=counts))
 
 
-def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
+def add_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
     """A plan with more patches, and a sentence for each that it refuses: those that are near patches of several splits.
 
-    The old patches stay in their splits, a new one that is near an old family joins it, the others are divided like any.
+    The old patches stay in their splits, a new one that is a near-duplicate of an old one joins its group, the
+    others are divided like any.
     """
     old.check_current()
     known = set(old.patches.ids)
-    fresh, silent = _from_bank(bank, old.spec, None)
+    fresh, silent = _take_audible(bank, old.spec, None)
     fresh = fresh.take([i for i, key in enumerate(fresh.ids) if key not in known])
     if not len(fresh):
         raise InputError("no patch among these is new and can be heard")
     joined, bridges = split.join(old.patches, fresh, old.spec)
     patches = joined
     if old.spec.pairs:
-        patches = patches.join(augment.counterfactuals(old.spec, patches, set(joined.ids[len(old.patches) :])))
+        patches = patches.join(augment.make_counterfactuals(old.spec, patches, set(joined.ids[len(old.patches) :])))
     patches = patches.take(np.argsort(patches.ids, kind="stable"))
-    report = split.report(patches, old.spec)
+    report = split.make_report(patches, old.spec)
     known = {each["id"] for each in old.silent}
     silent = old.silent + [each for each in silent if each["id"] not in known]
     new = replace(old, patches=patches, silent=silent, split_report=report)
@@ -117,7 +118,7 @@ def with_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
     ]
 
 
-def _counts(spec: Spec, patches: Patches, samples: int | None, per_patch: int | None) -> dict[str, int]:
+def _count_samples(spec: Spec, patches: Patches, samples: int | None, per_patch: int | None) -> dict[str, int]:
     """How many samples each split has; those with none are left out."""
     own = {split: int((patches.within(split) & patches.targets).sum()) for split in SPLITS}
     each = 2 if spec.pairs else 1
@@ -127,5 +128,5 @@ def _counts(spec: Spec, patches: Patches, samples: int | None, per_patch: int | 
         total = samples if per_patch is None else each * per_patch * sum(patches.targets)
         if total % each:
             raise InputError(f"--pairs makes two samples at a time: --samples must be even, not {total}")
-        counts = dict(zip(SPLITS, (each * share for share in shares(total // each, spec.split)), strict=True))
+        counts = dict(zip(SPLITS, (each * share for share in divide_evenly(total // each, spec.split)), strict=True))
     return {split: count for split, count in counts.items() if count}

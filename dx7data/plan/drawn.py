@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dx7data.errors import InputError
-from dx7data.files import canonical
+from dx7data.files import to_canonical_json
 from dx7data.phrases import compose
 from dx7data.phrases.filters import measure
 from dx7data.phrases.phrase import Phrase
@@ -16,7 +16,7 @@ _TRIES = 100_000  # for one phrase: seconds of work, where a plan has seen to it
 _ESTIMATED_WITH = 300  # draws for each split
 
 
-def phrase(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
+def draw_phrase(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
     """The first phrase from the rng that passes the filters. Raises InputError when 100,000 do not."""
     for _ in range(_TRIES):
         drawn = _draw(rng, spec, split)
@@ -31,12 +31,12 @@ def _draw(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
     """The first phrase from the rng that belongs to the split. Raises InputError when 100,000 do not."""
     for _ in range(_TRIES):
         drawn = compose.draw(rng, spec.seconds, spec.kinds, spec.filters)
-        if split_of(drawn, spec) == split:
+        if find_split(drawn, spec) == split:
             return drawn
     raise InputError(f"too few drawn phrases for {split}: ask for less strict filters, other --kinds or --split 1,0,0")
 
 
-def split_of(phrase: Phrase, spec: Spec) -> str:
+def find_split(phrase: Phrase, spec: Spec) -> str:
     """The split that a drawn phrase belongs to, by a hash of all that a DX7 can be heard to do with it in the clip.
 
     So no clip of one split is in another too, and the phrases of all splits are alike. Not heard are the notes that begin
@@ -49,7 +49,7 @@ def split_of(phrase: Phrase, spec: Spec) -> str:
         for note in phrase.notes
         if note.start < end
     ]
-    return asked[int.from_bytes(hashlib.sha256(canonical(heard)).digest()[:4]) % len(asked)]
+    return asked[int.from_bytes(hashlib.sha256(to_canonical_json(heard)).digest()[:4]) % len(asked)]
 
 
 @dataclass
@@ -62,11 +62,11 @@ class Acceptance:
     def text(self) -> str:
         """One line for people, the greediest filter first."""
         passed = self.drawn - self.left_out.total()
-        took = ", ".join(f"{name} took {_percent(count, self.drawn)}" for name, count in self.left_out.most_common())
-        return f"drawn phrases: {_percent(passed, self.drawn)} pass the filters" + f"; {took}" * bool(took)
+        took = ", ".join(f"{name} took {_format_percent(count, self.drawn)}" for name, count in self.left_out.most_common())
+        return f"drawn phrases: {_format_percent(passed, self.drawn)} pass the filters" + f"; {took}" * bool(took)
 
 
-def _percent(count: int, total: int) -> str:
+def _format_percent(count: int, total: int) -> str:
     share = 100 * count / total
     return f"{share:.1f} %" if 0 < share < 1 or 99 < share < 100 else f"{share:.0f} %"
 
@@ -79,15 +79,15 @@ def estimate(spec: Spec) -> Acceptance:
     found = Acceptance()
     for split, part in zip(SPLITS, spec.split, strict=True):
         if part:
-            left_out, measured = _refused(spec, split)
+            left_out, measured = _count_refused(spec, split)
             if left_out.total() == _ESTIMATED_WITH:
-                raise InputError(_refusal(left_out, measured))
+                raise InputError(_explain(left_out, measured))
             found.drawn += _ESTIMATED_WITH
             found.left_out += left_out
     return found
 
 
-def _refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
+def _count_refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
     """Of the first draws: how many each filter refuses; and by filter, what those that it refused measure."""
     left_out, measured = Counter(), {}
     for i in range(_ESTIMATED_WITH):
@@ -99,7 +99,7 @@ def _refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
     return left_out, measured
 
 
-def _refusal(left_out: Counter, measured: dict[str, list]) -> str:
+def _explain(left_out: Counter, measured: dict[str, list]) -> str:
     """A sentence on why no phrase is left: what each filter took and found there, and what can be done."""
     took = []
     for name, count in left_out.most_common():

@@ -1,4 +1,4 @@
-"""What is hidden in a data set: what the target of a sample shows, and neither its source nor its prefixes tell.
+"""What is hidden in a data set: what the target of a sample shows, and neither its source nor its prefixes reveal.
 
 For a few dozen samples one thing at a time is drawn anew (variation.py) and both sides are rendered. Where the source stays
 the same and the target does not, no model can know the thing. All sums are of integers: the figures are the same everywhere.
@@ -14,15 +14,18 @@ from dx7data.audio import clips, mulaw
 from dx7data.patches import patch
 from dx7data.plan import sample
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
-from dx7data.plan.split import shares
+from dx7data.plan.split import divide_evenly
 from dx7data.plan.variation import OF_NOTES, Pool, shorten
 from dx7data.rng import KeyedRng
 
 RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
 WORTH_A_WARNING = 0.05  # of the samples
-_MOST, _FEWEST = 32, 8  # samples; between them, so many seconds of clips, lest planning takes more than some seconds
+_MAX_SAMPLES, _MIN_SAMPLES = (
+    32,
+    8,
+)  # samples; between them, so many seconds of clips, lest planning takes more than some seconds
 _SECONDS = 80
-_LONGEST = 10  # seconds: of longer clips only the beginning is rendered
+_MAX_SECONDS = 10  # seconds: of longer clips only the beginning is rendered
 _POOL = 2  # times as many samples are what things are drawn from
 _DIVISIBLE = math.lcm(*range(1, RENDERS + 1))
 _SINE = patch.pack(patch.SINE).tobytes().hex()
@@ -67,9 +70,9 @@ def measure(plan) -> dict:
     of all notes, and what single notes hide is found too. best_snr: sum of t^2 over sum of (t - mean t)^2, the mean over
     renders of which a model hears the same mu-law classes; None: nothing is hidden, or it leaves a trace in the classes.
     """
-    short = replace(plan, spec=replace(plan.spec, seconds=min(plan.spec.seconds, _LONGEST)))
-    wanted = max(_FEWEST, min(_MOST, int(_SECONDS / short.spec.seconds)))
-    trials = list(_draw_trials(plan, short.spec, min(wanted, sum(plan.counts.values()))))
+    short = replace(plan, spec=replace(plan.spec, seconds=min(plan.spec.seconds, _MAX_SECONDS)))
+    count = max(_MIN_SAMPLES, min(_MAX_SAMPLES, int(_SECONDS / short.spec.seconds)))
+    trials = list(_draw_trials(plan, short.spec, min(count, sum(plan.counts.values()))))
     rendered = _render(short, [choice for _, _, choices in trials for choice in choices])
     tallies: dict[str, _Tally] = {}
     for thing, all_notes, choices in trials:
@@ -91,8 +94,10 @@ def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, b
 
     spec: with the seconds to render. The samples are divided among the splits as all are.
     """
-    for split, share in zip(plan.counts, shares(samples, list(plan.counts.values())), strict=True):
-        choices = [plan.choose(split, j) for j in range(max(_FEWEST, _POOL * share))]  # some more than are wanted, perhaps
+    for split, share in zip(plan.counts, divide_evenly(samples, list(plan.counts.values())), strict=True):
+        choices = [
+            plan.choose(split, j) for j in range(max(_MIN_SAMPLES, _POOL * share))
+        ]  # some more than are wanted, perhaps
         choices = [replace(choice, phrase=shorten(choice.phrase, spec.seconds)) for choice in choices]
         pool = Pool(spec, choices, plan.targets[split])
         for j, choice in enumerate(choices[:share]):
@@ -109,7 +114,7 @@ def _render(plan, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarra
     batch = sample.batch_size(plan)
     for done in range(0, len(choices), batch):
         part = choices[done : done + batch]
-        audio = clips.render(**sample.score(plan, part))[0]
+        audio = clips.render_clips(**sample.make_score(plan, part))[0]
         prefixes = sample.encode_prefixes(plan, part, "cpu").values()
         yield from zip(np.concatenate([*prefixes, audio[: len(part)]], axis=1), audio[len(part) :], strict=True)
 
@@ -120,7 +125,9 @@ def _differ(one: np.ndarray, other: np.ndarray) -> bool:
     if not where.any():
         return False
     one, other = one[where], other[where]
-    return bool(np.square(np.subtract(one, other, dtype=np.int64)).sum() > max(mulaw.noise(one), mulaw.noise(other)))
+    return bool(
+        np.square(np.subtract(one, other, dtype=np.int64)).sum() > max(mulaw.measure_noise(one), mulaw.measure_noise(other))
+    )
 
 
 def _sum_energies(heard: list[np.ndarray], targets: list[np.ndarray]) -> list[int]:
@@ -145,7 +152,7 @@ def _sum_energies(heard: list[np.ndarray], targets: list[np.ndarray]) -> list[in
 
 
 def describe(report: dict | None) -> list[str]:
-    """The report in words: a line for each thing that is hidden, and one for those that are told."""
+    """The report in words: a line for each thing that is hidden, and one for those that can be heard."""
     if report is None:
         return ["not measured: an older version made this plan"]
     found = []
@@ -155,10 +162,10 @@ def describe(report: dict | None) -> list[str]:
                 "" if each["best_snr"] is None else f"; a model that knows all else can reach about {each['best_snr']} dB"
             )
             found.append(f"{thing} is hidden in {each['hidden']} of {each['samples']} samples{limit}")
-    told = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
+    heard_by_model = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
     idle = [thing for thing, each in report["things"].items() if not each["changed"]]
-    if told:
-        found.append(f"a model can hear {', '.join(told)} in all of {report['samples']} samples")
+    if heard_by_model:
+        found.append(f"a model can hear {', '.join(heard_by_model)} in all of {report['samples']} samples")
     if idle:
         found.append(f"no target of {report['samples']} samples changes with {', '.join(idle)}")
     return found or ["nothing to measure"]
@@ -180,7 +187,7 @@ def _explain(thing: str, plan) -> str:
     if source == RANDOM_SOURCE:
         return "many a source patch does not: --source sine does"
     if source != _SINE:
-        return f"the source, {patch.patch_name(sample.source_patch(plan)).strip()}, does not: --source sine does"
+        return f"the source, {patch.patch_name(sample.get_source_patch(plan)).strip()}, does not: --source sine does"
     if level != "native" and (level != "peak" or thing in _LOUDNESS):
         return f"--gain {level} takes that out of the source: --gain native keeps it"
     return "the source does not: keys above half the sample rate are silent in it, so a higher --sample-rate may help"

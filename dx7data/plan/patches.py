@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from dx7data.files import from_parquet, parquet
+from dx7data.files import decode_parquet, encode_parquet
 from dx7data.patches import patch
 
 BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL = "bank", "random", "mutation", "crossover", "counterfactual"
@@ -19,12 +19,12 @@ class Patches:
 
     stored: np.ndarray  # uint8 (N, 155)
     ids: list[str]
-    families: list[str]  # the least id among those that near steps connect; made patches have their first parent's
+    families: list[str]  # near-duplicate groups, by the smallest id in each; made patches have their first parent's
     splits: list[str]
     kinds: list[str]
     parents: list[list[str]]  # ids; of two only for a crossover
     origins: list[dict]  # file, sha256, index
-    targets: list[bool]  # samples take their turns among these; the others are sources or counterfactuals
+    targets: list[bool]  # samples use these in turn; the others are sources or counterfactuals
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,12 +63,12 @@ class Patches:
             "sha256": pa.array([origin["sha256"] for origin in self.origins], pa.string()),
             "index": pa.array([origin["index"] for origin in self.origins], pa.int32()),
         }
-        return parquet(pa.table(columns))
+        return encode_parquet(pa.table(columns))
 
     @staticmethod
     def from_parquet(data: bytes) -> "Patches":
         """What `to_parquet` gave. Raises OSError, ValueError or KeyError when that is not so."""
-        table = from_parquet(data).to_pydict()
+        table = decode_parquet(data).to_pydict()
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
             patch.unpack(packed),
@@ -78,8 +78,8 @@ class Patches:
         )
 
 
-def rows(stored: Sequence[np.ndarray], kinds: list[str], origins: list[dict], targets: list[bool]) -> Patches:
-    """New rows, each a family of its own, without parents, and not yet in a split."""
+def make_rows(stored: Sequence[np.ndarray], kinds: list[str], origins: list[dict], targets: list[bool]) -> Patches:
+    """New rows, each a near-duplicate group of its own, without parents, and not yet in a split."""
     table = np.array(stored, np.uint8).reshape(-1, patch.STORED_BYTES)
     ids = [patch.patch_id(each) for each in table]
     return Patches(table, ids, ids, [EVERY_SPLIT] * len(ids), kinds, [[] for _ in ids], origins, targets)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import canonical, signed, unsigned, write_atomically
+from dx7data.files import add_hash, check_hash, to_canonical_json, write_atomically
 from dx7data.phrases.phrase import Phrase, Phrases
 from dx7data.plan import drawn, sample
 from dx7data.plan.patches import COUNTERFACTUAL, Patches
@@ -74,10 +74,10 @@ class Plan:
         """SHA-256 of all that a sample depends on: neither how many are wanted, nor where the patches came from."""
         if self.old_fingerprint:
             return self.old_fingerprint
-        state = hashlib.sha256(canonical({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
+        state = hashlib.sha256(to_canonical_json({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
         state.update(self.patches.stored.tobytes())
-        state.update(canonical([self.patches.ids, self.patches.splits, self.patches.kinds]))
-        state.update(canonical([self.patches.parents, self.patches.targets]))
+        state.update(to_canonical_json([self.patches.ids, self.patches.splits, self.patches.kinds]))
+        state.update(to_canonical_json([self.patches.parents, self.patches.targets]))
         if self.phrases is not None:
             self.phrases.hash_into(state)
         return state.hexdigest()
@@ -88,7 +88,7 @@ class Plan:
 
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
         """Sample (split, j), rendered here and now: the same as in its shard."""
-        return sample.render(self, [place])[0]
+        return sample.render_samples(self, [place])[0]
 
     def shards(self) -> list[Shard]:
         """All shards, in the order of their names within train, val and test."""
@@ -141,12 +141,12 @@ class Plan:
         turn, target = cycles["target"](i)
         layers: tuple[int, ...] = (target,)
         for _ in range(rng.between(*self.spec.layers) - 1):
-            layers += (_another(rng, self.targets[split], layers),)
+            layers += (_pick_another(rng, self.targets[split], layers),)
         source = None
         if self.spec.source == RANDOM_SOURCE:
             source = cycles["source"](i)[1]
             if source == target:
-                source = _another(rng, self._sources[split], (target,))
+                source = _pick_another(rng, self._sources[split], (target,))
         phrase = self._phrase(split, i, rng)
         if not self.spec.pairs:
             return Choice(phrase, source, layers, None)
@@ -157,7 +157,7 @@ class Plan:
     def _phrase(self, split: str, i: int, rng: KeyedRng) -> Phrase:
         """From music, or drawn; phrases of one split are in no other."""
         if self.phrases is None:
-            return drawn.phrase(rng, self.spec, split)
+            return drawn.draw_phrase(rng, self.spec, split)
         return self.phrases[self._cycles[split]["phrase"](i)[1]]
 
     def files(self) -> dict[str, bytes]:
@@ -178,7 +178,7 @@ class Plan:
             "left_out_as_silent": self.silent,
             "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
         }
-        return tables | {"dataset.json": signed(document)}
+        return tables | {"dataset.json": add_hash(document)}
 
     def write(self, folder: Path) -> None:
         """Put the plan into a folder; a folder with a dataset.json has all of it."""
@@ -193,14 +193,14 @@ def _read_document(path: Path) -> dict:
         found = (version.get("format"), version.get("engine")) if isinstance(version, dict) else None
         if found not in ((FORMAT, ENGINE), _READ_ONLY):
             raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
-        return unsigned(data)
+        return check_hash(data)
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
 
 
-def differences(old: Plan, new: Plan) -> list[str]:
+def find_differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
     if old.old_fingerprint:
         return [f"its format is {_READ_ONLY[0]}, which only an older version renders, and {FORMAT} here"]
@@ -221,7 +221,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
     return found
 
 
-def _another(rng: KeyedRng, choices: np.ndarray, taken: tuple[int, ...]) -> int:
+def _pick_another(rng: KeyedRng, choices: np.ndarray, taken: tuple[int, ...]) -> int:
     """One of `choices`, and none that is taken, if others are left."""
     while (one := int(rng.pick(choices))) in taken and len(taken) < choices.size:
         pass

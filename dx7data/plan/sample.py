@@ -12,7 +12,7 @@ from dx7data import prefix
 from dx7data.audio import clips, gain
 from dx7data.audio.resample import engine_rate
 from dx7data.engine.render import Curves
-from dx7data.engine.tables import BLOCK, ONE_Q24, sample_count
+from dx7data.engine.tables import BLOCK, ONE_Q24, count_samples
 from dx7data.engine.voice import voices
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
@@ -38,10 +38,10 @@ class Sample:
         rate = self.meta["sample_rate"]
         return [
             (f"{self.key}.json", _json.encode(self.meta).encode()),
-            *((f"{self.key}.prefix.{codec}.wav", wav(audio, rate)) for codec, audio in self.prefixes.items()),
-            (f"{self.key}.source.wav", wav(self.source, rate)),
+            *((f"{self.key}.prefix.{codec}.wav", encode_wav(audio, rate)) for codec, audio in self.prefixes.items()),
+            (f"{self.key}.source.wav", encode_wav(self.source, rate)),
             (f"{self.key}.target.syx", b"".join(_dump(layer.tobytes()) for layer in self.layers)),
-            (f"{self.key}.target.wav", wav(self.target, rate)),
+            (f"{self.key}.target.wav", encode_wav(self.target, rate)),
         ]
 
 
@@ -50,40 +50,44 @@ def batch_size(plan) -> int:
     return max(1, min(64, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1))))
 
 
-def render(plan, places: list[tuple[str, int]], device: str = "cpu", room: np.ndarray | None = None) -> list[Sample]:
+def render_samples(
+    plan, places: list[tuple[str, int]], device: str = "cpu", pinned_buffer: np.ndarray | None = None
+) -> list[Sample]:
     """The samples (split, j) of a plan.Plan at some places. Raises InputError when a GPU fails.
 
-    room: where a GPU puts the clips, see clips.room; the samples are there until the next call puts others there.
+    pinned_buffer: where a GPU puts the clips, see clips.get_pinned_buffer; the next call overwrites the samples in it.
     """
     choices = [plan.choose(split, j) for split, j in places]
-    audio, levels = _clips(plan, choices, device, room)
+    audio, levels = _render_clips(plan, choices, device, pinned_buffer)
     prefixes, count = encode_prefixes(plan, choices, device), len(places)
     return [
         Sample(
-            key=_key(split, j),
+            key=_make_key(split, j),
             source=audio[i],
             target=audio[count + i],
             prefixes={codec: of_codec[i] for codec, of_codec in prefixes.items()},
             layers=plan.patches.stored[list(choice.layers)],
-            meta=_meta(plan, split, j, choice)
+            meta=_make_meta(plan, split, j, choice)
             | {name: {"source": level[i], "target": level[count + i]} for name, level in levels.items()},
         )
         for i, ((split, j), choice) in enumerate(zip(places, choices, strict=True))
     ]
 
 
-def _clips(plan, choices: list[Choice], device: str, room: np.ndarray | None) -> tuple[np.ndarray, dict[str, list]]:
+def _render_clips(
+    plan, choices: list[Choice], device: str, pinned_buffer: np.ndarray | None
+) -> tuple[np.ndarray, dict[str, list]]:
     """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
-    audio, gains, peaks, cut = clips.render(**score(plan, choices), device=device, room=room)
+    audio, gains, peaks, cut = clips.render_clips(**make_score(plan, choices), device=device, pinned_buffer=pinned_buffer)
     return audio, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
 
 
-def score(plan, choices: list[Choice]) -> dict:
+def make_score(plan, choices: list[Choice]) -> dict:
     """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of clips.render."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
     # A part is what one patch plays in one row: it has an LFO of its own.
-    sources = [source_patch(plan) if choice.source is None else plan.patches.stored[choice.source] for choice in choices]
+    sources = [get_source_patch(plan) if choice.source is None else plan.patches.stored[choice.source] for choice in choices]
     parts = [(i, choice.phrase, patched) for i, (choice, patched) in enumerate(zip(choices, sources, strict=True))]
     parts += [
         (count + i, choice.phrase, plan.patches.stored[layer]) for i, choice in enumerate(choices) for layer in choice.layers
@@ -94,7 +98,7 @@ def score(plan, choices: list[Choice]) -> dict:
     stored = np.array([patched for _, _, patched in parts])[part]
     start_ms, held_ms, key, velocity = notes.reshape(-1, 4).T
     start, blocks = _span(start_ms, held_ms, rate)
-    curves, volume = _curves(plan, choices, rate)
+    curves, volume = _make_curves(plan, choices, rate)
     return {
         # Half a block less: seconds are of single precision, and the engine rounds them up to whole blocks.
         "voices": voices(stored, key, velocity, (blocks - 0.5) * BLOCK / rate, rate, start),
@@ -125,12 +129,12 @@ def encode_prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.nd
     return prefixes
 
 
-def _curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray]:
+def _make_curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray]:
     """Bend and wheel of the rows, None if nothing moves; and their volume at block boundaries, (2 B, K + 1)."""
     moved = [i for i, choice in enumerate(choices) if choice.phrase.events]
     if not moved:
-        return None, gain.full(2 * len(choices))
-    blocks = -(-int(sample_count(plan.spec.seconds, rate)) // BLOCK)
+        return None, gain.full_volume(2 * len(choices))
+    blocks = -(-int(count_samples(plan.spec.seconds, rate)) // BLOCK)
     values = {name: np.full((len(moved), blocks + 1), rest, np.int64) for name, rest in REST.items()}
     for c, i in enumerate(moved):
         for event in choices[i].phrase.events:  # in order of time: the later ones overwrite
@@ -146,50 +150,50 @@ def _curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.n
     return Curves(of, values["bend"].astype(np.int32), wheel.astype(np.int32)), volume
 
 
-def _meta(plan, split: str, j: int, choice: Choice) -> dict:
+def _make_meta(plan, split: str, j: int, choice: Choice) -> dict:
     """The `json` of a sample, but for the levels of its clips.
 
     All samples of a data set have the same keys with values of the same types, none of them empty, for readers that infer a
     schema from the first few. So what is known of a phrase, which depends on where it comes from, is one text.
     """
     spec, phrase = plan.spec, choice.phrase
-    source = source_patch(plan) if choice.source is None else plan.patches.stored[choice.source]
+    source = get_source_patch(plan) if choice.source is None else plan.patches.stored[choice.source]
     meta = {
         "split": split,
         "index": j,
         "seed": spec.seed,
         "sample_rate": spec.sample_rate,
-        "layers": [_about_patch(plan, layer) for layer in choice.layers],
+        "layers": [_describe_patch(plan, layer) for layer in choice.layers],
         "source": {"id": patch.patch_id(source), "name": patch.patch_name(source)},
         "phrase": {"id": phrase.id, "kind": phrase.kind, "cut": phrase.cut, "about": _json.encode(phrase.about)},
-        **_played(phrase, engine_rate(spec.sample_rate)),
+        **_describe_notes(phrase, engine_rate(spec.sample_rate)),
     }
     if spec.prefixes:
         meta["prefix_samples"] = {codec: spec.prefix_samples(codec) for codec in spec.prefixes}
     if choice.other:
-        meta["pair"] = _about_pair(plan, split, choice)
+        meta["pair"] = _describe_pair(plan, split, choice)
     return meta
 
 
-def _about_patch(plan, i: int) -> dict:
+def _describe_patch(plan, i: int) -> dict:
     stored, patches = plan.patches.stored[i], plan.patches
     about = {"id": patches.ids[i], "name": patch.patch_name(stored), "algorithm": int(stored[patch.ALGORITHM]) + 1}
     return about | {"kind": patches.kinds[i], "parents": ",".join(patches.parents[i])}
 
 
-def _about_pair(plan, split: str, choice: Choice) -> dict:
+def _describe_pair(plan, split: str, choice: Choice) -> dict:
     j, layer = choice.other
     own, other = plan.patches.stored[choice.layers[0]], plan.patches.stored[layer]
     changed = int(np.flatnonzero(own[: patch.PARAMETERS] != other[: patch.PARAMETERS])[0])
     return {
-        "with": _key(split, j),
+        "with": _make_key(split, j),
         "parameter": patch.FIELDS[changed],
         "value": int(own[changed]),
         "value_there": int(other[changed]),
     }
 
 
-def _played(phrase: Phrase, rate: int) -> dict:
+def _describe_notes(phrase: Phrase, rate: int) -> dict:
     """Notes and controllers, at the times, in seconds, at which the engine plays them; bend in semitones.
 
     Of each controller [time, value] from the beginning on, with its value at rest if it has no event there.
@@ -202,12 +206,12 @@ def _played(phrase: Phrase, rate: int) -> dict:
             controllers[name].clear()
         controllers[name].append([time, value])
     return {
-        "notes": [_note(note, rate) for note in phrase.notes],
+        "notes": [_describe_note(note, rate) for note in phrase.notes],
         "controllers": controllers,
     }
 
 
-def _note(note: Note, rate: int) -> dict:
+def _describe_note(note: Note, rate: int) -> dict:
     start, blocks = _span(note.start, note.held, rate)
     times = {"start": round(start * BLOCK / rate, 6), "held": round(int(blocks) * BLOCK / rate, 6)}
     return times | {"note": note.note, "velocity": note.velocity}
@@ -218,13 +222,13 @@ def _seconds(ms: int, rate: int) -> float:
     return round(_block(ms, rate) * BLOCK / rate, 6)
 
 
-def source_patch(plan) -> np.ndarray:
+def get_source_patch(plan) -> np.ndarray:
     """The patch that plays the sources, uint8 (155,); not for random ones."""
-    return _unpacked(plan.spec.source)
+    return _unpack(plan.spec.source)
 
 
 @lru_cache(maxsize=8)
-def _unpacked(packed: str) -> np.ndarray:
+def _unpack(packed: str) -> np.ndarray:
     return patch.unpack(np.frombuffer(bytes.fromhex(packed), np.uint8))
 
 
@@ -233,14 +237,14 @@ def _dump(stored: bytes) -> bytes:
     return sysex.write_voice(np.frombuffer(stored, np.uint8))
 
 
-def wav(audio: np.ndarray, rate: int) -> bytes:
+def encode_wav(audio: np.ndarray, rate: int) -> bytes:
     """A PCM wav file of int16 mono audio."""
     data = np.ascontiguousarray(audio, "<i2").data  # no copy but the one that the sum makes
     size, layout = data.nbytes, "<4sI4s4sIHHIIHH4sI"
     return struct.pack(layout, b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + data
 
 
-def _key(split: str, j: int) -> str:
+def _make_key(split: str, j: int) -> str:
     return f"{split}_{j:08d}"
 
 

@@ -1,10 +1,10 @@
-"""What a user asks for, and what a sample is made of: the words that plans and samples have in common."""
+"""What a user asks for, and what a sample is made of: the types that plans and samples have in common."""
 
 from dataclasses import dataclass
 
 from dx7data import prefix
 from dx7data.audio.resample import engine_rate
-from dx7data.engine.tables import sample_count
+from dx7data.engine.tables import count_samples
 from dx7data.phrases import midi
 from dx7data.phrases.filters import NO_FILTERS, Filters
 from dx7data.phrases.phrase import Phrase
@@ -22,7 +22,7 @@ class Spec:
     seed: int
     source: str  # packed source patch, hexadecimal; or "random"
     split: tuple[float, ...]  # parts of the samples, and of the patches, in train, val and test
-    split_by: str = "patch"  # what is kept whole: "patch", "algorithm" or "bank", with families; "phrase": no patches at all
+    split_by: str = "patch"  # what is kept whole: "patch", "algorithm" or "bank", with near-duplicates; "phrase": no patches
     gain: str  # "native", "peak" or decibels
     keep_silent: bool
     shard_bytes: int
@@ -54,7 +54,7 @@ class Spec:
     def samples(self) -> int:
         """Audio samples of a clip: sometimes one less than its seconds, which the engine takes in single precision."""
         rate = engine_rate(self.sample_rate)
-        return min(self._nominal_samples, -(-int(sample_count(self.seconds, rate)) // (rate // self.sample_rate)))
+        return min(self._nominal_samples, -(-int(count_samples(self.seconds, rate)) // (rate // self.sample_rate)))
 
     @property
     def _nominal_samples(self) -> int:

@@ -1,6 +1,7 @@
-"""Splits: which patches and phrases belong to train, val and test. Near-copies are never in two of them.
+"""Splits: which patches and phrases belong to train, val and test. Near-duplicates are never in two of them.
 
-A family (similarity.py) goes to one split whole, with what is made from its patches.
+A near-duplicate group (similarity.py), the column `family` of the tables, goes to one split whole, with the patches that
+are made from it.
 """
 
 from collections import Counter
@@ -11,41 +12,41 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.patches.patch import ALGORITHM
-from dx7data.patches.similarity import NEAR, Codes, families, nearest
+from dx7data.patches.similarity import NEAR, Codes, find_nearest, group_near_duplicates
 from dx7data.plan.patches import BANK, EVERY_SPLIT, Patches
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
 
-_FEWEST_FAMILIES = 10  # with fewer, every split has all patches and other phrases
+_MIN_GROUPS = 10  # with fewer, every split has all patches and other phrases
 
 
-def with_families(patches: Patches) -> Patches:
-    """The same rows with the family of each: the least id in it."""
-    first = families(Codes(patches.stored))
-    least: dict[int, str] = {}
+def group_patches(patches: Patches) -> Patches:
+    """The same rows with the near-duplicate group of each: the smallest id in it."""
+    first = group_near_duplicates(Codes(patches.stored))
+    smallest: dict[int, str] = {}
     for i in np.argsort(patches.ids):
-        least.setdefault(int(first[i]), patches.ids[i])
-    return replace(patches, families=[least[int(i)] for i in first])
+        smallest.setdefault(int(first[i]), patches.ids[i])
+    return replace(patches, families=[smallest[int(i)] for i in first])
 
 
 def divide(patches: Patches, spec: Spec, held_out: set[str]) -> Patches:
-    """The same rows with a split for each. held_out: ids of patches that belong to test, with their families.
+    """The same rows with a split for each. held_out: ids of patches that belong to test, with their near-duplicate groups.
 
     Raises InputError when there is too little to divide by algorithm or by bank.
     """
-    if spec.split_by == "phrase" or len(_target_families(patches)) < _FEWEST_FAMILIES:
+    if spec.split_by == "phrase" or len(_list_target_groups(patches)) < _MIN_GROUPS:
         if held_out:
             raise InputError("--hold-out divides patches, and these are too few, or are split by phrase: leave it out")
         return replace(patches, splits=[EVERY_SPLIT] * len(patches))
     out = {family for family, key in zip(patches.families, patches.ids, strict=True) if key in held_out}
-    label = _labels(patches, spec)
+    label = _label(patches, spec)
     targets = {own: 0 for own, family in zip(label, patches.families, strict=True) if family not in out}
     for own, family, target in zip(label, patches.families, patches.targets, strict=True):
         if family not in out:
             targets[own] += target
     of_label = _allot(targets, spec)
     of_family = dict.fromkeys(out, "test")
-    for family, own in _by_family(patches, label).items():
+    for family, own in _find_group_labels(patches, label).items():
         of_family.setdefault(family, of_label.get(own, "test"))  # of some labels everything is held out
     return replace(patches, splits=[of_family[family] for family in patches.families])
 
@@ -53,7 +54,7 @@ def divide(patches: Patches, spec: Spec, held_out: set[str]) -> Patches:
 def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, list[str]]]:
     """New rows after the old ones, which stay as they are; and the new ones that are near several splits, with these."""
     together = old.join(new)
-    first = families(Codes(together.stored))
+    first = group_near_duplicates(Codes(together.stored))
     split_of: dict[int, set[str]] = {}
     family_of: dict[int, str] = {}
     for i in range(len(old)):
@@ -64,7 +65,7 @@ def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, lis
     }
     left = [i for i in range(len(new)) if i not in bridges]
     roots = [int(first[len(old) + i]) for i in left]
-    new = with_families(new).take(left)
+    new = group_patches(new).take(left)
     new = replace(new, families=[family_of.get(root, own) for root, own in zip(roots, new.families, strict=True)])
     if EVERY_SPLIT in old.splits:
         return old.join(new), bridges
@@ -75,7 +76,7 @@ def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, lis
 
 
 def _divide_more(old: Patches, strangers: Patches, spec: Spec) -> list[str]:
-    """A split for each new family, always for that which lacks most."""
+    """A split for each new group, always the one that lacks most."""
     wanted = {split: part * (sum(old.targets) + len(strangers)) for split, part in zip(SPLITS, spec.split, strict=True)}
     for split, target in zip(old.splits, old.targets, strict=True):
         wanted[split] -= target
@@ -86,12 +87,12 @@ def _divide_more(old: Patches, strangers: Patches, spec: Spec) -> list[str]:
     return [of_family[family] for family in strangers.families]
 
 
-def _target_families(patches: Patches) -> set[str]:
+def _list_target_groups(patches: Patches) -> set[str]:
     return {family for family, target in zip(patches.families, patches.targets, strict=True) if target}
 
 
-def _labels(patches: Patches, spec: Spec) -> list:
-    """What is kept together: families, algorithms or files."""
+def _label(patches: Patches, spec: Spec) -> list:
+    """What is kept together: near-duplicate groups, algorithms or files."""
     if spec.split_by == "algorithm":
         return [str(algorithm + 1) for algorithm in patches.stored[:, ALGORITHM].tolist()]
     if spec.split_by == "bank":
@@ -101,8 +102,8 @@ def _labels(patches: Patches, spec: Spec) -> list:
     return patches.families
 
 
-def _by_family(patches: Patches, label: list) -> dict[str, str]:
-    """The label that most patches of a family have: a family stays whole, and goes where most of it belongs."""
+def _find_group_labels(patches: Patches, label: list) -> dict[str, str]:
+    """The label that most patches of a group have: a group stays whole, and goes where most of it belongs."""
     counts: dict[str, Counter] = {}
     for family, own in sorted(zip(patches.families, label, strict=True)):
         counts.setdefault(family, Counter())[own] += 1
@@ -132,7 +133,7 @@ def divide_phrases(phrases: int, spec: Spec) -> list[str]:
     asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
     if phrases < len(asked):
         raise InputError(f"{phrases} phrases are too few for {', '.join(asked)}: no phrase is in two; use --split 1,0,0")
-    found = shares(phrases, spec.split)
+    found = divide_evenly(phrases, spec.split)
     for i, part in enumerate(spec.split):
         if part and not found[i]:  # a split that is asked for gets at least one, from the largest
             found[i] += 1
@@ -140,7 +141,7 @@ def divide_phrases(phrases: int, spec: Spec) -> list[str]:
     return [split for split, share in zip(SPLITS, found, strict=True) for _ in range(share)]
 
 
-def shares(total: int, parts: Sequence[float]) -> list[int]:
+def divide_evenly(total: int, parts: Sequence[float]) -> list[int]:
     """`total` divided in proportion to `parts`, by Webster's method: with a larger total no share gets smaller.
 
     With at most three parts the method gives each its exact share, but for less than one: a few rounds complete it.
@@ -151,8 +152,8 @@ def shares(total: int, parts: Sequence[float]) -> list[int]:
     return found
 
 
-def report(patches: Patches, spec: Spec) -> dict:
-    """How far apart the splits are, and what a split of the same patches without regard to families would leak."""
+def make_report(patches: Patches, spec: Spec) -> dict:
+    """How far apart the splits are, and what a split of the same patches without regard to near-duplicates would leak."""
     sizes = Counter(family for family, kind in zip(patches.families, patches.kinds, strict=True) if kind == BANK)
     found = {
         "split_by": "phrase" if EVERY_SPLIT in patches.splits else spec.split_by,
@@ -164,17 +165,17 @@ def report(patches: Patches, spec: Spec) -> dict:
     if EVERY_SPLIT not in patches.splits and len(set(patches.splits)) > 1:
         codes = Codes(patches.stored)
         labels = np.unique(patches.splits, return_inverse=True)[1]
-        found["nearest_across_splits"] = int(nearest(codes, codes, labels, labels).min())
-        train = shares(len(patches), spec.split)[0]
-        at_random = patches.stored[KeyedRng(spec.seed, "random split").shuffled(len(patches))]
+        found["nearest_across_splits"] = int(find_nearest(codes, codes, labels, labels).min())
+        train = divide_evenly(len(patches), spec.split)[0]
+        at_random = patches.stored[KeyedRng(spec.seed, "random split").permute(len(patches))]
         inside, outside = Codes(at_random[:train]), Codes(at_random[train:])
-        distance = nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
+        distance = find_nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
         found["a_random_split_would_leak"] = int((distance <= NEAR).sum())
     return found
 
 
-def text(report: dict) -> str:
-    """The report in words."""
+def describe(report: dict) -> str:
+    """The report in words, which are a part of each data set's card: a change here is one of the format."""
     text = f"{report['families']:,} families of near-copies, the largest of {report['largest_family']:,}; "
     if report["split_by"] == "phrase":
         return text + "split by phrase: every part has all patches, and phrases of its own"

@@ -19,7 +19,7 @@ def _length(sample_rate: int) -> int:
 def _encode(patches: np.ndarray, sample_rate: int, length: int, device: str) -> np.ndarray:
     played = voices(patches, _NOTE, _VELOCITY, _HELD, engine_rate(sample_rate))
     alone, seconds = np.arange(len(patches)), _SECONDS + 0.02  # longer, lest the decimator fade out within it
-    return clips.render(played, alone, alone, alone.size, seconds, sample_rate, length, device=device)[0]
+    return clips.render_clips(played, alone, alone, alone.size, seconds, sample_rate, length, device=device)[0]
 
 
 register(Codec("reference", _length, _encode, None))

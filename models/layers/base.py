@@ -18,7 +18,7 @@ LR_CAP = 1e-3
 # Constructors by name: a class, or a partial of one. Settings name them, and so does --layers.
 LAYERS: dict[str, Callable[..., "SequenceLayer"]] = {}
 
-MEASURED = 256  # steps from which an estimate goes on to more
+MEASURED_STEPS = 256  # steps from which an estimate goes on to more
 
 
 class SequenceLayer(nn.Module, ABC):
@@ -51,10 +51,10 @@ class SequenceLayer(nn.Module, ABC):
 
         A layer that says nothing is measured at two lengths, which tell a share that grows with the square, as attention's.
         """
-        if length <= 2 * MEASURED:
+        if length <= 2 * MEASURED_STEPS:
             return measure(length), 0
-        once, twice = measure(MEASURED), measure(2 * MEASURED)
-        times = length / MEASURED
+        once, twice = measure(MEASURED_STEPS), measure(2 * MEASURED_STEPS)
+        times = length / MEASURED_STEPS
         square = max(0, twice - 2 * once) / 2
         return round((once - square) * times + square * times**2), 0
 
@@ -66,13 +66,13 @@ class SequenceLayer(nn.Module, ABC):
 def register(name: str, **options: Any) -> Callable[[type], type]:
     """A decorator: the class is the layer `name`, made with these options, which settings then can't give."""
 
-    def keep(layer: type) -> type:
+    def add(layer: type) -> type:
         if name in LAYERS:
             raise ValueError(f"there is a layer {name!r} already: register {layer.__name__} under another name")
         LAYERS[name] = partial(layer, **options) if options else layer
         return layer
 
-    return keep
+    return add
 
 
 def ssm_parameter(value: Tensor, lr_cap: float | None = None) -> nn.Parameter:
@@ -84,7 +84,7 @@ def ssm_parameter(value: Tensor, lr_cap: float | None = None) -> nn.Parameter:
     return parameter
 
 
-def full(t: Tensor) -> Tensor:
+def upcast(t: Tensor) -> Tensor:
     """At least float32: decays, time steps and sums of them do not survive 8 bits of mantissa."""
     return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
 
@@ -102,7 +102,7 @@ class RMSNorm(nn.Module):
         if kernels:
             from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
 
-            return rmsnorm_fn(x, full(self.weight), None, gate, self.eps, self.group_size, norm_before_gate=False)
-        y = full(x) if gate is None else full(x) * F.silu(full(gate))
+            return rmsnorm_fn(x, upcast(self.weight), None, gate, self.eps, self.group_size, norm_before_gate=False)
+        y = upcast(x) if gate is None else upcast(x) * F.silu(upcast(gate))
         y = F.rms_norm(y.unflatten(-1, (-1, self.group_size)), (self.group_size,), eps=self.eps)
-        return y.flatten(-2) * full(self.weight)
+        return y.flatten(-2) * upcast(self.weight)

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..timescales import Modes, spread_of
-from .base import SequenceLayer, full, register, ssm_parameter
+from ..timescales import Modes, spread
+from .base import SequenceLayer, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) ->
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def in_segments(scan, sequences: tuple, constants: tuple, state, size: int) -> Tensor:
+def run_segments(scan, sequences: tuple, constants: tuple, state, size: int) -> Tensor:
     """Runs scan(*sequences, *constants, state) -> (y, state) over segments of `size` steps.
 
     What a scan keeps for its gradient is many times its input. So only the state between segments is kept and the
@@ -136,7 +136,7 @@ def selective_scan(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, state
     Makes tensors of B x T x E x N: keep T small. h_t = exp(dt_t A) h_(t-1) + dt_t B_t x_t, y_t = C_t h_t.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x, B, C = full(x), full(B), full(C)
+        x, B, C = upcast(x), upcast(B), upcast(C)
         decay = torch.exp(dt[..., None] * A)
         drive = (dt * x)[..., None] * B[:, :, None]
         drive[:, 0] += decay[:, 0] * state
@@ -236,14 +236,14 @@ class Mamba1(MambaLayer):
         x = causal_conv(x, self.conv1d, kernels)
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         dt = F.linear(dt, self.dt_proj.weight)
-        A = -torch.exp(full(self.A_log))
+        A = -torch.exp(upcast(self.A_log))
         if kernels:
             self.check_size(*u.shape[:2])
             y = self._kernel_scan(x, z, dt, B, C, A)
         else:
-            dt = F.softplus(full(dt) + full(self.dt_proj.bias))
-            y = in_segments(selective_scan, (x, dt, B, C), (A,), self.initial_state(len(u))[1], self.segment)
-            y = (y + full(self.D) * x) * F.silu(full(z))
+            dt = F.softplus(upcast(dt) + upcast(self.dt_proj.bias))
+            y = run_segments(selective_scan, (x, dt, B, C), (A,), self.initial_state(len(u))[1], self.segment)
+            y = (y + upcast(self.D) * x) * F.silu(upcast(z))
         return self.out_proj(y.to(x.dtype))
 
     def check_size(self, batch: int, length: int) -> None:
@@ -264,9 +264,9 @@ class Mamba1(MambaLayer):
         x, z = self.in_proj(u).chunk(2, dim=-1)
         x, past = causal_conv_step(x, past, self.conv1d)
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        dt = F.softplus(full(F.linear(dt, self.dt_proj.weight)) + full(self.dt_proj.bias))
-        y, h = selective_scan(x[:, None], dt[:, None], B[:, None], C[:, None], -torch.exp(full(self.A_log)), h)
-        y = (y[:, 0] + full(self.D) * x) * F.silu(full(z))
+        dt = F.softplus(upcast(F.linear(dt, self.dt_proj.weight)) + upcast(self.dt_proj.bias))
+        y, h = selective_scan(x[:, None], dt[:, None], B[:, None], C[:, None], -torch.exp(upcast(self.A_log)), h)
+        y = (y[:, 0] + upcast(self.D) * x) * F.silu(upcast(z))
         return self.out_proj(y.to(x.dtype)), (past, h)
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
@@ -278,4 +278,4 @@ class Mamba1(MambaLayer):
         rank = self.x_proj(causal_conv(x, self.conv1d, kernels=False))[..., : self.dt_rank]
         dt = F.softplus(self.dt_proj(rank).double())
         decay = 1 / (F.softplus(self.dt_proj.bias.double())[:, None] * self.A_log.double().exp())  # H N
-        return Modes(decay.flatten(), torch.zeros(decay.numel(), dtype=decay.dtype), decay.numel(), spread_of(dt))
+        return Modes(decay.flatten(), torch.zeros(decay.numel(), dtype=decay.dtype), decay.numel(), spread(dt))

@@ -11,35 +11,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..timescales import Modes, turning_modes
-from .base import RMSNorm, full, register, ssm_parameter
+from ..timescales import Modes, rotary_modes
+from .base import RMSNorm, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
-from .mamba1 import MambaLayer, causal_conv1d_usable, check_divides, check_int32, in_segments, initial_dt_bias
+from .mamba1 import MambaLayer, causal_conv1d_usable, check_divides, check_int32, initial_dt_bias, run_segments
 
-CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel that turns states
+CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel with rotary states
 SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
 SMALLEST_TILE = 16  # of a product of matrices in bfloat16
 EULER = 30.0  # sigmoid of it is 1: all of a step's weight in Mamba3 is that of its own time, which is Mamba2
 
 
 def count_angles(d_state: int, rope_fraction: float) -> int:
-    """One angle for each pair of states that turns."""
+    """One angle for each rotary pair of states."""
     if rope_fraction not in (0.5, 1.0):
-        raise ValueError(f"rope_fraction={rope_fraction} must be 0.5 or 1.0, the part of d_state that turns")
+        raise ValueError(f"rope_fraction={rope_fraction} must be 0.5 or 1.0, the part of d_state that is rotary")
     angles = int(d_state * rope_fraction) // 2
     if angles < 1 or d_state % 2:
         near = max(math.ceil(2 / rope_fraction), d_state + d_state % 2)
-        raise ValueError(f"d_state={d_state} must be even and hold a pair that turns: the nearest legal value is {near}")
+        raise ValueError(f"d_state={d_state} must be even and hold a rotary pair: the nearest legal value is {near}")
     return angles
 
 
-def turn(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
+def accumulate_angles(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
     """Angles after each step, (B, L, H, S), from `start` (B, H, S): dt (B, L, H) times a speed in -pi..pi, rate (B, L, S).
 
     Summed in float64: after 40,000 steps a float32 sum is wrong by thousandths of a radian. And along the last dimension,
     where a GPU sums many steps at once.
     """
-    speed = math.pi * torch.tanh(full(rate))
+    speed = math.pi * torch.tanh(upcast(rate))
     angles = (dt.mT[:, :, None] * speed.mT[:, None]).double().cumsum(-1)  # B H S L
     if start is not None:
         angles = angles + start[..., None]
@@ -51,7 +51,7 @@ def rotate(angles: Tensor, *tensors: Tensor) -> Iterator[Tensor]:
     turned_size = 2 * angles.shape[-1]
     spin = torch.polar(torch.ones_like(angles), angles)
     for t in tensors:
-        a, b = full(t[..., :turned_size]).unflatten(-1, (-1, 2)).unbind(-1)
+        a, b = upcast(t[..., :turned_size]).unflatten(-1, (-1, 2)).unbind(-1)
         turned = torch.complex(a, b)[..., None, :] * spin.unflatten(-2, (t.shape[-2], -1))  # ... G H/G S
         turned = torch.view_as_real(turned).flatten(-2).to(t.dtype)
         still = t[..., None, turned_size:].expand(*turned.shape[:-1], -1)
@@ -75,11 +75,11 @@ def ssd(x: Tensor, log_decay: Tensor, weight: Tensor, now: Tensor, B: Tensor, C:
         chunk = min(chunk, length)
         fill = -length % chunk  # padding has decay 1 and weight 0, so it changes no state
 
-        def chunked(t: Tensor) -> Tensor:
-            return F.pad(full(t), (0, 0) * (t.dim() - 2) + (0, fill)).unflatten(1, (-1, chunk))
+        def chunk_steps(t: Tensor) -> Tensor:
+            return F.pad(upcast(t), (0, 0) * (t.dim() - 2) + (0, fill)).unflatten(1, (-1, chunk))
 
-        x, B, C = chunked(x).unflatten(3, (groups, -1)), chunked(B), chunked(C)
-        log_decay, weight, now = (chunked(t).unflatten(3, (groups, -1)).movedim(2, -1) for t in (log_decay, weight, now))
+        x, B, C = chunk_steps(x).unflatten(3, (groups, -1)), chunk_steps(B), chunk_steps(C)
+        log_decay, weight, now = (chunk_steps(t).unflatten(3, (groups, -1)).movedim(2, -1) for t in (log_decay, weight, now))
         total = log_decay.cumsum(-1)  # (b, k, g, r, t), as its three sources
 
         later = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril(-1)
@@ -92,7 +92,7 @@ def ssd(x: Tensor, log_decay: Tensor, weight: Tensor, now: Tensor, B: Tensor, C:
         to_end = (torch.exp(total[..., -1:] - total) * weight).movedim(-1, 2)[..., None]
         made = torch.einsum("bksgn,bksgrp->bkgrpn", B, x * to_end)
         kept = torch.exp(total[..., -1])[..., None, None]
-        h = full(state).unflatten(1, (groups, -1))
+        h = upcast(state).unflatten(1, (groups, -1))
         before = []
         for k in range(x.shape[1]):
             before.append(h)
@@ -102,11 +102,11 @@ def ssd(x: Tensor, log_decay: Tensor, weight: Tensor, now: Tensor, B: Tensor, C:
         return y.flatten(1, 2)[:, :length].flatten(2, 3), h.flatten(1, 2)
 
 
-def ssd_turning(x, log_decay, dt, now, B, C, rate, chunk, state):
+def ssd_rotary(x, log_decay, dt, now, B, C, rate, chunk, state):
     """ssd with B and C turned at `rate` (B, T, S): a state of complex numbers, each head at its own frequencies."""
     h, angles = state
-    angles = turn(dt, rate, angles)
-    B, C = rotate(angles, full(B), full(C))
+    angles = accumulate_angles(dt, rate, angles)
+    B, C = rotate(angles, upcast(B), upcast(C))
     y, h = ssd(x, log_decay, dt, now, B, C, chunk, h)
     return y, (h, angles[:, -1].clone())  # a view would keep all angles
 
@@ -116,7 +116,7 @@ def is_tile(size: int) -> bool:
     return size >= SMALLEST_TILE and not size & (size - 1)
 
 
-def turning_kernel(x, dt, A, B, C, trap, rate, B_bias, C_bias, D, chunk: int) -> Tensor:
+def rotary_kernel(x, dt, A, B, C, trap, rate, B_bias, C_bias, D, chunk: int) -> Tensor:
     """mamba-ssm's kernel of Mamba3, which turns B and C itself. It agrees with float32 to about 1 %.
 
     x (B, L, H, P); dt, A, trap (B, L, H); B, C (B, L, G, N); rate (B, L, S); biases (H, N); D (H) -> y (B, L, H, P).
@@ -196,39 +196,39 @@ class Mamba2(MambaLayer):
         if kernels:
             self.check_size(*u.shape[:2])
             if self._fusable():
-                return self._fused(zxbcdt)
+                return self._run_fused(zxbcdt)
         z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
         x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels), kernels)
-        dt, A = self._dt(dt), -torch.exp(full(self.A_log))
+        dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
         if kernels:
             y = self._kernel_scan(x, dt, A, B, C, rate)
         else:
-            scan, rates = (ssd_turning, (rate,)) if self.n_angles else (ssd, ())
+            scan, rates = (ssd_rotary, (rate,)) if self.n_angles else (ssd, ())
             state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
-            B, C = self._biased(B, C)
-            y = in_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, self.segment)
-            y = y + full(self.D)[:, None] * x
+            B, C = self._add_biases(B, C)
+            y = run_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, self.segment)
+            y = y + upcast(self.D)[:, None] * x
         return self._finish(y, z, kernels)
 
     def _kernel_scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rate: Tensor) -> Tensor:
         if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
             from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-            B, C = self._biased(B, C)
-            B, C = rotate(turn(dt, rate), B, C) if self.n_angles else (B, C)
+            B, C = self._add_biases(B, C)
+            B, C = rotate(accumulate_angles(dt, rate), B, C) if self.n_angles else (B, C)
             return mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size=self.chunk_size, D=self.D.float())
         # In bfloat16, to which this kernel rounds whatever it is given.
         trap = torch.full_like(dt, EULER)
         none = self.D.new_zeros(self.ngroups, self.d_state)
         biases = (self.B_bias, self.C_bias) if self.bc_norm else (none, none)
         biases = (per_head(bias, self.nheads) for bias in biases)
-        return turning_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, min(CHUNK, self.chunk_size))
+        return rotary_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, min(CHUNK, self.chunk_size))
 
     def _finish(self, y: Tensor, z: Tensor, kernels: bool = False) -> Tensor:
         return self.out_proj(self.norm(y.flatten(-2), z, kernels).to(z.dtype))
 
     def _dt(self, dt: Tensor) -> Tensor:
-        return F.softplus(full(dt) + full(self.dt_bias)).clamp(*self.dt_limit)
+        return F.softplus(upcast(dt) + upcast(self.dt_bias)).clamp(*self.dt_limit)
 
     def _heads(self, xBC: Tensor, kernels: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """(..., conv_dim) -> x (..., H, P), B and C (..., G, N)."""
@@ -239,7 +239,7 @@ class Mamba2(MambaLayer):
             B, C = self.B_norm(B, kernels=kernels).to(x.dtype), self.C_norm(C, kernels=kernels).to(x.dtype)
         return x.unflatten(-1, (self.nheads, self.headdim)), B, C
 
-    def _biased(self, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    def _add_biases(self, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
         return ((B + self.B_bias).to(B.dtype), (C + self.C_bias).to(C.dtype)) if self.bc_norm else (B, C)
 
     def check_size(self, batch: int, length: int) -> None:
@@ -257,7 +257,7 @@ class Mamba2(MambaLayer):
     def _fusable(self) -> bool:
         return self.plain and self.conv_dim % 8 == 0 and causal_conv1d_usable()  # which wants channels in multiples of 8
 
-    def _fused(self, zxbcdt: Tensor) -> Tensor:
+    def _run_fused(self, zxbcdt: Tensor) -> Tensor:
         from mamba_ssm.ops.triton.ssd_combined import mamba_split_conv1d_scan_combined
 
         conv = self.conv1d.weight[:, 0], self.conv1d.bias
@@ -272,16 +272,16 @@ class Mamba2(MambaLayer):
         z, xBC, dt, rate = self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
         xBC, past = causal_conv_step(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
-        x, B, C = (full(t) for t in (x, *self._biased(B, C)))
+        x, B, C = (upcast(t) for t in (x, *self._add_biases(B, C)))
         dt = self._dt(dt)
         if angles:
-            angles = [turn(dt[:, None], rate[:, None], *angles)[:, 0]]
+            angles = [accumulate_angles(dt[:, None], rate[:, None], *angles)[:, 0]]
             B, C = rotate(angles[0], B, C)
         else:
             B, C = per_head(B, self.nheads), per_head(C, self.nheads)
-        decay, drive = torch.exp(-torch.exp(full(self.A_log)) * dt), (dt[..., None] * x)[..., None] * B[:, :, None]
+        decay, drive = torch.exp(-torch.exp(upcast(self.A_log)) * dt), (dt[..., None] * x)[..., None] * B[:, :, None]
         h = decay[..., None, None] * h + drive
-        y = (h * C[:, :, None]).sum(-1) + full(self.D)[:, None] * x
+        y = (h * C[:, :, None]).sum(-1) + upcast(self.D)[:, None] * x
         return self._finish(y, z), (past, h, *angles)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
@@ -295,4 +295,4 @@ class Mamba2(MambaLayer):
         A = self.A_log.double().exp()
         rest, dt = self._dt(torch.zeros_like(A)), self._dt(dt)
         states, still = self.d_inner * self.d_state, 2 * self.n_angles < self.d_state
-        return turning_modes(1 / (rest * A), rest, dt, dt * A, rate, states, still)
+        return rotary_modes(1 / (rest * A), rest, dt, dt * A, rate, states, still)

@@ -1,4 +1,4 @@
-"""Mamba3, single input and output: trapezoidal steps, decay chosen by the data, a state that turns, no convolution.
+"""Mamba3, single input and output: trapezoidal steps, decay chosen by the data, a rotary state, no convolution.
 
 Parameters have the names and shapes of mamba-ssm 2.3.2.post1's module, so a checkpoint moves either way. Later versions of
 mamba-ssm map dd_A to A by another function: their checkpoints load and mean something else.
@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..timescales import Modes, turning_modes
+from ..timescales import Modes, rotary_modes
 from . import mamba2
-from .base import RMSNorm, full, register, ssm_parameter
-from .mamba1 import MambaLayer, check_divides, check_int32, in_segments, initial_dt_bias
-from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, count_angles, per_head, rotate, ssd, turn
+from .base import RMSNorm, register, ssm_parameter, upcast
+from .mamba1 import MambaLayer, check_divides, check_int32, initial_dt_bias, run_segments
+from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, accumulate_angles, count_angles, per_head, rotate, ssd
 
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,7 +24,7 @@ def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
     h_t = exp(dt_t A_t) (h_(t-1) + (1 - l_t) dt_t B_(t-1) x_(t-1)) + l_t dt_t B_t x_t with l = sigmoid(trap): a step enters
     with its own weight and again with the next one's.
     """
-    share = torch.sigmoid(full(trap))
+    share = torch.sigmoid(upcast(trap))
     own = share * dt
     return own, own + F.pad(((1 - share) * dt)[:, 1:], (0, 0, 0, 1))
 
@@ -32,8 +32,8 @@ def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
 def scan_segment(x, log_decay, weight, now, B, C, dt, rate, B_bias, C_bias, chunk, state):
     """Angles, B and C per head exist for one segment only: of a whole sequence they would be the layer's largest tensors."""
     (angles, h), nheads = state, x.shape[2]
-    angles = turn(dt, rate, angles)
-    B, C = rotate(angles, *(per_head(full(t), nheads) + full(b) for t, b in ((B, B_bias), (C, C_bias))))
+    angles = accumulate_angles(dt, rate, angles)
+    B, C = rotate(angles, *(per_head(upcast(t), nheads) + upcast(b) for t, b in ((B, B_bias), (C, C_bias))))
     y, h = ssd(x, log_decay, weight, now, B, C, chunk, h)
     return y, (angles[:, -1].clone(), h)  # a view would keep all angles
 
@@ -51,7 +51,7 @@ class Mamba3(MambaLayer):
         ngroups: int = 1,
         rope_fraction: float = 0.5,
         dt_min: float = 0.001,
-        dt_max: float = 0.1,  # a state turns by at most pi dt a step: 0.1 is 400 Hz at 8 kHz
+        dt_max: float = 0.1,  # a rotary state turns by at most pi dt a step: 0.1 is 400 Hz at 8 kHz
         dt_init_floor: float = 1e-4,
         A_floor: float = 1e-4,
         is_outproj_norm: bool = False,
@@ -88,13 +88,13 @@ class Mamba3(MambaLayer):
         if kernels and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
             self.check_size(*u.shape[:2])
             biases = self.B_bias[:, 0], self.C_bias[:, 0]
-            y = mamba2.turning_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, self.chunk_size)
+            y = mamba2.rotary_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, self.chunk_size)
         else:
             now, weight = trapezoid(dt, trap)
             sequences = (x, A * dt, weight, now, B, C, dt, rate)
             constants = (self.B_bias[:, 0], self.C_bias[:, 0], min(CHUNK, self.chunk_size))
-            y = in_segments(scan_segment, sequences, constants, self.initial_state(len(u))[:2], self.segment)
-            y = y + full(self.D)[:, None] * x
+            y = run_segments(scan_segment, sequences, constants, self.initial_state(len(u))[:2], self.segment)
+            y = y + upcast(self.D)[:, None] * x
         return self._finish(y, z)
 
     def _project(self, u: Tensor, kernels: bool = False) -> tuple[Tensor, ...]:
@@ -102,14 +102,14 @@ class Mamba3(MambaLayer):
         z, x, B, C, dt, A, trap, rate = self.in_proj(u).split(self.sizes, dim=-1)
         B = self.B_norm(B.unflatten(-1, (self.ngroups, self.d_state)), kernels=kernels)
         C = self.C_norm(C.unflatten(-1, (self.ngroups, self.d_state)), kernels=kernels)
-        dt = F.softplus(full(dt) + full(self.dt_bias))
-        A = -F.softplus(full(A)).clamp(min=self.A_floor)
+        dt = F.softplus(upcast(dt) + upcast(self.dt_bias))
+        A = -F.softplus(upcast(A)).clamp(min=self.A_floor)
         return z, x.unflatten(-1, (self.nheads, self.headdim)), B, C, dt, A, trap, rate
 
     def _finish(self, y: Tensor, z: Tensor) -> Tensor:
-        y = full(y.flatten(-2))
+        y = upcast(y.flatten(-2))
         y = self.norm(y) if self.is_outproj_norm else y
-        return self.out_proj((y * F.silu(full(z))).to(z.dtype))
+        return self.out_proj((y * F.silu(upcast(z))).to(z.dtype))
 
     def check_size(self, batch: int, length: int) -> None:
         """Raises ValueError for what the kernels can't do."""
@@ -127,13 +127,13 @@ class Mamba3(MambaLayer):
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         angles, h, last_B, last_x = state
         z, x, B, C, dt, A, trap, rate = self._project(u)
-        angles = turn(dt[:, None], rate[:, None], angles)[:, 0]
-        biased = (per_head(full(t), self.nheads) + full(b[:, 0]) for t, b in ((B, self.B_bias), (C, self.C_bias)))
+        angles = accumulate_angles(dt[:, None], rate[:, None], angles)[:, 0]
+        biased = (per_head(upcast(t), self.nheads) + upcast(b[:, 0]) for t, b in ((B, self.B_bias), (C, self.C_bias)))
         B, C = rotate(angles, *biased)
-        now, value = torch.sigmoid(full(trap)) * dt, full(x)
+        now, value = torch.sigmoid(upcast(trap)) * dt, upcast(x)
         h = h + ((dt - now)[..., None] * last_x)[..., None] * last_B[:, :, None]
         h = torch.exp(A * dt)[..., None, None] * h + (now[..., None] * value)[..., None] * B[:, :, None]
-        y = (h * C[:, :, None]).sum(-1) + full(self.D)[:, None] * value
+        y = (h * C[:, :, None]).sum(-1) + upcast(self.D)[:, None] * value
         return self._finish(y, z), (angles, h, B, value)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
@@ -146,4 +146,4 @@ class Mamba3(MambaLayer):
         rest = F.softplus(self.dt_bias.double())
         at_rest = rest * max(math.log(2), self.A_floor)  # softplus(0)
         states, still = self.d_inner * self.d_state, 2 * self.n_angles < self.d_state
-        return turning_modes(1 / at_rest, rest, dt, -dt * A, rate.double(), states, still)
+        return rotary_modes(1 / at_rest, rest, dt, -dt * A, rate.double(), states, still)

@@ -184,7 +184,7 @@ class S4D(S4Block):
         return Modes(-1 / log_A.real.flatten(), log_A.imag.abs().flatten() / (2 * math.pi), 2 * log_A.numel())
 
 
-def kernels(layers: list[nn.Module], length: int) -> list[Tensor | None]:
+def compute_kernels(layers: list[nn.Module], length: int) -> list[Tensor | None]:
     """Of each layer that is an S4Block, the impulse response, H L.
 
     Those of one kind are computed together. A kernel is hundreds of operations on few numbers: of the 7,200 of a pass forth

@@ -92,7 +92,7 @@ def test_samples_in_the_simulator(tmp_path):
     assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path / "plan"), *options]) == 0
     simulate(SAMPLES, tmp_path / "plan", tmp_path / "out.npz")
     found = [data.tobytes() for data in np.load(tmp_path / "out.npz").values()]
-    samples = sample.render(Plan.load(tmp_path / "plan"), [("train", 4), ("train", 1)])
+    samples = sample.render_samples(Plan.load(tmp_path / "plan"), [("train", 4), ("train", 1)])
     assert all(one.target.any() for one in samples)
     assert found == [data for one in samples for _, data in one.members()]
 
@@ -169,7 +169,7 @@ def test_a_gpu_that_fails_half_way(tmp_path, monkeypatch, capsys):
     """More memory is asked for than there is, after a shard or two: one sentence, whole shards; the CPU goes on."""
     from dx7data.audio import clips_cuda
 
-    plain, calls = clips_cuda.decimated, []
+    plain, calls = clips_cuda.decimate, []
 
     def greedy(native, rate):
         calls.append(1)
@@ -215,7 +215,7 @@ def test_several_shards_to_a_task_and_several_devices(tmp_path):
     assert render(tmp_path / "whole", "--device", "cpu") == 0
     of, done = Plan.load(tmp_path / "whole"), []
     (tmp_path / "ours").mkdir()
-    executors.render(of, of.shards(), tmp_path / "ours", 1, done.append, ("cpu", "cpu"))
+    executors.render_shards(of, of.shards(), tmp_path / "ours", 1, done.append, ("cpu", "cpu"))
     assert len(of.shards()) > 4
     assert tars(tmp_path / "ours") == tars(tmp_path / "whole")
     assert sum(done) == 150
@@ -226,7 +226,7 @@ def test_a_worker_takes_no_more_threads_than_there_are():
     context = multiprocessing.get_context("spawn")
     devices = context.Queue()
     devices.put("cpu")
-    process = context.Process(target=worker.begin, args=(None, None, 10**6, devices, {}))
+    process = context.Process(target=worker.start, args=(None, None, 10**6, devices, {}))
     process.start()
     process.join(60)
     assert process.exitcode == 0
@@ -276,4 +276,4 @@ def test_the_bench_is_a_table(capsys):
 def test_headers_are_those_of_tarfile(name, size):
     expected = tarfile.TarInfo(name)
     expected.size = size
-    assert shard.header(name, size) == expected.tobuf(tarfile.USTAR_FORMAT, "utf-8")
+    assert shard.make_header(name, size) == expected.tobuf(tarfile.USTAR_FORMAT, "utf-8")

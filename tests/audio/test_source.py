@@ -28,7 +28,7 @@ def play(sample_rate, key, velocity, held=1.0, start=0, wheel=None):
 def changes(clips):
     """Of each clip and the next, dB: how far apart they are, over what mu-law changes in the worse of the two."""
     difference = np.square(np.diff(clips.astype(np.int64), axis=0)).sum(1)
-    noise = mulaw.noise(clips)
+    noise = mulaw.measure_noise(clips)
     return 10 * np.log10((difference + 1e-9) / np.maximum(noise[1:], noise[:-1]))
 
 

@@ -79,7 +79,7 @@ def test_spans(text, most, expected):
 
 @pytest.mark.parametrize(("text", "expected"), [("b,a", ("a", "b")), ("a", ("a",)), ("c, a,c", ("a", "c"))])
 def test_several(text, expected):
-    assert types.several("a", "b", "c")(text) == expected
+    assert types.choices("a", "b", "c")(text) == expected
 
 
 def test_all_kinds_of_phrases_can_be_asked_for():

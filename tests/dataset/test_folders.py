@@ -141,7 +141,7 @@ def test_webdataset_reads_it(made):
 def test_a_sample_is_what_its_json_says(made):
     """From the json and the dump alone, by the engine's other entry: one voice a row, added up here."""
     of = Plan.load(made)
-    first = next(folders.samples(made, "train-000000"))
+    first = next(folders.read_samples(made, "train-000000"))
     meta = json.loads(first["json"])
     one = the_patch(first["target.syx"])
     notes = meta["notes"]
@@ -158,7 +158,7 @@ def test_source_and_target_are_aligned(tmp_path):
     single = tmp_path / "one.syx"
     single.write_bytes(sysex.write_voice(patch.SINE))
     assert render(tmp_path / "out", "--samples", "4", "--seconds", "0.5", patches=str(single)) == 0
-    for one in folders.samples(tmp_path / "out", "train-000000"):
+    for one in folders.read_samples(tmp_path / "out", "train-000000"):
         assert one["source.wav"] == one["target.wav"]
 
 
@@ -177,12 +177,12 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     assert render(tmp_path / "out", "--samples", "20", "--seconds", "0.25", patches=str(single)) == 0
     assert "split by phrase" in capsys.readouterr().out
     phrases = [
-        {json.loads(one["json"])["phrase"]["id"] for one in folders.samples(tmp_path / "out", f"{split}-000000")}
+        {json.loads(one["json"])["phrase"]["id"] for one in folders.read_samples(tmp_path / "out", f"{split}-000000")}
         for split in ("train", "val", "test")
     ]
     assert [len(each) for each in phrases] == [16, 2, 2]
     of = Plan.load(tmp_path / "out")
-    found = [{drawn.split_of(of.choose(split, j).phrase, of.spec) for j in range(200)} for split in of.counts]
+    found = [{drawn.find_split(of.choose(split, j).phrase, of.spec) for j in range(200)} for split in of.counts]
     assert found == [{"train"}, {"val"}, {"test"}], "phrases of splits are kept apart, however many there are"
 
 
@@ -195,7 +195,7 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
     assert of.spec.kinds == ("melody", "scale")
     count = 0
     for each in of.shards():
-        for one in folders.samples(tmp_path, each.name):
+        for one in folders.read_samples(tmp_path, each.name):
             meta = json.loads(one["json"])
             assert meta["phrase"]["kind"] in ("melody", "scale")
             notes = meta["notes"]
@@ -217,8 +217,8 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
 @pytest.mark.parametrize(("gain", "expected"), [("native", None), ("peak", 29204), ("-12", None)])
 def test_gain_policies(tmp_path, made, gain, expected):
     assert render(tmp_path, *SMALL, "--gain", gain) == 0
-    of_native = next(folders.samples(made, "train-000000"))
-    one = next(folders.samples(tmp_path, "train-000000"))
+    of_native = next(folders.read_samples(made, "train-000000"))
+    one = next(folders.read_samples(tmp_path, "train-000000"))
     native, ours = (np.frombuffer(each["target.wav"][44:], "<i2").astype(float) for each in (of_native, one))
     if expected:
         assert abs(np.abs(ours).max() - expected) <= 1

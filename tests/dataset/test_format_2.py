@@ -15,7 +15,7 @@ from dx7data.dataset import folders
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
 from train.__main__ import main as train
-from train.data.datasets import clips
+from train.data.datasets import open_clips
 from train.results import reader
 
 FOLDER = Path(__file__).parents[1] / "data" / "format-2"
@@ -38,7 +38,7 @@ def folder(tmp_path):
 def test_it_is_read(folder, capsys):
     plan = Plan.load(folder)
     assert plan.fingerprint == json.loads((folder / "dataset.json").read_bytes())["fingerprint"]
-    assert [stats["samples"] for _, stats in folders.shards(folder, plan)] == [24, 3, 3]
+    assert [stats["samples"] for _, stats in folders.list_shards(folder, plan)] == [24, 3, 3]
     assert cli.main(["inspect", str(folder)]) == 0
     assert "30 pairs of 0.1 s" in capsys.readouterr().out
     assert cli.main(["inspect", str(folder), "--html", str(folder.parent / "page.html")]) == 0
@@ -98,7 +98,7 @@ def test_training_goes_on_in_the_old_order(folder, capsys):
         document["settings"] = {name: value for name, value in document["settings"].items() if name in OLD}
         path.write_text(json.dumps(document))
     assert train(["--out", str(run), "--resume"]) == 0
-    rows = reader.table(run / "metrics.csv")
+    rows = reader.read_table(run / "metrics.csv")
     assert [int(row["step"]) for row in rows] == [4, 5, 6]
     assert np.allclose(reader.column(rows, "loss_bits"), LOSSES[3:], atol=1e-4)
 
@@ -106,13 +106,13 @@ def test_training_goes_on_in_the_old_order(folder, capsys):
 def test_losses_and_evaluation_are_the_old_ones(folder):
     run = folder.parent / "run"
     assert train(["--shards", str(folder), *OPTIONS, "--out", str(run)]) == 0
-    assert np.allclose(reader.column(reader.table(run / "metrics.csv"), "loss_bits"), LOSSES, atol=1e-4)
-    sets = reader.by_set(reader.table(run / "validation.csv"))
+    assert np.allclose(reader.column(reader.read_table(run / "metrics.csv"), "loss_bits"), LOSSES, atol=1e-4)
+    sets = reader.group_by_set(reader.read_table(run / "validation.csv"))
     assert set(sets) == {"unseen"}  # seen patches would have to be rendered
     assert np.allclose(reader.column(sets["unseen"], "bits"), UNSEEN, atol=1e-4)
 
 
 def test_prefixes_by_webdataset(folder):
     """Whose samples come without a plan, so the number of layers follows from the length of the prefix."""
-    data = clips(str(folder / "val-000000.tar"), reader="webdataset", codec="bytes")
+    data = open_clips(str(folder / "val-000000.tar"), reader="webdataset", codec="bytes")
     assert [part.shape[0] for part in next(iter(data))] == [192, 800, 800]

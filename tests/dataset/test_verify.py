@@ -80,7 +80,7 @@ def test_one_shard_alone(made, tmp_path, capsys):
 def test_a_sample_of_a_plan_is_the_one_in_the_shard(made):
     of = Plan.load(made)
     for each in of.shards()[::2]:
-        for i, one in enumerate(folders.samples(made, each.name)):
+        for i, one in enumerate(folders.read_samples(made, each.name)):
             live = of[each.split, each.first + i]
             assert {f"{one['__key__']}.{name}": data for name, data in one.items() if name != "__key__"} == dict(
                 live.members()
@@ -244,13 +244,13 @@ def forge(folder):
     path = folder / "train-000000.tar"
     data = bytearray(path.read_bytes())
     first = Plan.load(folder).shards()[0]
-    (row, *_) = shard.rows(folder, first)
+    (row, *_) = shard.read_rows(folder, first)
     start = row["target_wav_offset"] + 44
     data[start : start + 100] = bytes(100)
     path.write_bytes(data)
-    stats = files.unsigned((folder / "train-000000.stats.json").read_bytes())
+    stats = files.check_hash((folder / "train-000000.stats.json").read_bytes())
     stats["tar"]["sha256"] = hashlib.sha256(data).hexdigest()
-    (folder / "train-000000.stats.json").write_bytes(files.signed(stats))
+    (folder / "train-000000.stats.json").write_bytes(files.add_hash(stats))
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "swapped shards", "an edited sidecar", "a forgery"])
@@ -321,7 +321,7 @@ def test_ctrl_c_is_not_kept_waiting(made, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executors, "default_workers", lambda: 1)
+    monkeypatch.setattr(executors, "count_workers", lambda: 1)
     monkeypatch.setattr(verify, "_check_files", lambda of, each, *_: begun.append(each) or time.sleep(0.1))
     monkeypatch.setattr(verify, "_check_samples", stop)
     with pytest.raises(KeyboardInterrupt):

@@ -61,7 +61,7 @@ def test_random_phrases(seed):
 def test_random_voices(seed):
     """Uniformly random bytes, brought into the legal range, one voice to a row."""
     rng = np.random.default_rng(100 + seed)
-    patches = patch.legal_stored(rng.integers(0, 256, (2500, 155)).astype(np.uint8))[0]
+    patches = patch.legalize_stored(rng.integers(0, 256, (2500, 155)).astype(np.uint8))[0]
     some = voices(
         patches, rng.integers(0, 128, 2500), rng.integers(0, 128, 2500), rng.uniform(0, 1.2, 2500), RATES[seed % 3]
     )
@@ -109,7 +109,7 @@ def test_sixteen_bits():
     alone = np.arange(32)
     out = cuda.zeros((32, 44100), np.int16)
     curves = Curves(np.full(32, -1), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
-    cuda.mix(some, curves, np.stack([alone, alone + 1], axis=1), alone, out, tables.increment_table(44100), alone=True)
+    cuda.mix(some, curves, np.stack([alone, alone + 1], axis=1), alone, out, tables.make_increment_table(44100), alone=True)
     assert (out.copy_to_host() == np.clip(render(some, 1.0), -32768, 32767)).all()
 
 

@@ -77,7 +77,7 @@ def test_uniform_legal_patches(seed):
 def test_random_bytes():
     """Bytes as a damaged dump may hold them, brought into range by the rule."""
     random = np.random.default_rng(7).integers(0, 256, (150, 155)).astype(np.uint8)
-    assert_equal(patch.legal_stored(random)[0], 60, 100, 0.5, 0.8, 44100)
+    assert_equal(patch.legalize_stored(random)[0], 60, 100, 0.5, 0.8, 44100)
 
 
 @pytest.mark.parametrize("algorithm", range(32))

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import LAYERS, SequenceLayer, register
-from models.memory import check
+from models.memory import check_memory
 from models.model import build
 from models.registry import MODELS, preset
 from models.settings import ModelSettings
 from models.timescales import modes
 from train import timescales
-from train.config import settings
+from train.config import make_settings
 
 
 class Attention(SequenceLayer):
@@ -101,17 +101,17 @@ def test_it_trains(layers, backbone):
 @pytest.mark.parametrize("length", [100, 1000, 5000])
 def test_estimate_of_a_layer_that_says_nothing(length):
     """Goes on from two short lengths to what a long one takes when it is measured itself."""
-    guessed, true = (check(tiny(name), 2, length).bytes for name in ("attention", "measured"))
+    guessed, true = (check_memory(tiny(name), 2, length).bytes for name in ("attention", "measured"))
     assert guessed == pytest.approx(true, rel=0.01)
 
 
 def test_estimate_grows_with_the_square():
-    assert check(tiny(), 2, 16_000).bytes == pytest.approx(4 * check(tiny(), 2, 8000).bytes, rel=0.05)
+    assert check_memory(tiny(), 2, 16_000).bytes == pytest.approx(4 * check_memory(tiny(), 2, 8000).bytes, rel=0.05)
 
 
 def test_it_is_chosen_by_name():
     """As with --layers; its options are those of its constructor but the width, and what a name fixes."""
-    run = settings("shards", ("attention", "s4d"), "tiny")
+    run = make_settings("shards", ("attention", "s4d"), "tiny")
     assert run.model.layers == ("attention", "s4d")
     assert build(run.model).backbone.blocks[0].layer.heads == 4
     ModelSettings(("attention-steep",), options={"attention-steep": {"heads": 2}})
@@ -130,9 +130,9 @@ def test_a_name_is_given_once():
 def test_time_scales_are_those_of_layers_that_have_some():
     model = build_seeded(tiny("attention", "s4d"))
     assert modes(model.backbone.blocks[0].layer, None) is None
-    rows = timescales.rows_of("mixed", model, 8000)
+    rows = timescales.measure("mixed", model, 8000)
     assert [row.kind for row in rows] == ["s4d"]
-    timescales.picture([dataclasses.replace(row, kind="another") for row in rows])  # a kind without a colour of its own
+    timescales.draw([dataclasses.replace(row, kind="another") for row in rows])  # a kind without a colour of its own
 
 
 # Of "name shape" for each weight, in order: with one of these changed, checkpoints no longer load.

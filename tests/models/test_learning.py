@@ -14,9 +14,9 @@ import torch
 
 from dx7data import cli
 from models.model import build
-from models.mulaw import mu_law, mu_law_table
+from models.mulaw import mu_law_encode, mu_law_table
 from models.registry import preset
-from train.data.datasets import clips
+from train.data.datasets import open_clips
 from train.evaluation.loss import NATS, target_loss
 from train.loop import optim
 from train.results import reader
@@ -33,11 +33,11 @@ def batch(tmp_path_factory):
     options = ["--samples", "40", "--seconds", "0.5", "--sample-rate", "8000", "--gain", "peak", "--workers", "1"]
     assert cli.main(["render", "--patches", "example", "--out", str(folder), *options]) == 0
     table, found = mu_law_table(), []
-    for _, source, target in clips(folder):
+    for _, source, target in open_clips(folder):
         for start in range(0, len(target) - LENGTH + 1, LENGTH):
             parts = [audio[start : start + LENGTH] for audio in (source, target)]
             if all(part.unfold(0, 32, 32).abs().amax(1).min() > 300 for part in parts):  # loud in each 4 ms
-                found.append(torch.stack([mu_law(part, table) for part in parts]))
+                found.append(torch.stack([mu_law_encode(part, table) for part in parts]))
                 break
         if len(found) == CLIPS:
             break
@@ -58,8 +58,8 @@ def test_it_learns(batch, name):
     assert bound > 2
     torch.manual_seed(0)
     model = build(preset(name, "tiny"))
-    optimiser = optim.adamw(optim.parameter_groups(model, lr=1e-2, weight_decay=0.0))
-    guard = optim.Guard(model, optimiser, torch.device("cpu"))
+    optimiser = optim.make_adamw(optim.group_parameters(model, lr=1e-2, weight_decay=0.0))
+    guard = optim.NonFiniteGuard(model, optimiser, torch.device("cpu"))
     for step in range(1, STEPS + 1):
         optimiser.zero_grad()
         loss = target_loss(model(source), target)
@@ -88,5 +88,5 @@ def test_a_source_that_follows_velocity_is_worth_a_quarter_of_a_bit(tmp_path):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}  # side by side, a core each
         started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL))
     assert [process.wait(timeout=1200) for process in started] == [0, 0]
-    bits = {source: float(reader.table(run / "validation.csv")[-1]["bits"]) for source, run in runs.items()}
+    bits = {source: float(reader.read_table(run / "validation.csv")[-1]["bits"]) for source, run in runs.items()}
     assert bits["sine"] < bits["sine-flat"] - 0.25, bits

@@ -117,7 +117,7 @@ def test_mamba1_scan(length):
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         parts = [t.to(dtype) for t in (x, dt, B, C)]
         y, last = mamba1.selective_scan(*parts, A.to(dtype), h.to(dtype))
-        again = mamba1.in_segments(mamba1.selective_scan, tuple(parts), (A.to(dtype),), h.to(dtype), 16)
+        again = mamba1.run_segments(mamba1.selective_scan, tuple(parts), (A.to(dtype),), h.to(dtype), 16)
         assert (y - again).abs().max() < tolerance
         expected, state = [], h
         for t in range(length):
@@ -179,9 +179,9 @@ def test_mamba3_scan(length):
 def test_angles_of_a_long_sequence():
     dt, rate = torch.full((1, 40_000, 1), 0.9), torch.full((1, 40_000, 1), 0.3)
     exact = (math.pi * torch.tanh(rate.double()) * dt.double()).cumsum(1)[..., None]
-    difference = torch.exp(1j * exact) - torch.exp(1j * mamba2.turn(dt, rate).double())
+    difference = torch.exp(1j * exact) - torch.exp(1j * mamba2.accumulate_angles(dt, rate).double())
     assert difference.abs().max() < 2e-2  # 40,000 roundings of the product to float32, no more
-    assert mamba2.turn(dt.double(), rate.double()).sub(torch.remainder(exact, 2 * math.pi)).abs().max() < 1e-9
+    assert mamba2.accumulate_angles(dt.double(), rate.double()).sub(torch.remainder(exact, 2 * math.pi)).abs().max() < 1e-9
 
 
 def test_initial_values():

@@ -21,9 +21,9 @@ from torch import nn
 from dx7data import prefix
 from models.layers.mamba2 import Mamba2
 from models.layers.mamba3 import Mamba3
-from models.memory import check, check_fits, kernel_warnings
+from models.memory import check_fits, check_memory, kernel_warnings
 from models.model import build
-from models.mulaw import mu_law, mu_law_decoded, mu_law_table
+from models.mulaw import mu_law_decode, mu_law_encode, mu_law_table
 from models.registry import MODELS, SIZES, preset
 from models.settings import ModelSettings
 
@@ -53,12 +53,14 @@ def test_mu_law_table():
     table = mu_law_table()
     values = torch.arange(-32768, 32768)
     assert table.dtype == torch.int64
-    assert torch.equal(mu_law(values.to(torch.int16), table), torchaudio.transforms.MuLawEncoding(256)(values / 32768))
+    assert torch.equal(
+        mu_law_encode(values.to(torch.int16), table), torchaudio.transforms.MuLawEncoding(256)(values / 32768)
+    )
     assert (table.diff() >= 0).all()
     assert (table[0], table[32768], table[-1]) == (0, 128, 255)
     stored = np.array([[0] * 145 + [32] * 10], np.uint8)
     audio = prefix.encode(stored, "bytes", 8000)[0]
-    heard = mu_law_decoded(mu_law(torch.from_numpy(audio), table))
+    heard = mu_law_decode(mu_law_encode(torch.from_numpy(audio), table))
     assert (prefix.decode((heard * 32768).round().short().numpy(), "bytes", 8000) == stored[0]).all()
 
 
@@ -66,9 +68,9 @@ def test_mu_law_decoded():
     classes = np.arange(256)
     level = 2 * classes / 255 - 1  # G.711's curve in its continuous form
     expected = np.sign(level) * (256.0 ** np.abs(level) - 1) / 255
-    audio = mu_law_decoded(torch.from_numpy(classes))
+    audio = mu_law_decode(torch.from_numpy(classes))
     np.testing.assert_allclose(audio, expected, atol=1e-6)
-    assert (mu_law((audio * 32767).round().short(), mu_law_table()).numpy() == classes).all()
+    assert (mu_law_encode((audio * 32767).round().short(), mu_law_table()).numpy() == classes).all()
 
 
 # --- Models ---
@@ -244,12 +246,12 @@ def test_settings_survive_json(name, size):
         (lambda: ModelSettings(ff=-1), r"ff is -1: it must be a whole number from 0, the nearest is 0"),
         (lambda: ModelSettings(dropout=1.0), r"dropout is 1.0: it must be a number from 0 to below 1"),
         (
-            lambda: check(ModelSettings(("mamba2",), d_model=32, options={"mamba2": {"headdim": 10}}), 1, 99),
+            lambda: check_memory(ModelSettings(("mamba2",), d_model=32, options={"mamba2": {"headdim": 10}}), 1, 99),
             r"mamba2 of width 128 can't be made with {'headdim': 10}: headdim=10 must divide d_inner=256: the nearest legal "
             r"values are 8 and 16",
         ),
         (
-            lambda: check(ModelSettings(("s4",), options={"s4": {"d_state": 7}}), 1, 99),
+            lambda: check_memory(ModelSettings(("s4",), options={"s4": {"d_state": 7}}), 1, 99),
             r"s4 of width 256 can't be made with {'d_state': 7}: d_state is 7: .* take an even number from 2",
         ),
         (
@@ -323,13 +325,13 @@ def test_estimate_is_what_a_step_takes():
     apart = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # freed tensors go back to the system at once, so the peak has no gaps
     found = subprocess.run([sys.executable, "-c", PEAKS], cwd=ROOT, env=os.environ | apart, capture_output=True, check=True)
     _, *peaks = map(int, found.stdout.split())
-    estimates = [check(preset(name, "tiny"), 6, 3000).bytes for name in ("s4d", "mamba2")]
+    estimates = [check_memory(preset(name, "tiny"), 6, 3000).bytes for name in ("s4d", "mamba2")]
     assert estimates == pytest.approx(peaks, rel=0.1)
 
 
 def test_estimate_grows():
     def size(batch, length, precision="fp32"):
-        return check(preset("hybrid", "tiny"), batch, length, "cpu", precision).bytes
+        return check_memory(preset("hybrid", "tiny"), batch, length, "cpu", precision).bytes
 
     assert size(2, 500) < size(4, 500) < size(4, 6000)
     assert size(4, 6000, "bf16") < size(4, 6000)
@@ -337,7 +339,7 @@ def test_estimate_grows():
 
 
 def test_check_says_what_it_found():
-    found = check(preset("s4d", "tiny"), 2, 1000)
+    found = check_memory(preset("s4d", "tiny"), 2, 1000)
     assert found.parameters == sum(parameter.numel() for parameter in build(preset("s4d", "tiny")).parameters())
     assert found.warnings == ()
     assert str(found) == f"{found.parameters:,} parameters; a training step takes about {found.bytes / 1e9:.1f} GB"
@@ -373,7 +375,7 @@ def test_compiled_as_not(name):
 
 @pytest.mark.parametrize("name", [pytest.param("s4d", marks=gpu)])
 def test_gpu_memory(name):
-    found = check(preset(name), 4, 4000, "cuda")
+    found = check_memory(preset(name), 4, 4000, "cuda")
     torch.cuda.reset_peak_memory_stats()
     model, tokens = build(preset(name)).cuda(), torch.randint(0, 256, (4, 4000), device="cuda")
     average = [parameter.detach().clone() for parameter in model.parameters()]
@@ -382,4 +384,4 @@ def test_gpu_memory(name):
     optimizer.step()
     assert found.bytes == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.25), len(average)
     with pytest.raises(ValueError, match="GB are free, enough for"):
-        check(preset(name), 100_000, 4000, "cuda")
+        check_memory(preset(name), 100_000, 4000, "cuda")

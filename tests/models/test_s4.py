@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.layers.s4 import S4
-from models.layers.s4d import S4D, causal_convolution, hippo_legs, kernels
+from models.layers.s4d import S4D, causal_convolution, compute_kernels, hippo_legs
 
 LAYERS = {
     "s4": S4,
@@ -180,7 +180,7 @@ def test_kernels_made_together():
     names = ["s4", "s4d-lin", "s4", "s4d-legs", "s4d-bilinear", "s4d-lin"]
     options = [{"seed": i, "d_model": 3 + i} for i in range(5)] + [{"d_state": 2}]
     layers = [build(name, **given).double() for name, given in zip(names, options, strict=True)]
-    made = kernels([*layers, torch.nn.Linear(4, 4)], 300)
+    made = compute_kernels([*layers, torch.nn.Linear(4, 4)], 300)
     assert made.pop() is None
     for layer, kernel in zip(layers, made, strict=True):
         alone = layer.kernel(300)

@@ -23,7 +23,7 @@ from models.timescales import lyapunov, modes
 from train import timescales
 from train.config import RunSettings
 from train.loop import checkpoint
-from train.timescales import Row, main, rows_of
+from train.timescales import Row, main, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 8000
@@ -239,7 +239,7 @@ def test_spread_of_mamba2():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_of_every_model(name):
     model = build(preset(name, "tiny"))
-    rows = rows_of(name, model, 16000)
+    rows = measure(name, model, 16000)
     assert [row.name for row in rows] == [place for place, _, _ in model.backbone.layers()]
     assert all(np.isfinite(row.decay).all() and len(row.decay) == len(row.frequency) for row in rows)
     assert len(timescales.table(rows).splitlines()) == len(rows) + 3
@@ -247,7 +247,7 @@ def test_every_layer_of_every_model(name):
 
 def test_pooled_stages_are_slower():
     """The same dt at a quarter and a sixteenth of the rate."""
-    rows = timescales.at_initialisation("s4d", RATE)
+    rows = timescales.measure_initial("s4d", RATE)
     assert [row.rate for row in rows] == [8000] * 8 + [2000] * 8 + [500] * 8
     longest = {rate: max(row.decay.max() for row in rows if row.rate == rate) for rate in (8000, 2000, 500)}
     assert longest[2000] / longest[8000] == pytest.approx(4, rel=0.1)

@@ -42,7 +42,7 @@ def render(folder, *options, patches="example"):
 
 
 def panel(number):
-    return ElementTree.fromstring(drawing.algorithm(number))
+    return ElementTree.fromstring(drawing.draw_algorithm(number))
 
 
 def boxes(svg):
@@ -114,7 +114,7 @@ def test_envelopes_are_what_is_heard():
         played = voices(stored, 60, 100, 1.0, 48000)
         audio = np.abs(play(played, 1.5)[0].astype(float))[: 1024 * BLOCK]
         heard = 20 * np.log10(np.maximum(audio.reshape(-1, 4 * BLOCK).max(axis=1), 1) / 8186)
-        drawn = -drawing.operator_decibels(played, OPERATORS - 1, 1024)
+        drawn = -drawing.compute_operator_decibels(played, OPERATORS - 1, 1024)
         drawn = np.maximum(drawn[:-1], drawn[1:]).reshape(-1, 4).max(axis=1)
         # Lower, the whole numbers of the audio are too coarse; steeper, a period's crest may miss the top.
         clear = (drawn > -45) & (np.abs(np.gradient(drawn)) < 3)
@@ -124,18 +124,18 @@ def test_envelopes_are_what_is_heard():
 
 def test_pitch_envelope_only_if_it_moves():
     still = patch.SINE_FLAT.copy()
-    assert "pitch" not in drawing.envelopes(still)
+    assert "pitch" not in drawing.draw_envelopes(still)
     moved = still.copy()
     moved[patch.FIELDS.index("pitch_eg_level_1")] = 99
-    assert "pitch" in drawing.envelopes(moved)
-    octaves = drawing.pitch_octaves(voices(moved, 60, 100, 1.0, 48000), 300)
+    assert "pitch" in drawing.draw_envelopes(moved)
+    octaves = drawing.compute_pitch_octaves(voices(moved, 60, 100, 1.0, 48000), 300)
     assert octaves[0] == 0
     assert octaves.max() == pytest.approx(127 / 32)
 
 
 def test_simplified_curves_stay_close():
     values = np.cumsum(np.random.default_rng(1).normal(size=2000))
-    kept = drawing.simplified(values, 2.0)
+    kept = drawing.simplify(values, 2.0)
     assert np.abs(np.interp(np.arange(2000), kept, values[kept]) - values).max() <= 2.0
     assert len(kept) < 500
 
@@ -150,7 +150,7 @@ def test_simplified_curves_stay_close():
     ],
 )
 def test_frequencies(fields, shown):
-    assert drawing.frequency({"detune": 7, "oscillator_mode": 0} | fields) == shown
+    assert drawing.format_frequency({"detune": 7, "oscillator_mode": 0} | fields) == shown
 
 
 # --- Spectrum ---
@@ -161,7 +161,7 @@ def test_frequencies(fields, shown):
 def test_a_tone_is_in_its_band(rate, part):
     hertz = part * rate
     audio = np.rint(32767 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate)).astype(np.int16)
-    levels = mel.mel(audio, rate)
+    levels = mel.compute_mel(audio, rate)
     middle = levels[:, levels.shape[1] // 2]
     centres = mel.band_frequencies(rate)[1:-1]
     pitches = 2595 * np.log10(1 + np.array([hertz, *centres]) / 700)
@@ -174,7 +174,7 @@ def test_mel_is_the_formula():
     """One frame, written out: Fourier sum, triangle, logarithm."""
     rate, size = 8000, 512
     audio = np.random.default_rng(2).integers(-9000, 9000, 4000).astype(np.int16)
-    levels = mel.mel(audio, rate)
+    levels = mel.compute_mel(audio, rate)
     column, hop = 60, -(-4000 // mel.COLUMNS)
     hop = max(hop, 32)
     n = np.arange(size)
@@ -193,15 +193,15 @@ def test_mel_is_the_formula():
 
 def test_every_band_hears_something():
     for rate, size in ((8000, 512), (11025, 512), (12000, 1024), (14700, 1024), (16000, 1024)):
-        assert (mel.filters(size, rate).sum(axis=1) > 0).all()
+        assert (mel.make_filters(size, rate).sum(axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("audio", [np.zeros(4000, np.int16), np.full(1, 5, np.int16), np.full(192, -32768, np.int16)])
 def test_pictures_of_odd_clips(audio):
-    pixels, _ = decoded(mel.picture(audio, 8000))
+    pixels, _ = decoded(mel.draw_spectrogram(audio, 8000))
     assert pixels.shape[0] == mel.BANDS
     assert pixels.any() == bool(audio.any())
-    assert "nan" not in mel.waveform(audio)
+    assert "nan" not in mel.draw_waveform(audio)
 
 
 def decoded(data):
@@ -222,7 +222,7 @@ def decoded(data):
 
 def test_png():
     pixels = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    found, palette = decoded(mel.png(pixels))
+    found, palette = decoded(mel.encode_png(pixels))
     assert (found == pixels).all()
     assert palette.shape == (256, 3)
     assert (np.diff(palette.astype(int).sum(axis=1)) >= 0).all(), "louder is lighter"
@@ -233,13 +233,13 @@ def test_png():
 )
 def test_audio_for_the_page(rate, expected):
     tone = np.rint(20000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.int16)
-    audio, found = mel.for_page(tone, rate)
+    audio, found = mel.shrink(tone, rate)
     assert found == expected
     assert audio.dtype == np.int16
     assert audio.size == expected
     wanted = 20000 * np.sin(2 * np.pi * 440 * np.arange(expected) / expected)
     assert np.abs(audio - wanted)[100:-100].max() < 300
-    assert mel.for_page(np.zeros(60 * rate, np.int16), rate)[0].size == mel.SECONDS * expected
+    assert mel.shrink(np.zeros(60 * rate, np.int16), rate)[0].size == mel.SECONDS * expected
 
 
 # --- Which samples ---
@@ -247,14 +247,14 @@ def test_audio_for_the_page(rate, expected):
 
 def test_chosen_are_spread_over_shards_and_splits():
     made = [Shard("train", i, 100 * i, 100) for i in range(8)] + [Shard("val", 0, 0, 4), Shard("test", 0, 0, 1)]
-    picked = [place for unit in page.chosen(made, 24, 1) for place in unit]
+    picked = [place for unit in page.choose_samples(made, 24, 1) for place in unit]
     assert len(picked) == len(set(picked)) == 24
     assert {shard.name for shard, _ in picked} == {shard.name for shard in made}
     assert all(i < shard.count for shard, i in picked)
-    assert [len(unit) for unit in page.chosen(made, 24, 2)] == [2] * 11 + [1]
-    assert all(unit[0][1] % 2 == 0 for unit in page.chosen(made, 24, 2))
-    assert {shard.split for unit in page.chosen(made, 1, 1) for shard, _ in unit} == {"train", "val", "test"}
-    assert sum(len(unit) for unit in page.chosen(made, 10**6, 1)) == 805
+    assert [len(unit) for unit in page.choose_samples(made, 24, 2)] == [2] * 11 + [1]
+    assert all(unit[0][1] % 2 == 0 for unit in page.choose_samples(made, 24, 2))
+    assert {shard.split for unit in page.choose_samples(made, 1, 1) for shard, _ in unit} == {"train", "val", "test"}
+    assert sum(len(unit) for unit in page.choose_samples(made, 10**6, 1)) == 805
 
 
 # --- The page ---
@@ -313,7 +313,7 @@ def everything(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(everything):
     path = everything.parent / "page.html"
-    page.write(everything, path)
+    page.write_page(everything, path)
     return path
 
 
@@ -335,7 +335,7 @@ def test_whole_and_small(written, everything):
 def test_players_hold_the_clips(written, everything):
     """Byte by byte the wavs in the shards, in the order of the page."""
     stored = {
-        one["__key__"]: one for each in Plan.load(everything).shards() for one in folders.samples(everything, each.name)
+        one["__key__"]: one for each in Plan.load(everything).shards() for one in folders.read_samples(everything, each.name)
     }
     outline = Outline(written.read_text())
     key, found = None, {}
@@ -357,7 +357,7 @@ def test_pairs_are_side_by_side_and_named(written, everything):
     metas = {
         one["__key__"]: json.loads(one["json"])
         for each in Plan.load(everything).shards()
-        for one in folders.samples(everything, each.name)
+        for one in folders.read_samples(everything, each.name)
     }
     for each in pairs:
         first, second = re.findall(r'<article id="(\w+)"', each)
@@ -422,7 +422,7 @@ def test_other_rates_and_controllers(tmp_path):
             "1,0,0",
         )
         render(folder, *options)
-        page.write(folder, tmp_path / "page.html", rows=5)
+        page.write_page(folder, tmp_path / "page.html", rows=5)
         text = (tmp_path / "page.html").read_text()
         outline = Outline(text)
         clips = [base64.b64decode(one["src"].partition(",")[2]) for one in outline.named("audio")]
@@ -435,12 +435,12 @@ def test_other_rates_and_controllers(tmp_path):
 
 def test_what_a_person_can_get_wrong(everything, tmp_path):
     with pytest.raises(InputError, match="no data set"):
-        page.write(tmp_path, tmp_path / "page.html")
+        page.write_page(tmp_path, tmp_path / "page.html")
     with pytest.raises(InputError, match="can't write the page"):
-        page.write(everything, tmp_path / "missing" / "page.html", rows=1)
+        page.write_page(everything, tmp_path / "missing" / "page.html", rows=1)
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="can't write the page"):
-        page.write(everything, tmp_path / "folder", rows=1)
+        page.write_page(everything, tmp_path / "folder", rows=1)
 
     damaged = tmp_path / "damaged"
     shutil.copytree(everything, damaged)
@@ -448,11 +448,11 @@ def test_what_a_person_can_get_wrong(everything, tmp_path):
         if path.name != "patches.parquet":
             path.write_bytes(b"no table")
     with pytest.raises(InputError, match="verify"):
-        page.write(damaged, tmp_path / "page.html")
+        page.write_page(damaged, tmp_path / "page.html")
     for path in damaged.glob("*.stats.json"):
         path.unlink()
     with pytest.raises(InputError, match="nothing to show"):
-        page.write(damaged, tmp_path / "page.html")
+        page.write_page(damaged, tmp_path / "page.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "folder"], "nothing is left half written"
 
 

@@ -6,7 +6,7 @@ import pytest
 from dx7data.engine.render import render
 from dx7data.engine.voice import voices
 from dx7data.patches import bank
-from dx7data.patches.audible import audible, differences
+from dx7data.patches.audible import find_audible, find_differences
 from dx7data.patches.patch import FIELDS, INIT, MAXIMA, PARAMETERS
 from dx7data.patches.scales import SILENCE
 
@@ -71,7 +71,7 @@ SOURCES = pytest.mark.parametrize(
 def test_inaudible_parameters_change_nothing_alone(make):
     rng = np.random.default_rng(1)
     patches = make(rng, 50)
-    row, field = np.nonzero(~audible(patches))
+    row, field = np.nonzero(~find_audible(patches))
     changed = patches[row]
     changed[np.arange(row.size), field] = other_values(rng, changed, field)
     for played in PLAYED:
@@ -87,9 +87,11 @@ def test_patches_without_differences_sound_the_same(make):
     rng = np.random.default_rng(2)
     patches = make(rng, 250)
     changed = patches.copy()
-    changed[:, :PARAMETERS] = np.where(audible(patches), patches[:, :PARAMETERS], uniform(rng, len(patches))[:, :PARAMETERS])
+    changed[:, :PARAMETERS] = np.where(
+        find_audible(patches), patches[:, :PARAMETERS], uniform(rng, len(patches))[:, :PARAMETERS]
+    )
     for one, other in zip(patches, changed, strict=True):
-        while (back := differences(one, other)).size:
+        while (back := find_differences(one, other)).size:
             other[back] = one[back]
     assert (changed != patches).any(axis=1).mean() > 0.5  # there is something to hear
     for played in PLAYED:
@@ -98,7 +100,7 @@ def test_patches_without_differences_sound_the_same(make):
 
 def test_nearly_all_audible_parameters_change_a_sample():
     """Those that stay unheard here are heard elsewhere, or are the price of simple rules; they must be few."""
-    row, field = np.nonzero(audible(EXAMPLE))
+    row, field = np.nonzero(find_audible(EXAMPLE))
     count = row.size
     for new in (lambda value, top: np.where(value > top // 2, 0, top), lambda value, top: np.clip(value + 1, 0, top - 1)):
         for played in (*PLAYED, (60, 90, 1.5)):
@@ -119,7 +121,7 @@ def test_silence_is_that_of_the_voices():
     patches[:, [INDEX["algorithm"], INDEX["feedback"], INDEX["transpose"]]] = 31, 0, 24
     loudest = np.max([voices(patches, note, 127, 0.1, 44100).eg_target.max(axis=2) for note in range(128)], axis=0)
     sounds = 16384 - (loudest >> 14) <= SILENCE
-    detune = audible(patches)[:, [INDEX[f"op{number}_detune"] for number in range(6, 0, -1)]]
+    detune = find_audible(patches)[:, [INDEX[f"op{number}_detune"] for number in range(6, 0, -1)]]
     assert 0.1 < sounds.mean() < 0.9
     assert not (sounds & ~detune).any()
     lifted = (patches[:, :126].reshape(-1, 6, 21)[..., 11:13] == 2).any(axis=2)
@@ -163,7 +165,7 @@ def test_examples(changes, heard, unheard):
     patch = INIT.copy()
     for name, value in changes.items():
         patch[INDEX[name]] = value
-    mask = audible(patch)
+    mask = find_audible(patch)
     assert {name: bool(mask[INDEX[name]]) for name in f"{heard} {unheard}".split()} == {
         **dict.fromkeys(heard.split(), True),
         **dict.fromkeys(unheard.split(), False),
@@ -177,20 +179,20 @@ def test_differences_are_heard_in_either():
     still[[depth, sensitivity]], vibrato[[depth, sensitivity]] = (0, 0), (50, 3)
     vibrato[speed] = 70
     for one, other in ((still, vibrato), (vibrato, still)):
-        assert differences(one, other).tolist() == [speed, depth, sensitivity]
+        assert find_differences(one, other).tolist() == [speed, depth, sensitivity]
     one, other = still.copy(), still.copy()
     other[[depth, speed]] = 50, 70
-    assert differences(one, other).size == 0
+    assert find_differences(one, other).size == 0
     other[PARAMETERS:] = 65  # names
-    assert differences(one, other).size == 0
+    assert find_differences(one, other).size == 0
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3), (0,), (2, 0)])
 def test_shapes(lead):
     patches = EXAMPLE[np.arange(np.prod(lead, dtype=int))].reshape(*lead, 155)
     before = patches.copy()
-    mask = audible(patches)
+    mask = find_audible(patches)
     assert mask.shape == (*lead, PARAMETERS)
     assert mask.dtype == bool
     np.testing.assert_array_equal(patches, before)
-    np.testing.assert_array_equal(mask.reshape(-1, PARAMETERS), audible(EXAMPLE)[: mask.size // PARAMETERS])
+    np.testing.assert_array_equal(mask.reshape(-1, PARAMETERS), find_audible(EXAMPLE)[: mask.size // PARAMETERS])

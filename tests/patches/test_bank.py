@@ -47,7 +47,7 @@ def test_the_shipped_bank_is_the_table():
 
 
 def test_example_has_one_patch_per_algorithm():
-    loaded = bank.example()
+    loaded = bank.load_example()
     assert loaded.patches[:, 134].tolist() == list(range(32))
     assert len(set(loaded.ids)) == 32
     assert loaded.names[0] == "ROUND BASS"
@@ -191,7 +191,7 @@ def test_pick(tmp_path):
     np.testing.assert_array_equal(bank.pick(f"{tmp_path}/bank.syx:11"), PATCHES[10])
     np.testing.assert_array_equal(bank.pick(f"{tmp_path}/one:1"), PATCHES[5])
     np.testing.assert_array_equal(bank.pick(f"{tmp_path}/one:1:1"), PATCHES[5])
-    np.testing.assert_array_equal(bank.pick("example:3"), bank.example().patches[2])
+    np.testing.assert_array_equal(bank.pick("example:3"), bank.load_example().patches[2])
 
 
 def test_pick_counts_voices_as_they_lie_in_the_file(tmp_path):
@@ -240,17 +240,17 @@ def test_choosing_by_name(tmp_path):
         ("# A", set()),
     ):
         path.write_text(f"\n{line}\n")
-        assert bank.listed(loaded, path) == expected, line
+        assert bank.read_list(loaded, path) == expected, line
 
 
 def test_a_patch_that_is_left_out_cannot_be_chosen(tmp_path):
-    one, same = bank.example().patches[[0, 0]]
+    one, same = bank.load_example().patches[[0, 0]]
     same[136] ^= 1  # oscillator sync, which nobody hears
     (tmp_path / "two.syx").write_bytes(sysex.write_voice(one) + sysex.write_voice(same))
     loaded = bank.load(tmp_path)
     assert bank.choose(loaded, [f"{tmp_path}/two.syx:2"]) == {loaded.ids[1]}
     with pytest.raises(InputError, match="leave out --dedupe audible"):
-        bank.choose(bank.distinct(loaded), [f"{tmp_path}/two.syx:2"])
+        bank.choose(bank.drop_same_sounds(loaded), [f"{tmp_path}/two.syx:2"])
 
 
 def test_exports_come_back(tmp_path):
@@ -279,7 +279,7 @@ def test_exports_come_back(tmp_path):
 
 
 def test_export_says_what_is_wrong(tmp_path):
-    loaded = bank.example()
+    loaded = bank.load_example()
     with pytest.raises(InputError, match=r"unknown suffix: use one of \.json, \.parquet, \.syx, \.txt"):
         bank.export(loaded, tmp_path / "x.csv")
     with pytest.raises(InputError, match="cannot be written"):

@@ -22,9 +22,9 @@ def legal_patches(rng: np.random.Generator, count: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("size", "legal", "oracle"),
     [
-        (128, patch.legal_packed, lambda data: Patch.from_packed(data.tobytes())),
-        (155, patch.legal_stored, lambda data: Patch.from_sysex(data.tobytes())),
-        (155, patch.legal_stored, Patch.from_raw),
+        (128, patch.legalize_packed, lambda data: Patch.from_packed(data.tobytes())),
+        (155, patch.legalize_stored, lambda data: Patch.from_sysex(data.tobytes())),
+        (155, patch.legalize_stored, Patch.from_raw),
     ],
 )
 def test_repair_is_dexeds(size, legal, oracle):
@@ -39,24 +39,24 @@ def test_repair_of_every_packed_byte_value(position):
     data = np.zeros((256, 128), np.uint8)
     data[:, position] = np.arange(256)
     expected = np.array([Patch.from_packed(row.tobytes()).to_raw() for row in data])
-    np.testing.assert_array_equal(patch.legal_packed(data)[0], expected)
+    np.testing.assert_array_equal(patch.legalize_packed(data)[0], expected)
 
 
 @given(arrays(155))
 def test_stored_repair_names_what_it_changed(data):
-    legal, changed = patch.legal_stored(data)
+    legal, changed = patch.legalize_stored(data)
     patch.require_legal(legal)
     np.testing.assert_array_equal(changed, legal[:145] != data[:145])
-    again, nothing = patch.legal_stored(legal)
+    again, nothing = patch.legalize_stored(legal)
     np.testing.assert_array_equal(again, legal)
     assert not nothing.any()
 
 
 @given(arrays(128))
 def test_packed_repair_names_what_it_changed(data):
-    legal, changed = patch.legal_packed(data)
+    legal, changed = patch.legalize_packed(data)
     np.testing.assert_array_equal(changed, legal[:145] != patch.unpack(data)[:145])
-    again, nothing = patch.legal_packed(patch.pack(legal))
+    again, nothing = patch.legalize_packed(patch.pack(legal))
     np.testing.assert_array_equal(again, legal)
     assert not nothing.any()
 
@@ -74,7 +74,7 @@ def test_shapes(lead):
     packed = np.zeros((*lead, 128), np.uint8)
     assert patch.unpack(packed).shape == (*lead, 155)
     assert patch.pack(np.zeros((*lead, 155), np.uint8)).shape == (*lead, 128)
-    legal, changed = patch.legal_packed(packed)
+    legal, changed = patch.legalize_packed(packed)
     assert legal.shape == (*lead, 155)
     assert changed.shape == (*lead, 145)
     assert changed.dtype == bool
@@ -97,8 +97,8 @@ def test_pack_names_the_field_out_of_range(byte, field):
 
 def test_inputs_are_left_alone():
     data = np.full((2, 155), 255, np.uint8)
-    patch.legal_stored(data)
-    patch.legal_packed(packed := np.full((2, 128), 255, np.uint8))
+    patch.legalize_stored(data)
+    patch.legalize_packed(packed := np.full((2, 128), 255, np.uint8))
     assert (data == 255).all()
     assert (packed == 255).all()
 
@@ -146,7 +146,7 @@ def test_text_is_one_printable_line(data):
     assert name == "" or name.isprintable()
     assert name == name.rstrip()
     assert len(name) <= 10
-    assert patch.summary(patch.legal_stored(data)[0]).isprintable()
+    assert patch.summarize(patch.legalize_stored(data)[0]).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_names(raw, name):
 
 def test_summary_tells_what_acts():
     loud = patch.SINE.copy()
-    assert "LFO" not in patch.summary(loud)
-    assert "algorithm 32" in patch.summary(loud)
+    assert "LFO" not in patch.summarize(loud)
+    assert "algorithm 32" in patch.summarize(loud)
     loud[[139, 142, 144]] = 50, 4, 12  # pitch mod depth, wave, transpose
-    assert patch.summary(loud).endswith("transpose -12  LFO sine")
+    assert patch.summarize(loud).endswith("transpose -12  LFO sine")
 
 
 def test_dictionary_holds_every_stored_value():
@@ -199,4 +199,4 @@ def test_factory_banks_survive():
     for path in oracle.FACTORY:
         packed = np.frombuffer(path.read_bytes()[6:4102], np.uint8).reshape(32, 128)
         expected = [ours.to_raw() for ours in Patch.load_bank(str(path))]
-        np.testing.assert_array_equal(patch.legal_packed(packed)[0], expected)
+        np.testing.assert_array_equal(patch.legalize_packed(packed)[0], expected)

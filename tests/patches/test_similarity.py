@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data.patches import audible, bank, patch
-from dx7data.patches.similarity import Codes, families, nearest
+from dx7data.patches.similarity import Codes, find_nearest, group_near_duplicates
 from dx7data.plan import split
-from dx7data.plan.patches import BANK, NOWHERE, rows
+from dx7data.plan.patches import BANK, NOWHERE, make_rows
 from dx7data.plan.spec import Spec
 
 EXAMPLE = bank.load("example").patches
@@ -38,7 +38,7 @@ def near_copies(rng, count, steps):
 
 
 def distance(a, b):
-    return len(audible.differences(a, b))
+    return len(audible.find_differences(a, b))
 
 
 @settings(max_examples=25, deadline=None)
@@ -48,7 +48,7 @@ def test_families_are_the_components_of_near_pairs(seed, count, steps):
     graph = networkx.Graph()
     graph.add_nodes_from(range(count))
     graph.add_edges_from((i, j) for i in range(count) for j in range(i) if distance(stored[i], stored[j]) <= 2)
-    first = families(Codes(stored))
+    first = group_near_duplicates(Codes(stored))
     assert {min(component): component for component in networkx.connected_components(graph)} == {
         int(root): set(np.flatnonzero(first == root)) for root in set(first)
     }
@@ -60,18 +60,18 @@ def test_nearest_is_the_least_distance_to_another_label(seed):
     rng = np.random.default_rng(seed)
     ours, theirs = near_copies(rng, 12, 8), near_copies(rng, 15, 8)
     labels, labels_there = rng.integers(0, 3, 12), rng.integers(0, 3, 15)
-    found = nearest(Codes(ours), Codes(theirs), labels, labels_there)
+    found = find_nearest(Codes(ours), Codes(theirs), labels, labels_there)
     for i in range(12):
         others = [distance(ours[i], theirs[j]) for j in range(15) if labels_there[j] != labels[i]]
         assert found[i] == min(others, default=255)
 
 
 def divided(stored, **options):
-    patches = rows(
+    patches = make_rows(
         stored, [BANK] * len(stored), [NOWHERE | {"sha256": str(i % 5)} for i in range(len(stored))], [True] * len(stored)
     )
     held_out = options.pop("held_out", set())
-    return split.divide(split.with_families(patches), spec(**options), held_out)
+    return split.divide(split.group_patches(patches), spec(**options), held_out)
 
 
 @pytest.mark.parametrize("split_by", ["patch", "algorithm", "bank"])
@@ -82,7 +82,7 @@ def test_no_family_is_in_two_splits(split_by):
     for family, name in zip(patches.families, patches.splits, strict=True):
         assert split_of.setdefault(family, name) == name
     assert set(patches.splits) == {"train", "val", "test"}
-    report = split.report(patches, spec(split_by=split_by))
+    report = split.make_report(patches, spec(split_by=split_by))
     between = [
         distance(stored[i], stored[j])
         for i in range(0, len(stored), 3)
@@ -148,7 +148,7 @@ def test_the_factory_banks_do_not_leak():
 @given(st.integers(0, 10**9), st.lists(st.floats(0, 1), min_size=1, max_size=3).filter(lambda parts: sum(parts) > 0.01))
 def test_shares(total, parts):
     """They add up, differ from the exact ones by less than one, and none shrinks when there is more to divide."""
-    found, more = split.shares(total, parts), split.shares(total + 1, parts)
+    found, more = split.divide_evenly(total, parts), split.divide_evenly(total + 1, parts)
     assert sum(found) == total
     assert all(abs(share - total * part / sum(parts)) < 1.001 for share, part in zip(found, parts, strict=True))
     assert all(b >= a for a, b in zip(found, more, strict=True))

@@ -25,7 +25,7 @@ def spec(seconds=2.5, kinds=(), split=(0.8, 0.1, 0.1), **filters) -> Spec:
 
 
 def drawn_phrases(of: Spec, count: int, split="train") -> list[Phrase]:
-    return [drawn.phrase(KeyedRng("test", i), of, split) for i in range(count)]
+    return [drawn.draw_phrase(KeyedRng("test", i), of, split) for i in range(count)]
 
 
 def sounding(phrase: Phrase, length: int) -> list[int]:
@@ -142,9 +142,9 @@ def test_splits_share_no_phrase(seconds):
 def test_what_is_not_heard_does_not_part_phrases():
     one = Phrase((Note(0, 400, 60, 100), Note(450, 90, 62, 101)))
     other = Phrase((Note(0, 400, 60, 101), Note(450, 999, 62, 100), Note(500, 50, 64, 1)))
-    assert drawn.split_of(one, spec(0.5)) == drawn.split_of(other, spec(0.5))
+    assert drawn.find_split(one, spec(0.5)) == drawn.find_split(other, spec(0.5))
     shorter = [Phrase((Note(0, held, 60, 100),)) for held in range(30, 60)]
-    assert {drawn.split_of(each, spec(0.5)) for each in shorter} == set(SPLITS)
+    assert {drawn.find_split(each, spec(0.5)) for each in shorter} == set(SPLITS)
 
 
 def test_without_other_splits_nothing_is_turned_down():
@@ -202,7 +202,7 @@ def test_a_split_without_samples_is_not_estimated():
 def test_a_phrase_that_never_comes_ends_in_a_sentence(monkeypatch):
     monkeypatch.setattr(drawn, "_TRIES", 50)
     with pytest.raises(InputError, match=r"of 50 drawn phrases none passes the filters \(notes 400 or more\)"):
-        drawn.phrase(KeyedRng(1), spec(notes=(400, None)), "train")
+        drawn.draw_phrase(KeyedRng(1), spec(notes=(400, None)), "train")
 
 
 # --- the spec

@@ -11,7 +11,7 @@ import pytest
 from dx7data import cli
 from dx7data.audio import mulaw
 from dx7data.dataset import card
-from dx7data.files import signed, unsigned
+from dx7data.files import add_hash, check_hash
 from dx7data.patches import bank, patch, sysex
 from dx7data.phrases.phrase import Event, Note, Phrase, Phrases
 from dx7data.plan import builder, hidden
@@ -43,7 +43,7 @@ def plan(tmp_path):
         asked = {"seconds": 0.5, "sample_rate": 8000, "seed": 0, "split": (1, 0, 0), "gain": "native", "keep_silent": False}
         spec = Spec(**asked | {"source": source, "shard_bytes": 1 << 20} | options)
         table = None if phrases is None else Phrases.of(sorted(phrases, key=lambda phrase: phrase.id))
-        return builder.make(bank.load([str(path)]), spec, samples, phrases=table)
+        return builder.make_plan(bank.load([str(path)]), spec, samples, phrases=table)
 
     return make
 
@@ -176,7 +176,7 @@ def test_controllers(plan):
 
 def test_no_false_alarm(plan):
     spec = replace(plan([patch.INIT], samples=1).spec, seconds=2.5, split=(0.8, 0.1, 0.1), prefixes=("bytes",))
-    made = builder.make(bank.example(), spec, 3200)
+    made = builder.make_plan(bank.load_example(), spec, 3200)
     assert not any(counts(made).values())
     assert hidden.list_warnings(made) == []
     assert hidden.describe(made.hidden) == ["a model can hear velocity, key, start, length, patch in all of 32 samples"]
@@ -220,7 +220,7 @@ def test_always_the_same(plan, monkeypatch):
 
 
 def test_of_long_clips_the_beginning(plan, monkeypatch):
-    monkeypatch.setattr(hidden, "_LONGEST", 0.5)
+    monkeypatch.setattr(hidden, "_MAX_SECONDS", 0.5)
     made = plan([SENSITIVE], seconds=60.0, source=patch.SINE_FLAT)
     assert (made.hidden["seconds"], made.hidden["samples"]) == (0.5, 32)
     assert counts(made)["velocity"] > 28
@@ -285,10 +285,10 @@ def test_everyone_says_it(tmp_path, capsys):
 def test_plans_that_were_not_measured(tmp_path, capsys):
     options = ["--samples", "20", "--seconds", "0.1"]
     assert cli.main(["render", "--patches", "example", "--out", str(tmp_path), *options]) == 0
-    document = unsigned((tmp_path / "dataset.json").read_bytes())
+    document = check_hash((tmp_path / "dataset.json").read_bytes())
     del document["hidden"]
-    (tmp_path / "dataset.json").write_bytes(signed(document))
-    (tmp_path / "README.md").write_text(card.text(Plan.load(tmp_path)))
+    (tmp_path / "dataset.json").write_bytes(add_hash(document))
+    (tmp_path / "README.md").write_text(card.format_card(Plan.load(tmp_path)))
     capsys.readouterr()
     for more in ([], ["--json"], ["--html", str(tmp_path / "page.html")]):
         assert cli.main(["inspect", str(tmp_path), *more]) == 0

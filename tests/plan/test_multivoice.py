@@ -37,7 +37,7 @@ def tars(folder):
 def samples(folder):
     """Every sample of a data set, with its json as a dictionary and its audio as integers."""
     for shard in Plan.load(folder).shards():
-        for one in folders.samples(folder, shard.name):
+        for one in folders.read_samples(folder, shard.name):
             audio = {name: clip(data) for name, data in one.items() if name.endswith(".wav")}
             yield one | audio | {"json": json.loads(one["json"])}
 
@@ -153,7 +153,7 @@ def test_prefixes_are_those_of_the_dump(everything):
 def test_a_wrong_prefix_is_found(everything, tmp_path):
     """The dump of another patch beside the prefix, with all hashes in order: only decoding can find it."""
     of = Plan.load(everything)
-    one = next(folders.samples(everything, "train-000000"))
+    one = next(folders.read_samples(everything, "train-000000"))
     assert not list(verify.check_prefixes(of, one))
     other = bank.load("example").patches[9]
     assert len(list(verify.check_prefixes(of, one | {"target.syx": sysex.write_voice(other)}))) == 3
@@ -188,7 +188,7 @@ def test_pairs_differ_in_one_parameter(everything):
         changed = np.flatnonzero(ours[0] != theirs[0])
         assert [patch.FIELDS[i] for i in changed] == [pair["parameter"]]
         assert (ours[0][changed[0]], theirs[0][changed[0]]) == (pair["value"], pair["value_there"])
-        assert audible.differences(ours[0], theirs[0]).tolist() == changed.tolist()
+        assert audible.find_differences(ours[0], theirs[0]).tolist() == changed.tolist()
         assert all((a == b).all() for a, b in zip(ours[1:], theirs[1:], strict=True))
         assert (one["source.wav"] == other["source.wav"]).all()
         assert one["json"]["notes"] == other["json"]["notes"]
@@ -328,7 +328,7 @@ def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
 
     of = Plan.load(everything)
     one = of.shards()[-1]
-    shard.render(of, [one], tmp_path)
+    shard.write_shards(of, [one], tmp_path)
     assert tars(tmp_path) == {f"{one.name}.tar": tars(everything)[f"{one.name}.tar"]}
 
 

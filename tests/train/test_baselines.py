@@ -9,9 +9,9 @@ import torch
 from dx7data import cli
 from train import __main__ as command
 from train import baselines, compare
-from train.data.datasets import clips
+from train.data.datasets import open_clips
 from train.data.example import Example
-from train.evaluation.evaluate import HeldOut, held_out
+from train.evaluation.evaluate import HeldOut, load_held_out
 from train.results import reader
 
 DATA = ["--sample-rate", "8000", "--seconds", "0.05"]
@@ -99,13 +99,13 @@ def test_the_clips_are_those_of_a_run(folder):
     result = json.loads((folder / "run" / "result.json").read_text())
     for name, one in found["sets"].items():
         assert result["sets"][name]["order0_bits"] == pytest.approx(one["baselines"]["order-0"]["bits"])
-    (first, *_) = held_out(clips(folder / "plan", reader="live", crop=400), 4)
+    (first, *_) = load_held_out(open_clips(folder / "plan", reader="live", crop=400), 4)
     ratio = first.examples.target.double().square().sum(1) / (
         first.examples.source - first.examples.target.double()
     ).square().sum(1)
     copied = found["sets"][first.name]["baselines"]["the source"]["snr_db"]
     assert copied == pytest.approx((10 * ratio.log10())[first.examples.target.abs().amax(1) > 5].mean().item(), abs=1e-3)
-    assert list(found["sets"]) == list(reader.by_set(reader.table(folder / "run" / "validation.csv")))
+    assert list(found["sets"]) == list(reader.group_by_set(reader.read_table(folder / "run" / "validation.csv")))
 
 
 def test_a_table_for_people(folder, capsys):

@@ -14,7 +14,7 @@ import run_folder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from train import compare
 from train.results import comparable, reader
 from train.results.chart import Curve, chart, frame, ticks
@@ -144,7 +144,7 @@ def test_audio_is_that_of_the_runs(runs, text):
 
 def test_other_samples_are_apart(runs, tmp_path):
     other = shutil.copytree(runs[1], tmp_path / "other")
-    (other / "samples" / "00000030" / "0-target.wav").write_bytes(wav(np.ones(800, np.int16), 8000))
+    (other / "samples" / "00000030" / "0-target.wav").write_bytes(encode_wav(np.ones(800, np.int16), 8000))
     text = page([runs[0], other], tmp_path)
     assert len(Page(text).named("audio")) == 3 + 4 + 3
     assert text.count("not of other") == text.count("not of s4") == 1
@@ -345,5 +345,5 @@ def test_where_no_page_can_be(runs, tmp_path, capsys):
 
 
 def test_samples_have_all_kinds(runs):
-    _, samples = reader.samples(runs[0])
+    _, samples = reader.read_samples(runs[0])
     assert {tuple(clips) for clips in samples.values()} == {KINDS}

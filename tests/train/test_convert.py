@@ -16,7 +16,7 @@ from models.model import build
 from models.settings import ModelSettings
 from train import convert
 from train.config import RunSettings
-from train.data.datasets import clips
+from train.data.datasets import open_clips
 from train.evaluation import decode
 from train.loop import checkpoint, optim
 
@@ -34,7 +34,7 @@ def save(run, name="s4", codec=None, layers=1, rate=RATE):
     model = loud(build(MODELS[name]))
     about = RunSettings("shards", name, "tiny", MODELS[name], prefix=codec, sample_rate=rate)
     state = {"settings": about.to_json(), "fingerprint": "", "layers": layers, "stream": {}, "seconds": 0.0}
-    checkpoint.save(run, 1, model, model, optim.adamw(optim.parameter_groups(model, 1e-3, 0.0)), state)
+    checkpoint.save(run, 1, model, model, optim.make_adamw(optim.group_parameters(model, 1e-3, 0.0)), state)
     return model.eval()
 
 
@@ -50,7 +50,7 @@ def sine(frequency, rate, seconds=1.0):
 
 
 def heard(path, rate=RATE):
-    return np.concatenate(list(convert.recording(path, rate)))
+    return np.concatenate(list(convert.read_recording(path, rate)))
 
 
 def read(path):
@@ -116,14 +116,14 @@ def test_the_prefix_is_the_streams(tmp_path, codec):
     """Of one voice and of two, with the codec that the shards have and with those that they lack."""
     words = ["--samples", "20", "--seconds", "0.1", "--layers", "1..2", "--prefix", "bytes", "--seed", "3"]
     assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path), *words]) == 0
-    data = clips(tmp_path, reader="live", codec=codec)
-    bank.export(bank.example(), tmp_path / "bank.syx")
-    ids = bank.example().ids
+    data = open_clips(tmp_path, reader="live", codec=codec)
+    bank.export(bank.load_example(), tmp_path / "bank.syx")
+    ids = bank.load_example().ids
     seen = set()
     for j in range(6):
         layers = [data.plan.patches.ids[layer] for layer in data.plan.choose("train", j).layers]
         picked = [bank.pick(f"{tmp_path / 'bank.syx'}:{ids.index(each) + 1}") for each in layers]
-        assert torch.equal(convert.encoded(picked, codec, 2, RATE), data[j].prefix)
+        assert torch.equal(convert.encode_patches(picked, codec, 2, RATE), data[j].prefix)
         seen.add(len(layers))
     assert seen == {1, 2}
 
@@ -136,8 +136,8 @@ def test_parallel_and_streaming_logits_agree(name):
     torch.manual_seed(1)
     model = loud(build(MODELS[name])).eval()
     tokens = torch.randint(256, (203,))  # not a multiple of the pools' 16
-    whole = torch.cat(list(convert.parallel(model, tokens.split(50))))
-    stepped = torch.cat(list(convert.streamed(model, tokens.split(50))))
+    whole = torch.cat(list(convert.compute(model, tokens.split(50))))
+    stepped = torch.cat(list(convert.stream(model, tokens.split(50))))
     assert whole.std(0).mean() > 0.1, "the logits hardly depend on what is heard"
     assert (whole - stepped).abs().max() < 1e-3
 

@@ -29,7 +29,7 @@ VERSIONS |= {"causal-conv1d": "1.5.3.post1", "numpy": "2.4.6", "numba": "0.68.1"
 ABORT = Outcome(error="killed by SIGABRT: a C++ library gave up (getElemsPerThread)", death="SIGABRT")
 
 
-def told(**layers: Outcome | dict) -> dict[str, Outcome]:
+def probes(**layers: Outcome | dict) -> dict[str, Outcome]:
     """Outcomes of the layers, of which some are other ones: a whole Outcome, or other figures."""
     changed = {name: o if isinstance(o, Outcome) else Outcome(LAYER | o) for name, o in layers.items()}
     return {name: changed.get(name.replace("-", "_"), Outcome(LAYER)) for name in PROBED}
@@ -41,7 +41,7 @@ H100 = Facts(
     machine=Outcome(GPU),
     guards=Outcome(GUARDS | {"bytes": {"mamba1": 2 * GB, "mamba2": 3 * GB}}),
     imports=Outcome(IMPORTS),
-    layers=told(),
+    layers=probes(),
 )
 WITHOUT_GPU = replace(H100, driver=None, machine=Outcome(NO_GPU), imports=Outcome(), layers={})
 
@@ -78,12 +78,16 @@ SITUATIONS = [
     (479, figures("guards", {"d_state": 128}), "warning.*has 128"),
     (495, figures("guards", {"growth": 3.9}), "wrong.* 3.9 times the memory"),
     (503, figures("guards", {"long refused": False}), "wrong.*git diff"),
-    (510, replace(H100, layers=told(mamba2_seed={"second seconds": 0.1})), "warning.*100.0 ms, Mamba1 4.0 ms.*--batch"),
+    (510, replace(H100, layers=probes(mamba2_seed={"second seconds": 0.1})), "warning.*100.0 ms, Mamba1 4.0 ms.*--batch"),
     (352, versions(mamba_ssm="2.2.2"), "wrong.*2.2.2.*mend: make mamba"),
-    (352, replace(H100, layers=told(mamba2={"not finite in bf16": ["dt_bias"]})), "wrong.*mamba2: dt_bias.*fp32"),
+    (352, replace(H100, layers=probes(mamba2={"not finite in bf16": ["dt_bias"]})), "wrong.*mamba2: dt_bias.*fp32"),
     (373, versions(triton="3.1.0"), r"wrong.*triton 3.1.0.*pip install -e '.\[train\]'"),
-    (373, replace(H100, layers=told(mamba2=Outcome(error="RuntimeError: PassManager"))), "wrong.*from mamba2: see above"),
-    (375, replace(H100, layers=told(mamba2_seed=ABORT)), r"wrong.*mamba2-seed \(SIGABRT\).*make mamba"),
+    (
+        373,
+        replace(H100, layers=probes(mamba2=Outcome(error="RuntimeError: PassManager"))),
+        "wrong.*from mamba2: see above",
+    ),
+    (375, replace(H100, layers=probes(mamba2_seed=ABORT)), r"wrong.*mamba2-seed \(SIGABRT\).*make mamba"),
     (55, versions(causal_conv1d=None), "warning.*not installed.*mend: make mamba"),
     (55, without_mamba(nvcc=None), "warning.*nvcc.*missing.*CUDA toolkit 13.0, then make mamba"),
     (55, without_mamba(nvcc="12.4"), "warning.*is 12.4.*CUDA toolkit 13.0"),
@@ -123,16 +127,22 @@ OTHER_LINES = [
     (replace(H100, machine=Outcome(NO_GPU | {"cuda": None})), "wrong    torch can't use.*pip install"),
     (replace(H100, guards=Outcome(error="ImportError: no_such_name")), "wrong    they do not run: ImportError"),
     (
-        replace(H100, layers=told(mamba1=ABORT)),
+        replace(H100, layers=probes(mamba1=ABORT)),
         "wrong    mamba1: killed by SIGABRT.*make mamba; if that does not, .*uninstall",
     ),
-    (replace(H100, layers=told(mamba1=Outcome(error="no answer within 600 s"))), "wrong    mamba1: no answer.*again"),
-    (replace(H100, layers=told(mamba1=Outcome(error="OutOfMemoryError: CUDA out of memory."))), "wrong .*nvidia-smi"),
+    (replace(H100, layers=probes(mamba1=Outcome(error="no answer within 600 s"))), "wrong    mamba1: no answer.*again"),
+    (replace(H100, layers=probes(mamba1=Outcome(error="OutOfMemoryError: CUDA out of memory."))), "wrong .*nvidia-smi"),
     (import_error("ModuleNotFoundError: No module named 'einops'"), "wrong .*No module named 'einops' . mend: make mamba"),
-    (replace(H100, layers=told(mamba2={"off": {"output": 2e-3, "D": 0.0}})), "wrong    mamba2: off plain torch by 2.0e-03"),
-    (replace(H100, layers=told(mamba3={"off": {"output": 2e-3, "D": 0.04}})), "ok       mamba3: off plain torch by 2.0e-03"),
-    (replace(H100, layers=told(mamba2={"off": {"output": 0.0, "A_log": 0.03, "D": 0.0}})), "wrong .* 3.0e-02 .*A_log"),
-    (replace(H100, layers=told(mamba2={"off": {"output": float("inf"), "D": 0.0}})), "wrong    mamba2: off"),
+    (
+        replace(H100, layers=probes(mamba2={"off": {"output": 2e-3, "D": 0.0}})),
+        "wrong    mamba2: off plain torch by 2.0e-03",
+    ),
+    (
+        replace(H100, layers=probes(mamba3={"off": {"output": 2e-3, "D": 0.04}})),
+        "ok       mamba3: off plain torch by 2.0e-03",
+    ),
+    (replace(H100, layers=probes(mamba2={"off": {"output": 0.0, "A_log": 0.03, "D": 0.0}})), "wrong .* 3.0e-02 .*A_log"),
+    (replace(H100, layers=probes(mamba2={"off": {"output": float("inf"), "D": 0.0}})), "wrong    mamba2: off"),
 ]
 
 

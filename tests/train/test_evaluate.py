@@ -18,13 +18,13 @@ from torch import nn
 
 from dx7data import cli
 from dx7data.plan.plan import Plan
-from models.mulaw import mu_law, mu_law_decoded, mu_law_table
-from train.data.datasets import clips
+from models.mulaw import mu_law_decode, mu_law_encode, mu_law_table
+from train.data.datasets import open_clips
 from train.data.example import Example
-from train.data.sampler import Place
+from train.data.sampler import SampleKey
 from train.evaluation import metrics
 from train.evaluation.decode import DECODERS, decode
-from train.evaluation.evaluate import HeldOut, _fresh, evaluate, generated, held_out, predicted, write_wavs
+from train.evaluation.evaluate import HeldOut, _find_unheard, evaluate, generate, load_held_out, predict, write_wavs
 
 TABLE = mu_law_table()
 
@@ -66,7 +66,7 @@ def test_snr_of_mu_law():
     sine = torch.sin(torch.arange(80000) * 0.1234567)
     for amplitude, expected in ((1, 38.4), (0.5, 38.6), (0.001, 21.3)):
         target = (amplitude * sine * 32767).round().short()
-        found = metrics.snr_db(mu_law_decoded(mu_law(target, TABLE))[None], target[None] / 32768)
+        found = metrics.snr_db(mu_law_decode(mu_law_encode(target, TABLE))[None], target[None] / 32768)
         assert found.item() == pytest.approx(expected, abs=0.05)
 
 
@@ -149,7 +149,7 @@ def test_the_log_mel_distance_tells():
     assert found == sorted(found)
     assert found[0] < 1 < found[1] / 3
     assert silence > found[2]
-    assert metrics.log_mel_distance(mu_law_decoded(torch.full((1, 8000), 128)), torch.zeros(1, 8000), 8000) == 0
+    assert metrics.log_mel_distance(mu_law_decode(torch.full((1, 8000), 128)), torch.zeros(1, 8000), 8000) == 0
 
 
 # --- Decoding ---
@@ -170,7 +170,7 @@ def test_the_posterior_mean():
 def test_the_mean_has_the_best_snr():
     """Of a model that is right about its doubt: classes are drawn from what it says."""
     logits = torch.from_numpy(np.random.default_rng(6).normal(0, 3, (4, 500, 256))).float()
-    target = mu_law_decoded(torch.distributions.Categorical(logits=logits).sample())
+    target = mu_law_decode(torch.distributions.Categorical(logits=logits).sample())
     generator = torch.Generator().manual_seed(1)
     mean, likeliest, drawn = (metrics.snr_db(decode(logits, how, generator), target).mean() for how in DECODERS)
     assert mean > likeliest + 1
@@ -226,8 +226,8 @@ def test_no_distance_to_itself(length, rate):
 
 def test_silence_is_what_mu_law_does_not_hear():
     values = torch.arange(-20, 21)
-    in_the_middle = (mu_law(values.short(), TABLE) == 127) | (mu_law(values.short(), TABLE) == 128)
-    assert torch.equal(metrics.silent(values[:, None] / 32768), in_the_middle)
+    in_the_middle = (mu_law_encode(values.short(), TABLE) == 127) | (mu_law_encode(values.short(), TABLE) == 128)
+    assert torch.equal(metrics.is_silent(values[:, None] / 32768), in_the_middle)
 
 
 # --- Models of which the metrics are known ---
@@ -262,7 +262,7 @@ class Small(nn.Module):
 def uniform_classes(samples=8, length=4000, prefix=0):
     """Source and target are the same; every class is as likely as any other."""
     classes = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (samples, prefix + length)))
-    audio = (mu_law_decoded(classes) * 32768).round().clamp(-32768, 32767).short()
+    audio = (mu_law_decode(classes) * 32768).round().clamp(-32768, 32767).short()
     return Example(audio[:, :prefix], audio[:, prefix:], audio[:, prefix:])
 
 
@@ -347,9 +347,9 @@ def test_silent_targets():
 
 def test_predictions_are_without_dropout_and_in_float32():
     model, examples = Small(), uniform_classes(2, 100)
-    logits = predicted(model, examples, "cpu")
-    assert torch.equal(logits, model.eval()(mu_law(examples.source, TABLE)))
-    rounded = predicted(model, examples, "cpu", "bf16")
+    logits = predict(model, examples, "cpu")
+    assert torch.equal(logits, model.eval()(mu_law_encode(examples.source, TABLE)))
+    rounded = predict(model, examples, "cpu", "bf16")
     assert (model.logits.dtype, rounded.dtype) == (torch.bfloat16, torch.float32)
     assert rounded.sub(logits).abs().max() < 0.05
     assert not rounded.requires_grad
@@ -370,9 +370,9 @@ def test_generated_wavs(tmp_path):
     """A perfect model's are the target but for mu-law, the loudest value included."""
     examples = uniform_classes(2, 3000, 64)
     examples.source[0, :3] = torch.tensor([-32768, 32767, 0])
-    audio = generated(Told(64), examples, "cpu")
+    audio = generate(Told(64), examples, "cpu")
     assert audio.dtype == torch.int16
-    assert torch.equal(mu_law(audio, TABLE), mu_law(examples.source, TABLE))
+    assert torch.equal(mu_law_encode(audio, TABLE), mu_law_encode(examples.source, TABLE))
     assert audio[0, :3].tolist() == [-32768, 32767, 3]
     write_wavs(tmp_path / "samples" / "00001000", examples, audio, 8000)
     for i in range(2):
@@ -401,23 +401,23 @@ def test_unseen_and_seen_are_what_the_plan_has(tmp_path):
     """From shards too: of their samples those of val, and new ones with the patches of train."""
     options = ["--samples", "60", "--prefix", "bytes", "--layers", "1..2", "--workers", "1"]
     plan = planned(tmp_path, *options, command="render")
-    data = clips(tmp_path, codec="bytes", crop=700)
-    unseen, seen = held_out(data, 4)
+    data = open_clips(tmp_path, codec="bytes", crop=700)
+    unseen, seen = load_held_out(data, 4)
     assert [each.name for each in (unseen, seen)] == ["unseen", "seen"]
     assert unseen.places == [("val", j) for j in range(4)]
     assert seen.places == [("train", j) for j in range(48, 52)]
-    from_shards = clips(tmp_path, "val", codec="bytes", crop=700)
+    from_shards = open_clips(tmp_path, "val", codec="bytes", crop=700)
     for i, parts in enumerate(zip(*unseen.examples, strict=True)):
-        assert all(torch.equal(one, other) for one, other in zip(parts, from_shards[Place(0, 0, i)], strict=True))
-    for one in held_out(data, 4, whole=True):
+        assert all(torch.equal(one, other) for one, other in zip(parts, from_shards[SampleKey(0, 0, i)], strict=True))
+    for one in load_held_out(data, 4, whole=True):
         for place, number, *parts in zip(one.places, one.algorithms, *one.examples, strict=True):
             expected = plan[place]
             assert number == expected.meta["layers"][0]["algorithm"]
             for part, audio in zip(parts, (expected.prefixes["bytes"], expected.source, expected.target), strict=True):
                 assert (part.numpy() == audio).all()
-    for cut, whole in zip(held_out(data, 4), held_out(data, 4, whole=True), strict=True):
+    for cut, whole in zip(load_held_out(data, 4), load_held_out(data, 4, whole=True), strict=True):
         for i, (_, j) in enumerate(cut.places):
-            start = data.form.start(Place(0, 0, 0), j)
+            start = data.format.start(SampleKey(0, 0, 0), j)
             assert torch.equal(cut.examples.target[i], whole.examples.target[i, start : start + 700])
 
     families = [
@@ -428,7 +428,7 @@ def test_unseen_and_seen_are_what_the_plan_has(tmp_path):
     assert families[1] <= families[2]
     trained = {content(plan, "train", j) for j in range(48)}
     assert not trained & {content(plan, *place) for place in unseen.places + seen.places}
-    assert len(held_out(data, 100)[0]) == plan.counts["val"]
+    assert len(load_held_out(data, 100)[0]) == plan.counts["val"]
 
 
 def music(path, phrases):
@@ -443,9 +443,9 @@ def music(path, phrases):
 def test_phrases_of_seen_samples_are_never_trained(tmp_path, options):
     """Music comes round again and again, so samples beyond the last would play what was trained."""
     plan = planned(tmp_path / "plan", "--samples", "400", *music(tmp_path / "music.parquet", 50), *options)
-    unseen, seen = held_out(clips(plan, reader="live"), 5)
+    unseen, seen = load_held_out(open_clips(plan, reader="live"), 5)
     trained = [plan.choose("train", j) for j in range(plan.counts["train"])]
-    fresh, _, numbers = _fresh(plan, "train", 5)
+    fresh, _, numbers = _find_unheard(plan, "train", 5)
     assert seen.places == [("train", j) for j in numbers]
     chosen = [fresh.choose(*place) for place in seen.places]
     assert len(chosen) == len(unseen) == 5
@@ -457,14 +457,14 @@ def test_phrases_of_seen_samples_are_never_trained(tmp_path, options):
 
 def test_music_without_phrases_to_spare(tmp_path, caplog):
     plan = planned(tmp_path / "all", "--samples", "7", *music(tmp_path / "music.parquet", 7), "--split", "1,0,0")
-    assert held_out(clips(plan, reader="live")) == []
+    assert load_held_out(open_clips(plan, reader="live")) == []
     assert "no phrases are left" in caplog.text
 
 
 def test_a_data_set_split_by_phrase_has_one_set(tmp_path):
     plan = planned(tmp_path, "--samples", "40", "--split-by", "phrase")
-    assert [one.name for one in held_out(clips(plan, reader="live"), 2)] == ["val"]
-    assert [one.places[0][0] for one in held_out(clips(plan, "val", reader="live"), 2)] == ["val"]
+    assert [one.name for one in load_held_out(open_clips(plan, reader="live"), 2)] == ["val"]
+    assert [one.places[0][0] for one in load_held_out(open_clips(plan, "val", reader="live"), 2)] == ["val"]
 
 
 def test_what_is_looked_through_does_not_grow_with_the_samples(tmp_path, monkeypatch):
@@ -473,5 +473,5 @@ def test_what_is_looked_through_does_not_grow_with_the_samples(tmp_path, monkeyp
     plan = planned(tmp_path / "plan", "--samples", "1600000", *target)
     chosen, choose = [], Plan.choose
     monkeypatch.setattr(Plan, "choose", lambda *place: chosen.append(place) or choose(*place))
-    assert [len(one) for one in held_out(clips(plan, reader="live"), 3)] == [3]
+    assert [len(one) for one in load_held_out(open_clips(plan, reader="live"), 3)] == [3]
     assert len(chosen) <= 12

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dx7data.errors import InputError
 from dx7data.page import mel
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from train.results import figures, reader
 from train.results.reader import Clip
 
@@ -70,8 +70,8 @@ def lines(axes):
 
 
 def test_sample_shows_the_wavs(run):
-    _, samples = reader.samples(run)
-    figure = figures.sample("title", samples["1"])
+    _, samples = reader.read_samples(run)
+    figure = figures.draw_sample("title", samples["1"])
     waves, spectrograms = figure.subfigs
     windows = figures.windows(*samples["1"]["target"])
     for i, axes in enumerate(waves.axes):
@@ -94,21 +94,21 @@ def test_sample_shows_the_wavs(run):
 def test_curves_are_the_tables(run):
     with open(run / "metrics.csv") as file:
         metrics = list(csv.DictReader(file))
-    whole, later = figures.loss("s4", metrics).axes[:2]
+    whole, later = figures.draw_loss("s4", metrics).axes[:2]
     expected = np.array([(float(row["step"]), float(row["loss_bits"])) for row in metrics])
     assert (lines(whole)[0] == expected).all()
     assert (lines(later)[0] == expected[100:]).all()
 
     timed = [row for row in metrics if row["step_seconds"]]
     assert len(timed) == len(metrics) - run_folder.FIRST_STEPS
-    for axes, column in zip(figures.steps("s4", timed).axes, ("step_seconds", "data_seconds"), strict=True):
+    for axes, column in zip(figures.draw_steps("s4", timed).axes, ("step_seconds", "data_seconds"), strict=True):
         ms = [1000 * float(row[column]) for row in timed]
         assert lines(axes)[0][:, 1].tolist() == ms
         assert lines(axes)[1][:, 1] == pytest.approx(np.median(ms))
 
     with open(run / "validation.csv") as file:
         rows = list(csv.DictReader(file))
-    panels = figures.validation("s4", rows).axes
+    panels = figures.draw_validation("s4", rows).axes
     for axes, (column, scale) in zip(
         panels, {"bits": 1, "snr_mean_db": 1, "snr_argmax_db": 1, "mrstft": 1, "mel_db": 1}.items(), strict=False
     ):
@@ -119,7 +119,7 @@ def test_curves_are_the_tables(run):
 
     with open(run / "algorithms.csv") as file:
         last = [row for row in csv.DictReader(file) if row["step"] == "200"]
-    (axes,) = figures.algorithms("s4", last).axes
+    (axes,) = figures.draw_algorithms("s4", last).axes
     shown = [tuple(point) for line in lines(axes) for point in line]
     assert shown == [(float(row["algorithm"]), float(row["bits"])) for row in last]
 
@@ -128,7 +128,7 @@ def test_curves_are_the_tables(run):
 def test_smoothed_is_the_mean_around_each_value(values):
     reach = len(values) // 50
     expected = [values[max(0, i - reach) : i + reach + 1].mean() for i in range(len(values))]
-    np.testing.assert_allclose(reader.smoothed(values), expected, atol=1e-9)
+    np.testing.assert_allclose(reader.smooth(values), expected, atol=1e-9)
 
 
 # --- Spectrograms ---
@@ -138,7 +138,7 @@ def test_smoothed_is_the_mean_around_each_value(values):
 def test_mel_is_that_of_the_data_sets_page(rate):
     """Another program. Both step 32 samples for so short a clip; torchaudio's filters end at the whole hertz."""
     audio = np.random.default_rng(rate).normal(0, 3000, 6000).astype(np.int16)
-    ours, theirs = figures.mel(Clip(audio, rate)), mel.mel(audio, rate)
+    ours, theirs = figures.mel(Clip(audio, rate)), mel.compute_mel(audio, rate)
     columns = min(ours.shape[1], theirs.shape[1])
     assert columns >= 180
     np.testing.assert_allclose(ours[:, :columns], theirs[:, :columns], rtol=0, atol=0.1 if rate % 2 else 2e-3)
@@ -156,7 +156,7 @@ def test_a_full_tone_is_at_0_db():
 @pytest.mark.parametrize(("hertz", "label"), [(100, "0.1"), (1000, "1"), (4000, "4")])
 def test_a_tone_is_beside_its_label(hertz, label):
     tone = np.rint(20000 * np.sin(2 * np.pi * hertz * np.arange(16000) / 16000)).astype(np.int16)
-    axes = figures.sample("title", dict.fromkeys(reader.KINDS, Clip(tone, 16000))).subfigs[1].axes[0]
+    axes = figures.draw_sample("title", dict.fromkeys(reader.KINDS, Clip(tone, 16000))).subfigs[1].axes[0]
     places = {text.get_text(): place for text, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
     band = axes.images[0].get_array()[:, 200].argmax()
     bottom, top = axes.images[0].get_extent()[2:]
@@ -174,11 +174,11 @@ def test_pictures(run):
 
 def test_drawn_again_with_the_last_samples(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    assert reader.samples(copy)[0] == 200
+    assert reader.read_samples(copy)[0] == 200
     shutil.rmtree(copy / "samples" / "00000200")
-    assert reader.samples(copy)[0] == 150
+    assert reader.read_samples(copy)[0] == 150
     (copy / "samples" / "00000175").mkdir()
-    assert reader.samples(copy)[0] == 150, "a folder in which nothing was generated yet"
+    assert reader.read_samples(copy)[0] == 150, "a folder in which nothing was generated yet"
 
 
 def test_the_first_evaluation(tmp_path):
@@ -199,7 +199,7 @@ def test_silence_and_what_was_not_measured(tmp_path):
     run_folder.write_table(run / "validation.csv", rows)
     (run / "samples" / "00000004").mkdir(parents=True)
     for kind in reader.KINDS:
-        (run / "samples" / "00000004" / f"0-{kind}.wav").write_bytes(wav(np.zeros(4000, np.int16), 16000))
+        (run / "samples" / "00000004" / f"0-{kind}.wav").write_bytes(encode_wav(np.zeros(4000, np.int16), 16000))
     assert "sample-0.png" in drawn(run)
     silent = figures.mel(Clip(np.zeros(4000, np.int16), 16000))
     assert silent.max() <= figures.loudest([silent]) - figures.RANGE_DB, "dark"
@@ -210,10 +210,10 @@ def test_silence_and_what_was_not_measured(tmp_path):
 
 def test_a_line_that_is_being_written(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    whole = reader.table(copy / "metrics.csv")
+    whole = reader.read_table(copy / "metrics.csv")
     with open(copy / "metrics.csv", "a") as file:
         file.write("201,82.4")
-    assert reader.table(copy / "metrics.csv") == whole
+    assert reader.read_table(copy / "metrics.csv") == whole
 
 
 @pytest.mark.parametrize("row", ["201,1,2", "201" + ",1" * 9, "201,1,oops,1,1,1,1,1"])
@@ -225,7 +225,7 @@ def test_damaged_table(run, tmp_path, row):
         figures.draw(copy)
 
 
-@pytest.mark.parametrize("content", [b"", b"no wav", wav(np.zeros(0, np.int16), 8000)])
+@pytest.mark.parametrize("content", [b"", b"no wav", encode_wav(np.zeros(0, np.int16), 8000)])
 def test_damaged_clip(run, tmp_path, content):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "samples" / "00000200" / "0-target.wav").write_bytes(content)

@@ -12,10 +12,10 @@ from torch.utils.data import default_collate  # noqa: E402  (after the check for
 from dx7data import cli  # noqa: E402
 from dx7data.audio import clips as engine  # noqa: E402
 from train.data import live  # noqa: E402
-from train.data.datasets import clips  # noqa: E402
+from train.data.datasets import open_clips  # noqa: E402
 from train.data.sampler import Batches  # noqa: E402
 
-WISHES = [
+FORMATS = [
     {},
     {"codec": "fsk", "crop": 700},
     {"codec": "reference", "crop": 1},
@@ -53,36 +53,36 @@ def equal(ours, theirs):
     return all(torch.equal(a.cpu(), b) and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("wishes", WISHES[:3])
-def test_scores_are_what_is_played(planned, wishes):
+@pytest.mark.parametrize("options", FORMATS[:3])
+def test_scores_are_what_is_played(planned, options):
     """Played by the CPU, and cropped where they say."""
-    data = clips(planned, reader="live", **wishes)
+    data = open_clips(planned, reader="live", **options)
     (whole,) = expected(data, 1)
     score = live.Scores(data).__getitems__(next(iter(Batches(data, BATCH, seed=3))))
-    audio = torch.from_numpy(engine.render(**score.played)[0])
+    audio = torch.from_numpy(engine.render_clips(**score.played)[0])
     crops = [audio[r, start : start + whole.source.shape[1]] for r, start in enumerate(score.starts.repeat(2).tolist())]
     assert whole.target.any()
     assert equal((score.prefix, torch.stack(crops[:BATCH]), torch.stack(crops[BATCH:])), whole)
 
 
 def test_without_a_gpu_the_cpu_renders():
-    assert live.gpu(torch.device("cpu")) == (None, "on the CPU")
-    number, where = live.gpu(torch.device("cuda", 99))
+    assert live.choose_gpu(torch.device("cpu")) == (None, "on the CPU")
+    number, where = live.choose_gpu(torch.device("cuda", 99))
     assert number is None
     assert where.startswith("on the CPU: device 'cuda:99' cannot be used: ")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(live.gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
-@pytest.mark.parametrize("wishes", WISHES)
+@pytest.mark.skipif(live.choose_gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
+@pytest.mark.parametrize("options", FORMATS)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_those_of_the_cpu(planned, wishes, workers):
+def test_batches_are_those_of_the_cpu(planned, options, workers):
     """Over several renders, by a GPU that is far behind, so that what is used or overwritten too early would show."""
-    data, device = clips(planned, reader="live", **wishes), torch.device("cuda", 0)
-    count = 2 * live.TOGETHER + 3
-    options = {"num_workers": workers, "multiprocessing_context": "forkserver" if workers else None, "pin_memory": True}
+    data, device = open_clips(planned, reader="live", **options), torch.device("cuda", 0)
+    count = 2 * live.BATCHES_PER_RENDER + 3
+    loading = {"num_workers": workers, "multiprocessing_context": "forkserver" if workers else None, "pin_memory": True}
     ours = []
-    for batch in islice(live.rendered(data, Batches(data, BATCH, seed=3), device, **options), count):
+    for batch in islice(live.render_batches(data, Batches(data, BATCH, seed=3), device, **loading), count):
         assert all(part.device == device for part in batch)
         torch.cuda._sleep(20_000_000)  # cycles, about 10 ms
         ours.append([part.clone() for part in batch])
@@ -92,10 +92,10 @@ def test_batches_are_those_of_the_cpu(planned, wishes, workers):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(live.gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
+@pytest.mark.skipif(live.choose_gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
 def test_little_memory(planned, monkeypatch):
     """A row at a time, and a warp of voices."""
     monkeypatch.setattr(live, "_BYTES", 1)
-    data = clips(planned, reader="live")
-    ours = islice(live.rendered(data, Batches(data, BATCH, seed=3), torch.device("cuda", 0)), 2)
+    data = open_clips(planned, reader="live")
+    ours = islice(live.render_batches(data, Batches(data, BATCH, seed=3), torch.device("cuda", 0)), 2)
     assert all(map(equal, ours, expected(data, 2)))

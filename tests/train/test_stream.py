@@ -26,9 +26,9 @@ from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.rng import KeyedRng, OldKeyedRng
 from train.data import storage
-from train.data.datasets import clips
-from train.data.example import form, lowered
-from train.data.sampler import Batches, Place, epoch_order
+from train.data.datasets import open_clips
+from train.data.example import lower_rate, make_format
+from train.data.sampler import Batches, SampleKey, epoch_order
 
 RENDER = ["--samples", "60", "--seconds", "0.25", "--sample-rate", "16000", "--shard-size", "200kB", "--seed", "5"]
 
@@ -47,7 +47,7 @@ def members(made):
     """The members of every train sample, by tarfile alone."""
     found = []
     for path in sorted(made.glob("train-*.tar")):
-        found += list(folders.samples(made, path.stem))
+        found += list(folders.read_samples(made, path.stem))
     return found
 
 
@@ -177,7 +177,7 @@ def test_what_can_not_be_resumed(change, word):
 
 @pytest.mark.parametrize("codec", [None, "bytes", "fsk"])
 def test_samples_are_the_wavs(made, members, codec):
-    data = clips(made, codec=codec)
+    data = open_clips(made, codec=codec)
     assert len(data) == len(members) == 48
     for one, sample in zip(members, data, strict=False):
         told = read_wav(one[f"prefix.{codec}.wav"]) if codec else np.empty(0, np.int16)
@@ -189,28 +189,28 @@ def test_samples_are_the_wavs(made, members, codec):
         data[48]
 
 
-@pytest.mark.parametrize("wishes", [{}, {"codec": "fsk"}, {"codec": "bytes", "sample_rate": 8000, "crop": 700}])
-def test_live_equals_shards(made, wishes):
-    shards, live = clips(made, **wishes), clips(made, reader="live", **wishes)
-    planned = clips(Plan.load(made), reader="live", **wishes)
+@pytest.mark.parametrize("options", [{}, {"codec": "fsk"}, {"codec": "bytes", "sample_rate": 8000, "crop": 700}])
+def test_live_equals_shards(made, options):
+    shards, live = open_clips(made, **options), open_clips(made, reader="live", **options)
+    planned = open_clips(Plan.load(made), reader="live", **options)
     assert shards.fingerprint == live.fingerprint == planned.fingerprint
     assert shards.counts == live.counts
-    places = [Place(3, 1, index) for index in (0, 7, 21, 47)]
+    places = [SampleKey(3, 1, index) for index in (0, 7, 21, 47)]
     assert all(equal(shards[at], live[at]) and equal(live[at], planned[at]) for at in places)
 
 
 def test_splits_and_extensions_have_fingerprints_of_their_own(made, tmp_path):
-    assert len({clips(made, split).fingerprint for split in ("train", "val", "test")}) == 3
+    assert len({open_clips(made, split).fingerprint for split in ("train", "val", "test")}) == 3
     plan = Plan.load(made)
-    longer = clips(plan.__class__(**plan.__dict__ | {"counts": plan.counts | {"train": 50}}), reader="live")
-    assert longer.fingerprint != clips(made).fingerprint
+    longer = open_clips(plan.__class__(**plan.__dict__ | {"counts": plan.counts | {"train": 50}}), reader="live")
+    assert longer.fingerprint != open_clips(made).fingerprint
 
 
 @given(st.integers(1, 4000), SEEDS, st.integers(0, 99), st.integers(0, 47))
 @settings(deadline=None, max_examples=40)
 def test_crops_are_aligned(made, crop, seed, epoch, index):
-    whole, cut = clips(made)[index], clips(made, crop=crop)[Place(seed, epoch, index)]
-    start = form(None, 2, 16000, 4000, None, crop).start(Place(seed, epoch, index), index)
+    whole, cut = open_clips(made)[index], open_clips(made, crop=crop)[SampleKey(seed, epoch, index)]
+    start = make_format(None, 2, 16000, 4000, None, crop).start(SampleKey(seed, epoch, index), index)
     assert 0 <= start <= 4000 - crop
     assert torch.equal(cut.source, whole.source[start : start + crop])
     assert torch.equal(cut.target, whole.target[start : start + crop])
@@ -218,14 +218,14 @@ def test_crops_are_aligned(made, crop, seed, epoch, index):
 
 def test_crops_move(made):
     """From epoch to epoch, seed to seed and sample to sample, over all positions."""
-    cut = form(None, 1, 16000, 20, None, 11)
-    starts = [cut.start(Place(seed, epoch, 0), j) for seed in range(3) for epoch in range(5) for j in range(40)]
+    cut = make_format(None, 1, 16000, 20, None, 11)
+    starts = [cut.start(SampleKey(seed, epoch, 0), j) for seed in range(3) for epoch in range(5) for j in range(40)]
     assert set(starts) == set(range(10))
     assert np.bincount(starts).min() > 30
 
 
 def test_lower_rates_decimate_what_is_in_the_shard(made, members):
-    low = clips(made, sample_rate=8000)
+    low = open_clips(made, sample_rate=8000)
     for one, sample in zip(members[:9], low, strict=False):
         for name, tensor in (("source.wav", sample.source), ("target.wav", sample.target)):
             expected = decimate(read_wav(one[name]).astype(np.int32), 24000)  # 2:1 as from 48 kHz
@@ -237,17 +237,17 @@ def test_lower_rates_decimate_what_is_in_the_shard(made, members):
 def test_a_part_is_lowered_like_the_whole(factor, size, data):
     """Also where the filter rings beyond 16 bits."""
     clip = (np.random.default_rng(size).integers(0, 2, size) * 65535 - 32768).astype(np.int16)
-    whole = lowered(clip, factor)
+    whole = lower_rate(clip, factor)
     assert whole.size == -(-size // factor)
     start = data.draw(st.integers(0, whole.size - 1))
     stop = data.draw(st.integers(start + 1, whole.size))
-    assert (lowered(clip, factor, start, stop) == whole[start:stop]).all()
+    assert (lower_rate(clip, factor, start, stop) == whole[start:stop]).all()
 
 
 @pytest.mark.parametrize("codec", prefix.CODECS)
 def test_prefixes_are_encoded_again(made, members, codec):
     """At a lower rate, or of a codec that the shards do not have: from the dump, each layer in its place."""
-    data, size = clips(made, codec=codec, sample_rate=8000), prefix.samples(codec, 8000)
+    data, size = open_clips(made, codec=codec, sample_rate=8000), prefix.samples(codec, 8000)
     for one, sample in zip(members[:6], data, strict=False):
         told = sample.prefix.numpy().reshape(2, size)
         dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(one["target.syx"]).voices]
@@ -256,7 +256,7 @@ def test_prefixes_are_encoded_again(made, members, codec):
             if codec != "reference":
                 assert (prefix.decode(audio, codec, 8000) == stored).all()
         assert not told[len(dumped) :].any()
-    assert len(clips(made, codec="reference")[0].prefix) == 2 * prefix.samples("reference", 16000)
+    assert len(open_clips(made, codec="reference")[0].prefix) == 2 * prefix.samples("reference", 16000)
 
 
 # --- torch's DataLoader ---
@@ -264,7 +264,7 @@ def test_prefixes_are_encoded_again(made, members, codec):
 
 def test_workers_do_not_matter(made):
     """Real workers; resumed in the middle, over the boundary, with another number of them."""
-    data = clips(made, crop=1000)
+    data = open_clips(made, crop=1000)
     every = Batches(data, 20, seed=1, epochs=3)
     expected = [default_collate([data[place] for place in batch]) for batch in every]
     assert len(expected) == 6
@@ -276,7 +276,7 @@ def test_workers_do_not_matter(made):
 
 def test_a_live_worker_of_a_process_that_has_rendered(made):
     """Its threads would end the worker; it says what to do instead."""
-    data = clips(made, reader="live")
+    data = open_clips(made, reader="live")
     expected = data[0]
     forked = iter(DataLoader(data, sampler=[0], num_workers=1, multiprocessing_context="fork"))
     with pytest.raises(InputError, match="forkserver"):
@@ -290,7 +290,7 @@ def test_many_tars_few_files(made, monkeypatch):
     from train.data import datasets
 
     monkeypatch.setattr(datasets, "_OPEN_TARS", 2)
-    data, all_open = clips(made), pickle.loads(pickle.dumps(clips(made)))
+    data, all_open = open_clips(made), pickle.loads(pickle.dumps(open_clips(made)))
     assert all(equal(data[i], all_open[i]) for i in range(48))
     assert len(data._maps) == 2
 
@@ -319,11 +319,11 @@ def memory(made, monkeypatch):
 
 
 def test_remote_shards_and_retries(made, memory, tmp_path):
-    data, local = clips("memory://made", cache=tmp_path), clips(made)
+    data, local = open_clips("memory://made", cache=tmp_path), open_clips(made)
     assert data.fingerprint == local.fingerprint
     assert all(equal(data[i], local[i]) for i in range(48))
     fetched = len(memory)
-    again = clips("memory://made", cache=tmp_path)
+    again = open_clips("memory://made", cache=tmp_path)
     again._tables = data._tables
     assert equal(again[0], local[0])
     assert not [path for path in memory[fetched:] if path.endswith(".tar")], "the cache was not used"
@@ -332,7 +332,7 @@ def test_remote_shards_and_retries(made, memory, tmp_path):
 
 def test_the_cache_is_bounded(made, tmp_path):
     size = max(path.stat().st_size for path in made.glob("*.tar"))
-    data, local = clips(f"file://{made}", cache=tmp_path, cache_bytes=2 * size), clips(made)
+    data, local = open_clips(f"file://{made}", cache=tmp_path, cache_bytes=2 * size), open_clips(made)
     for i in (0, 47, 20, 0, 30, 10):
         assert equal(data[i], local[i])
         assert sum(path.stat().st_size for path in tmp_path.glob("*/*.tar*")) <= 2 * size
@@ -341,7 +341,7 @@ def test_the_cache_is_bounded(made, tmp_path):
         Batches(data, 4, group=3)
     assert Batches(data, 4).state(0)["group"] == 2
     with pytest.raises(InputError, match="can't hold a shard"):
-        clips(f"file://{made}", cache=tmp_path, cache_bytes=1000)
+        open_clips(f"file://{made}", cache=tmp_path, cache_bytes=1000)
 
 
 def test_the_cache_is_of_these_shards(made, tmp_path):
@@ -355,7 +355,7 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
 
 
 def test_remote_with_workers(made, tmp_path):
-    data, local = clips(f"file://{made}", cache=tmp_path), clips(made)
+    data, local = open_clips(f"file://{made}", cache=tmp_path), open_clips(made)
     loaded = DataLoader(data, batch_sampler=Batches(data, 8, group=3, epochs=1), num_workers=2)
     expected = DataLoader(local, batch_sampler=Batches(local, 8, group=3, epochs=1))
     assert all(equal(one, other) for one, other in zip(loaded, expected, strict=True))
@@ -363,13 +363,13 @@ def test_remote_with_workers(made, tmp_path):
 
 
 def test_a_remote_that_stays_away(made, memory, tmp_path, monkeypatch):
-    data = clips("memory://made", cache=tmp_path)
+    data = open_clips("memory://made", cache=tmp_path)
     monkeypatch.setattr(storage, "TRIES", 1)
     memory.extend([""] * (len(memory) % 2))
     with pytest.raises(InputError, match=r"memory://made/train-0000\d\d\.\w+ can't be read after 1 tries: the other side"):
         data[0]
     with pytest.raises(InputError, match="can't be read after 1 tries: Protocol not known"):
-        clips("nowhere://made", cache=tmp_path)
+        open_clips("nowhere://made", cache=tmp_path)
     assert not list(tmp_path.glob("*/*.part"))
 
 
@@ -379,7 +379,7 @@ def test_a_damaged_download_is_no_shard(made, tmp_path, monkeypatch):
     shutil.copytree(made, broken)
     flip(broken / "train-000000.tar", 1000)
     with pytest.raises(InputError, match="not what was rendered"):
-        clips(f"file://{broken}", cache=tmp_path / "cache")[0]
+        open_clips(f"file://{broken}", cache=tmp_path / "cache")[0]
 
 
 # --- webdataset's own reader ---
@@ -388,14 +388,14 @@ def test_a_damaged_download_is_no_shard(made, tmp_path, monkeypatch):
 def test_any_webdataset(made, caplog):
     with caplog.at_level(logging.WARNING):
         url = f"{made}/train-{{000000..000002}}.tar"
-        data = clips(url, reader="webdataset", codec="fsk")
+        data = open_clips(url, reader="webdataset", codec="fsk")
     assert "can't be resumed exactly" in caplog.text
     assert not data.resumable
-    ours = clips(made, codec="fsk")
+    ours = open_clips(made, codec="fsk")
     count = sum(ours.counts[:3])
     found = {sample.target.numpy().tobytes(): sample for sample in data}
     assert all(equal(found[ours[i].target.numpy().tobytes()], ours[i]) for i in range(count))
-    low = clips(url, reader="webdataset", codec="bytes", sample_rate=8000, crop=500)
+    low = open_clips(url, reader="webdataset", codec="bytes", sample_rate=8000, crop=500)
     assert [part.shape[1] for part in next(iter(DataLoader(low, batch_size=4)))] == [384, 500, 500]
 
 
@@ -405,7 +405,7 @@ def test_a_webdataset_that_lacks_something(made, tmp_path):
         tar.addfile(member := tarfile.TarInfo("a.json"), io.BytesIO(data[: member.size]))
     for url, word in ((tmp_path / "bare.tar", "source.wav"), (tmp_path / "none.tar", "can't be read")):
         with pytest.raises(InputError, match=word):
-            next(iter(clips(url, reader="webdataset")))
+            next(iter(open_clips(url, reader="webdataset")))
 
 
 # --- One sentence ---
@@ -418,7 +418,7 @@ def flip(path, at):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "word"),
+    ("options", "word"),
     [
         ({"codec": "morse"}, "bytes, fsk, reference"),
         ({"sample_rate": 12000}, "8000, 16000"),
@@ -430,41 +430,43 @@ def flip(path, at):
         ({"reader": "tape"}, "shards, live, webdataset"),
     ],
 )
-def test_wrong_wishes(made, wishes, word):
+def test_wrong_options(made, options, word):
     with pytest.raises(InputError, match=word):
-        clips(made, **wishes)
+        open_clips(made, **options)
 
 
 def test_no_data_set(tmp_path):
     for where in (tmp_path, tmp_path / "none", f"file://{tmp_path}"):
         with pytest.raises(InputError, match="is no data set"):
-            clips(where, cache=tmp_path / "cache")
+            open_clips(where, cache=tmp_path / "cache")
 
 
 def test_incomplete_and_damaged_shards(made, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(made, broken)
-    names = [each.name for each in clips(made).shards]
+    names = [each.name for each in open_clips(made).shards]
     (broken / "index.json").unlink()
     (broken / f"{names[0]}.stats.json").unlink()
     (broken / f"{names[1]}.tar").unlink()
     with open(broken / f"{names[2]}.tar", "r+b") as file:
         file.truncate(5000)
     with pytest.raises(InputError, match=rf"lacks 3 of {len(names)} train shards, such as {names[0]}"):
-        clips(broken)
-    rest = clips(broken, skip_missing=True, crop=100)
+        open_clips(broken)
+    rest = open_clips(broken, skip_missing=True, crop=100)
     assert rest.skipped == names[:3]
-    left_out = sum(clips(made).counts[:3])
+    left_out = sum(open_clips(made).counts[:3])
     assert len(rest) == 48 - left_out
-    assert equal(rest[Place(4, 2, 0)], clips(made, crop=100)[Place(4, 2, left_out)]), "a sample is cropped where it was"
+    assert equal(rest[SampleKey(4, 2, 0)], open_clips(made, crop=100)[SampleKey(4, 2, left_out)]), (
+        "a sample is cropped where it was"
+    )
     with pytest.raises(InputError, match="other data"):
-        Batches(rest, 4, state=Batches(clips(made), 4).state(0))
+        Batches(rest, 4, state=Batches(open_clips(made), 4).state(0))
 
-    rest = clips(broken, skip_missing=True)
+    rest = open_clips(broken, skip_missing=True)
     flip(broken / f"{names[3]}.parquet", 100)
     with pytest.raises(InputError, match=rf"{names[3]}.parquet is damaged or gone"):
         rest[0]
-    rows = folders.shard.rows(made, clips(made).shards[4])
+    rows = folders.shard.read_rows(made, open_clips(made).shards[4])
     for row, back in ((0, 0), (1, 512)):  # the header of a wav, the name of a member
         flip(broken / f"{names[4]}.tar", rows[row]["source_wav_offset"] - back)
         at = rest.counts[0] + row

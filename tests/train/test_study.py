@@ -24,7 +24,7 @@ def done(tmp_path):
     """A study of which every run is there."""
     options = study.parser().parse_args(words(tmp_path))
     jobs = [(study.trial(options, *key), final) for key, final in FINAL.items()]
-    jobs += [(study.long(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
+    jobs += [(study.full(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
     for seed, (job, final) in enumerate(jobs):
         config = run_folder.CONFIG | {"settings": job.settings.to_json()}
         run_folder.make(job.run, config, job.settings.steps, final=final, seed=seed, clips=1, seconds=0.5)
@@ -180,7 +180,7 @@ def test_a_rate_that_diverges(tmp_path, capsys):
     """Really: exit status 3 of a run is no failure of the study, which goes on with the other rate."""
     shards, out = tmp_path / "shards", tmp_path / "study"
     assert cli.main(["render", "--patches", "example", "--out", str(shards), "--samples", "20", "--seconds", "0.3"]) == 0
-    command = ["--shards", str(shards), "--out", str(out), "--models", "s4d", "--rates", "1000", "1e-3"]
+    command = ["--shards", str(shards), "--out", str(out), "--models", "s4d", "--lrs", "1000", "1e-3"]
     command += ["--trial-steps", "3", "--steps", "3", "--", "--seconds", "0.05", "--evaluate-samples", "1"]
     assert study.main(command) == 0
     text = (out / "table.md").read_text()
@@ -192,7 +192,7 @@ def test_a_rate_that_diverges(tmp_path, capsys):
 def test_real_runs(tmp_path, capsys):
     shards, out = tmp_path / "shards", tmp_path / "study"
     assert cli.main(["render", "--patches", "example", "--out", str(shards), "--samples", "20", "--seconds", "0.3"]) == 0
-    command = ["--shards", str(shards), "--out", str(out), "--models", "s4d", "--rates", "1e-2"]
+    command = ["--shards", str(shards), "--out", str(out), "--models", "s4d", "--lrs", "1e-2"]
     command += ["--trial-steps", "1", "--steps", "4", "--", "--seconds", "0.05", "--evaluate-samples", "1"]
     assert study.main(command) == 0
     rows = cells((out / "table.md").read_text(), "| model | parameters")

@@ -25,7 +25,7 @@ from dx7data import cli
 from dx7data.errors import InputError
 from models.model import build
 from train import __main__ as command
-from train.config import PRESETS, RunSettings, settings
+from train.config import PRESETS, RunSettings, make_settings
 from train.data import live
 from train.evaluation import verdict
 from train.evaluation.loss import target_loss
@@ -63,14 +63,14 @@ def whole(shards, tmp_path_factory):
     return run
 
 
-def train(shards, run, *words):
+def train(shards, run, *argv):
     one_thread()
-    return command.main(["--shards", str(shards), "--out", str(run), *SMALL, *words])
+    return command.main(["--shards", str(shards), "--out", str(run), *SMALL, *argv])
 
 
-def resume(run, *words):
+def resume(run, *argv):
     one_thread()
-    return command.main(["--resume", "--out", str(run), "--device", "cpu", *words])
+    return command.main(["--resume", "--out", str(run), "--device", "cpu", *argv])
 
 
 def rows(run, table="metrics"):
@@ -87,8 +87,8 @@ def losses(run):
     return np.array([float(row["loss_bits"]) for row in rows(run)])
 
 
-def process(*words, launcher=("-m",)):
-    command = [sys.executable, *launcher, "train", *map(str, words)]
+def process(*argv, launcher=("-m",)):
+    command = [sys.executable, *launcher, "train", *map(str, argv)]
     return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -104,14 +104,14 @@ def wait_for(run, steps, child):
 
 def during(monkeypatch, step, act):
     """Do something after a step's update of the weights."""
-    real = optim.average
+    real = optim.update_average
 
     def average(ema, model, decay, at):
         real(ema, model, decay, at)
         if at == step:
             act()
 
-    monkeypatch.setattr(optim, "average", average)
+    monkeypatch.setattr(optim, "update_average", average)
 
 
 # --- What a run leaves behind ---
@@ -119,8 +119,8 @@ def during(monkeypatch, step, act):
 
 def test_the_command_line_trains(shards, tmp_path):
     """As the README says it, with a preset and a prefix; and the loss falls."""
-    words = ["--shards", shards, "--model", "s4d", "--preset", "tiny", "--prefix", "bytes", "--out", tmp_path / "run"]
-    child = process(*words, "--seconds", 0.03, "--steps", 60, "--evaluate-every", 60, "--workers", 1)
+    argv = ["--shards", shards, "--model", "s4d", "--preset", "tiny", "--prefix", "bytes", "--out", tmp_path / "run"]
+    child = process(*argv, "--seconds", 0.03, "--steps", 60, "--evaluate-every", 60, "--workers", 1)
     _, said = child.communicate(timeout=300)
     assert child.returncode == 0, said
     found = losses(tmp_path / "run")
@@ -164,12 +164,12 @@ def test_checkpoints(whole):
 
 
 def test_presets_are_what_they_say():
-    chosen = settings("shards", "s4", "seed")
+    chosen = make_settings("shards", "s4", "seed")
     assert (chosen.model.backbone, chosen.model.d_model, chosen.model.n_layers) == ("sashimi", 64, 8)
-    assert (chosen.seconds, chosen.sample_rate, chosen.prefix, chosen.batch, chosen.accumulation) == (0.5, 8000, None, 28, 2)
+    assert (chosen.seconds, chosen.sample_rate, chosen.prefix, chosen.batch, chosen.grad_accum) == (0.5, 8000, None, 28, 2)
     for preset in PRESETS:
         for model in ("s4", "hybrid", ("s4d", "mamba2")):
-            chosen = settings("shards", model, preset)
+            chosen = make_settings("shards", model, preset)
             assert RunSettings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
     assert chosen.model.layers == ("s4d", "mamba2")
 
@@ -197,7 +197,7 @@ def test_stopped_and_resumed(shards, whole, tmp_path, monkeypatch, capsys, numbe
         during(patched, 6, lambda: signal.raise_signal(number))
         assert train(shards, run) == status
     assert "00000006 is whole" in capsys.readouterr().err
-    assert checkpoint.last(run).name == "00000006"
+    assert checkpoint.find_last(run).name == "00000006"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert resume(run, "--workers", "1") == 0
     assert curve(run) == curve(whole)
@@ -274,11 +274,11 @@ def test_live_is_the_same(shards, whole, tmp_path, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(live.gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
+@pytest.mark.skipif(live.choose_gpu(torch.device("cuda"))[0] is None, reason="needs a GPU that numba-cuda can use")
 def test_live_on_the_gpu_is_the_same(shards, tmp_path):
     for option in ("--shards", "--live"):
-        words = [option, str(shards), "--out", str(tmp_path / option), *SMALL, "--device", "cuda", "--workers", "1"]
-        assert command.main(words) == 0
+        argv = [option, str(shards), "--out", str(tmp_path / option), *SMALL, "--device", "cuda", "--workers", "1"]
+        assert command.main(argv) == 0
     assert "batches are rendered on GPU 0" in (tmp_path / "--live" / "train.log").read_text()
     np.testing.assert_allclose(losses(tmp_path / "--live"), losses(tmp_path / "--shards"), atol=1e-4)
 
@@ -308,9 +308,9 @@ def test_two_processes(shards, whole, tmp_path):
     os.kill(max(map(int, listed.stdout.split())), signal.SIGKILL)
     _, said = child.communicate(timeout=240)
     assert child.returncode != 0
-    told = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("train: ")]
-    assert len(told) <= 1, said
-    assert all("another process of this run is gone" in line for line in told)
+    sentences = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("train: ")]
+    assert len(sentences) <= 1, said
+    assert all("another process of this run is gone" in line for line in sentences)
     assert len(losses(run)) < STEPS
     np.testing.assert_allclose(losses(run), losses(whole)[: len(losses(run))], atol=1e-4)
     assert resume(run) == 0
@@ -336,13 +336,13 @@ def test_two_gpus(shards, tmp_path):
     """torchrun with NCCL: the curve of one GPU."""
     for count in ("1", "2"):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", count, "-m", "train"]
-        words = ["--shards", str(shards), "--out", str(tmp_path / count), *SMALL, "--device", "cuda"]
-        subprocess.run([*launcher, *words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+        argv = ["--shards", str(shards), "--out", str(tmp_path / count), *SMALL, "--device", "cuda"]
+        subprocess.run([*launcher, *argv], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
     np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), atol=1e-4)
 
 
 def test_accumulation_computes_the_same(shards, whole, tmp_path):
-    assert train(shards, tmp_path / "run", "--accumulation", "2") == 0
+    assert train(shards, tmp_path / "run", "--grad-accum", "2") == 0
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), atol=1e-4)
 
 
@@ -389,23 +389,23 @@ def copy(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "word"),
+    ("argv", "word"),
     [
         (["--seconds", "0.3"], "last 0.25 s"),
         (["--sample-rate", "7000"], "7000 Hz"),
-        (["--batch", "5", "--accumulation", "2"], "take --batch 4"),
+        (["--batch", "5", "--grad-accum", "2"], "take --batch 4"),
         (["--batch", "500"], "don't fill a batch"),
         (["--out", "{whole}"], "there already"),
     ],
 )
-def test_wrong_wishes(shards, whole, tmp_path, capsys, words, word):
-    assert train(shards, tmp_path / "run", *[each.format(whole=whole) for each in words]) == 2
+def test_wrong_options(shards, whole, tmp_path, capsys, argv, word):
+    assert train(shards, tmp_path / "run", *[each.format(whole=whole) for each in argv]) == 2
     assert word in sentence(capsys)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    "words",
+    "argv",
     [
         ["--seed", "99999999999999999999"],
         ["--learning-rate", "1"],
@@ -415,14 +415,14 @@ def test_wrong_wishes(shards, whole, tmp_path, capsys, words, word):
         ["--live", "shards"],
     ],
 )
-def test_unknown_options(words):
+def test_unknown_options(argv):
     with pytest.raises(SystemExit) as ended:
-        command.main(["--shards", "shards", *words])
+        command.main(["--shards", "shards", *argv])
     assert ended.value.code == 2
 
 
 @pytest.mark.parametrize(
-    ("words", "word"),
+    ("argv", "word"),
     [
         (["--out", "runs/none", "--shards", "none", "--model", "s4d"], "none"),
         (["--shards", "shards"], "--model is missing"),
@@ -437,14 +437,14 @@ def test_unknown_options(words):
         ),
     ],
 )
-def test_what_is_not_there(tmp_path, monkeypatch, capsys, words, word):
+def test_what_is_not_there(tmp_path, monkeypatch, capsys, argv, word):
     monkeypatch.chdir(tmp_path)
-    assert command.main(words) == 2
+    assert command.main(argv) == 2
     assert word in sentence(capsys)
 
 
 @pytest.mark.parametrize(
-    ("words", "word"),
+    ("argv", "word"),
     [
         (["--lr", "1"], "--lr is 0.01"),
         (["--model", "s4"], "--model is s4d"),
@@ -452,11 +452,28 @@ def test_what_is_not_there(tmp_path, monkeypatch, capsys, words, word):
         (["--preset", "base"], "--preset is tiny"),
     ],
 )
-def test_a_run_keeps_its_options(copy, capsys, words, word):
-    assert resume(copy, *words) == 2
+def test_a_run_keeps_its_options(copy, capsys, argv, word):
+    assert resume(copy, *argv) == 2
     assert word in sentence(capsys)
     assert resume(copy, "--batch", "4", "--workers", "0") == 2
     assert "has done all its 12 steps" in sentence(capsys)
+
+
+def test_a_run_with_names_of_earlier_settings_goes_on(shards, tmp_path):
+    """Its settings have `accumulation`, which is grad_accum today."""
+    old = tmp_path / "old"
+    assert train(shards, old, "--grad-accum", "2", "--checkpoint-every", "6") == 0
+    shutil.rmtree(old / "checkpoints" / "00000012")
+    (old / "result.json").unlink()
+    expected = curve(old)
+    for path in (old / "config.json", old / "checkpoints" / "00000006" / "checkpoint.json"):
+        document = json.loads(path.read_text())
+        document["settings"]["accumulation"] = document["settings"].pop("grad_accum")
+        path.write_text(json.dumps(document))
+    assert reader.read(old, "old").facts["grad_accum"] == "2"
+    assert resume(old) == 0
+    assert curve(old) == expected
+    assert json.loads((old / "checkpoints" / "00000012" / "checkpoint.json").read_text())["settings"]["grad_accum"] == 2
 
 
 def test_other_data(copy, tmp_path, capsys):
@@ -472,21 +489,21 @@ def test_other_data(copy, tmp_path, capsys):
 
 def test_another_model(copy, capsys):
     """A checkpoint that somebody put there."""
-    folder = checkpoint.last(copy)
+    folder = checkpoint.find_last(copy)
     about = json.loads((folder / "checkpoint.json").read_text())
     (folder / "checkpoint.json").write_text(json.dumps(about | {"layer_names": ["blocks.0:S4"]}))
     assert resume(copy) == 2
     assert "has layers blocks.0:S4, the run has blocks.0:S4D, blocks.1:S4D" in sentence(capsys)
-    wider = build(settings("", "s4d", "base").model)
+    wider = build(make_settings("", "s4d", "base").model)
     with pytest.raises(
         InputError, match=r"of another model: embedding.weight has shape \(256, 32\) in it and \(256, 64\)|shape"
     ):
-        checkpoint.fill(wider, checkpoint.load(folder, "model", about["sha256"]), folder)
+        checkpoint.fill(wider, checkpoint.load_tensors(folder, "model", about["sha256"]), folder)
 
 
 @pytest.mark.parametrize("name", ["model", "ema", "optimiser", "rng"])
 def test_damaged_checkpoints(copy, capsys, name):
-    path = checkpoint.last(copy) / f"{name}.safetensors"
+    path = checkpoint.find_last(copy) / f"{name}.safetensors"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -495,7 +512,7 @@ def test_damaged_checkpoints(copy, capsys, name):
 
 
 def test_a_damaged_description(copy, whole, capsys):
-    folder = checkpoint.last(copy)
+    folder = checkpoint.find_last(copy)
     path = folder / "checkpoint.json"
     path.write_bytes(path.read_bytes()[:-20])
     assert resume(copy) == 2
@@ -543,7 +560,7 @@ def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
     assert train(shards, run) == 3
     said = sentence(capsys)
     assert f"step 7: {'the gradient of' if where == 'gradient' else 'parameter'} {broken} is not finite" in said
-    assert checkpoint.last(run).name == "00000004"
+    assert checkpoint.find_last(run).name == "00000004"
     assert len(rows(run)) == 6
     assert json.loads((run / "result.json").read_text())["verdict"] == "diverged"
 
@@ -619,9 +636,9 @@ def test_red_is_for_terminals(monkeypatch):
 
 
 def test_more_clips_on_a_gpu():
-    assert settings("shards", "s4", "seed", device="cuda").evaluate_samples == 1024
-    assert settings("shards", "s4", "seed", device="cpu").evaluate_samples == 64
-    assert settings("shards", "s4", "tiny", device="cuda", evaluate_samples=5).evaluate_samples == 5
+    assert make_settings("shards", "s4", "seed", device="cuda").evaluate_samples == 1024
+    assert make_settings("shards", "s4", "seed", device="cpu").evaluate_samples == 64
+    assert make_settings("shards", "s4", "tiny", device="cuda", evaluate_samples=5).evaluate_samples == 5
 
 
 def test_a_run_of_an_earlier_version_goes_on(shards, whole, tmp_path, monkeypatch):
@@ -630,7 +647,7 @@ def test_a_run_of_an_earlier_version_goes_on(shards, whole, tmp_path, monkeypatc
     with monkeypatch.context() as patched:
         during(patched, 6, lambda: signal.raise_signal(signal.SIGTERM))
         assert train(shards, run) == 143
-    for path in (run / "config.json", checkpoint.last(run) / "checkpoint.json"):
+    for path in (run / "config.json", checkpoint.find_last(run) / "checkpoint.json"):
         about = json.loads(path.read_text())
         del about["settings"]["decode"]
         path.write_text(json.dumps(about))
@@ -639,9 +656,9 @@ def test_a_run_of_an_earlier_version_goes_on(shards, whole, tmp_path, monkeypatc
     (run / "validation.csv").write_text(old + "5,seen,2,6.5,0.1,0.2,0.3,0.4,-3.5,9.8,19.5\n")
     assert resume(run) == 0
     assert curve(run) == curve(whole)
-    first, *later = reader.table(run / "validation.csv")
+    first, *later = reader.read_table(run / "validation.csv")
     assert (first["bits"], first["snr_argmax_db"], first["snr_mean_db"], first["decode"]) == ("6.5", "-3.5", "", "")
-    expected = reader.table(whole / "validation.csv")
+    expected = reader.read_table(whole / "validation.csv")
     assert [{name: row[name] for name in expected[0]} for row in later] == expected
 
 
@@ -656,8 +673,8 @@ def test_out_of_memory():
     """What torch raises for memory that isn't there."""
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60, dtype=torch.int8)
-    assert "--accumulation" in command.sentence(raised.value, None)
-    assert command.sentence(RuntimeError("a fault of ours"), None) is None
+    assert "--grad-accum" in command.explain(raised.value, None)
+    assert command.explain(RuntimeError("a fault of ours"), None) is None
 
 
 # --- The parts ---
@@ -695,8 +712,8 @@ def test_the_schedule(steps, warmup):
 
 @pytest.mark.parametrize("name", ["s4", "s4d", "mamba1", "mamba2", "mamba3"])
 def test_parameter_groups(name):
-    model = build(settings("", name, "tiny").model)
-    groups = optim.parameter_groups(model, 1e-2, 0.1)
+    model = build(make_settings("", name, "tiny").model)
+    groups = optim.group_parameters(model, 1e-2, 0.1)
     found = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(found) == len(list(model.parameters())) == sum(len(group["params"]) for group in groups)
     for parameter_name, parameter in model.named_parameters():
@@ -706,7 +723,7 @@ def test_parameter_groups(name):
         assert group["weight_decay"] == (0.1 if plain else 0), parameter_name
         capped = last in ("log_dt", "log_A_real", "A_imag", "P", "B") and name.startswith("s4")
         assert group["lr"] == (1e-3 if capped else 1e-2), parameter_name
-    assert optim.parameter_groups(model, 1e-4, 0.1)[0]["lr"] == 1e-4
+    assert optim.group_parameters(model, 1e-4, 0.1)[0]["lr"] == 1e-4
 
 
 def test_the_average():
@@ -718,7 +735,7 @@ def test_the_average():
     for step in range(200, 210):
         nn.init.normal_(model.weight)
         theirs.update_parameters(model)
-        optim.average(ours, model, 0.9, step)
+        optim.update_average(ours, model, 0.9, step)
     torch.testing.assert_close(ours.weight, theirs.module.weight)
 
 
@@ -728,4 +745,4 @@ def test_one_process_is_alone():
         found = distributed.join("cpu")
     assert (found.rank, found.count, found.first) == (0, 1, True)
     assert found.mean(torch.ones(2)).tolist() == [1, 1]
-    assert not distributed.lost(RuntimeError("gloo"))
+    assert not distributed.is_connection_lost(RuntimeError("gloo"))

@@ -44,23 +44,23 @@ def test_one_architecture(monkeypatch):
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
     assert len([flag for flag in flags(SETUP) if "arch" in flag]) == 3
     assert cpp_extension._get_cuda_arch_flags(flags(SETUP)) == []
-    left = flags(wheels.one_architecture(SETUP))
+    left = flags(wheels.keep_one_architecture(SETUP))
     assert left == ["-O3", "--expt-relaxed-constexpr", "--threads", "4"]
     assert cpp_extension._get_cuda_arch_flags(left) == ["-gencode=arch=compute_90,code=sm_90"]
-    assert flags(wheels.one_architecture(SETUP), hip=True) == ["-O3"]
+    assert flags(wheels.keep_one_architecture(SETUP), hip=True) == ["-O3"]
 
 
 def test_another_setup_is_refused():
     with pytest.raises(InputError, match=r"pins of pyproject\.toml"):
-        wheels.one_architecture("setup()")
+        wheels.keep_one_architecture("setup()")
 
 
 def test_architecture():
-    assert wheels.architecture("9.0") == "9.0"
-    assert wheels.architecture("12.1") == "12.1"
+    assert wheels.choose_architecture("9.0") == "9.0"
+    assert wheels.choose_architecture("12.1") == "12.1"
     for wrong in ("90", "sm_90", "9.0;8.0", "hopper"):
         with pytest.raises(InputError, match=rf"ARCH={wrong} must be a compute capability, such as 8\.0"):
-            wheels.architecture(wrong)
+            wheels.choose_architecture(wrong)
 
 
 @pytest.mark.parametrize(
@@ -84,28 +84,28 @@ def test_compiler(release, says, tmp_path, monkeypatch):
 def test_jobs(monkeypatch):
     monkeypatch.delenv("MAX_JOBS", raising=False)
     most = len(wheels.os.sched_getaffinity(0))
-    assert 1 <= 2 * int(wheels.jobs(2)) <= int(wheels.jobs(1)) + 1 <= most + 1
+    assert 1 <= 2 * int(wheels.count_jobs(2)) <= int(wheels.count_jobs(1)) + 1 <= most + 1
     monkeypatch.setattr(wheels, "GIB_PER_JOB", 1 << 20)
-    assert wheels.jobs(2) == "1"
+    assert wheels.count_jobs(2) == "1"
     monkeypatch.setenv("MAX_JOBS", "7")
-    assert wheels.jobs(2) == "7"
+    assert wheels.count_jobs(2) == "7"
 
 
 def test_an_archive_at_hand_is_not_downloaded(tmp_path):
-    for pin in wheels.pins():
+    for pin in wheels.read_pins():
         archive = tmp_path / f"{pin.replace('-', '_').replace('==', '-')}.tar.gz"
         archive.touch()
-        assert wheels.source_archive(pin, tmp_path, tmp_path / "scratch") == archive
+        assert wheels.fetch_source(pin, tmp_path, tmp_path / "scratch") == archive
 
 
 def test_a_damaged_archive(tmp_path):
     archive = tmp_path / "mamba_ssm.tar.gz"
     with tarfile.open(archive, "w:gz") as members:
         members.add(__file__, "mamba_ssm/setup.py")
-    assert [path.name for path in wheels.unpacked(archive, tmp_path / "whole").iterdir()] == ["setup.py"]
+    assert [path.name for path in wheels.unpack(archive, tmp_path / "whole").iterdir()] == ["setup.py"]
     archive.write_bytes(archive.read_bytes()[:-400])
     with pytest.raises(InputError, match="can't be unpacked"):
-        wheels.unpacked(archive, tmp_path / "cut")
+        wheels.unpack(archive, tmp_path / "cut")
 
 
 @pytest.mark.parametrize(

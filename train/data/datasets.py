@@ -3,7 +3,7 @@
 Shards are read by byte offset from memory-mapped tars, local or fetched into a cache (storage.py). They and a live plan give
 the same samples under torch's plain DataLoader, in the order of sampler.py, which can be resumed exactly.
 
-    data = clips("shards/", "train", codec="fsk", crop=16000)
+    data = open_clips("shards/", "train", codec="fsk", crop=16000)
     loader = DataLoader(data, batch_sampler=Batches(data, 64), num_workers=4)
 """
 
@@ -24,15 +24,15 @@ import torch
 from torch.utils.data import Dataset
 
 from dx7data.errors import InputError
-from dx7data.files import from_parquet
+from dx7data.files import decode_parquet
 from dx7data.patches import sysex
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import wav
+from dx7data.plan.sample import encode_wav
 from dx7data.rng import KeyedRng, OldKeyedRng
-from train.data.example import NO_PREFIX, Example, claim_engine, form
-from train.data.sampler import Place
-from train.data.storage import CACHE_BYTES, Local, Remote, place
+from train.data.example import NO_PREFIX, Example, claim_engine, make_format
+from train.data.sampler import SampleKey
+from train.data.storage import CACHE_BYTES, Local, Remote, open_folder
 from train.data.web import UrlClips
 
 READERS = ("shards", "live", "webdataset")
@@ -40,7 +40,7 @@ _WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
 _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
 
 
-def clips(
+def open_clips(
     where: str | Path | Plan,
     split: str = "train",
     reader: str = "shards",
@@ -57,24 +57,24 @@ def clips(
     codec: of the prefix; None: none. sample_rate: the shards' own or, lowered, a part of it. crop: samples at that rate.
     skip_missing: do without shards that are not there; `skipped` names them. seed: of crops of the reader "webdataset".
     cache: of shards at URLs.
-    Raises InputError, a sentence, when the data or the wishes are wrong.
+    Raises InputError, a sentence, when the data or an option is wrong.
     """
     if reader not in READERS:
         raise InputError(f"the reader must be one of {', '.join(READERS)}, not {reader!r}")
-    wishes = {"codec": codec, "sample_rate": sample_rate, "crop": crop}
+    options = {"codec": codec, "sample_rate": sample_rate, "crop": crop}
     if reader == "webdataset":
-        return UrlClips(str(where), **wishes, seed=seed)
+        return UrlClips(str(where), **options, seed=seed)
     if isinstance(where, Plan):
-        return LiveClips(where, split, **wishes)
-    at = place(where, cache, cache_bytes)
-    plan = _plan(at)
+        return LiveClips(where, split, **options)
+    at = open_folder(where, cache, cache_bytes)
+    plan = _load_plan(at)
     if reader == "live":
-        return LiveClips(plan, split, **wishes)
-    return ShardClips(at, plan, split, skip_missing, **wishes)
+        return LiveClips(plan, split, **options)
+    return ShardClips(at, plan, split, skip_missing, **options)
 
 
 class Clips(Dataset):
-    """The samples of a split, by index or by Place. `counts`, `fingerprint` and groups are what sampler.py goes by."""
+    """The samples of a split, by index or by SampleKey. `counts`, `fingerprint` and groups are what sampler.py goes by."""
 
     resumable = True
     default_group: int | None = None
@@ -83,13 +83,13 @@ class Clips(Dataset):
     def __init__(self, plan: Plan, split: str, shards: list, codec: str | None, sample_rate: int | None, crop: int | None):
         spec, self.plan = plan.spec, plan
         self.rng = OldKeyedRng if plan.old_fingerprint else KeyedRng  # what draws the order and the crops of a training
-        found = form(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
-        self.form = replace(found, rng=self.rng)
+        found = make_format(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
+        self.format = replace(found, rng=self.rng)
         self.split, self.shards = split, shards
         self.skipped: list[str] = []  # names of shards that are missing
         self.counts = [each.count for each in shards]
         self._firsts = list(accumulate(self.counts, initial=0))
-        self._from_shards = codec in spec.prefixes and self.form.factor == 1
+        self._from_shards = codec in spec.prefixes and self.format.factor == 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -103,32 +103,32 @@ class Clips(Dataset):
     def __str__(self) -> str:
         return f"{len(self)} clips" + (f", without those of {len(self.skipped)} missing shards" if self.skipped else "")
 
-    def __getitem__(self, at: Place | int) -> Example:
+    def __getitem__(self, at: SampleKey | int) -> Example:
         return self.__getitems__([at])[0]
 
-    def __getitems__(self, places: list[Place | int]) -> list[Example]:
+    def __getitems__(self, places: list[SampleKey | int]) -> list[Example]:
         """Several at once, as torch's DataLoader asks for them; an index alone is a place of seed 0 and epoch 0."""
-        places = [at if isinstance(at, tuple) else Place(0, 0, at) for at in places]
-        found = [self.located(at) for at in places]
-        starts = [self.form.start(at, self.shards[s].first + i) for at, (s, i) in zip(places, found, strict=True)]
-        return self._examples(found, starts)
+        places = [at if isinstance(at, tuple) else SampleKey(0, 0, at) for at in places]
+        found = [self.locate(at) for at in places]
+        starts = [self.format.start(at, self.shards[s].first + i) for at, (s, i) in zip(places, found, strict=True)]
+        return self._make_examples(found, starts)
 
-    def located(self, at: Place) -> tuple[int, int]:
+    def locate(self, at: SampleKey) -> tuple[int, int]:
         """Which of `shards` has a sample, and where in it."""
         index = range(len(self))[at.index]
         s = bisect_right(self._firsts, index) - 1
         return s, index - self._firsts[s]
 
-    def number(self, index: int) -> int:
+    def sample_number(self, index: int) -> int:
         """The number of a sample in its split."""
-        s, i = self.located(Place(0, 0, index))
+        s, i = self.locate(SampleKey(0, 0, index))
         return self.shards[s].first + i
 
-    def layers(self, index: int) -> np.ndarray:
+    def target_patches(self, index: int) -> np.ndarray:
         """The patches of a sample's target, uint8 (n, 155)."""
         raise NotImplementedError
 
-    def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
+    def _make_examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
         """Of samples, each by shard and place in it, the crops that start there."""
         raise NotImplementedError
 
@@ -136,38 +136,38 @@ class Clips(Dataset):
 class LiveClips(Clips):
     """Rendered here and now: the samples that the shards have, or would have."""
 
-    def __init__(self, plan: Plan, split: str, shards: list | None = None, **wishes):
+    def __init__(self, plan: Plan, split: str, shards: list | None = None, **options):
         """shards: of whatever samples of the split, also of ones beyond its last; None: all that it has.
 
         Raises InputError for a plan of an older format.
         """
         plan.check_current()
-        super().__init__(plan, split, shards or _of_split(plan, split), **wishes)
+        super().__init__(plan, split, shards or _list_shards(plan, split), **options)
 
-    def layers(self, index: int) -> np.ndarray:
-        return self.plan.patches.stored[list(self.plan.choose(self.split, self.number(index)).layers)]
+    def target_patches(self, index: int) -> np.ndarray:
+        return self.plan.patches.stored[list(self.plan.choose(self.split, self.sample_number(index)).layers)]
 
-    def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
+    def _make_examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
         claim_engine()
         places = [(self.split, self.shards[s].first + i) for s, i in found]
         size = sample.batch_size(self.plan)
-        parts = [sample.render(self.plan, places[i : i + size]) for i in range(0, len(places), size)]
+        parts = [sample.render_samples(self.plan, places[i : i + size]) for i in range(0, len(places), size)]
         return [
-            Example(self.told(one.layers), self.form.clip(one.source, start), self.form.clip(one.target, start))
+            Example(self.encode_prefix(one.layers), self.format.clip(one.source, start), self.format.clip(one.target, start))
             for one, start in zip(chain.from_iterable(parts), starts, strict=True)
         ]
 
-    def told(self, layers: np.ndarray) -> torch.Tensor:
+    def encode_prefix(self, layers: np.ndarray) -> torch.Tensor:
         """The prefix of a target's patches, uint8 (n, 155)."""
-        return self.form.encoded(b"".join(map(sysex.write_voice, layers))) if self.form.codec else NO_PREFIX
+        return self.format.encode_prefix(b"".join(map(sysex.write_voice, layers))) if self.format.codec else NO_PREFIX
 
 
 class ShardClips(Clips):
     """Read from shards, by the offsets in their tables; the headers of each member are compared with what they must be."""
 
-    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **wishes):
+    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **options):
         self._at = at
-        stats = _stats(at, plan, split)
+        stats = _read_stats(at, plan, split)
         missing = [each.name for each, found in stats if not found]
         whole = [(each, found) for each, found in stats if found]
         if (missing and not skip_missing) or not whole:
@@ -175,70 +175,70 @@ class ShardClips(Clips):
                 f"{at.name} lacks {len(missing)} of {len(stats)} {split} shards, such as {missing[0]}: "
                 "render the rest with the same command, or do without by --skip-missing"
             )
-        super().__init__(plan, split, [each for each, _ in whole], **wishes)
+        super().__init__(plan, split, [each for each, _ in whole], **options)
         self.skipped, self._stats = missing, [found for _, found in whole]
-        self.largest_group = at.holds(max(found["tar"]["bytes"] for found in self._stats))
+        self.largest_group = at.capacity(max(found["tar"]["bytes"] for found in self._stats))
         self.default_group = at.default_group and min(at.default_group, self.largest_group)
         self._tables: dict[int, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
-        header = wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
+        header = encode_wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
         self._headers = {"source.wav": header, "target.wav": header}
         if self._from_shards:
-            audio = np.zeros(plan.spec.prefix_samples(wishes["codec"]), np.int16)
-            self._headers[f"prefix.{wishes['codec']}.wav"] = wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
+            audio = np.zeros(plan.spec.prefix_samples(options["codec"]), np.int16)
+            self._headers[f"prefix.{options['codec']}.wav"] = encode_wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
 
-    def of(self, split: str, **wishes) -> "ShardClips":
+    def open_split(self, split: str, **options) -> "ShardClips":
         """Those of another split, without shards that are missing."""
-        return ShardClips(self._at, self.plan, split, skip_missing=True, **wishes)
+        return ShardClips(self._at, self.plan, split, skip_missing=True, **options)
 
-    def layers(self, index: int) -> np.ndarray:
-        dump = sysex.read(self._member(*self.located(Place(0, 0, index)), "target.syx"))
+    def target_patches(self, index: int) -> np.ndarray:
+        dump = sysex.read(self._read_member(*self.locate(SampleKey(0, 0, index)), "target.syx"))
         return np.array([np.frombuffer(record.patch, np.uint8) for record in dump.voices])
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": OrderedDict()}  # to workers that are not forks: a map can't travel
 
-    def _examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
-        return [self._example(s, i, start) for (s, i), start in zip(found, starts, strict=True)]
+    def _make_examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
+        return [self._make_example(s, i, start) for (s, i), start in zip(found, starts, strict=True)]
 
-    def _example(self, s: int, i: int, start: int) -> Example:
-        form = self.form
-        if form.codec is None:
-            told = NO_PREFIX
+    def _make_example(self, s: int, i: int, start: int) -> Example:
+        format = self.format
+        if format.codec is None:
+            prefix = NO_PREFIX
         elif self._from_shards:
-            told = torch.from_numpy(self._clip(s, i, f"prefix.{form.codec}.wav").astype(np.int16))
+            prefix = torch.from_numpy(self._read_clip(s, i, f"prefix.{format.codec}.wav").astype(np.int16))
         else:
-            told = form.encoded(self._member(s, i, "target.syx"))
-        return Example(told, *(form.clip(self._clip(s, i, name), start) for name in ("source.wav", "target.wav")))
+            prefix = format.encode_prefix(self._read_member(s, i, "target.syx"))
+        return Example(prefix, *(format.clip(self._read_clip(s, i, name), start) for name in ("source.wav", "target.wav")))
 
-    def _clip(self, s: int, i: int, name: str) -> np.ndarray:
+    def _read_clip(self, s: int, i: int, name: str) -> np.ndarray:
         """A view of a clip in its map."""
-        header, offset = self._headers[name], self._offset(s, i, name)
-        data = self._map(s)
+        header, offset = self._headers[name], self._find_member(s, i, name)
+        data = self._open_map(s)
         if data[offset : offset + _WAV_HEADER] != header:
-            raise self._damaged(s, i, name)
+            raise self._damage_error(s, i, name)
         size = int.from_bytes(header[-4:], "little") // 2
         return np.frombuffer(data, "<i2", size, offset + _WAV_HEADER)
 
-    def _member(self, s: int, i: int, name: str) -> bytes:
-        offset = self._offset(s, i, name)
-        return self._map(s)[offset : offset + int(self._table(s)[name.replace(".", "_") + "_bytes"][i])]
+    def _read_member(self, s: int, i: int, name: str) -> bytes:
+        offset = self._find_member(s, i, name)
+        return self._open_map(s)[offset : offset + int(self._load_table(s)[name.replace(".", "_") + "_bytes"][i])]
 
-    def _offset(self, s: int, i: int, name: str) -> int:
+    def _find_member(self, s: int, i: int, name: str) -> int:
         """Where a member begins. Raises InputError if the tar has another one there."""
-        offset = int(self._table(s)[name.replace(".", "_") + "_offset"][i])
+        offset = int(self._load_table(s)[name.replace(".", "_") + "_offset"][i])
         full = f"{self.split}_{self.shards[s].first + i:08d}.{name}\0".encode()
-        if self._map(s)[offset - _TAR_HEADER : offset - _TAR_HEADER + len(full)] != full:
-            raise self._damaged(s, i, name)
+        if self._open_map(s)[offset - _TAR_HEADER : offset - _TAR_HEADER + len(full)] != full:
+            raise self._damage_error(s, i, name)
         return offset
 
-    def _damaged(self, s: int, i: int, name: str) -> InputError:
+    def _damage_error(self, s: int, i: int, name: str) -> InputError:
         return InputError(
             f"{name} of sample {i} in {self._at.name}/{self.shards[s].name}.tar is not where its table says: "
             "`dx7data verify --fix` mends it"
         )
 
-    def _table(self, s: int) -> dict[str, np.ndarray]:
+    def _load_table(self, s: int) -> dict[str, np.ndarray]:
         """The columns of a shard's table that say where members lie, read when first needed."""
         if s not in self._tables:
             each, expected = self.shards[s], self._stats[s]["parquet"]
@@ -252,17 +252,17 @@ class ShardClips(Clips):
                 )
             columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
             # One thread: a pool of threads does not survive the fork that makes a worker.
-            table = from_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
+            table = decode_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
             self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
         return self._tables[s]
 
-    def _map(self, s: int) -> mmap.mmap:
+    def _open_map(self, s: int) -> mmap.mmap:
         """The tar of a shard as memory."""
         if s in self._maps:
             self._maps.move_to_end(s)
             return self._maps[s][1]
         name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
-        path = self._at.path(name, tar["bytes"], tar["sha256"])
+        path = self._at.local_path(name, tar["bytes"], tar["sha256"])
         try:
             with open(path, "rb") as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -271,14 +271,14 @@ class ShardClips(Clips):
         if len(data) != tar["bytes"]:
             raise InputError(f"{path} has {len(data):,} bytes, not {tar['bytes']:,}: `dx7data verify --fix` mends it")
         for old in [old for old, (path, _) in self._maps.items() if not path.exists()]:
-            del self._maps[old]  # gone from the cache: its room on the disk is free once nobody maps it
+            del self._maps[old]  # gone from the cache: its space on the disk is free once nobody maps it
         self._maps[s] = path, data
         if len(self._maps) > _OPEN_TARS:
             self._maps.popitem(last=False)
         return data
 
 
-def _plan(at: Local | Remote) -> Plan:
+def _load_plan(at: Local | Remote) -> Plan:
     """The plan in a folder, of which the tables come along when it is remote."""
     if isinstance(at, Local):
         return Plan.load(Path(at.name))
@@ -298,7 +298,7 @@ def _plan(at: Local | Remote) -> Plan:
             raise InputError(str(error).replace(folder, at.name)) from None
 
 
-def _of_split(plan: Plan, split: str) -> list:
+def _list_shards(plan: Plan, split: str) -> list:
     shards = [each for each in plan.shards() if each.split == split]
     if not shards:
         raise InputError(
@@ -307,16 +307,16 @@ def _of_split(plan: Plan, split: str) -> list:
     return shards
 
 
-def _stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
+def _read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
     """Every shard of a split with the lengths and hashes of its files; None where it is missing, or of another plan."""
-    shards = _of_split(plan, split)
+    shards = _list_shards(plan, split)
     try:
         index = json.loads(at.read("index.json"))
         listed = {each["name"]: each for each in index["shards"] if index["fingerprint"] == plan.fingerprint}
     except (OSError, ValueError, KeyError, TypeError):
         listed = {}  # it is only the shorter way
 
-    def found(each):
+    def read_stats(each):
         expected = {"fingerprint": plan.fingerprint, "split": split, "shard": each.number, "samples": each.count}
         try:
             if each.name in listed and listed[each.name]["samples"] == each.count:
@@ -325,9 +325,9 @@ def _stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
                 stats = json.loads(at.read(f"{each.name}.stats.json"))
                 if any(stats[name] != value for name, value in expected.items()):
                     return None
-            return stats if at.whole(f"{each.name}.tar", stats["tar"]["bytes"]) else None
+            return stats if at.is_complete(f"{each.name}.tar", stats["tar"]["bytes"]) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     with ThreadPoolExecutor(16) as pool:  # what takes long is to wait for a remote
-        return list(zip(shards, pool.map(found, shards), strict=True))
+        return list(zip(shards, pool.map(read_stats, shards), strict=True))

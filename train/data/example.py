@@ -15,7 +15,7 @@ from dx7data.audio.resample import ENGINE_RATE, HALF_TAPS, decimate
 from dx7data.errors import InputError
 from dx7data.patches import sysex
 from dx7data.rng import KeyedRng
-from train.data.sampler import Place
+from train.data.sampler import SampleKey
 
 NO_PREFIX = torch.empty(0, dtype=torch.int16)
 _FILTER_REACH = 9  # output samples to each side that a filter of resample.py sees, whatever its factor
@@ -30,7 +30,7 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Form:
+class ExampleFormat:
     """The codec of the prefix, the rate, and the length of a clip at it; `own`: what the shards have."""
 
     codec: str | None
@@ -50,7 +50,7 @@ class Form:
         """Samples of a whole clip at the sample rate."""
         return -(-self.own_length // self.factor)
 
-    def start(self, at: Place, j: int) -> int:
+    def start(self, at: SampleKey, j: int) -> int:
         """Where sample j of its split is cropped: a pure function of seed, epoch and sample."""
         if self.crop in (None, self.length):
             return 0
@@ -60,16 +60,16 @@ class Form:
         """The part of a clip that is asked for, in memory of its own."""
         stop = self.length if self.crop is None else start + self.crop
         if self.factor > 1:
-            return torch.from_numpy(lowered(whole, self.factor, start, stop))
+            return torch.from_numpy(lower_rate(whole, self.factor, start, stop))
         return torch.from_numpy(whole[start:stop].astype(np.int16))  # always a copy: a map can't be written to
 
-    def encoded(self, dump: bytes) -> torch.Tensor:
+    def encode_prefix(self, dump: bytes) -> torch.Tensor:
         """The prefix of the patches in a dump."""
-        return torch.from_numpy(_encoded(dump, self.codec, self.layers, self.sample_rate).copy())
+        return torch.from_numpy(_encode_prefix(dump, self.codec, self.layers, self.sample_rate).copy())
 
 
 @lru_cache
-def form(codec, layers, own_rate, own_length, sample_rate, crop) -> Form:
+def make_format(codec, layers, own_rate, own_length, sample_rate, crop) -> ExampleFormat:
     """Raises InputError, with the legal values, when there can be no such examples."""
     legal = [rate for rate in sorted(ENGINE_RATE) if own_rate % rate == 0 and own_rate // rate in (1, *HALF_TAPS)]
     rate = sample_rate or own_rate
@@ -78,13 +78,13 @@ def form(codec, layers, own_rate, own_length, sample_rate, crop) -> Form:
         raise InputError(f"clips at {own_rate} Hz can't be brought to {rate} Hz; these can be had: {choices}")
     if codec is not None and codec not in prefix.CODECS:
         raise InputError(f"the prefix codec must be one of {', '.join(sorted(prefix.CODECS))}, not {codec!r}")
-    found = Form(codec, layers, own_rate, own_length, rate, crop)
+    found = ExampleFormat(codec, layers, own_rate, own_length, rate, crop)
     if crop is not None and not 1 <= crop <= found.length:
         raise InputError(f"a crop must have from 1 to {found.length} samples, as many as a clip at {rate} Hz, not {crop}")
     return found
 
 
-def lowered(clip: np.ndarray, factor: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+def lower_rate(clip: np.ndarray, factor: int, start: int = 0, stop: int | None = None) -> np.ndarray:
     """Samples start to stop - 1 of an int16 clip at 1 / factor of its rate, cut to 16 bits where the filter overshoots.
 
     The filter is dx7data's, which is relative to the rates: 0.1 dB flat up to 0.4 of the new rate, 80 dB down from 0.6. It
@@ -98,7 +98,7 @@ def lowered(clip: np.ndarray, factor: int, start: int = 0, stop: int | None = No
 
 
 @lru_cache(maxsize=1024)  # many samples have the same target; 17 MB of fsk at 16 kHz
-def _encoded(dump: bytes, codec: str, layers: int, rate: int) -> np.ndarray:
+def _encode_prefix(dump: bytes, codec: str, layers: int, rate: int) -> np.ndarray:
     claim_engine()
     patches = np.array([np.frombuffer(record.patch, np.uint8) for record in sysex.read(dump).voices])
     audio = np.zeros((layers, prefix.samples(codec, rate)), np.int16)

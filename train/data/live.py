@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dx7data.engine.device import Unusable, choose, current
+from dx7data.engine.device import Unusable, choose, use_gpu
 from dx7data.plan import sample
 from train.data.datasets import LiveClips
 from train.data.example import Example
-from train.data.sampler import Batches, Place
+from train.data.sampler import Batches, SampleKey
 
-TOGETHER = 8  # batches: to launch a render, and to wait for its longest voice, takes as long for one of them
+BATCHES_PER_RENDER = 8  # to launch a render, and to wait for its longest voice, takes as long for one of them
 _BYTES = 1 << 30  # of the GPU's memory for the mix and its control values; what needs more is done in parts
 
 
@@ -36,18 +36,18 @@ class Scores(Dataset):
     def __init__(self, clips: LiveClips):
         self._clips = clips
 
-    def __getitems__(self, places: list[Place]) -> Score:
+    def __getitems__(self, places: list[SampleKey]) -> Score:
         clips = self._clips
-        found = [clips.located(at) for at in places]
+        found = [clips.locate(at) for at in places]
         numbers = [clips.shards[s].first + i for s, i in found]
         choices = [clips.plan.choose(clips.split, j) for j in numbers]
-        prefixes = [clips.told(clips.plan.patches.stored[list(choice.layers)]) for choice in choices]
-        starts = [clips.form.start(at, j) for at, j in zip(places, numbers, strict=True)]
-        return Score(torch.stack(prefixes), torch.tensor(starts), sample.score(clips.plan, choices))
+        prefixes = [clips.encode_prefix(clips.plan.patches.stored[list(choice.layers)]) for choice in choices]
+        starts = [clips.format.start(at, j) for at, j in zip(places, numbers, strict=True)]
+        return Score(torch.stack(prefixes), torch.tensor(starts), sample.make_score(clips.plan, choices))
 
 
-def gpu(device: torch.device) -> tuple[int | None, str]:
-    """Which GPU renders for a training on `device`, None if the CPU does; and that in words."""
+def choose_gpu(device: torch.device) -> tuple[int | None, str]:
+    """Which GPU renders for a training on `device`, None if the CPU does; and that as a phrase for people."""
     try:
         number = choose(str(device))
     except Unusable as error:
@@ -55,23 +55,25 @@ def gpu(device: torch.device) -> tuple[int | None, str]:
     return number, "on the CPU" if number is None else f"on GPU {number}"
 
 
-def rendered(clips: LiveClips, batches: Batches, device: torch.device, **options) -> Iterator[Example]:
+def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **options) -> Iterator[Example]:
     """The Examples that a DataLoader of the clips gives, in the memory of a GPU; options: of that DataLoader."""
-    scores = iter(DataLoader(Scores(clips), batch_sampler=_together(batches), collate_fn=_as_it_is, **options))
-    return _in_turn(map(Renderer(clips, device), scores), batches.size, device)
+    scores = iter(DataLoader(Scores(clips), batch_sampler=_group_batches(batches), collate_fn=_keep, **options))
+    return _split_renders(map(Renderer(clips, device), scores), batches.size, device)
 
 
-def _together(batches: Iterable[list[Place]]) -> Iterator[list[Place]]:
+def _group_batches(batches: Iterable[list[SampleKey]]) -> Iterator[list[SampleKey]]:
     batches = iter(batches)
-    while several := list(islice(batches, TOGETHER)):
+    while several := list(islice(batches, BATCHES_PER_RENDER)):
         yield list(chain.from_iterable(several))
 
 
-def _as_it_is(score: Score) -> Score:
+def _keep(score: Score) -> Score:
     return score
 
 
-def _in_turn(renders: Iterator[tuple[Example, torch.cuda.Event]], size: int, device: torch.device) -> Iterator[Example]:
+def _split_renders(
+    renders: Iterator[tuple[Example, torch.cuda.Event]], size: int, device: torch.device
+) -> Iterator[Example]:
     """Batches of `size`; the next render begins before the first batch of one is used."""
     render = next(renders, None)
     while render:
@@ -87,25 +89,25 @@ class Renderer:
     """Scores become examples, the same to the bit as those of LiveClips. Nothing here waits for the GPU."""
 
     def __init__(self, clips: LiveClips, device: torch.device):
-        self._form, self._device, self._gpu = clips.form, device, choose(str(device))
+        self._format, self._device, self._gpu = clips.format, device, choose(str(device))
         self._stream = torch.cuda.Stream(device)
-        with current(self._gpu):
+        with use_gpu(self._gpu):
             self._memory = TorchMemory(device, self._stream)
 
     def __call__(self, score: Score) -> tuple[Example, torch.cuda.Event]:
         """The examples, (N, P), (N, L), (N, L), and an event: they are whole once the GPU has come to it."""
         from dx7data.audio import clips_cuda
 
-        form, count = self._form, len(score.starts)
-        with current(self._gpu), torch.cuda.stream(self._stream):
-            clips = torch.empty((2 * count, form.own_length), dtype=torch.int16, device=self._device)
+        format, count = self._format, len(score.starts)
+        with use_gpu(self._gpu), torch.cuda.stream(self._stream):
+            clips = torch.empty((2 * count, format.own_length), dtype=torch.int16, device=self._device)
             own = self._memory.shared(clips)
             clips_cuda.fill(own, self._gpu, self._memory, **score.played)
-            if form.factor > 1:  # as train.data.example.lowered
-                low = clips_cuda.decimated(own, 48000 // form.factor, self._memory)
+            if format.factor > 1:  # as train.data.example.lower_rate
+                low = clips_cuda.decimate(own, 48000 // format.factor, self._memory)
                 clips = torch.as_tensor(low, device=self._device).clamp(-32768, 32767).short()
             prefix, starts = (part.to(self._device, non_blocking=True) for part in (score.prefix, score.starts))
-            windows = clips.unfold(1, form.crop or form.length, 1)  # a view: of each clip, all crops
+            windows = clips.unfold(1, format.crop or format.length, 1)  # a view: of each clip, all crops
             audio = windows[torch.arange(2 * count, device=self._device), starts.repeat(2)]
             return Example(prefix, audio[:count], audio[count:]), self._stream.record_event()
 
@@ -125,13 +127,15 @@ class TorchMemory:
         return _BYTES
 
     def put(self, array: np.ndarray):
-        pinned = torch.empty(array.shape, dtype=_torch(array.dtype), pin_memory=True)  # else the copy waits for the stream
+        pinned = torch.empty(
+            array.shape, dtype=_torch_dtype(array.dtype), pin_memory=True
+        )  # else the copy waits for the stream
         pinned.numpy()[...] = array
         return self.shared(pinned.to(self._device, non_blocking=True))
 
     def empty(self, shape: tuple[int, ...], dtype):
-        return self.shared(torch.empty(shape, dtype=_torch(dtype), device=self._device))
+        return self.shared(torch.empty(shape, dtype=_torch_dtype(dtype), device=self._device))
 
 
-def _torch(dtype) -> torch.dtype:
+def _torch_dtype(dtype) -> torch.dtype:
     return getattr(torch, np.dtype(dtype).name)

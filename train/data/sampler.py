@@ -15,8 +15,8 @@ from dx7data.errors import InputError
 from dx7data.rng import KeyedRng
 
 
-class Place(NamedTuple):
-    """What a batch asks the data set for. It travels with its epoch, for workers are not told when an epoch begins."""
+class SampleKey(NamedTuple):
+    """What a batch asks the data set for. It travels with its epoch, for workers do not know when an epoch begins."""
 
     seed: int
     epoch: int
@@ -26,11 +26,11 @@ class Place(NamedTuple):
 def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, rng: type[KeyedRng] = KeyedRng) -> np.ndarray:
     """Every sample once, int64 (N,); counts: the samples of each shard; rng: what draws, see `Clips.rng`."""
     firsts = np.cumsum([0, *counts])
-    shards = rng("shards", seed, epoch).shuffled(len(counts))
+    shards = rng("shards", seed, epoch).permute(len(counts))
     order = []
     for g, start in enumerate(range(0, len(counts), group)):
         inside = np.concatenate([np.arange(firsts[s], firsts[s + 1]) for s in shards[start : start + group]])
-        order.append(inside[rng("samples", seed, epoch, g).shuffled(inside.size)])
+        order.append(inside[rng("samples", seed, epoch, g).permute(inside.size)])
     return np.concatenate(order)
 
 
@@ -74,7 +74,7 @@ class Batches(Sampler):
             raise InputError(f"{sum(data.counts)} samples don't fill a batch of {batch_size}: take fewer, or render more")
         wanted = {"seed": seed, "group": group, "batch_size": batch_size, "fingerprint": data.fingerprint}
         if state is not None:
-            _agree(state, wanted)
+            _check_state(state, wanted)
         default = {"seed": 0, "group": data.default_group or len(data.counts)}
         chosen = {name: value for name, value in wanted.items() if value is not None}
         self._fixed = default | chosen | {name: state[name] for name in default if state is not None}
@@ -87,7 +87,7 @@ class Batches(Sampler):
             )
         self.delivered = 0 if state is None else state["epoch"] * self.steps + state["step"]
         self.epochs = epochs
-        self._counts, self._dice = data.counts, data.rng
+        self._counts, self._rng = data.counts, data.rng
         self.size = batch_size // ranks  # samples of a batch
         self._slice = slice(rank * self.size, (rank + 1) * self.size)
 
@@ -96,7 +96,7 @@ class Batches(Sampler):
         epoch, step = divmod(delivered, self.steps)
         return {"epoch": epoch, "step": step, **self._fixed}
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         seed, group, size = (self._fixed[name] for name in ("seed", "group", "batch_size"))
         order, of = np.empty(0), None
         for total in count(self.delivered):
@@ -104,9 +104,9 @@ class Batches(Sampler):
             if self.epochs is not None and epoch >= self.epochs:
                 return
             if epoch != of:
-                order, of = epoch_order(self._counts, seed, epoch, group, self._dice), epoch
+                order, of = epoch_order(self._counts, seed, epoch, group, self._rng), epoch
             batch = order[step * size : (step + 1) * size]
-            yield [Place(seed, epoch, index) for index in batch[self._slice].tolist()]
+            yield [SampleKey(seed, epoch, index) for index in batch[self._slice].tolist()]
 
     def __len__(self) -> int:
         if self.epochs is None:
@@ -114,7 +114,7 @@ class Batches(Sampler):
         return max(0, self.epochs * self.steps - self.delivered)
 
 
-def _agree(state: dict, wanted: dict) -> None:
+def _check_state(state: dict, wanted: dict) -> None:
     """Raises InputError when a state belongs to other data or to another order."""
     if missing := [name for name in ("epoch", "step", *wanted) if name not in state]:
         raise InputError(f"the state to resume from has no {missing[0]}: it was saved by another version")

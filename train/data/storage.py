@@ -33,16 +33,16 @@ class Local:
         """A whole file. Raises FileNotFoundError when there is none."""
         return (self._folder / name).read_bytes()
 
-    def whole(self, name: str, size: int) -> bool:
+    def is_complete(self, name: str, size: int) -> bool:
         """Whether a shard is there in its full length."""
         path = self._folder / name
         return path.is_file() and path.stat().st_size == size
 
-    def path(self, name: str, size: int, digest: str) -> Path:
+    def local_path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine."""
         return self._folder / name
 
-    def holds(self, largest: int) -> int | None:
+    def capacity(self, largest: int) -> int | None:
         """How many shards are at hand at once; None: any number."""
         return None
 
@@ -67,23 +67,23 @@ class Remote:
     def read(self, name: str) -> bytes:
         """A whole file. Raises FileNotFoundError when there is none."""
 
-        def whole(fs, path):
+        def read_all(fs, path):
             with fs.open(path, "rb") as file:
                 return file.read()
 
-        return self._tried(name, whole)
+        return self._retry(name, read_all)
 
-    def whole(self, name: str, size: int) -> bool:
+    def is_complete(self, name: str, size: int) -> bool:
         """Always: a request for each of thousands of shards takes minutes. A missing one is an error when it is needed."""
         return True
 
-    def path(self, name: str, size: int, digest: str) -> Path:
+    def local_path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine: exactly the bytes that were rendered."""
         path = self._cache / f"{digest[:16]}-{name}"  # a data set that was rendered anew has other shards of the same names
         try:
             if not _touch(path, size):
                 self._cache.mkdir(parents=True, exist_ok=True)
-                with _locked(path.with_name(f"{path.name}.lock")):
+                with _lock(path.with_name(f"{path.name}.lock")):
                     if not _touch(path, size):  # another process may have fetched it meanwhile
                         self._download(name, path, size, digest)
         except FileNotFoundError:
@@ -92,7 +92,7 @@ class Remote:
             raise InputError(f"can't write to the cache {self._cache}: {error.strerror or error}") from None
         return path
 
-    def holds(self, largest: int) -> int | None:
+    def capacity(self, largest: int) -> int | None:
         """How many shards are at hand at once. Raises InputError if not even one is."""
         if largest > self._limit:
             raise InputError(f"a cache of {self._limit:,} bytes can't hold a shard of {largest:,}: enlarge it")
@@ -101,10 +101,10 @@ class Remote:
     def _download(self, name: str, path: Path, size: int, digest: str) -> None:
         # The lock makes the name of the partial file safe, so what a killed process left is written over.
         partial = path.with_name(f"{path.name}.part")
-        with _locked(self._root / "room.lock"):
+        with _lock(self._root / "room.lock"):
             self._make_room(size)
             with open(partial, "wb") as file:
-                file.truncate(size)  # its room is taken now, so that others who fetch count it
+                file.truncate(size)  # its space is taken now, so that others who fetch count it
 
         def copy(fs, remote):
             state, copied = hashlib.sha256(), 0
@@ -117,7 +117,7 @@ class Remote:
                 raise ValueError("it is not what was rendered; `dx7data verify` tells more")
 
         try:
-            self._tried(name, copy)
+            self._retry(name, copy)
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -133,18 +133,18 @@ class Remote:
                 continue
             if path.suffix != ".lock":
                 found.append((status.st_mtime, status.st_size, path))
-        room = self._limit - size - sum(taken for _, taken, _ in found)
+        free = self._limit - size - sum(taken for _, taken, _ in found)
         for used, taken, path in sorted(found):
-            if room >= 0:
+            if free >= 0:
                 return
             if path.suffix == ".part" and time.time() - used < _STALE:
                 continue
             path.unlink(missing_ok=True)
-            room += taken
+            free += taken
 
-    def _tried(self, name: str, act: Callable):
+    def _retry(self, name: str, act: Callable):
         """act(file system, path), as often as it takes. Raises FileNotFoundError at once, InputError after the last try."""
-        for turn in range(TRIES):
+        for attempt in range(TRIES):
             try:
                 # Opened anew in each process: the sessions of remote file systems do not survive a fork. fsspec keeps them.
                 fs, root = fsspec.core.url_to_fs(self.name)
@@ -155,12 +155,12 @@ class Remote:
                 raise InputError(f"{self.name} can't be opened: {error}") from None
             except Exception as error:  # every file system has error classes of its own
                 reason = str(error) or type(error).__name__
-                if turn < TRIES - 1:
-                    time.sleep(PAUSE * 2**turn)
+                if attempt < TRIES - 1:
+                    time.sleep(PAUSE * 2**attempt)
         raise InputError(f"{self.name}/{name} can't be read after {TRIES} tries: {reason}")
 
 
-def place(where: str | Path, cache: Path | None = None, cache_bytes: int = CACHE_BYTES) -> Local | Remote:
+def open_folder(where: str | Path, cache: Path | None = None, cache_bytes: int = CACHE_BYTES) -> Local | Remote:
     """The folder at a path or a URL."""
     return Remote(str(where), cache, cache_bytes) if "://" in str(where) else Local(Path(where))
 
@@ -177,7 +177,7 @@ def _touch(path: Path, size: int) -> bool:
 
 
 @contextmanager
-def _locked(path: Path):
+def _lock(path: Path):
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

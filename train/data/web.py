@@ -13,9 +13,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from dx7data import prefix
 from dx7data.errors import InputError
-from train.data.example import NO_PREFIX, Example, Form, form
+from train.data.example import NO_PREFIX, Example, ExampleFormat, make_format
 
-_HELD_BACK = 1000  # samples of which the next one is drawn
+_SHUFFLED = 1000  # samples of which the next one is drawn
 
 
 class UrlClips(IterableDataset):
@@ -24,22 +24,22 @@ class UrlClips(IterableDataset):
     resumable = False
 
     def __init__(self, url: str, codec: str | None, sample_rate: int | None, crop: int | None, seed: int = 0):
-        """Reads the first sample, for its form. Raises InputError if there is none, or not such a one."""
+        """Reads the first sample, for its format. Raises InputError if there is none, or not such a one."""
         self._url, self._seed, self._epoch = url, seed, 0
         self.fingerprint = hashlib.sha256(url.encode()).hexdigest()
         logging.getLogger(__name__).warning(
             "%s is read by webdataset: its order depends on workers and ranks, and training can't be resumed exactly", url
         )
-        first = next(self._members(), None)
+        first = next(self._read_members(), None)
         if first is None:
             raise InputError(f"{url} has no sample, or fewer shards than there are processes")
-        self._wishes = codec, sample_rate
-        self.form = self._read(first, crop)[0]
+        self._options = codec, sample_rate
+        self.format = self._read_sample(first, crop)[0]
 
     def __str__(self) -> str:
         return self._url
 
-    def _members(self, shuffled: int = 0) -> Iterator[dict]:
+    def _read_members(self, shuffled: int = 0) -> Iterator[dict]:
         """Of each sample of this process, the files by name; shuffled: so many samples are held back to choose from."""
         import webdataset
 
@@ -54,38 +54,38 @@ class UrlClips(IterableDataset):
         worker = get_worker_info()
         self._epoch += 1
         rng = np.random.default_rng([self._seed, self._epoch, worker.seed if worker else 0])  # of crops alone
-        for members in self._members(_HELD_BACK):
-            yield self._example(members, rng)
+        for members in self._read_members(_SHUFFLED):
+            yield self._make_example(members, rng)
 
-    def _example(self, members: dict, rng: np.random.Generator) -> Example:
-        found, told, source, target = self._read(members, self.form.crop)
-        length, expected = (each.crop or each.length for each in (found, self.form))
+    def _make_example(self, members: dict, rng: np.random.Generator) -> Example:
+        found, prefix_audio, source, target = self._read_sample(members, self.format.crop)
+        length, expected = (each.crop or each.length for each in (found, self.format))
         if length != expected:
             raise InputError(
                 f"{self._url} has clips of {length} and of {expected} samples: take as much of all of them, with --seconds"
             )
         start = int(rng.integers(found.length - length + 1))
-        return Example(told, found.clip(source, start), found.clip(target, start))
+        return Example(prefix_audio, found.clip(source, start), found.clip(target, start))
 
-    def _read(self, members: dict, crop: int | None) -> tuple[Form, torch.Tensor, np.ndarray, np.ndarray]:
-        """The form of a sample, its prefix, source and target. Raises InputError."""
-        codec, sample_rate = self._wishes
+    def _read_sample(self, members: dict, crop: int | None) -> tuple[ExampleFormat, torch.Tensor, np.ndarray, np.ndarray]:
+        """The format of a sample, its prefix, source and target. Raises InputError."""
+        codec, sample_rate = self._options
         try:
             rate, source = _read_wav(members["source.wav"])
             _, target = _read_wav(members["target.wav"])
             audio = _read_wav(members[f"prefix.{codec}.wav"])[1] if codec else NO_PREFIX
             layers = len(audio) // prefix.samples(codec, rate) if codec else 1
-            found = form(codec, layers, rate, source.size, sample_rate, crop)
-            told = NO_PREFIX
+            found = make_format(codec, layers, rate, source.size, sample_rate, crop)
+            prefix_audio = NO_PREFIX
             if codec and found.factor == 1:
-                told = torch.from_numpy(audio.astype(np.int16))
+                prefix_audio = torch.from_numpy(audio.astype(np.int16))
             elif codec:
-                told = found.encoded(members["target.syx"])
+                prefix_audio = found.encode_prefix(members["target.syx"])
         except (KeyError, ValueError, wave.Error, EOFError) as error:
             raise InputError(f"sample {members['__key__']} of {self._url} lacks or garbles a member: {error}") from None
         if source.size != target.size:
             raise InputError(f"sample {members['__key__']} of {self._url} has a source and a target of different lengths")
-        return found, told, source, target
+        return found, prefix_audio, source, target
 
 
 def _read_wav(data: bytes) -> tuple[int, np.ndarray]:

@@ -54,11 +54,11 @@ class Facts:
         """Whether Mamba layers take mamba-ssm's kernels here, or try to."""
         return self.gpu and self.versions["mamba-ssm"] is not None
 
-    def below(self, name: str, *floor: int) -> bool:
-        return self.versions[name] is not None and numbers(self.versions[name]) < floor
+    def is_below(self, name: str, *floor: int) -> bool:
+        return self.versions[name] is not None and parse_version(self.versions[name]) < floor
 
 
-def numbers(version: str) -> tuple[int, ...]:
+def parse_version(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
@@ -96,7 +96,7 @@ def gather() -> Facts:
         return outcome
 
     with names:
-        facts = Facts({name: version(name) for name in DISTRIBUTIONS}, driver(), probe("machine"), probe("guards"))
+        facts = Facts({name: version(name) for name in DISTRIBUTIONS}, find_driver(), probe("machine"), probe("guards"))
         if facts.kernels:
             facts = replace(facts, imports=probe("imports"))
         if facts.imports.figures:
@@ -106,7 +106,7 @@ def gather() -> Facts:
     return facts
 
 
-def driver() -> str | None:
+def find_driver() -> str | None:
     try:
         command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -112,7 +112,7 @@ def slower_than_mamba1(facts: Facts) -> Line:
 
 
 def nan_loss(facts: Facts) -> Line:
-    if facts.below("mamba-ssm", 2, 2, 5):
+    if facts.is_below("mamba-ssm", 2, 2, 5):
         return wrong(f"mamba-ssm {facts.versions['mamba-ssm']} gives NaN in bf16; 2.2.5 is the first that does not", INSTALL)
     bad = [f"{name}: {key}" for name, outcome in facts.layers.items() for key in outcome.figures["not finite in bf16"]]
     if bad:
@@ -121,7 +121,7 @@ def nan_loss(facts: Facts) -> Line:
 
 
 def backward_fails(facts: Facts) -> Line:
-    if facts.kernels and facts.below("triton", 3, 5):
+    if facts.kernels and facts.is_below("triton", 3, 5):
         return wrong(f"triton {facts.versions['triton']} can't compile all that mamba-ssm needs; 3.5 is its oldest", TRAIN)
     failed = [name for name, outcome in facts.layers.items() if outcome.error and not outcome.death]
     if failed:
@@ -137,7 +137,7 @@ def aborts(facts: Facts) -> Line:
     return kernels_unknown(facts) or safe("no process was killed, forward or backward")
 
 
-def installed(facts: Facts, name: str) -> Line:
+def describe_install(facts: Facts, name: str) -> Line:
     if not facts.gpu:
         return safe(f"without a GPU {name} is not needed")
     if facts.versions[name] is None:
@@ -152,11 +152,11 @@ def installed(facts: Facts, name: str) -> Line:
 
 
 def install_convolution(facts: Facts) -> Line:
-    return installed(facts, "causal-conv1d")
+    return describe_install(facts, "causal-conv1d")
 
 
 def install_mamba(facts: Facts) -> Line:
-    return installed(facts, "mamba-ssm")
+    return describe_install(facts, "mamba-ssm")
 
 
 def undefined_symbol(facts: Facts) -> Line:

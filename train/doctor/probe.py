@@ -22,9 +22,9 @@ def machine() -> dict:
     import torchaudio  # noqa: F401  (beside another torch it does not import)
     from torch.utils.cpp_extension import CUDA_HOME
 
-    from train.wheels import cuda_version
+    from train.wheels import read_cuda_version
 
-    found = {"cuda": torch.version.cuda, "nvcc": cuda_version(f"{CUDA_HOME}/bin/nvcc"), "gpu": None, "reason": ""}
+    found = {"cuda": torch.version.cuda, "nvcc": read_cuda_version(f"{CUDA_HOME}/bin/nvcc"), "gpu": None, "reason": ""}
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         capability = "{}.{}".format(*torch.cuda.get_device_capability())
@@ -43,7 +43,7 @@ def guards() -> dict:
     from models.layers.mamba1 import INT32, Mamba1, check_int32
     from models.layers.mamba2 import Mamba2
     from models.layers.mamba3 import Mamba3
-    from models.memory import check
+    from models.memory import check_memory
     from models.registry import MODELS
 
     one, two = Mamba1(16), Mamba2(16, headdim=8)
@@ -55,8 +55,9 @@ def guards() -> dict:
         "weights refused": refuses(lambda: two.load_state_dict(one.state_dict())),
         "long refused": refuses(lambda: check_int32(INT32, 1, "size")),
         "d_state": max(options.get("d_state", 0) for model in models.values() for options in model.options.values()),
-        "bytes": {name: check(models[name], batch, length).bytes for name in ("mamba1", "mamba2")},
-        "growth": check(models["mamba2"], batch, 2 * length).bytes / check(models["mamba2"], batch, length).bytes,
+        "bytes": {name: check_memory(models[name], batch, length).bytes for name in ("mamba1", "mamba2")},
+        "growth": check_memory(models["mamba2"], batch, 2 * length).bytes
+        / check_memory(models["mamba2"], batch, length).bytes,
     }
 
 
@@ -92,7 +93,7 @@ def imports() -> dict:
     }
 
 
-def untuned() -> None:
+def disable_tuning() -> None:
     """Triton kernels imported from here on are compiled in their smallest form alone.
 
     Their authors name up to 54 forms of each, for the fastest to be found: to compile all of them takes minutes a layer.
@@ -111,7 +112,7 @@ def layer(name: str) -> dict:
     """The layer of a model of MODELS: how far mamba-ssm's kernels are from plain torch, and seconds of two calls."""
     import torch
 
-    untuned()
+    disable_tuning()
 
     from models.registry import LAYERS, MODELS
 

@@ -7,7 +7,7 @@ Whatever could crash runs in a process of its own (train/doctor/probe.py); mamba
 import argparse
 import platform
 
-from train.doctor.environment import Facts, Outcome, gather, numbers
+from train.doctor.environment import Facts, Outcome, gather, parse_version
 from train.doctor.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
 
 # Of outputs and of gradients, relative to the peak. Mamba3's kernel rounds its inputs to bfloat16 whatever they are.
@@ -29,14 +29,14 @@ def versions(facts: Facts) -> list[Line]:
         floor, why, mend = FLOORS.get(name, ((), "", ""))
         if version is None:
             lines.append(missing(name))
-        elif facts.below(name, *floor):
+        elif facts.is_below(name, *floor):
             lines.append(judge(f"{name} {version}: {why}", mend))
         else:
             lines.append(ok(f"{name} {version}"))
     torch, torchaudio, numpy = (facts.versions[name] for name in ("torch", "torchaudio", "numpy"))
-    if torch and torchaudio and numbers(torch)[:2] != numbers(torchaudio)[:2]:
+    if torch and torchaudio and parse_version(torch)[:2] != parse_version(torchaudio)[:2]:
         lines.append(judge(f"torch {torch} and torchaudio {torchaudio} are not a pair", TRAIN))
-    if facts.versions["numba-cuda"] and numbers(numpy)[:2] >= (2, 5):
+    if facts.versions["numba-cuda"] and parse_version(numpy)[:2] >= (2, 5):
         lines.append(judge(f"numba-cuda calls what numpy {numpy} no longer has", ".venv/bin/pip install 'numpy<2.5'"))
     return lines
 
@@ -74,13 +74,15 @@ def kernels(facts: Facts) -> list[Line]:
     if not facts.kernels:
         return []
     if not facts.imports.figures:
-        return [wrong(f"mamba-ssm and causal-conv1d do not import: {facts.imports.error}", cure(facts.imports.error))]
+        return [
+            wrong(f"mamba-ssm and causal-conv1d do not import: {facts.imports.error}", suggest_cure(facts.imports.error))
+        ]
     return [layer(name, outcome) for name, outcome in facts.layers.items()]
 
 
 def layer(name: str, outcome: Outcome) -> Line:
     if not outcome.figures:
-        return wrong(f"{name}: {outcome.error}", cure(outcome.error))
+        return wrong(f"{name}: {outcome.error}", suggest_cure(outcome.error))
     off = dict(outcome.figures["off"])
     output, worst = off.pop("output"), max(off, key=off.get)
     output_bound, gradient_bound = BOUNDS.get(name, USUAL_BOUNDS)
@@ -89,10 +91,10 @@ def layer(name: str, outcome: Outcome) -> Line:
         f"{name}: off plain torch by {output:.1e} of the peak (at most {output_bound:g}), gradients by {off[worst]:.1e} "
         f"(at most {gradient_bound:g}; {worst}); first call {first:.1f} s, second {second:.3f} s"
     )
-    return ok(what) if output <= output_bound and off[worst] <= gradient_bound else wrong(what, cure(""))
+    return ok(what) if output <= output_bound and off[worst] <= gradient_bound else wrong(what, suggest_cure(""))
 
 
-def cure(error: str) -> str:
+def suggest_cure(error: str) -> str:
     if "No module named" in error:
         return INSTALL
     if "out of memory" in error:

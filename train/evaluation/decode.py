@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.mulaw import CLASSES, mu_law_decoded
+from models.mulaw import CLASSES, mu_law_decode
 
 # mean: the least squared error that can be had if the model is right about its own doubt, so the best SNR; never a class
 # of its own, so softer where the model is in doubt. argmax: full loudness, with jumps. sample: noise as loud as the doubt.
@@ -15,15 +15,15 @@ def decode(logits: Tensor, how: str, generator: torch.Generator | None = None, t
     if how == "mean":
         return posterior_mean(logits)
     if how == "argmax":
-        return mu_law_decoded(logits.argmax(-1))
+        return mu_law_decode(logits.argmax(-1))
     if how == "sample":
-        return mu_law_decoded(draw(logits, temperature, generator))
+        return mu_law_decode(draw(logits, temperature, generator))
     raise ValueError(f"decode must be one of {', '.join(DECODERS)}, not {how!r}")
 
 
 def posterior_mean(logits: Tensor) -> Tensor:
     """The mean of the classes' levels by their probabilities, float32 (...), of logits (..., 256)."""
-    levels = mu_law_decoded(torch.arange(CLASSES, device=logits.device))
+    levels = mu_law_decode(torch.arange(CLASSES, device=logits.device))
     return logits.float().softmax(-1) @ levels
 
 

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
-from dx7data.plan.sample import wav
-from models.mulaw import int16, mu_law, mu_law_table
+from dx7data.plan.sample import encode_wav
+from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.datasets import Clips, LiveClips
 from train.data.example import Example
 from train.data.web import UrlClips
@@ -23,7 +23,7 @@ from train.evaluation.bootstrap import standard_error
 from train.evaluation.decode import decode
 
 _log = logging.getLogger(__name__)
-_TOGETHER = 64  # clips that are made before the progress bar moves
+_AT_ONCE = 64  # clips that are made before the progress bar moves
 _OF_SIGNALS = ("snr_db", "snr_mean_db", "snr_argmax_db", "mrstft")  # relative to the target's power, so not of silent ones
 
 
@@ -36,7 +36,7 @@ class HeldOut:
     """
 
     name: str
-    places: list[tuple[str, int]]  # split and number; of "seen" in the plan that _fresh gives
+    places: list[tuple[str, int]]  # split and number; of "seen" in the plan that _find_unheard gives
     algorithms: list[int]  # 1-32, of the target's first layer
     sample_rate: int
     examples: Example  # int16 (N, P), (N, L), (N, L)
@@ -49,37 +49,41 @@ class HeldOut:
         return map(Example._make, zip(*(part.split(size) for part in self.examples), strict=True))
 
 
-def held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) -> list[HeldOut]:
+def load_held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) -> list[HeldOut]:
     """The sets to evaluate a training on `data` with, `count` samples each, or as many as there are.
 
-    They have the form of `data`: also its crop, at a start that is always the same, unless `whole`. They are rendered from
+    They have the format of `data`: also its crop, at a start that is always the same, unless `whole`. They are rendered from
     the plan, so they need not be in any shard; workers of a DataLoader that are forks must have been started before. Data
     sets of format 2 can't be rendered: of these it is what their shards for validation have.
     """
     if isinstance(data, UrlClips):
         _log.warning(
-            "nothing is evaluated: what webdataset reads has no plan, so new samples can't be told from trained ones"
+            "nothing is evaluated: what webdataset reads has no plan, so new samples can't be told apart from trained ones"
         )
         return []
     plan, found = data.plan, []
-    wishes = {"codec": data.form.codec, "sample_rate": data.form.sample_rate, "crop": None if whole else data.form.crop}
+    options = {
+        "codec": data.format.codec,
+        "sample_rate": data.format.sample_rate,
+        "crop": None if whole else data.format.crop,
+    }
     by_phrase = plan.split_report["split_by"] == "phrase"
     if data.split != "val" and "val" in plan.counts:
         own = range(min(count, plan.counts["val"]))
-        of_val = data.of("val", **wishes) if plan.old_fingerprint else _live(plan, "val", own, wishes)
+        of_val = data.open_split("val", **options) if plan.old_fingerprint else _open_live(plan, "val", own, options)
         found.append(_gather("val" if by_phrase else "unseen", of_val, count))
     if found and by_phrase:
         return found  # what "seen" would be, seen patches and new phrases, "val" is already
     if plan.old_fingerprint:
         _log.warning("there is no set of seen patches: it would have to be rendered, and the data set is of an old format")
-    elif fresh := _fresh(plan, data.split, count):
-        found.append(_gather("seen", _live(*fresh, wishes), count))
+    elif fresh := _find_unheard(plan, data.split, count):
+        found.append(_gather("seen", _open_live(*fresh, options), count))
     else:
         _log.warning("there is no set of seen patches: no phrases are left for them but those that they play in training")
     return found
 
 
-def _fresh(plan: Plan, split: str, count: int) -> tuple[Plan, str, range] | None:
+def _find_unheard(plan: Plan, split: str, count: int) -> tuple[Plan, str, range] | None:
     """A plan, a split and numbers of samples in which its patches play what none plays in training."""
     if plan.phrases is None:  # drawn for each sample: beyond the last of the split there are others
         end = plan.counts[split]
@@ -92,20 +96,20 @@ def _fresh(plan: Plan, split: str, count: int) -> tuple[Plan, str, range] | None
     return replace(plan, phrases=plan.phrases.with_splits(splits)), split, range(count)
 
 
-def _live(plan: Plan, split: str, numbers: range, wishes: dict) -> LiveClips:
-    return LiveClips(plan, split, [Shard(split, 0, j, 1) for j in numbers], **wishes)
+def _open_live(plan: Plan, split: str, numbers: range, options: dict) -> LiveClips:
+    return LiveClips(plan, split, [Shard(split, 0, j, 1) for j in numbers], **options)
 
 
 def _gather(name: str, clips: Clips, count: int) -> HeldOut:
     """The first samples of some clips, in memory."""
     count = min(count, len(clips))
-    parts = [range(i, min(i + _TOGETHER, count)) for i in range(0, count, _TOGETHER)]
+    parts = [range(i, min(i + _AT_ONCE, count)) for i in range(0, count, _AT_ONCE)]
     parts = tqdm(parts, f"prepare {name}", leave=False, delay=2)
     return HeldOut(
         name=name,
-        places=[(clips.split, clips.number(i)) for i in range(count)],
-        algorithms=[int(clips.layers(i)[0, ALGORITHM]) + 1 for i in range(count)],
-        sample_rate=clips.form.sample_rate,
+        places=[(clips.split, clips.sample_number(i)) for i in range(count)],
+        algorithms=[int(clips.target_patches(i)[0, ALGORITHM]) + 1 for i in range(count)],
+        sample_rate=clips.format.sample_rate,
         examples=default_collate([each for part in parts for each in clips.__getitems__(list(part))]),
     )
 
@@ -129,7 +133,7 @@ def evaluate(
     for one in sets:
         generator = torch.Generator().manual_seed(0)  # so each evaluation draws the same numbers
         parts = tqdm(one.batches(batch), f"evaluate {one.name}", -(-len(one) // batch), leave=False, delay=2)
-        measured = [_measured(model, each, one.sample_rate, device, precision, how, generator) for each in parts]
+        measured = [_measure(model, each, one.sample_rate, device, precision, how, generator) for each in parts]
         columns = {name: torch.cat([each[name] for each in measured]).cpu().double() for name in measured[0]}
         spread = {"bits_se": standard_error(columns["bits"].numpy())}
         means = average(columns, one.examples.target)
@@ -147,17 +151,17 @@ def evaluate(
 
 def average(columns: dict[str, Tensor], target: Tensor) -> dict[str, float]:
     """Means of metrics over clips, (N,) each; target: theirs, int16 (N, L)."""
-    audible = ~metrics.silent(target / 32768)
+    audible = ~metrics.is_silent(target / 32768)
     return {name: (each[audible] if name in _OF_SIGNALS else each).mean().item() for name, each in columns.items()}
 
 
-def _measured(
+def _measure(
     model: nn.Module, examples: Example, sample_rate: int, device, precision: str, how: str, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Every metric of each clip, by its column, (B,)."""
-    logits = predicted(model, examples, device, precision)
+    logits = predict(model, examples, device, precision)
     target = examples.target.to(device)
-    classes, reference = mu_law(target, mu_law_table(device)), target / 32768
+    classes, reference = mu_law_encode(target, mu_law_table(device)), target / 32768
     hits = metrics.accuracies(logits, classes)
     return {
         "bits": metrics.bits_per_sample(logits, classes),
@@ -176,9 +180,9 @@ def spectral_distances(generated: Tensor, reference: Tensor, sample_rate: int) -
     }
 
 
-def predicted(model: nn.Module, examples: Example, device: torch.device | str, precision: str = "fp32") -> Tensor:
+def predict(model: nn.Module, examples: Example, device: torch.device | str, precision: str = "fp32") -> Tensor:
     """Logits of the target region, float32 (B, L, 256), without dropout or gradients. precision: "fp32" or "bf16"."""
-    tokens = mu_law(torch.cat([examples.prefix, examples.source], 1).to(device), mu_law_table(device))
+    tokens = mu_law_encode(torch.cat([examples.prefix, examples.source], 1).to(device), mu_law_table(device))
     training = model.training
     model.eval()
     with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
@@ -187,12 +191,12 @@ def predicted(model: nn.Module, examples: Example, device: torch.device | str, p
     return logits[:, examples.prefix.shape[1] :].float()
 
 
-def generated(
+def generate(
     model: nn.Module, examples: Example, device: torch.device | str, precision: str = "fp32", how: str = "mean"
 ) -> Tensor:
     """What the model makes of the sources, int16 audio (B, L) on the CPU. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(0)
-    return int16(decode(predicted(model, examples, device, precision), how, generator).cpu())
+    return to_int16(decode(predict(model, examples, device, precision), how, generator).cpu())
 
 
 def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int) -> None:
@@ -200,4 +204,4 @@ def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int)
     folder.mkdir(parents=True, exist_ok=True)
     for name, clips in (("source", examples.source), ("target", examples.target), ("generated", audio)):
         for i, clip in enumerate(clips.numpy()):
-            (folder / f"{i}-{name}.wav").write_bytes(wav(clip, sample_rate))
+            (folder / f"{i}-{name}.wav").write_bytes(encode_wav(clip, sample_rate))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
-from models.mulaw import CLASSES, int16, mu_law, mu_law_decoded, mu_law_table
+from models.mulaw import CLASSES, mu_law_decode, mu_law_encode, mu_law_table, to_int16
 from train.evaluation.loss import NATS
 
 RANKS = (1, 3, 5, 10)  # of accuracy
@@ -28,13 +28,13 @@ def bits_per_sample(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def accuracies(logits: Tensor, classes: Tensor) -> Tensor:
-    """For each of RANKS the part of samples whose class is among so many likeliest ones, (B, len(RANKS))."""
+    """For each of RANKS the part of samples whose class is among that many likeliest ones, (B, len(RANKS))."""
     hits = logits.topk(max(RANKS)).indices == classes[..., None]
     return torch.stack([hits[..., :rank].any(-1).float().mean(1) for rank in RANKS], 1)
 
 
 def snr_db(generated: Tensor, target: Tensor) -> Tensor:
-    """Power of the target to power of the difference, in dB (B,). It says nothing where the target is `silent`.
+    """Power of the target to power of the difference, in dB (B,). It says nothing where the target is silent (`is_silent`).
 
     Mu-law limits it: a sine predicted without a fault gets 38 dB, one with an amplitude of 0.001 gets 21.
     """
@@ -46,7 +46,7 @@ def multi_resolution_stft_distance(generated: Tensor, target: Tensor, sample_rat
 
     The auxiliary loss of Yamamoto, Song and Kim, "Parallel WaveGAN" (ICASSP 2020), with their Hann windows of 10, 25 and
     50 ms at any rate, but no longer than the clip, steps of a fifth of a window, and the shortest FFT that holds it. Windows
-    have unit energy; log magnitudes end at -80 dB. It says nothing where the target is `silent`.
+    have unit energy; log magnitudes end at -80 dB. It says nothing where the target is silent (`is_silent`).
 
     On the clips of `log_mel_distance`: the target through mu-law 0.4, one class beside it 1.0; with noise 30, 20, 15, 10 dB
     below it 1.1, 1.9, 2.4, 3.0; half as loud 0.9; silence 2.5. It has no upper end: their sources, which are louder, 28.
@@ -86,7 +86,7 @@ def log_mel_distance(generated: Tensor, target: Tensor, sample_rate: int) -> Ten
 
 def through_mu_law(audio: Tensor) -> Tensor:
     """float32 audio in -1..1 as it comes back from 256 classes: the best that a model without a fault can do."""
-    return mu_law_decoded(mu_law(int16(audio), mu_law_table(audio.device)))
+    return mu_law_decode(mu_law_encode(to_int16(audio), mu_law_table(audio.device)))
 
 
 def order0_bits(classes: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def conditional_bits(classes: Tensor, given: Tensor) -> Tensor:
     return -(counts / counts.sum(1, keepdim=True)).log2().flatten()[pairs].mean(1)
 
 
-def silent(target: Tensor) -> Tensor:
+def is_silent(target: Tensor) -> Tensor:
     """Which clips are silent, bool (B,): mu-law has but its two classes around zero for them.
 
     There is no signal then with which noise or spectra could be compared.

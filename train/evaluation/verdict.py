@@ -7,7 +7,7 @@ it. It is worse than uniform or than order-0 if an evaluation says so: a table o
 import math
 from pathlib import Path
 
-from models.mulaw import CLASSES, mu_law, mu_law_table
+from models.mulaw import CLASSES, mu_law_encode, mu_law_table
 from train.evaluation import metrics
 from train.evaluation.evaluate import HeldOut
 from train.results import reader
@@ -31,26 +31,26 @@ def judge_run(run: Path, sets: list[HeldOut]) -> dict:
     "verdict": of the set that decides, or of the training loss where nothing is evaluated; "loss_bits": of the last steps;
     "sets": of each set its last bits (none: no number), their order-0 entropy in bits, and a verdict.
     """
-    losses = reader.column(reader.table(run / "metrics.csv"), "loss_bits")
+    losses = reader.column(reader.read_table(run / "metrics.csv"), "loss_bits")
     loss = float(losses[-max(1, min(_LAST, len(losses) // 10)) :].mean()) if len(losses) else math.nan
-    last = {name: rows[-1] for name, rows in reader.by_set(reader.table(run / "validation.csv")).items()}
+    last = {name: rows[-1] for name, rows in reader.group_by_set(reader.read_table(run / "validation.csv")).items()}
     found = {}
     for one in sets:
         if one.name in last:
             bits = float(last[one.name]["bits"])
-            order0 = metrics.order0_bits(mu_law(one.examples.target, mu_law_table())).mean().item()
+            order0 = metrics.order0_bits(mu_law_encode(one.examples.target, mu_law_table())).mean().item()
             found[one.name] = {
                 "bits": bits if math.isfinite(bits) else None,
                 "order0_bits": order0,
                 "verdict": judge(bits, order0),
             }
-    verdict = found[reader.deciding(found)]["verdict"] if found else judge(loss)
+    verdict = found[reader.choose_set(found)]["verdict"] if found else judge(loss)
     if not loss <= DIVERGED_BITS:
         verdict = DIVERGED
     return {"verdict": verdict, "loss_bits": loss if math.isfinite(loss) else None, "sets": found}
 
 
-def warnings(result: dict) -> list[str]:
+def find_warnings(result: dict) -> list[str]:
     """A sentence for each set that is worse than a floor, or for the training loss where there is no set."""
     if not result["sets"] and result["verdict"] == UNIFORM:
         return [f"{UNIFORM}: the training loss is {result['loss_bits']:.3f} bits a sample, a guess costs {UNIFORM_BITS:g}"]

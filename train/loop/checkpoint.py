@@ -38,10 +38,10 @@ def save(run: Path, step: int, model: nn.Module, ema: nn.Module, optimiser: torc
     try:
         partial.mkdir(parents=True)
         parts = {
-            "model": _weights(model),
-            "ema": _weights(ema),
-            "optimiser": _moments(model, optimiser),
-            "rng": _generators(),
+            "model": _collect_weights(model),
+            "ema": _collect_weights(ema),
+            "optimiser": _collect_moments(model, optimiser),
+            "rng": _collect_generators(),
         }
         hashes = {}
         for name, tensors in parts.items():
@@ -56,17 +56,17 @@ def save(run: Path, step: int, model: nn.Module, ema: nn.Module, optimiser: torc
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for old in _all(run)[:-KEPT]:
+    for old in _list(run)[:-KEPT]:
         shutil.rmtree(old)
     return folder
 
 
-def last(run: Path) -> Path | None:
+def find_last(run: Path) -> Path | None:
     """The last checkpoint of a run, if it has one yet."""
-    return max(_all(run), default=None)
+    return max(_list(run), default=None)
 
 
-def meta(folder: Path) -> dict:
+def read_meta(folder: Path) -> dict:
     """checkpoint.json. Raises InputError if it is damaged, or of another version."""
     try:
         found = json.loads((folder / _META).read_text())
@@ -76,13 +76,13 @@ def meta(folder: Path) -> dict:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} is no checkpoint: it has no {_META}") from None
     except (OSError, ValueError, KeyError, TypeError):
-        raise _damaged(folder / _META) from None
+        raise _damage_error(folder / _META) from None
     if version != FORMAT:
         raise InputError(f"{folder} has format {version}, this version reads {FORMAT}: use the version that wrote it")
     return found
 
 
-def load(folder: Path, name: str, hashes: dict[str, str]) -> Tensors:
+def load_tensors(folder: Path, name: str, hashes: dict[str, str]) -> Tensors:
     """The tensors of NAME.safetensors, on the CPU. Raises InputError if it isn't what was written."""
     path = folder / f"{name}.safetensors"
     try:
@@ -90,26 +90,26 @@ def load(folder: Path, name: str, hashes: dict[str, str]) -> Tensors:
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != hashes.get(path.name):
-        raise _damaged(path)
+        raise _damage_error(path)
     return safetensors.torch.load(data)
 
 
 def load_model(path: Path, ema: bool = True, device: torch.device | str = "cpu") -> tuple[Model, RunSettings, dict]:
     """The model of a run's last checkpoint, or of this checkpoint, ready to use; its settings; checkpoint.json."""
-    folder = last(Path(path)) or Path(path)
-    about = meta(folder)
+    folder = find_last(Path(path)) or Path(path)
+    about = read_meta(folder)
     settings = RunSettings.from_json(about["settings"])
     model = build(settings.model)
-    fill(model, load(folder, "ema" if ema else "model", about["sha256"]), folder)
+    fill(model, load_tensors(folder, "ema" if ema else "model", about["sha256"]), folder)
     return model.to(device).eval(), settings, about
 
 
 def restore(folder: Path, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> dict:
     """Continue from a checkpoint, exactly; checkpoint.json. Raises InputError, a sentence, if it doesn't fit."""
-    about = meta(folder)
+    about = read_meta(folder)
     if about["layer_names"] != (own := layer_names(model)):
         raise InputError(f"{folder} has layers {', '.join(about['layer_names'])}, the run has {', '.join(own)}")
-    parts = {name: load(folder, name, about["sha256"]) for name in ("model", "ema", "optimiser", "rng")}
+    parts = {name: load_tensors(folder, name, about["sha256"]) for name in ("model", "ema", "optimiser", "rng")}
     fill(model, parts["model"], folder)
     fill(ema, parts["ema"], folder)
     for name, parameter in model.named_parameters():
@@ -138,11 +138,11 @@ def layer_names(model: nn.Module) -> list[str]:
     return [f"{name}:{type(layer).__name__}" for name, _, layer in model.backbone.layers()]
 
 
-def _weights(model: nn.Module) -> Tensors:
+def _collect_weights(model: nn.Module) -> Tensors:
     return {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
 
 
-def _moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
+def _collect_moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
     return {
         f"{name}:{key}": value.contiguous().cpu()
         for name, parameter in model.named_parameters()
@@ -150,18 +150,18 @@ def _moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
     }
 
 
-def _generators() -> Tensors:
+def _collect_generators() -> Tensors:
     gpus = (
         {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())} if torch.cuda.is_available() else {}
     )
     return {"cpu": torch.get_rng_state(), **gpus}
 
 
-def _all(run: Path) -> list[Path]:
+def _list(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("[0-9]*"))
 
 
-def _damaged(path: Path) -> InputError:
+def _damage_error(path: Path) -> InputError:
     return InputError(f"{path} is damaged: remove its folder, and the checkpoint before it counts")
 
 

@@ -9,17 +9,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_WARM = 2  # calls that run as they are, so that kernels are compiled and tuned before they are recorded
+_WARMUP_CALLS = 2  # calls that run as they are, so that kernels are compiled and tuned before they are recorded
 
 
 class Replay:
-    """`act`, which takes tensors of fixed shapes and gives one, in as few launches as its device allows.
+    """`function`, which takes tensors of fixed shapes and gives one, in as few launches as its device allows.
 
-    What `act` changes besides, such as gradients, it must change in place: a replay writes where the recorded call wrote.
+    What it changes besides, such as gradients, it must change in place: a replay writes where the recorded call wrote.
     """
 
-    def __init__(self, act: Callable[..., Tensor], device: torch.device):
-        self._act, self._calls, self.refused = act, 0, ""  # refused: why there is no graph though there could be
+    def __init__(self, function: Callable[..., Tensor], device: torch.device):
+        self._function, self._calls, self.refused = function, 0, ""  # refused: why there is no graph though there could be
         self._records = device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
         # autograd runs on the stream of the forward pass; work for the default stream can't be recorded
@@ -27,21 +27,21 @@ class Replay:
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         if not self._records:
-            return self._act(*tensors)
+            return self._function(*tensors)
         if self._graph is None:
             self._calls += 1
-            if self._calls <= _WARM or not self._record(tensors):
-                return self._aside(tensors)
+            if self._calls <= _WARMUP_CALLS or not self._record(tensors):
+                return self._run_on_stream(tensors)
         for kept, given in zip(self._inputs, tensors, strict=True):
             kept.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._output.clone()
 
-    def _aside(self, tensors: tuple[Tensor, ...]) -> Tensor:
+    def _run_on_stream(self, tensors: tuple[Tensor, ...]) -> Tensor:
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            output = self._act(*tensors)
+            output = self._function(*tensors)
         current.wait_stream(self._stream)
         return output
 
@@ -55,7 +55,7 @@ class Replay:
                 torch.cuda.stream(torch.cuda.current_stream()),
                 torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
             ):
-                self._output = self._act(*self._inputs)
+                self._output = self._function(*self._inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

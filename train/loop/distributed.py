@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dx7data.errors import InputError
 
-_PATIENCE = timedelta(hours=2)  # the first process evaluates while the others wait
+_TIMEOUT = timedelta(hours=2)  # the first process evaluates while the others wait
 
 
 class Ranks(NamedTuple):
@@ -57,7 +57,7 @@ def join(device: str) -> Ranks:
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(place)
     if count > 1:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
     return Ranks(rank, count, place)
 
 
@@ -66,6 +66,6 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     """Whether an error means that another process is gone; gloo has no type of its own for it."""
     return dist.is_initialized() and (isinstance(error, dist.DistError) or "gloo" in str(error))

@@ -11,17 +11,17 @@ from dx7data import prefix
 from dx7data.errors import InputError
 from train.config import RunSettings
 from train.data import live
-from train.data.datasets import Clips, LiveClips, clips
-from train.data.example import Example, Form
+from train.data.datasets import Clips, LiveClips, open_clips
+from train.data.example import Example, ExampleFormat
 from train.data.sampler import Batches
 from train.data.web import UrlClips
 from train.loop.distributed import Ranks
-from train.loop.signals import leave_interrupts
+from train.loop.signals import ignore_interrupts
 
 
-def opened(settings: RunSettings) -> Clips | UrlClips:
+def open_training_clips(settings: RunSettings) -> Clips | UrlClips:
     """The clips to train on."""
-    data = clips(
+    data = open_clips(
         settings.shards,
         settings.split,
         settings.reader,
@@ -31,18 +31,18 @@ def opened(settings: RunSettings) -> Clips | UrlClips:
         seed=settings.seed,
     )
     if settings.seconds is not None:
-        rate, longest = data.form.sample_rate, data.form.length
+        rate, longest = data.format.sample_rate, data.format.length
         crop = round(settings.seconds * rate)
         if not 1 <= crop <= longest:
             raise InputError(f"--seconds {settings.seconds:g}: the clips in {settings.shards} last {longest / rate:g} s")
-        data.form = dataclasses.replace(data.form, crop=crop)
+        data.format = dataclasses.replace(data.format, crop=crop)
     return data
 
 
-def steps_of(form: Form) -> int:
+def count_steps(format: ExampleFormat) -> int:
     """P + L, the model steps of a clip with its prefix; without a look at the data, which might render."""
-    told = form.layers * prefix.samples(form.codec, form.sample_rate) if form.codec else 0
-    return told + (form.crop or form.length)
+    prefix_steps = format.layers * prefix.samples(format.codec, format.sample_rate) if format.codec else 0
+    return prefix_steps + (format.crop or format.length)
 
 
 class Unordered(NamedTuple):
@@ -54,31 +54,33 @@ class Unordered(NamedTuple):
         return {}
 
 
-def batches_of(data: Clips | UrlClips, settings: RunSettings, ranks: Ranks, state: dict | None) -> Batches | Unordered:
+def make_batches(data: Clips | UrlClips, settings: RunSettings, ranks: Ranks, state: dict | None) -> Batches | Unordered:
     """Of this process, from a state on."""
     if data.resumable:
         return Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=state)
     return Unordered(settings.batch // ranks.count)
 
 
-def loaded(data: Clips | UrlClips, batches: Batches | Unordered, workers: int, device: torch.device) -> Iterator[Example]:
+def load_batches(
+    data: Clips | UrlClips, batches: Batches | Unordered, workers: int, device: torch.device
+) -> Iterator[Example]:
     """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
     renders = isinstance(data, LiveClips)
     options = {
         "num_workers": workers,
         "pin_memory": device.type == "cuda",
         "multiprocessing_context": "forkserver" if renders and workers else None,
-        "worker_init_fn": leave_interrupts,
+        "worker_init_fn": ignore_interrupts,
         "generator": torch.Generator(),  # of its own: torch's is a part of the checkpoint
     }
     if not data.resumable:
-        return _again(data, DataLoader(data, batch_size=batches.size, drop_last=True, **options))
-    if renders and live.gpu(device)[0] is not None:
-        return live.rendered(data, batches, device, **options)
+        return _repeat(data, DataLoader(data, batch_size=batches.size, drop_last=True, **options))
+    if renders and live.choose_gpu(device)[0] is not None:
+        return live.render_batches(data, batches, device, **options)
     return iter(DataLoader(data, batch_sampler=batches, **options))
 
 
-def _again(data: UrlClips, loader: DataLoader) -> Iterator[Example]:
+def _repeat(data: UrlClips, loader: DataLoader) -> Iterator[Example]:
     """Epoch after epoch. Raises InputError if there is nothing in one."""
     while True:
         batch = None

@@ -15,7 +15,7 @@ class Diverged(Exception):
     """One clear sentence about a training that has no use any more; the command line prints it, with exit status 3."""
 
 
-def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
+def group_parameters(model: nn.Module, lr: float, weight_decay: float) -> list[dict]:
     """Groups for AdamW, each with a name. Only matrices and convolutions decay.
 
     Decay would pull the time scales of a state space, norms and biases towards 0, which is not their small value. `_lr_cap`
@@ -39,7 +39,7 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float) -> list[d
     return list(groups.values())
 
 
-def described(groups: Iterable[dict]) -> str:
+def describe_groups(groups: Iterable[dict]) -> str:
     """A table of the groups."""
     rows = [f"{'parameters':<26}{'tensors':>8}{'numbers':>12}{'lr':>9}{'decay':>7}"]
     for group in groups:
@@ -49,8 +49,8 @@ def described(groups: Iterable[dict]) -> str:
     return "\n".join(rows)
 
 
-def adamw(groups: list[dict]) -> torch.optim.AdamW:
-    # fused: one kernel for all tensors, and it can be told on the device not to update, see Guard.
+def make_adamw(groups: list[dict]) -> torch.optim.AdamW:
+    # fused: one kernel for all tensors, and it takes a flag on the device that stops the update, see NonFiniteGuard.
     return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
 
 
@@ -66,13 +66,13 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 @torch.no_grad()
-def average(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_average(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """One step of the exponential moving average, which is shorter at first, so that it forgets the start."""
     weight = 1 - min(decay, step / (step + 10))
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), weight)
 
 
-class Guard:
+class NonFiniteGuard:
     """Stops all updates from the first step on whose loss or gradients are not finite, and remembers which these were.
 
     All of it stays on the device: to look at every step would make the host wait for the GPU each time.
@@ -83,15 +83,15 @@ class Guard:
         self._optimiser = optimiser
         self._since = torch.full((len(self._named) + 1,), _NEVER, device=device)  # the step, for the loss and each gradient
 
-    def clip(self, loss: Tensor, step: int, most: float) -> Tensor:
-        """Scale the gradients to a norm of at most `most`; the norm they had."""
+    def clip(self, loss: Tensor, step: int, max_norm: float) -> Tensor:
+        """Scale the gradients to a norm of at most `max_norm`; the norm they had."""
         gradients = [parameter.grad for _, parameter in self._named]
         norms = torch.stack(torch._foreach_norm(gradients))
         finite = torch.isfinite(torch.cat([loss.detach()[None], norms]))
         self._since = torch.minimum(self._since, torch.where(finite, _NEVER, step))
         self._optimiser.found_inf = (self._since.min() < _NEVER).float()  # the name by which AdamW knows it
         norm = norms.norm()
-        torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     def check(self) -> None:
@@ -101,9 +101,9 @@ class Guard:
         if step == _NEVER:
             return
         bad = [name for (name, _), first in zip(self._named, since[1:], strict=True) if first == step]
-        ill = [name for name, parameter in self._named if not torch.isfinite(parameter).all()]
-        if ill:
-            what = f"parameter {ill[0]} is not finite"
+        broken = [name for name, parameter in self._named if not torch.isfinite(parameter).all()]
+        if broken:
+            what = f"parameter {broken[0]} is not finite"
         elif since[0] == step:
             what = f"the loss is not finite, nor are {len(bad)} gradients, though all parameters are"
         else:  # gradients come from the end of the model, so the last one is where it began

@@ -11,18 +11,18 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         self.signal = 0
-        self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _heard(self, number: int, frame) -> None:
+    def _handle(self, number: int, frame) -> None:
         self.signal = number
         signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
-def leave_interrupts(worker: int) -> None:
+def ignore_interrupts(worker: int) -> None:
     """For the start of each reading process: Ctrl-C reaches it too, and the last steps still need their batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.memory import Estimate, TooLarge, check
+from models.memory import Estimate, TooLarge, check_memory
 from models.model import build
-from models.mulaw import mu_law, mu_law_table
+from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
 from train.data import live
 from train.data.datasets import Clips, LiveClips
@@ -31,46 +31,48 @@ from train.evaluation.loss import NATS, target_loss
 from train.loop import checkpoint, optim
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
-from train.loop.loader import batches_of, loaded, opened, steps_of
+from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.signals import Stop
 from train.results import figures, reader
 from train.results.writer import STEPS, Log
 
 FIRST_STEPS = 3  # they compile, tune kernels and fill caches: they are reported apart
-LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
-DRAWN = 2  # whole clips that are converted, written as wav and drawn at each evaluation
+FLUSH_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
+EXAMPLES = 2  # whole clips that are converted, written as wav and drawn at each evaluation
 
 
-def prepared(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
+def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
     """A trainer that will go on from a run's last checkpoint, or begin if it has none; nothing has been written.
 
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
-    data = opened(settings)
-    if data.resumable and (run / "config.json").exists() and reader.config(run).get("fingerprint") != data.fingerprint:
+    data = open_training_clips(settings)
+    if data.resumable and (run / "config.json").exists() and reader.read_config(run).get("fingerprint") != data.fingerprint:
         raise InputError(f"{run} began with other data than {settings.shards}: go on with its own, or start another run")
-    settings = dataclasses.replace(settings, sample_rate=data.form.sample_rate)
-    estimate = checked(settings, data, ranks)
+    settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)
+    estimate = check_step(settings, data, ranks)
     trainer = Trainer(settings, run, ranks, data, str(estimate))
-    if trainer.step == settings.steps and reader.result(run):  # without: it was stopped before it could say so
+    if trainer.step == settings.steps and reader.read_result(run):  # without: it was stopped before it could say so
         raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
     ranks.wait()  # until all of them have seen the folder as it was
     return trainer
 
 
-def checked(settings: RunSettings, data: Clips, ranks: Ranks) -> Estimate:
+def check_step(settings: RunSettings, data: Clips, ranks: Ranks) -> Estimate:
     """What a step will need. Raises InputError, before anything is allocated, if it can't be had."""
-    parts = ranks.count * settings.accumulation
+    parts = ranks.count * settings.grad_accum
     if settings.batch % parts:
         near = max(1, round(settings.batch / parts)) * parts
         raise InputError(
-            f"--batch {settings.batch} can't be divided into {parts} parts (processes x accumulation): take --batch {near}"
+            f"--batch {settings.batch} can't be divided into {parts} parts (processes x --grad-accum): take --batch {near}"
         )
     try:
-        return check(settings.model, settings.batch // parts, steps_of(data.form), ranks.device.type, settings.precision)
+        return check_memory(
+            settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision
+        )
     except TooLarge as error:
         raise InputError(
-            f"{error}: raise --accumulation, which computes a batch in parts, or lower --batch or --seconds"
+            f"{error}: raise --grad-accum, which computes a batch in parts, or lower --batch or --seconds"
         ) from None
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -88,19 +90,19 @@ class Trainer:
         self.threads = torch.get_num_threads()
         self.model = build(settings.model).to(ranks.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimiser = optim.adamw(optim.parameter_groups(self.model, settings.lr, settings.weight_decay))
-        self.guard = optim.Guard(self.model, self.optimiser, ranks.device)
+        self.optimiser = optim.make_adamw(optim.group_parameters(self.model, settings.lr, settings.weight_decay))
+        self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
         self.table = mu_law_table(ranks.device)
         self.step, self.seconds, stream = 0, 0.0, None  # seconds: of training, those of earlier processes included
-        if found := checkpoint.last(run):
+        if found := checkpoint.find_last(run):
             about = checkpoint.restore(found, self.model, self.ema, self.optimiser)
             self.step, self.seconds, stream = about["step"], about["seconds"], about["stream"]
         self.start = self.step
-        self.batches = batches_of(data, settings, ranks, stream)
+        self.batches = make_batches(data, settings, ranks, stream)
         self.forward = torch.compile(self.model) if settings.compile else self.model
         self.replay = Replay(self.add_gradients, ranks.device)
-        self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps at whose losses nobody has looked
-        self.times: list[float] = []  # seconds of a step, one for each look
+        self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
+        self.times: list[float] = []  # seconds of a step, one for each flush
         self.first_steps = 0.0  # seconds
 
     def train(self) -> int:
@@ -135,18 +137,18 @@ class Trainer:
         self.log = Log(self.run, self.step)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
-            self.log.say(f"batches are rendered {live.gpu(self.ranks.device)[1]}")
+            self.log.say(f"batches are rendered {live.choose_gpu(self.ranks.device)[1]}")
         self.log.say(self.estimate)
-        self.log.say(optim.described(self.optimiser.param_groups))
+        self.log.say(optim.describe_groups(self.optimiser.param_groups))
 
     def loop(self) -> int:
         """Train to the end; the signal that stopped it, or 0."""
         settings, stopped = self.settings, False
         # Its workers are forks: they must be there before anything is rendered.
-        batches = loaded(self.data, self.batches, settings.workers, self.ranks.device)
+        batches = load_batches(self.data, self.batches, settings.workers, self.ranks.device)
         if self.ranks.first:
-            self.held_out = evaluate.held_out(self.data, settings.evaluate_samples)
-            self.drawn = evaluate.held_out(self.data, DRAWN, whole=True)[:1] if self.held_out else []
+            self.held_out = evaluate.load_held_out(self.data, settings.evaluate_samples)
+            self.examples = evaluate.load_held_out(self.data, EXAMPLES, whole=True)[:1] if self.held_out else []
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
         with Stop() as stop, progress as bar:
             began, waited = time.perf_counter(), 0.0
@@ -157,10 +159,10 @@ class Trainer:
                 self.step += 1
                 self.pending.append((self.step, *self.advance(batch)))
                 bar.update()
-                if self.due(LOOK_EVERY[settings.device]) or self.step == self.start + FIRST_STEPS or self.special():
-                    stopped = self.look(stop, began, waited, bar)
+                if self.is_due(FLUSH_EVERY[settings.device]) or self.step == self.start + FIRST_STEPS or self.is_save_due():
+                    stopped = self.flush_metrics(stop, began, waited, bar)
                     if self.ranks.first:
-                        self.keep(stopped)
+                        self.save(stopped)
                     if stopped:
                         self.ranks.wait()  # torchrun ends all of them as soon as one has ended
                     began, waited = time.perf_counter(), 0.0
@@ -170,13 +172,13 @@ class Trainer:
             self.finish()
         return 0
 
-    def due(self, every: int) -> bool:
+    def is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.settings.steps
 
-    def special(self) -> bool:
-        return self.due(self.settings.evaluate_every) or self.due(self.settings.checkpoint_every)
+    def is_save_due(self) -> bool:
+        return self.is_due(self.settings.evaluate_every) or self.is_due(self.settings.checkpoint_every)
 
-    def rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
         """The learning rate of parameters without a cap."""
         return self.settings.lr * optim.schedule(step, self.settings.steps, self.settings.warmup)
 
@@ -185,31 +187,31 @@ class Trainer:
         settings, device = self.settings, self.ranks.device
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] / settings.lr * self.rate(self.step)
+            group["lr"] = group["peak"] / settings.lr * self.learning_rate(self.step)
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
-        for part in zip(*(tensor.chunk(settings.accumulation) for tensor in batch), strict=True):
+        for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
         self.ranks.average([parameter.grad for parameter in self.model.parameters()])
         norm = self.guard.clip(total, self.step, settings.clip)
         self.optimiser.step()
-        optim.average(self.ema, self.model, settings.ema, self.step)
+        optim.update_average(self.ema, self.model, settings.ema, self.step)
         return total, norm
 
-    def add_gradients(self, told: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def add_gradients(self, prefix: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Of a part of a batch, int16; what it adds to the loss."""
         settings = self.settings
-        tokens, classes = (mu_law(audio, self.table) for audio in (torch.cat([told, source], 1), target))
+        tokens, classes = (mu_law_encode(audio, self.table) for audio in (torch.cat([prefix, source], 1), target))
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits = self.forward(tokens)
-        loss = target_loss(logits, classes) / settings.accumulation
+        loss = target_loss(logits, classes) / settings.grad_accum
         loss.backward()
         return loss.detach()
 
-    def look(self, stop: Stop, began: float, waited: float, bar: tqdm) -> bool:
-        """Wait for the device and write down the steps since the last look; whether a signal asks to stop.
+    def flush_metrics(self, stop: Stop, began: float, waited: float, bar: tqdm) -> bool:
+        """Wait for the device and write down the steps since the last flush; whether a signal asks to stop.
 
-        The time of a step is the mean from look to look, without evaluations and checkpoints.
+        The time of a step is the mean from flush to flush, without evaluations and checkpoints.
         """
         steps, losses, norms = zip(*self.pending, strict=True)
         self.pending, norms = [], torch.stack(norms).tolist()
@@ -223,13 +225,13 @@ class Trainer:
             self.first_steps += took
         else:
             each, wait = took / len(steps), waited / len(steps)
-            speed = (each, wait, self.settings.batch * steps_of(self.data.form) / each)
+            speed = (each, wait, self.settings.batch * count_steps(self.data.format) / each)
             self.times.append(each)
             numbers = f"{1e3 * each:.0f} ms, data {1e3 * wait:.1f} ms, {self.settings.batch / each:.1f} clips/s"
             bar.set_postfix_str(f"{means[-1]:.3f} bits, {numbers}", refresh=False)
         if self.ranks.first:
             rows = [
-                dict(zip(STEPS, (step, self.seconds, loss, self.rate(step), norm, *speed), strict=True))
+                dict(zip(STEPS, (step, self.seconds, loss, self.learning_rate(step), norm, *speed), strict=True))
                 for step, loss, norm in zip(steps, means, norms, strict=True)
             ]
             self.log.add("metrics", rows)
@@ -239,15 +241,15 @@ class Trainer:
                     self.log.say(f"no CUDA graph, so Python launches each kernel: {self.replay.refused}")
         return asked > 0
 
-    def keep(self, stopped: bool) -> None:
+    def save(self, stopped: bool) -> None:
         """Evaluate and write a checkpoint, each when it is due."""
-        if self.due(self.settings.evaluate_every):
+        if self.is_due(self.settings.evaluate_every):
             self.evaluate()
-        if stopped or self.due(self.settings.checkpoint_every):
+        if stopped or self.is_due(self.settings.checkpoint_every):
             state = {
                 "settings": self.settings.to_json(),
                 "fingerprint": self.data.fingerprint,
-                "layers": self.data.form.layers,  # voices that the prefix tells
+                "layers": self.data.format.layers,  # patches that the prefix has room for
                 "stream": self.batches.state(self.step),
                 "seconds": self.seconds,
             }
@@ -256,7 +258,7 @@ class Trainer:
     def evaluate(self) -> None:
         """How well the averaged weights do, in tables, wavs and pictures."""
         settings, device = self.settings, self.ranks.device
-        size = settings.batch // (settings.accumulation * self.ranks.count)
+        size = settings.batch // (settings.grad_accum * self.ranks.count)
         rows, algorithms, clips = evaluate.evaluate(
             self.ema, self.held_out, size, device, settings.precision, settings.decode
         )
@@ -265,9 +267,9 @@ class Trainer:
                 self.log.add(table, [{"step": self.step, **row} for row in found])
         if clips:
             self.log.replace("clips", [{"step": self.step, **row} for row in clips])
-        for one in self.drawn:
+        for one in self.examples:
             made = [
-                evaluate.generated(self.ema, each, device, settings.precision, settings.decode) for each in one.batches(1)
+                evaluate.generate(self.ema, each, device, settings.precision, settings.decode) for each in one.batches(1)
             ]
             evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)
         figures.draw(self.run)
@@ -288,7 +290,7 @@ class Trainer:
             )
         self.write_result(found)
         self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")
-        for text in verdict.warnings(found):
+        for text in verdict.find_warnings(found):
             self.log.say(text, bad=True)
 
     def write_result(self, found: dict) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel
 _LEFT, _TOP, _RIGHT, _BELOW = 40, 6, 12, 32  # around it
 _POINTS = 300  # of a curve at most
-_MARKED = 60  # a curve of so many points or fewer has each one marked, with its value as a tooltip
+_MARKED = 60  # a curve of that many points or fewer has each one marked, with its value as a tooltip
 _UNSETTLED = 0.1  # of the way; what is there and higher leaves the frame, for the ends of the curves are what differs
 
 
@@ -35,8 +35,8 @@ def frame(curves: list[Curve], first: float, last: float) -> Frame:
     settled = first + _UNSETTLED * (last - first)
     parts = [curve.values[curve.across >= settled] for curve in curves]
     seen = np.concatenate(parts) if any(map(len, parts)) else np.concatenate([curve.values for curve in curves])
-    room = 0.05 * (seen.max() - seen.min()) or 0.5
-    return Frame(first, last, seen.min() - room, seen.max() + room)
+    margin = 0.05 * (seen.max() - seen.min()) or 0.5
+    return Frame(first, last, seen.min() - margin, seen.max() + margin)
 
 
 def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame) -> str:
@@ -60,7 +60,7 @@ def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame)
 
 
 def _line(curve: Curve, x: np.ndarray, y: np.ndarray) -> str:
-    """A curve and its points, at so many units from the left and from the top."""
+    """A curve and its points, in units from the left and from the top."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
     path = "L".join(f"{x[i]:.1f} {y[i]:.1f}" for i in kept)
     name, marks = escape(curve.name), ""

@@ -42,21 +42,25 @@ def verdict(runs: list[Run]) -> str:
         said = f"<b>Comparable.</b> All {len(runs)} runs have seen equally many tokens of the same data, in the same form."
     else:
         said = "One run: there is nothing to compare it with."
-    facts = "".join(f"<div><dt>{CONDITIONS[fact]}</dt><dd>{_shown(value)}</dd></div>" for fact, value in same.items())
-    more = f"<details><summary>All else that differs: {len(others)}</summary>{_who(others)}</details>" if others else ""
-    return f'<p class="verdict{" broken" * bool(broken)}">{said}</p>{_who(broken)}<dl class="facts">{facts}</dl>{more}'
+    facts = "".join(f"<div><dt>{CONDITIONS[fact]}</dt><dd>{_format(value)}</dd></div>" for fact, value in same.items())
+    more = (
+        f"<details><summary>All else that differs: {len(others)}</summary>{_list_values(others)}</details>" if others else ""
+    )
+    return (
+        f'<p class="verdict{" broken" * bool(broken)}">{said}</p>{_list_values(broken)}<dl class="facts">{facts}</dl>{more}'
+    )
 
 
-def _who(found: dict[str, dict[str, list[str]]]) -> str:
+def _list_values(found: dict[str, dict[str, list[str]]]) -> str:
     rows = ""
     for fact, have in found.items():
         known = {value: names for value, names in have.items() if value != UNKNOWN or fact in CONDITIONS}
-        who = "".join(f"<dd><code>{_shown(value)}</code> {escape(', '.join(names))}</dd>" for value, names in known.items())
+        who = "".join(f"<dd><code>{_format(value)}</code> {escape(', '.join(names))}</dd>" for value, names in known.items())
         rows += f"<div><dt>{escape(CONDITIONS.get(fact, fact))}</dt>{who}</div>"
     return f'<dl class="differences">{rows}</dl>' if rows else ""
 
 
-def _shown(value: str) -> str:
+def _format(value: str) -> str:
     if value.isdecimal():
         return f"{int(value):,}"
     return escape(value[:12] if len(value) == 64 else value)  # 64: a fingerprint

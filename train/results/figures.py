@@ -55,24 +55,26 @@ MEASURES = {
 def draw(run: Path) -> None:
     """Write pictures/*.png of what the run folder holds so far. Raises InputError if a file of it can't be read."""
     name = run.resolve().name
-    tables = {file: reader.table(run / f"{file}.csv") for file in ("metrics", "validation", "algorithms")}
+    tables = {file: reader.read_table(run / f"{file}.csv") for file in ("metrics", "validation", "algorithms")}
     timed = [row for row in tables["metrics"] if row["step_seconds"]]
     curves = {
-        "loss": (loss, tables["metrics"]),
-        "steps": (steps, timed),
-        "validation": (validation, tables["validation"]),
-        "algorithms": (algorithms, tables["algorithms"]),
+        "loss": (draw_loss, tables["metrics"]),
+        "steps": (draw_steps, timed),
+        "validation": (draw_validation, tables["validation"]),
+        "algorithms": (draw_algorithms, tables["algorithms"]),
     }
-    step, samples = reader.samples(run)
+    step, samples = reader.read_samples(run)
     with matplotlib.rc_context(_STYLE):
         figures = {file: make(name, rows) for file, (make, rows) in curves.items() if rows}
-        figures |= {f"sample-{i}": sample(f"{name}: sample {i} at step {step:,}", clips) for i, clips in samples.items()}
+        figures |= {
+            f"sample-{i}": draw_sample(f"{name}: sample {i} at step {step:,}", clips) for i, clips in samples.items()
+        }
         (run / "pictures").mkdir(exist_ok=True)
         for file, figure in figures.items():
             write_atomically(run / "pictures" / f"{file}.png", partial(figure.savefig, format="png"))
 
 
-def _figure(title: str, height: int) -> Figure:
+def _make_figure(title: str, height: int) -> Figure:
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
@@ -81,74 +83,74 @@ def _figure(title: str, height: int) -> Figure:
 # --- Curves ---
 
 
-def _curve(axes, steps: np.ndarray, values: np.ndarray, **line) -> None:
+def _draw_curve(axes, steps: np.ndarray, values: np.ndarray, **line) -> None:
     """A line, with its points marked as long as there are few; what was not measured is left out."""
     known = np.isfinite(values)
     axes.plot(steps[known], values[known], marker="o" if known.sum() <= 30 else "", markersize=3, **line)
     axes.locator_params(axis="x", nbins=5, integer=True)
 
 
-def _label(axes, title: str, unit: str, across: str = "step") -> None:
+def _set_labels(axes, title: str, unit: str, across: str = "step") -> None:
     axes.set(title=title, xlabel=across, ylabel=unit)
 
 
-def _legend(figure: Figure, axes) -> None:
+def _add_legend(figure: Figure, axes) -> None:
     """At the upper right, beside the figure's title."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(labels))
 
 
-def loss(name: str, rows: list[Row]) -> Figure:
+def draw_loss(name: str, rows: list[Row]) -> Figure:
     at, bits = reader.column(rows, "step"), reader.column(rows, "loss_bits")
-    mean = reader.smoothed(bits)
-    figure = _figure(f"{name}: training loss to step {int(at[-1]):,}", 380)
+    mean = reader.smooth(bits)
+    figure = _make_figure(f"{name}: training loss to step {int(at[-1]):,}", 380)
     for axes, first, title in zip(figure.subplots(1, 2), (0, len(bits) // 2), ("All steps", "Second half"), strict=True):
         axes.plot(at[first:], bits[first:], color=_COLOUR["target"], linewidth=0.5, alpha=0.6, label="each step")
-        _curve(axes, at[first:], mean[first:], color=_COLOUR["target"], label="running mean")
-        _label(axes, title, "bits per sample")
-    _legend(figure, axes)
+        _draw_curve(axes, at[first:], mean[first:], color=_COLOUR["target"], label="running mean")
+        _set_labels(axes, title, "bits per sample")
+    _add_legend(figure, axes)
     return figure
 
 
-def steps(name: str, rows: list[Row]) -> Figure:
+def draw_steps(name: str, rows: list[Row]) -> Figure:
     """Of steps whose time was measured."""
     at = reader.column(rows, "step")
-    figure = _figure(f"{name}: time of a step, to step {int(at[-1]):,}", 320)
+    figure = _make_figure(f"{name}: time of a step, to step {int(at[-1]):,}", 320)
     columns = {"step_seconds": "Whole step", "data_seconds": "Waiting for data"}
     for axes, (column, title) in zip(figure.subplots(1, 2), columns.items(), strict=True):
         ms = 1000 * reader.column(rows, column)
-        _curve(axes, at, ms, color=_COLOUR["source"], linewidth=0.9)
+        _draw_curve(axes, at, ms, color=_COLOUR["source"], linewidth=0.9)
         axes.axhline(np.median(ms), color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         # One that stalls for seconds must not flatten all others: it leaves the picture at the top.
         axes.set_ylim(0, 1.1 * max(0.01, min(ms.max(), 5 * np.percentile(ms, 90, method="lower"))))
-        _label(axes, f"{title}: median {_rounded(np.median(ms))} ms, longest {_rounded(ms.max())} ms", "ms")
+        _set_labels(axes, f"{title}: median {_round(np.median(ms))} ms, longest {_round(ms.max())} ms", "ms")
     return figure
 
 
-def _rounded(value: float) -> str:
+def _round(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-def validation(name: str, rows: list[Row]) -> Figure:
-    figure = _figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 760)
+def draw_validation(name: str, rows: list[Row]) -> Figure:
+    figure = _make_figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 760)
     for axes, (column, (title, unit, scale)) in zip(figure.subplots(3, 3).flat, MEASURES.items(), strict=True):
-        for which, own in reader.by_set(rows).items():
+        for which, own in reader.group_by_set(rows).items():
             values = scale * reader.column(own, column)
-            _curve(axes, reader.column(own, "step"), values, label=f"{which}: {int(own[-1]['samples']):,} samples")
-        _label(axes, title, unit)
-    _legend(figure, axes)
+            _draw_curve(axes, reader.column(own, "step"), values, label=f"{which}: {int(own[-1]['samples']):,} samples")
+        _set_labels(axes, title, unit)
+    _add_legend(figure, axes)
     return figure
 
 
-def algorithms(name: str, rows: list[Row]) -> Figure:
+def draw_algorithms(name: str, rows: list[Row]) -> Figure:
     last = rows[-1]["step"]
-    figure = _figure(f"{name}: validation by the target's algorithm, at step {int(last):,}", 320)
+    figure = _make_figure(f"{name}: validation by the target's algorithm, at step {int(last):,}", 320)
     axes = figure.subplots()
-    for which, own in reader.by_set([row for row in rows if row["step"] == last]).items():
+    for which, own in reader.group_by_set([row for row in rows if row["step"] == last]).items():
         axes.plot(reader.column(own, "algorithm"), reader.column(own, "bits"), "o", label=which)
     axes.set(xlim=(0, 33), xticks=range(1, 33))
-    _label(axes, "Cross entropy", "bits per sample", "algorithm")
-    _legend(figure, axes)
+    _set_labels(axes, "Cross entropy", "bits per sample", "algorithm")
+    _add_legend(figure, axes)
     return figure
 
 
@@ -195,15 +197,15 @@ def spectrogram(levels: np.ndarray, top: float) -> bytes:
     return file.getvalue()
 
 
-def sample(title: str, clips: dict[str, Clip]) -> Figure:
-    figure = _figure(title, 820)
+def draw_sample(title: str, clips: dict[str, Clip]) -> Figure:
+    figure = _make_figure(title, 820)
     waves, spectrograms = figure.subfigures(2, 1, height_ratios=(7, 4))
-    _waves(waves, clips)
-    _spectrograms(spectrograms, clips)
+    _draw_waves(waves, clips)
+    _draw_spectrograms(spectrograms, clips)
     return figure
 
 
-def _waves(figure, clips: dict[str, Clip]) -> None:
+def _draw_waves(figure, clips: dict[str, Clip]) -> None:
     """Rows source, target and generated; columns the windows of the target, each shaded in the one before."""
     chosen = windows(*clips["target"])
     grid = figure.subplots(len(clips), len(chosen), sharex="col")
@@ -230,7 +232,7 @@ def _waves(figure, clips: dict[str, Clip]) -> None:
     grid[-1, -1].set_title("target in grey", fontsize=8, fontweight="normal", color="#666666", pad=2)
 
 
-def _spectrograms(figure, clips: dict[str, Clip]) -> None:
+def _draw_spectrograms(figure, clips: dict[str, Clip]) -> None:
     """The mel spectrograms of the whole clips, side by side, in one scale of colours."""
     levels = {kind: mel(clip) for kind, clip in clips.items()}
     top = loudest(levels.values())
@@ -243,5 +245,5 @@ def _spectrograms(figure, clips: dict[str, Clip]) -> None:
         places = [(BANDS + 1) * np.log1p(f / 700) / np.log1p(rate / 1400) for f in hertz]
         axes.set_yticks(places, [f"{f / 1000:g}" for f in hertz])
         axes.grid(visible=False)
-        _label(axes, f"Mel spectrogram: {kind}", "kHz" if axes is row[0] else "", "s")
+        _set_labels(axes, f"Mel spectrogram: {kind}", "kHz" if axes is row[0] else "", "s")
     figure.colorbar(picture, ax=row, label="dB", pad=0.01)

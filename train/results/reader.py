@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data.errors import InputError
+from train.config import rename_settings
 
 KINDS = ("source", "target", "generated")
 _TEXTS = ("set", "split", "decode")  # columns that are no numbers
@@ -44,68 +45,68 @@ class Run(NamedTuple):
 
     @property
     def tokens_a_step(self) -> int | None:
-        """Of a whole batch, with its prefixes; None until the first steps are over, for their time is not told."""
+        """Of a whole batch, with its prefixes; None until the first steps are over, for their time is not recorded."""
         timed = next((row for row in reversed(self.metrics) if row["step_seconds"]), None)
         return round(float(timed["tokens_per_second"]) * float(timed["step_seconds"])) if timed else None
 
 
 def read(folder: Path, name: str) -> Run:
     """Raises InputError if the folder is no run, or one that has not logged a step, or if a file can't be read."""
-    settings = config(folder)
-    metrics = table(folder / "metrics.csv")
+    settings = read_config(folder)
+    metrics = read_table(folder / "metrics.csv")
     if not metrics:
         raise InputError(f"{folder} has no step in its metrics.csv: wait until it has, or leave it out")
-    facts = leaves(settings.pop("settings")) | leaves(settings)
-    validation, clips = (by_set(table(folder / f"{each}.csv")) for each in ("validation", "clips"))
-    run = Run(name, facts, metrics, validation, clips, result(folder), *samples(folder))
+    facts = flatten(rename_settings(settings.pop("settings"))) | flatten(settings)
+    validation, clips = (group_by_set(read_table(folder / f"{each}.csv")) for each in ("validation", "clips"))
+    run = Run(name, facts, metrics, validation, clips, read_result(folder), *read_samples(folder))
     if run.tokens_a_step:
         facts["tokens"] = str(run.tokens_a_step * run.steps)
     return run
 
 
-def leaves(document: dict, above: str = "") -> dict[str, str]:
+def flatten(document: dict, above: str = "") -> dict[str, str]:
     """Each value of nested JSON as text, by its dotted name."""
     found = {}
     for key, value in document.items():
         if isinstance(value, dict):
-            found |= leaves(value, f"{above}{key}.")
+            found |= flatten(value, f"{above}{key}.")
         else:
             found[above + key] = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
     return found
 
 
-def config(run: Path) -> dict:
+def read_config(run: Path) -> dict:
     """config.json: what was set. Raises InputError if the folder is no run, or the file is damaged."""
     path = run / "config.json"
     if not path.exists():
         raise InputError(f"{run} is no run: it has no config.json, which python -m train --out {run} writes")
-    found = _document(path)
+    found = _read_json(path)
     if not isinstance(found.get("settings"), dict):
         raise InputError(f'{path} has no "settings": take it from a backup, or train again')
     return found
 
 
-def result(run: Path) -> dict:
+def read_result(run: Path) -> dict:
     """result.json: what the run cost; empty until it has ended. Raises InputError if the file is damaged."""
     path = run / "result.json"
-    return _document(path) if path.exists() else {}
+    return _read_json(path) if path.exists() else {}
 
 
-def _document(path: Path) -> dict:
+def _read_json(path: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise _read_error(path, error) from None
     return found
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def _read_error(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} can't be read ({error}): take it from a backup, or train again")
 
 
-def table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[Row]:
     """The rows of metrics.csv, validation.csv, algorithms.csv or clips.csv, none if there is no such file yet.
 
     A last line that has no end is still being written and left out. Raises InputError if the file is damaged. What earlier
@@ -125,7 +126,7 @@ def table(path: Path) -> list[Row]:
             if "snr_db" in row:
                 row["snr_argmax_db"] = row.get("snr_argmax_db") or row["snr_db"]
     except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from None
+        raise _read_error(path, error) from None
     return rows
 
 
@@ -134,12 +135,12 @@ def column(rows: list[Row], name: str) -> np.ndarray:
     return np.array([float(row.get(name) or "nan") for row in rows])
 
 
-def by_set(rows: list[Row]) -> dict[str, list[Row]]:
+def group_by_set(rows: list[Row]) -> dict[str, list[Row]]:
     """The rows of each validation set, in the order in which the sets appear."""
     return {name: [row for row in rows if row["set"] == name] for name in dict.fromkeys(row["set"] for row in rows)}
 
 
-def deciding(sets: Iterable[str]) -> str:
+def choose_set(sets: Iterable[str]) -> str:
     """The validation set by which runs are judged: seen patches, if there are any.
 
     Of a few families a model learns what holds for no other: for unseen ones it gets worse, the more it has learned.
@@ -148,7 +149,7 @@ def deciding(sets: Iterable[str]) -> str:
     return "seen" if "seen" in names else names[0]
 
 
-def smoothed(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """The mean of a twenty-fifth of the curve around each value, of less at the ends."""
     reach, i = len(values) // 50, np.arange(len(values))
     first, end = np.maximum(0, i - reach), np.minimum(len(values), i + reach + 1)
@@ -156,16 +157,16 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return (total[end] - total[first]) / (end - first)
 
 
-def samples(run: Path) -> tuple[int, Samples]:
+def read_samples(run: Path) -> tuple[int, Samples]:
     """The last step that has left fixed samples, and these; (0, {}) if none has. Raises InputError if one can't be read."""
     for folder in sorted((run / "samples").glob("[0-9]*"), reverse=True):
         numbers = sorted((path.name.partition("-")[0] for path in folder.glob("*-generated.wav")), key=int)
         if numbers:
-            return int(folder.name), {i: {kind: clip(folder / f"{i}-{kind}.wav") for kind in KINDS} for i in numbers}
+            return int(folder.name), {i: {kind: read_clip(folder / f"{i}-{kind}.wav") for kind in KINDS} for i in numbers}
     return 0, {}
 
 
-def clip(path: Path) -> Clip:
+def read_clip(path: Path) -> Clip:
     """A PCM wav file of 16 bits and one channel. Raises InputError."""
     try:
         with wave.open(str(path)) as file:

@@ -24,7 +24,7 @@ class Log:
     def __init__(self, run: Path, step: int):
         self._run = run
         for path in run.glob("*.csv"):
-            _cut(path, step)
+            _truncate(path, step)
         for folder in run.glob("samples/[0-9]*"):
             if int(folder.name) > step:
                 shutil.rmtree(folder)
@@ -39,7 +39,7 @@ class Log:
     def add(self, table: str, rows: list[dict]) -> None:
         """Rows with the same columns, of which `step` is the first; numbers go to TensorBoard too. None: not measured."""
         path = self._run / f"{table}.csv"
-        columns = _columns(path, list(rows[0]))
+        columns = _extend_columns(path, list(rows[0]))
         with open(path, "a", newline="") as file:
             writer = csv.DictWriter(file, columns)
             if not file.tell():
@@ -68,7 +68,7 @@ def red(text: str, stream: TextIO) -> str:
     return f"\033[31m{text}\033[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
-def _columns(path: Path, columns: list[str]) -> list[str]:
+def _extend_columns(path: Path, columns: list[str]) -> list[str]:
     """Those of a table, to which what is new is added: a run that an earlier version began has fewer."""
     if not path.exists():
         return columns
@@ -86,7 +86,7 @@ def _columns(path: Path, columns: list[str]) -> list[str]:
     return [*found, *more]
 
 
-def _cut(path: Path, step: int) -> None:
+def _truncate(path: Path, step: int) -> None:
     """Leave the rows of a table up to a step; a last line without an end was cut by a kill."""
     head, *rows = path.read_text().splitlines(keepends=True) or [""]
     if not head.endswith("\n"):  # not even the names of the columns are there
