@@ -1,8 +1,8 @@
-"""Data sets that somebody has made to do harm: small folders, all of whose hashes are right, so that nothing but the checks of
-each field stands between them and the reader.
+"""Data sets that somebody has made to do harm: small folders, all of whose hashes are right, so that nothing but the checks
+of each field stands between them and the reader.
 
-Every case is a function that changes a good data set; `CASES` has them by name. All of them end with `sign`, which puts right
-every hash in the folder, as the person who made it would.
+Every case is a function that changes a good data set; `collect` has them by name. All of them end with `sign`, which puts
+right every hash in the folder, as the person who made it would.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dx7data import cli, files
+from dx7data.patches import patch
+from dx7data.phrases.phrase import Phrases
 from dx7data.plan.plan import ENGINE, FORMAT
 
 MARKUP = '<script>alert("dx7")</script>'
@@ -91,16 +93,13 @@ def is_plain(value) -> bool:
 
 def _fingerprint(folder: Path, document: dict) -> str | None:
     """As the plan computes it, from whatever is there; None where nothing can be computed."""
-    from dx7data.phrases.phrase import Phrases
-    from dx7data.patches import patch
-
     try:
-        state = hashlib.sha256(files.canonical({"format": FORMAT, "engine": ENGINE, "spec": document["spec"]}))
+        state = hashlib.sha256(files.to_canonical_json({"format": FORMAT, "engine": ENGINE, "spec": document["spec"]}))
         table = pq.read_table(folder / "patches.parquet").to_pydict()
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         state.update(patch.unpack(packed).tobytes())
-        state.update(files.canonical([table["id"], table["split"], table["kind"]]))
-        state.update(files.canonical([table["parents"], table["target"]]))
+        state.update(files.to_canonical_json([table["id"], table["split"], table["kind"]]))
+        state.update(files.to_canonical_json([table["parents"], table["target"]]))
         if (folder / "phrases.arrow").exists():
             with pa.memory_map(str(folder / "phrases.arrow")) as source, pa.ipc.open_file(source) as file:
                 Phrases(file.read_all()).hash_into(state)
@@ -201,8 +200,8 @@ def case(name: str):
 
 
 def collect(good: Path, other: Path) -> dict[str, Callable[[Path], None]]:
-    """All cases: those below; for each field of each document of a good data set some wrong values; what else may stand in the
-    place of each file; and files of another data set.
+    """All cases: those below; for each field of each document of a good data set some wrong values; what else may stand in
+    the place of each file; and files of another data set.
     """
     cases = dict(CASES)
     document = json.loads((good / "dataset.json").read_bytes())
@@ -216,8 +215,8 @@ def collect(good: Path, other: Path) -> dict[str, Callable[[Path], None]]:
     sample = _first_json(good)
     for word, changed in _variants(sample, rotate=True):
         cases[f"json of a sample: {word}"] = partial(_with_sample, changed)
-    for name in ("dataset.json", "patches.parquet", "phrases.arrow", f"{SHARD}.tar", f"{SHARD}.parquet", f"{SHARD}.stats.json",
-                 "index.json", "README.md", "render.log"):  # fmt: skip
+    of_a_shard = [f"{SHARD}.{kind}" for kind in ("tar", "parquet", "stats.json")]
+    for name in ["dataset.json", "patches.parquet", "phrases.arrow", *of_a_shard, "index.json", "README.md", "render.log"]:
         for word, put in IN_ITS_PLACE.items():
             cases[f"{name} is {word}"] = partial(_replace, name, put)
         cases[f"{name} is another's"] = partial(borrow, name, other)
@@ -409,10 +408,22 @@ _column_cases(
     f"{SHARD}.parquet",
     dict.fromkeys(("key", "patch_id", "patch_name", "source_id", "phrase_id", "phrase_kind"), _TEXTS)
     | dict.fromkeys(
-        ("index", "algorithm", "layers", "notes", "lowest_note", "highest_note", "source_peak", "target_peak", "target_clipped"),
+        (
+            "index",
+            "algorithm",
+            "layers",
+            "notes",
+            "lowest_note",
+            "highest_note",
+            "source_peak",
+            "target_peak",
+            "target_clipped",
+        ),
         _NUMBERS,
     )
-    | dict.fromkeys(("json_offset", "json_bytes", "source_wav_offset", "target_syx_bytes", "prefix_bytes_wav_bytes"), _NUMBERS)
+    | dict.fromkeys(
+        ("json_offset", "json_bytes", "source_wav_offset", "target_syx_bytes", "prefix_bytes_wav_bytes"), _NUMBERS
+    )
     | {MARKUP: [("is there", lambda count: pa.array([1] * count))]}
     | {f"{MARKUP}_offset": [("is there", lambda count: pa.array([1] * count))]}
     | {f"{CLIMBING}_offset": [("is there", lambda count: pa.array([1] * count))]},
@@ -421,9 +432,18 @@ _column_cases(
     "patches.parquet",
     dict.fromkeys(("id", "name", "family", "split", "kind", "file", "sha256"), _TEXTS)
     | {
-        "target": [("is false", lambda count: pa.array([False] * count)), ("is text", lambda count: pa.array(["yes"] * count))],
-        "parents": [("is text", lambda count: pa.array(["a"] * count)), ("is nested", lambda count: pa.array([[["a"]]] * count))],
-        "index": [("is huge", lambda count: pa.array([2**62] * count)), ("is text", lambda count: pa.array([MARKUP] * count))],
+        "target": [
+            ("is false", lambda count: pa.array([False] * count)),
+            ("is text", lambda count: pa.array(["yes"] * count)),
+        ],
+        "parents": [
+            ("is text", lambda count: pa.array(["a"] * count)),
+            ("is nested", lambda count: pa.array([[["a"]]] * count)),
+        ],
+        "index": [
+            ("is huge", lambda count: pa.array([2**62] * count)),
+            ("is text", lambda count: pa.array([MARKUP] * count)),
+        ],
     },
 )
 
@@ -602,17 +622,15 @@ def _rewrite(folder: Path, change: Callable[[tarfile.TarInfo, bytes], tuple[tarf
     path = folder / f"{SHARD}.tar"
     with tarfile.open(path) as tar:
         members = [change(member, tar.extractfile(member).read()) for member in tar]
-    table, data, n = pq.read_table(folder / f"{SHARD}.parquet"), io.BytesIO(), 0
+    table, data = pq.read_table(folder / f"{SHARD}.parquet"), io.BytesIO()
     names = [name.removesuffix("_offset") for name in table.column_names if name.endswith("_offset")]
     places = {f"{name}_{what}": [] for name in names for what in ("offset", "bytes")}
-    for member, content in members:
-        header = member.tobuf(tarfile.USTAR_FORMAT)
-        data.write(header)
+    for n, (member, content) in enumerate(members):
+        data.write(member.tobuf(tarfile.USTAR_FORMAT))
         name = names[n % len(names)]
         places[f"{name}_offset"].append(data.tell())
         places[f"{name}_bytes"].append(len(content))
         data.write(content + bytes(-len(content) % 512))
-        n += 1
     data.write(bytes(1024))
     data.write(bytes(-data.tell() % 10240))
     path.write_bytes(data.getvalue())

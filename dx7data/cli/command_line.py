@@ -7,6 +7,7 @@ from pathlib import Path
 from dx7data.cli import commands, rendering, types
 from dx7data.cli.types import number, span, whole
 from dx7data.errors import InputError
+from dx7data.patches.report import make_printable
 
 _RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
 _SECONDS = number(0.01, 600, "seconds")
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         _refuse_beside_plan(options)
         return options.run(options) or 0
     except InputError as error:
-        print(f"dx7data: {error}", file=sys.stderr)
+        print(f"dx7data: {make_printable(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `dx7data patches ls bank.syx | head`
         sys.stderr.close()
@@ -74,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
         verbs, "verify", commands.verify, "check every byte of a folder of shards, and render a few samples again"
     )
     verify.add_argument("folder", type=Path)
+    verify.add_argument("--full", action="store_true", help="render all samples again, and compare every byte")
     verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")
 
     bench = _verb(verbs, "bench", commands.bench, "measure the engine here: on a core, on all cores, on the GPUs there are")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.patches.report import make_printable
 
 
 def check_rate(sample_rate: int) -> int:
@@ -73,14 +74,14 @@ def inspect(options) -> None:
         from dx7data.page import page
 
         page.write_page(options.folder, options.html)
-        print(f"Open it in a browser: {options.html}")
+        print(make_printable(f"Open it in a browser: {options.html}"))
         return
     with folders.explain_errors(options.folder):
         found = folders.summarize(options.folder, options.rows)
-    print(json.dumps(found, indent=1) if options.json else _describe(found))
+    print(json.dumps(found, indent=1) if options.json else "\n".join(map(make_printable, _describe(found))))
 
 
-def _describe(found: dict) -> str:
+def _describe(found: dict) -> list[str]:
     from dx7data.plan import hidden
 
     made, wanted = found["shards"]
@@ -117,33 +118,61 @@ def _describe(found: dict) -> str:
         patch = f"{row['patch_id']}  {row['patch_name']:10}{more}  algorithm {row['algorithm']:2}"
         lines.append(f"  {row['key']}  {patch}  {notes} {row['phrase_kind']:8}  peak {row['target_peak']:6,}")
         lines += [f"    prefix.{codec}: {' + '.join(names)}" for codec, names in row["prefixes"].items()]
-    return "\n".join(lines)
+    return lines
 
 
 def verify(options) -> int:
-    """`dx7data verify FOLDER [--fix]`: 0 when every byte is as it was rendered, or is so again, else 1."""
+    """`dx7data verify FOLDER [--full] [--fix]`: 0 when nothing is wrong, or all is mended, else 1."""
     from tqdm import tqdm
 
-    from dx7data.dataset.verify import verify
+    from dx7data.dataset import verify
 
     announce_compilation()
-    size = sum(path.stat().st_size for pattern in ("*.tar", "*.parquet") for path in options.folder.glob(pattern))
-    began = time.perf_counter()
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
-        wrong = verify(options.folder, bar.update, options.fix)
+    size, began = _measure(options.folder), time.perf_counter()
+    with tqdm(total=size * (1 + options.full), unit="B", unit_scale=True, file=sys.stderr) as bar:
+        wrong = verify.verify(options.folder, bar.update, options.fix, options.full)
     took = time.perf_counter() - began
-    for problem in wrong:
-        print(problem)
-    checked = f"{options.folder}: {size / 1e6:,.0f} MB at {size / 1e6 / took:,.0f} MB/s"
+    left = verify.verify(options.folder) if wrong and options.fix else wrong
+    _print_some(wrong)
+    if options.fix:
+        _print_some([f"left: {problem}" for problem in left])
+    _print_some([f"note: {remark}" for remark in verify.list_remarks(options.folder)])
+    checked = make_printable(f"{options.folder}: {size / 1e6:,.0f} MB at {size / 1e6 / took:,.0f} MB/s")
     if not wrong:
-        print(f"{checked}; every byte is as it was rendered")
-        return 0
-    if not options.fix:
+        print(f"{checked}; {_verdict(options)}")
+    elif options.fix:
+        print(f"{checked}; {len(wrong)} problems, {len(left)} of them are left")
+    else:
         print(f"{checked}; {len(wrong)} problems, --fix makes again what is damaged")
-        return 1
-    left = verify(options.folder)
-    print("\n".join([*left, f"{checked}; {len(wrong)} problems, {len(left)} of them are left"]))
     return 1 if left else 0
+
+
+def _verdict(options) -> str:
+    """What is known when nothing is wrong: no more than was looked at."""
+    from dx7data.dataset.verify import RENDERED_AGAIN
+
+    if options.full:
+        return "all samples were rendered again: every byte is as it was rendered"
+    return (
+        f"every file is as it was written, and up to {RENDERED_AGAIN} samples of each shard were rendered again and are the "
+        "same; --full renders all of them"
+    )
+
+
+def _measure(folder: Path) -> int:
+    """Bytes of the files that verify reads, of those that are files."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder")
+    files = (path for pattern in ("*.tar", "*.parquet") for path in folder.glob(pattern) if path.is_file())
+    return sum(path.stat().st_size for path in files)
+
+
+def _print_some(lines: list[str], limit: int = 1000) -> None:
+    """The first of them; a folder may hold a million things."""
+    for line in lines[:limit]:
+        print(make_printable(line))
+    if len(lines) > limit:
+        print(f"and {len(lines) - limit:,} more")
 
 
 def patches_ls(options) -> None:
@@ -152,7 +181,7 @@ def patches_ls(options) -> None:
 
     loaded = load(options.paths, options.report, "none" if options.keep_duplicates else "bytes")
     for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
-        print(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}")
+        print(make_printable(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}"))
 
 
 def patches_show(options) -> None:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from dx7data.cli import music
 from dx7data.cli.commands import announce_compilation, check_rate, load
 from dx7data.errors import InputError
+from dx7data.patches.report import make_printable
 
 _WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it needs some seconds to begin
 
@@ -85,8 +86,8 @@ def _render(plan, folder, missing: list, options) -> None:
     print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
     with _open_bar(plan, missing) as bar:
         folders.render_missing(plan, folder, missing, workers, lambda count: _advance(bar, count, plan), devices)
-    print(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}")
-    print(f"Look at them: dx7data inspect {folder}")
+    print(make_printable(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}"))
+    print(make_printable(f"Look at them: dx7data inspect {folder}"))
 
 
 def _select(plan, missing: list, options) -> list:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dx7data.dataset import shard
 from dx7data.page import drawing
+from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60
@@ -14,12 +16,10 @@ _LEAST_COLUMNS = 12  # a few would be too broad
 _COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
-def read_columns(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
+def read_columns(plan: Plan, made: list[Shard], folder: Path) -> dict[str, np.ndarray]:
     """What the histograms count, of all samples."""
-    import pyarrow.parquet as pq
-
-    tables = [pq.read_table(folder / f"{each.name}.parquet", columns=_COLUMNS) for each in made]
-    return {name: np.concatenate([read_columns[name].to_numpy() for read_columns in tables]) for name in _COLUMNS}
+    tables = [shard.read_table(plan, each, folder).select(_COLUMNS) for each in made]
+    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
 
 
 def draw_histograms(summary: dict, table: dict) -> str:

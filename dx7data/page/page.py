@@ -36,9 +36,9 @@ def write_page(folder: Path, path: Path, rows: int = ROWS) -> None:
         raise InputError(f"nothing to show: {folder} has no whole shard of its plan yet; dx7data render makes them")
     with folders.explain_errors(folder):
         units = choose_samples(made, rows, 2 if plan.spec.pairs else 1)
-        tables = {each: shard.read_rows(folder, each) for each in {each for unit in units for each, _ in unit}}
+        tables = {each: shard.read_rows(plan, each, folder) for each in {each for unit in units for each, _ in unit}}
         samples = [[_read(folder, each, tables[each][i]) for each, i in unit] for unit in units]
-        summary, table = folders.summarize(folder, 0), histograms.read_columns(folder, made)
+        summary, table = folders.summarize(folder, 0), histograms.read_columns(plan, made, folder)
     html = _page(folder, plan, summary, table, samples)
     try:
         write_atomically(path, lambda file: file.write(html.encode(errors="replace")))

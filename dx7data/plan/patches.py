@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dx7data.files import decode_parquet, encode_parquet
+from dx7data.files import encode_parquet
 from dx7data.patches import patch
 
+if TYPE_CHECKING:  # it takes a tenth of a second to import
+    import pyarrow as pa
+
 BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL = "bank", "random", "mutation", "crossover", "counterfactual"
+KINDS = (BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL)
 EVERY_SPLIT = "all"  # instead of a split, where there are too few patches to divide
 NOWHERE = {"file": None, "sha256": None, "index": None}  # origin of what was never in a file
 
@@ -66,15 +71,17 @@ class Patches:
         return encode_parquet(pa.table(columns))
 
     @staticmethod
-    def from_parquet(data: bytes) -> "Patches":
-        """What `to_parquet` gave. Raises OSError, ValueError or KeyError when that is not so."""
-        table = decode_parquet(data).to_pydict()
-        packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
+    def from_table(table: "pa.Table") -> "Patches":
+        """What `to_parquet` gave. Raises ValueError for patches that are out of range, or cut."""
+        columns = table.to_pydict()
+        if set(map(len, columns["packed"])) - {patch.PACKED_BYTES}:
+            raise ValueError(f"packed patches have {patch.PACKED_BYTES} bytes")
+        packed = np.frombuffer(b"".join(columns["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
-            patch.unpack(packed),
-            *(table[name] for name in ("id", "family", "split", "kind", "parents")),
-            [dict(zip(NOWHERE, row, strict=True)) for row in zip(*(table[name] for name in NOWHERE), strict=True)],
-            table["target"],
+            patch.require_legal(patch.unpack(packed)),
+            *(columns[name] for name in ("id", "family", "split", "kind", "parents")),
+            [dict(zip(NOWHERE, row, strict=True)) for row in zip(*(columns[name] for name in NOWHERE), strict=True)],
+            columns["target"],
         )
 
 

@@ -62,7 +62,7 @@ def render_samples(
     prefixes, count = encode_prefixes(plan, choices, device), len(places)
     return [
         Sample(
-            key=_make_key(split, j),
+            key=make_key(split, j),
             source=audio[i],
             target=audio[count + i],
             prefixes={codec: of_codec[i] for codec, of_codec in prefixes.items()},
@@ -186,7 +186,7 @@ def _describe_pair(plan, split: str, choice: Choice) -> dict:
     own, other = plan.patches.stored[choice.layers[0]], plan.patches.stored[layer]
     changed = int(np.flatnonzero(own[: patch.PARAMETERS] != other[: patch.PARAMETERS])[0])
     return {
-        "with": _make_key(split, j),
+        "with": make_key(split, j),
         "parameter": patch.FIELDS[changed],
         "value": int(own[changed]),
         "value_there": int(other[changed]),
@@ -244,7 +244,8 @@ def encode_wav(audio: np.ndarray, rate: int) -> bytes:
     return struct.pack(layout, b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + data
 
 
-def _make_key(split: str, j: int) -> str:
+def make_key(split: str, j: int) -> str:
+    """The name of sample (split, j), which its members begin with."""
     return f"{split}_{j:08d}"
 
 

@@ -244,7 +244,7 @@ def forge(folder):
     path = folder / "train-000000.tar"
     data = bytearray(path.read_bytes())
     first = Plan.load(folder).shards()[0]
-    (row, *_) = shard.read_rows(folder, first)
+    (row, *_) = shard.read_rows(Plan.load(folder), first, folder)
     start = row["target_wav_offset"] + 44
     data[start : start + 100] = bytes(100)
     path.write_bytes(data)
