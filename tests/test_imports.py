@@ -14,7 +14,7 @@ PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none. README's map.
 FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
-GROUND = {"errors", "files", "rng", "cache"}
+GROUND = {"errors", "files", "rng", "cache", "markup"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 
@@ -96,7 +96,7 @@ def test_no_circles_in_models():
 
 
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
-FOR_TRAINING = {"errors", "files", "rng", "patches", "engine", "audio", "prefix", "plan", "cli.types"}
+FOR_TRAINING = {"errors", "files", "markup", "rng", "patches", "engine", "audio", "prefix", "plan", "cli.types"}
 TRAINING = sorted((ROOT / "train").rglob("*.py"))
 # Each folder of train may import from those above it; the commands, files of train itself, from all.
 STAGES = ["results", "data", "evaluation", "loop", "doctor"]

@@ -55,7 +55,7 @@ def commands(place: Path) -> dict[str, Callable[[], int]]:
     training += ["--prefix", "bytes", "--device", "cpu", "--evaluate-samples", "2", "--out", str(place / "run")]
     return {
         "inspect": lambda: cli.main(["inspect", data]),
-        "inspect --html": lambda: cli.main(["inspect", data, "--html", str(place / "page.html")]),
+        "inspect --html": lambda: cli.main(["inspect", data, "--html", str(place / "page" / "page.html")]),
         "verify": lambda: cli.main(["verify", data]),
         "verify --fix": lambda: cli.main(["verify", data, "--fix"]),
         "render --plan": lambda: cli.main(["render", "--plan", data, "--workers", "1"]),
@@ -69,6 +69,7 @@ def run(case: str, change: Callable[[Path], None], command: str, good: Path) -> 
         place = Path(name)
         shutil.copytree(good, place / _NAME)
         (place / "outside").mkdir()
+        (place / "page").mkdir()
         (place / "outside" / "precious.txt").write_text("a file of the user")
         change(place / _NAME)
         before = _contents(place / "outside")
@@ -96,7 +97,7 @@ def _become(act: Callable[[], int], place: Path) -> None:
         os.environ["TMPDIR"] = os.environ["XDG_CACHE_HOME"] = str(place)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         os.chdir(place)
-        allowed = [place / _NAME, place / "run", place / "page.html", cache.folder()]
+        allowed = [place / _NAME, place / "run", place / "page", cache.folder()]
         sys.addaudithook(partial(_note_writes, [str(path) for path in allowed]))
         try:
             status = act() or 0
@@ -149,7 +150,7 @@ def _wait(child: int, deadline: float) -> tuple[int, resource.struct_rusage, boo
 def _find_faults(outcome: Outcome, place: Path) -> list[str]:
     found = []
     output = (place / "stdout").read_text(errors="replace") + (place / "stderr").read_text(errors="replace")
-    page = (place / "page.html").read_text(errors="replace") if (place / "page.html").exists() else ""
+    page = (place / "page" / "page.html").read_text(errors="replace") if (place / "page" / "page.html").exists() else ""
     if outcome.status not in (0, 1, 2) and not outcome.faults:
         found.append(f"status {outcome.status}")
     if "Traceback" in output:

@@ -189,7 +189,7 @@ def read_table(plan: Plan, shard: Shard, folder: Path) -> "pa.Table":
     stats, path = load_stats(plan, shard, folder), folder / f"{shard.name}.parquet"
     data = schema.read_regular(path, stats["parquet"]["bytes"])
     if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
-        raise InputError(f"the parquet has changed since it was rendered: {path}")
+        raise InputError(f"{path} has changed since it was rendered: dx7data verify says what is wrong, and --fix mends it")
     return tables.read_shard_table(data, plan.spec, shard, stats["tar"]["bytes"], path)
 
 

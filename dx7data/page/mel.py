@@ -4,8 +4,10 @@ import struct
 import zlib
 
 import numpy as np
+from markupsafe import Markup
 
 from dx7data.audio.resample import decimate
+from dx7data.markup import html
 
 RATE = 16000  # Hz, at most: more would only make the page larger
 SECONDS = 10  # of a clip at most; likewise
@@ -30,15 +32,17 @@ def shrink(audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
     return audio, rate // factor
 
 
-def draw_waveform(audio: np.ndarray) -> str:
+def draw_waveform(audio: np.ndarray) -> Markup:
     """Between the lowest and highest value of each column, scaled to the clip's own peak; SVG."""
     columns = np.array_split(audio.astype(np.int64), min(_WAVE_COLUMNS, audio.size))
     peak = max(1, int(np.abs(audio.astype(np.int64)).max()))
     upper = "L".join(f"{i} {round(-100 * int(column.max()) / peak)}" for i, column in enumerate(columns))
     lower = "L".join(f"{i} {round(-100 * int(columns[i].min()) / peak)}" for i in reversed(range(len(columns))))
-    return (
-        f'<svg class="wave" viewBox="0 -104 {max(1, len(columns) - 1)} 208" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path d="M{upper}L{lower}Z"/></svg>'
+    return html(
+        '<svg class="wave" viewBox="0 -104 {} 208" preserveAspectRatio="none" aria-hidden="true"><path d="M{}L{}Z"/></svg>',
+        max(1, len(columns) - 1),
+        upper,
+        lower,
     )
 
 

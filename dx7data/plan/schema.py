@@ -8,6 +8,7 @@ are, in spec.py and filters.py, and the tables in tables.py.
 
 import os
 import stat
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Annotated, Literal, NotRequired, TypedDict
 
@@ -21,7 +22,7 @@ from dx7data.errors import InputError
 from dx7data.files import check_hash
 from dx7data.patches import patch
 from dx7data.phrases import compose
-from dx7data.phrases.filters import Key
+from dx7data.phrases.filters import Filters, Key
 from dx7data.phrases.phrase import CONTROLLERS
 from dx7data.plan.spec import RANDOM_SOURCE, SPLITS, Spec, SplitBy
 
@@ -273,6 +274,18 @@ def decode_signed(data: bytes, kind: type, where):
     return document
 
 
+def decode_plan(data: bytes, where) -> PlanDocument:
+    """`dataset.json`. Raises InputError."""
+    document = decode_signed(data, PlanDocument, where)
+    spec = msgspec.json.decode(data)["spec"]
+    known = {"spec": (spec, Spec), "spec.filters": (spec.get("filters", {}), Filters)}
+    for name, (there, kind) in known.items():
+        if unknown := there.keys() - {field.name for field in fields(kind)}:
+            raise InputError(f"{where}, field {name}: {min(unknown)!r} is no part of it")
+    check_spec(document["spec"], where)
+    return document
+
+
 def read_stats(path: Path) -> Stats:
     """A shard's stats. Raises FileNotFoundError and InputError."""
     return decode_signed(read_regular(path, STATS_BYTES), Stats, path)
@@ -285,7 +298,8 @@ def index_bytes(shards: int) -> int:
 
 def decode_sample(data: bytes, where) -> dict:
     """The json of a sample, with what is known of its phrase, as all formats have it, in `phrase`."""
-    document = decode(data, dict, where) | decode(data, SampleDocument, where)
+    decode(data, SampleDocument, where)
+    document = msgspec.json.decode(data)
     about = decode(document["phrase"].pop("about", "{}"), PhraseAbout, f"{where}, field phrase.about")
     return document | {"phrase": document["phrase"] | about}
 

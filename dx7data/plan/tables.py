@@ -62,8 +62,8 @@ def read_table(
 ) -> "pa.Table":
     """A Parquet file with exactly these columns, of which the optional ones may be missing, and so many rows.
 
-    Raises InputError. It is not read when it would take more memory than such a file can need. Texts are read as a dictionary first: a long one
-    that is there a million times is one.
+    Raises InputError. It is not read when it would take more memory than such a file can need. Texts are read as a
+    dictionary first: a long one that is there a million times is one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

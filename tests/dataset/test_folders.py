@@ -275,7 +275,9 @@ def test_verify_finds_damage(made, tmp_path, capsys):
     data = bytearray(tar.read_bytes())
     data[len(data) // 2] ^= 1
     tar.write_bytes(data)
-    (broken / "val-000000.parquet").write_bytes(b"")
+    parquet = bytearray((broken / "val-000000.parquet").read_bytes())
+    parquet[100] ^= 1
+    (broken / "val-000000.parquet").write_bytes(parquet)
     (broken / "test-000000.tar").unlink()
     assert cli.main(["verify", str(broken)]) == 1
     out = capsys.readouterr().out
