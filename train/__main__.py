@@ -14,6 +14,7 @@ except ModuleNotFoundError:
 
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
+from dx7data.patches.report import make_printable
 from dx7data.prefix import CODECS
 from models.memory import out_of_memory
 from models.registry import LAYERS, MODELS
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 def explain(error: Exception, run: Path | None) -> str | None:
     """What to tell a person about an error; None if it is our own."""
     if isinstance(error, InputError):  # from a process that reads it comes with a traceback around it
-        return str(error).rpartition("InputError: ")[2].strip()
+        return make_printable(str(error).rpartition("InputError: ")[2].strip())
     if distributed.is_connection_lost(error):
         return f"another process of this run is gone; {_describe_checkpoint(run)}"
     if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):

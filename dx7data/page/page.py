@@ -33,7 +33,9 @@ def write_page(folder: Path, path: Path, rows: int = ROWS) -> None:
     plan = Plan.load(folder)
     made = [each for each, stats in folders.list_shards(folder, plan) if stats]
     if not made:
-        raise InputError(f"nothing to show: {folder} has no whole shard of its plan; dx7data render makes them, and verify says what is wrong")
+        raise InputError(
+            f"nothing to show: {folder} has no whole shard of its plan; dx7data render makes them, verify says what is wrong"
+        )
     with folders.explain_errors(folder):
         units = choose_samples(made, rows, 2 if plan.spec.pairs else 1)
         tables = {each: shard.read_rows(plan, each, folder) for each in {each for unit in units for each, _ in unit}}

@@ -466,7 +466,7 @@ def test_incomplete_and_damaged_shards(made, tmp_path):
     flip(broken / f"{names[3]}.parquet", 100)
     with pytest.raises(InputError, match=rf"{names[3]}.parquet is damaged or gone"):
         rest[0]
-    rows = folders.shard.read_rows(made, open_clips(made).shards[4])
+    rows = folders.shard.read_rows(Plan.load(made), open_clips(made).shards[4], made)
     for row, back in ((0, 0), (1, 512)):  # the header of a wav, the name of a member
         flip(broken / f"{names[4]}.tar", rows[row]["source_wav_offset"] - back)
         at = rest.counts[0] + row

@@ -24,9 +24,8 @@ import torch
 from torch.utils.data import Dataset
 
 from dx7data.errors import InputError
-from dx7data.files import decode_parquet
 from dx7data.patches import sysex
-from dx7data.plan import sample
+from dx7data.plan import sample, schema, tables
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import encode_wav
 from dx7data.rng import KeyedRng, OldKeyedRng
@@ -192,7 +191,7 @@ class ShardClips(Clips):
         return ShardClips(self._at, self.plan, split, skip_missing=True, **options)
 
     def target_patches(self, index: int) -> np.ndarray:
-        dump = sysex.read(self._read_member(*self.locate(SampleKey(0, 0, index)), "target.syx"))
+        dump = sysex.read(self._read_dump(*self.locate(SampleKey(0, 0, index))))
         return np.array([np.frombuffer(record.patch, np.uint8) for record in dump.voices])
 
     def __getstate__(self) -> dict:
@@ -208,7 +207,7 @@ class ShardClips(Clips):
         elif self._from_shards:
             prefix = torch.from_numpy(self._read_clip(s, i, f"prefix.{format.codec}.wav").astype(np.int16))
         else:
-            prefix = format.encode_prefix(self._read_member(s, i, "target.syx"))
+            prefix = format.encode_prefix(self._read_dump(s, i))
         return Example(prefix, *(format.clip(self._read_clip(s, i, name), start) for name in ("source.wav", "target.wav")))
 
     def _read_clip(self, s: int, i: int, name: str) -> np.ndarray:
@@ -223,6 +222,13 @@ class ShardClips(Clips):
     def _read_member(self, s: int, i: int, name: str) -> bytes:
         offset = self._find_member(s, i, name)
         return self._open_map(s)[offset : offset + int(self._load_table(s)[name.replace(".", "_") + "_bytes"][i])]
+
+    def _read_dump(self, s: int, i: int) -> bytes:
+        """The patches of a sample's target, as a dump of a voice for each layer. Raises InputError if it is none."""
+        dump = self._read_member(s, i, "target.syx")
+        if not 1 <= len(sysex.read(dump).voices) <= self.plan.spec.layers[1]:
+            raise self._damage_error(s, i, "target.syx")
+        return dump
 
     def _find_member(self, s: int, i: int, name: str) -> int:
         """Where a member begins. Raises InputError if the tar has another one there."""
@@ -241,19 +247,17 @@ class ShardClips(Clips):
     def _load_table(self, s: int) -> dict[str, np.ndarray]:
         """The columns of a shard's table that say where members lie, read when first needed."""
         if s not in self._tables:
-            each, expected = self.shards[s], self._stats[s]["parquet"]
+            each, stats = self.shards[s], self._stats[s]
+            where = f"{self._at.name}/{each.name}.parquet"
             try:
-                data = self._at.read(f"{each.name}.parquet")
+                data = self._at.read(f"{each.name}.parquet", stats["parquet"]["bytes"])
             except OSError:
                 data = b""
-            if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-                raise InputError(
-                    f"{self._at.name}/{each.name}.parquet is damaged or gone: `dx7data verify --fix` makes it again"
-                )
+            if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
+                raise InputError(f"{where} is damaged or gone: `dx7data verify --fix` makes it again")
+            table = tables.read_shard_table(data, self.plan.spec, each, stats["tar"]["bytes"], where)
             columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
-            # One thread: a pool of threads does not survive the fork that makes a worker.
-            table = decode_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
-            self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
+            self._tables[s] = {name: table[name].to_numpy() for name in (*columns, "target_syx_bytes")}
         return self._tables[s]
 
     def _open_map(self, s: int) -> mmap.mmap:
@@ -264,7 +268,7 @@ class ShardClips(Clips):
         name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
         path = self._at.local_path(name, tar["bytes"], tar["sha256"])
         try:
-            with open(path, "rb") as file:
+            with schema.open_regular(path) as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
@@ -284,11 +288,11 @@ def _load_plan(at: Local | Remote) -> Plan:
         return Plan.load(Path(at.name))
     with tempfile.TemporaryDirectory() as folder:
         try:
-            document = at.read("dataset.json")
+            document = at.read("dataset.json", schema.DOCUMENT_BYTES)
             (Path(folder) / "dataset.json").write_bytes(document)
             for name in ("patches.parquet", "phrases.arrow", "phrases.parquet"):
                 if name.encode() in document:
-                    (Path(folder) / name).write_bytes(at.read(name))
+                    (Path(folder) / name).write_bytes(at.read(name, tables.PLAN_BYTES))
         except FileNotFoundError as error:
             missing = Path(str(error.filename or error)).name
             raise InputError(f"{at.name} is no data set, or not a whole one: it has no {missing}") from None
@@ -309,12 +313,13 @@ def _list_shards(plan: Plan, split: str) -> list:
 
 def _read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
     """Every shard of a split with the lengths and hashes of its files; None where it is missing, or of another plan."""
-    shards = _list_shards(plan, split)
+    shards, names, listed = _list_shards(plan, split), at.list_names(), {}
     try:
-        index = json.loads(at.read("index.json"))
-        listed = {each["name"]: each for each in index["shards"] if index["fingerprint"] == plan.fingerprint}
-    except (OSError, ValueError, KeyError, TypeError):
-        listed = {}  # it is only the shorter way
+        index = schema.decode(at.read("index.json", schema.index_bytes(len(plan.shards()))), schema.Index, at.name)
+        if index["fingerprint"] == plan.fingerprint:
+            listed = {each["name"]: each for each in index["shards"]}
+    except (OSError, InputError):
+        pass  # it is only the shorter way
 
     def read_stats(each):
         expected = {"fingerprint": plan.fingerprint, "split": split, "shard": each.number, "samples": each.count}
@@ -322,12 +327,15 @@ def _read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
             if each.name in listed and listed[each.name]["samples"] == each.count:
                 stats = listed[each.name]
             else:
-                stats = json.loads(at.read(f"{each.name}.stats.json"))
+                name = f"{each.name}.stats.json"
+                stats = schema.decode(at.read(name, schema.STATS_BYTES), schema.Stats, f"{at.name}/{name}")
                 if any(stats[name] != value for name, value in expected.items()):
                     return None
             return stats if at.is_complete(f"{each.name}.tar", stats["tar"]["bytes"]) else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, InputError):
             return None
 
+    if names is not None:  # a plan may have a million shards, and none of them made
+        return [(each, read_stats(each) if f"{each.name}.tar" in names else None) for each in shards]
     with ThreadPoolExecutor(16) as pool:  # what takes long is to wait for a remote
         return list(zip(shards, pool.map(read_stats, shards), strict=True))
