@@ -15,8 +15,8 @@ import dexed
 import numba
 import numpy as np
 
-from dx7data.cli.bench import HELD, RATE, SECONDS, describe_machine
 from dx7data.engine.render import render
+from dx7data.engine.speed import HELD, RATE, SECONDS, describe_machine
 from dx7data.engine.voice import voices
 from dx7data.patches import bank
 

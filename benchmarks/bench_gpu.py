@@ -27,13 +27,13 @@ from numba import cuda
 
 from dx7data import cli
 from dx7data.audio import clips
-from dx7data.cli import rendering
-from dx7data.cli.bench import RATE, SECONDS, describe_machine, draw_voices, prepare_mix, time_stages
+from dx7data.cli import planning
 from dx7data.dataset import shard
 from dx7data.dataset.executors import count_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
 from dx7data.engine.render import mix_on_gpu, render
+from dx7data.engine.speed import RATE, SECONDS, describe_machine, draw_voices, prepare_mix, time_stages
 from dx7data.engine.tables import BLOCK
 from dx7data.patches import bank
 from dx7data.plan import sample
@@ -74,7 +74,7 @@ def samples(options) -> None:
     """One process: the engine for phrases, what follows on the GPU, and what Python adds."""
     folder = Path(tempfile.mkdtemp(dir=options.out))
     with contextlib.redirect_stdout(io.StringIO()):
-        made = rendering.make_plan(cli.make_parser().parse_args(arguments(options, folder, 100_000)))
+        made = planning.make_plan(cli.make_parser().parse_args(arguments(options, folder, 100_000)))
     for batch in (shard.gpu_batch_size(made), 2 * shard.gpu_batch_size(made)):
         _sample_steps(made, [("train", j) for j in range(batch)], options.runs)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dx7data.cli.bench import describe_machine
+from dx7data.engine.speed import describe_machine
 from models.registry import MODELS
 from train.config import make_settings
 from train.data import live

@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
-from dx7data.cli.bench import RATE, SECONDS, describe_machine, draw_voices, prepare_mix, time_stages
+from dx7data.engine.speed import RATE, SECONDS, describe_machine, draw_voices, prepare_mix, time_stages
 
 
 def with_dx7data(patches: list[str], batch: int):

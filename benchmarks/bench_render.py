@@ -22,10 +22,10 @@ import numpy as np
 
 from dx7data import cli, prefix
 from dx7data.audio import clips, gain
-from dx7data.cli import rendering
-from dx7data.cli.bench import describe_machine
+from dx7data.cli import planning
 from dx7data.dataset import shard
 from dx7data.engine import cpu
+from dx7data.engine.speed import describe_machine
 from dx7data.plan import plan, sample
 
 STEPS = {
@@ -67,7 +67,7 @@ def by_step(options, folder):
         return call
 
     numba.set_num_threads(1)
-    made = rendering.make_plan(cli.make_parser().parse_args(arguments(options, folder)))
+    made = planning.make_plan(cli.make_parser().parse_args(arguments(options, folder)))
     sample.render_samples(made, [("train", 0), ("train", 1)])
     for name, places in STEPS.items():
         for place, function in places:

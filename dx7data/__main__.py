@@ -1,7 +1,22 @@
-"""`python -m dx7data`: the same as `dx7data`."""
+"""The program `dx7data`, also as `python -m dx7data`."""
 
-import sys
+from typing import NoReturn
 
-from dx7data.cli import main
+from dx7data.process import exit_on_interrupt, run_main
 
-sys.exit(main())
+exit_on_interrupt()
+
+
+def main() -> NoReturn:
+    """Run the command of sys.argv, and exit."""
+
+    def call() -> int:
+        from dx7data import cli  # only now, when Ctrl-C is answered
+
+        return cli.main()
+
+    run_main("dx7data", call)
+
+
+if __name__ == "__main__":
+    main()

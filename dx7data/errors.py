@@ -1,5 +1,18 @@
-"""The error that is a person's to mend."""
+"""The error that is a person's to mend, and the command that mends the lack of an extra."""
+
+from pathlib import Path
 
 
 class InputError(Exception):
     """One clear sentence about a wrong input; the command line prints it and exits with status 2."""
+
+
+def suggest_install(extra: str) -> str:
+    """The command that installs an extra of pyproject.toml: of the checkout that this runs from, else of the package."""
+    checkout = (Path(__file__).resolve().parents[1] / "pyproject.toml").exists()
+    return f"pip install -e '.[{extra}]'" if checkout else f"pip install 'dx7data[{extra}]'"
+
+
+def make_printable(name) -> str:
+    """A name or a sentence that is safe to print and to store: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

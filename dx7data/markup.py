@@ -33,10 +33,5 @@ def fill(template: Path, **parts) -> str:
     return Template(text).substitute({name: escape(part) for name, part in parts.items()}, policy=policy)
 
 
-def embed(kind: str, content: bytes) -> str:
-    """A file as a URL of its own, such as of `image/png`."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
 def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

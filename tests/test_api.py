@@ -1,19 +1,15 @@
-"""What `import dx7data` gives, and what it does not import; the examples of README run."""
+"""What `import dx7data` gives, and what it does not import."""
 
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dx7data
-from dx7data import cli
 from dx7data.errors import InputError
 from dx7data.patches import bank
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_names():
@@ -37,17 +33,3 @@ def test_patches_are_rendered():
     assert (dx7data.prefix.decode(dx7data.prefix.encode(patches[0], "bytes", 8000), "bytes", 8000) == patches[0]).all()
     with pytest.raises(InputError, match=r"no usable patch in nowhere\.syx"):
         dx7data.load_patches("nowhere.syx")
-
-
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.splitlines()[0])
-def test_examples_of_the_readme(example, tmp_path):
-    """Each by itself, where bank.syx, more/ and shards/ are."""
-    (tmp_path / "more").mkdir()
-    for name in ("bank.syx", "more/other.syx"):
-        (tmp_path / name).write_bytes((ROOT / "dx7data" / "patches" / "example_bank.syx").read_bytes())
-    options = ["--samples", "40", "--seconds", "0.2", "--workers", "1"]
-    assert cli.main(["render", "--patches", str(tmp_path / "bank.syx"), "--out", str(tmp_path / "shards"), *options]) == 0
-    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True, timeout=120)

@@ -6,16 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+from dx7data.errors import InputError, suggest_install
+
 try:
     import torch
 except ModuleNotFoundError:
-    print("train: torch is not installed: `make test` or pip install -e '.[train]' installs it", file=sys.stderr)
+    print(f"train: torch is not installed: `make test` or {suggest_install('train')} installs it", file=sys.stderr)
     raise SystemExit(2) from None
 
 from dx7data.cli.types import number, whole
-from dx7data.errors import InputError
-from dx7data.patches.report import make_printable
 from dx7data.prefix import CODECS
+from dx7data.process import run_main
 from models.memory import out_of_memory
 from models.registry import LAYERS, MODELS
 from train.config import INDIFFERENT, PRECISIONS, PRESETS, RunSettings, make_settings
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 def explain(error: Exception, run: Path | None) -> str | None:
     """What to tell a person about an error; None if it is our own."""
     if isinstance(error, InputError):  # from a process that reads it comes with a traceback around it
-        return make_printable(str(error).rpartition("InputError: ")[2].strip())
+        return str(error).rpartition("InputError: ")[2].strip()
     if distributed.is_connection_lost(error):
         return f"another process of this run is gone; {_describe_checkpoint(run)}"
     if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):
@@ -111,7 +112,7 @@ def choose_run(overrides: dict) -> tuple[Path, RunSettings]:
                 "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
             )
         return run, make_settings(model=model, device=device, **overrides | {"preset": preset})
-    stored = RunSettings.from_json(reader.read_config(run).get("settings", {}))
+    stored = RunSettings.from_json(reader.read_config(run)["settings"], run / "config.json")
     if model is not None:
         overrides["model_name"] = model if isinstance(model, str) else "-".join(model)
     exact = "webdataset" not in (stored.reader, overrides.get("reader"))
@@ -197,4 +198,4 @@ def _parse_layers(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train", main)

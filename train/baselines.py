@@ -19,10 +19,11 @@ from tqdm import tqdm
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.process import run_main
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.config import PRESETS, RunSettings
-from train.data.datasets import Clips
+from train.data.clips import Clips
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
@@ -209,4 +210,4 @@ def describe(found: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.baselines", main)

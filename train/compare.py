@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.player import encode_data_uri
+from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.markup import embed, fill, html, join
-from dx7data.plan.sample import encode_wav
+from dx7data.markup import fill, html, join
+from dx7data.process import run_main
 from train import baselines
 from train.evaluation import paired
 from train.results import comparable, figures, reader
@@ -262,10 +264,10 @@ def _player(label: Markup, clip: Clip, levels: np.ndarray, top: float) -> Markup
         '<audio controls preload="none" src="{}"></audio></figure>',
         label,
         clip.rate / 2000,
-        embed("image/png", figures.spectrogram(levels, top)),
-        embed("audio/wav", encode_wav(*clip)),
+        encode_data_uri("image/png", figures.spectrogram(levels, top)),
+        encode_data_uri("audio/wav", encode_wav(*clip)),
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.compare", main)

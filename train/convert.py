@@ -9,7 +9,6 @@ import argparse
 import math
 import sys
 import time
-import wave
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -22,15 +21,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dx7data.audio.wav import write_wav
 from dx7data.errors import InputError
 from dx7data.files import open_atomically
 from dx7data.patches import bank, sysex
+from dx7data.process import run_main
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
 from train.evaluation.decode import DECODERS, decode
-from train.loop.checkpoint import load_model
+from train.loop.checkpoint_reader import load_model
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
 PIECE = 256  # samples between two moves of the progress bar
@@ -159,7 +160,7 @@ def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sa
         return NO_PREFIX
     if not 1 <= len(patches) <= places:
         wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"from 1 to {places}"
-        raise InputError(f"--patch names {len(patches)} voices; the model was trained with {wanted}")
+        raise InputError(f"--patch names {len(patches)} voices; the model was trained to hear {wanted}")
     return make_format(codec, places, sample_rate, 0, sample_rate, None).encode_prefix(
         b"".join(map(sysex.write_voice, patches))
     )
@@ -246,13 +247,11 @@ def decode_pieces(
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with open_atomically(path) as file, wave.open(file, "wb") as out:
-            out.setparams((1, 2, sample_rate, length, "NONE", None))
-            for piece in pieces:
-                out.writeframesraw(piece.astype("<i2", copy=False).tobytes())
+        with open_atomically(path) as file:
+            write_wav(file, pieces, length, sample_rate)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.convert", main)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from dx7data.cli.types import number, whole
 from dx7data.errors import InputError
+from dx7data.process import run_main
 from models.registry import MODELS
 from train import baselines, compare
 from train.__main__ import choose_run
@@ -50,7 +51,8 @@ class Job(NamedTuple):
         """Raises InputError if another run than this one has been made in its folder."""
         if not reader.read_result(self.run):
             return False
-        stored, wanted = RunSettings.from_json(reader.read_config(self.run)["settings"]), self.settings
+        stored = RunSettings.from_json(reader.read_config(self.run)["settings"], self.run / "config.json")
+        wanted = self.settings
         if wanted.sample_rate is None:
             wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
         for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in INDIFFERENT):
@@ -281,4 +283,4 @@ def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.study", main)

@@ -16,7 +16,8 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, suggest_install
+from dx7data.process import run_main
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "wheels"
@@ -52,9 +53,7 @@ def check_compiler() -> None:
 
     wanted = torch.version.cuda
     if wanted is None:
-        raise InputError(
-            f"torch {torch.__version__} is built without CUDA: install PyPI's, .venv/bin/pip install -e '.[train]'"
-        )
+        raise InputError(f"torch {torch.__version__} is built without CUDA: install PyPI's, {suggest_install('train')}")
     mend = f"install the CUDA toolkit {wanted} and name its folder, make mamba CUDA_HOME=/usr/local/cuda-{wanted}"
     found = read_cuda_version(f"{CUDA_HOME}/bin/nvcc")
     if found is None:
@@ -182,4 +181,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main("train.wheels", main)

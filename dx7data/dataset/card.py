@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 
+from dx7data.errors import make_printable
 from dx7data.patches import patch
-from dx7data.patches.report import make_printable
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import ENGINE, Plan
 from dx7data.plan.sample import get_source_patch

@@ -8,6 +8,7 @@ take time are inside the functions: `start_early` comes before them.
 import multiprocessing
 import os
 import queue
+import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -30,12 +31,18 @@ def count_workers(devices: tuple[str, ...] = CPU) -> int:
 def start_early(workers: int, gpu: bool) -> None:
     """Begin to load what workers need, perhaps on a GPU, in a process beside this one, while this one makes the plan."""
     if workers > 1 and _METHOD == "forkserver":
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
         # Neither talks to the GPU's driver, which would not survive a fork.
         modules = ["dx7data.dataset.worker", "pyarrow.parquet", *["dx7data.audio.clips_cuda"] * gpu]
         multiprocessing.set_forkserver_preload(modules)
-        forkserver.ensure_running()
+        # What that process starts with, it keeps, and so do its workers: Ctrl-C is for this one to answer.
+        resource_tracker.ensure_running()  # first: it unblocks the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def render_shards(

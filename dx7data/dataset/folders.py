@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from dx7data import prefix
+from dx7data.audio.wav import decode_wav
 from dx7data.dataset import card, executors, shard
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.files import PARTIAL, write_atomically
 from dx7data.patches import patch
-from dx7data.patches.report import make_printable
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
 from dx7data.plan.spec import Shard
@@ -204,7 +204,7 @@ def summarize(folder: Path, rows: int = 5) -> dict:
 
 def split_layers(plan: Plan, wav: bytes) -> np.ndarray:
     """The prefixes of the single layers, int16 (layers, L)."""
-    return np.frombuffer(wav, "<i2", offset=44).reshape(plan.spec.layers[1], -1)
+    return decode_wav(wav)[0].reshape(plan.spec.layers[1], -1)
 
 
 def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str, list[str]]:

@@ -99,10 +99,7 @@ def load_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats:
     """The stats of a shard that is whole and of this plan. Raises InputError, which says what is wrong with it."""
     path = folder / f"{shard.name}.stats.json"
     try:
-        summary = schema.read_stats(path)
-        expected = {"fingerprint": plan.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
-        if wrong := [name for name, value in expected.items() if summary[name] != value]:
-            raise InputError(f"{path}, field {wrong[0]}: it is of another data set, or of another shard")
+        summary = plan.check_stats(shard, schema.read_regular(path, schema.STATS_BYTES), path)
         for kind in ("tar", "parquet"):
             size = schema.measure_regular(folder / f"{shard.name}.{kind}")
             if size != summary[kind]["bytes"]:

@@ -17,7 +17,7 @@ from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 
-RENDERED_AGAIN = 3  # samples of each shard
+_RENDERED_AGAIN = 3  # samples of each shard
 _BLOCK = 1 << 22
 
 
@@ -61,6 +61,18 @@ def verify(
     except OSError as error:
         raise InputError(f"the shards are checked, but {folder} can't be written to: {error.strerror or error}") from None
     return wrong
+
+
+def describe_checks(folder: Path, full: bool) -> str:
+    """What is known of a data set with which nothing is wrong: no more than was looked at."""
+    if full:
+        return "all samples were rendered again: every byte is as it was rendered"
+    if Plan.load(folder).old_fingerprint:
+        return "every file is as it was written; no sample was rendered again, for the format is an older one"
+    return (
+        f"every file is as it was written, and up to {_RENDERED_AGAIN} samples of each shard were rendered again and are the "
+        "same; --full renders all of them"
+    )
 
 
 def list_remarks(folder: Path) -> list[str]:
@@ -113,7 +125,9 @@ def _check_content(plan: Plan, each: Shard, folder: Path, progress: Callable[[in
             yield from _render_again(plan, each, folder)
             progress(shard.load_stats(plan, each, folder)["tar"]["bytes"])
         elif not plan.old_fingerprint:
-            for i in sorted({round(part * (each.count - 1) / max(1, RENDERED_AGAIN - 1)) for part in range(RENDERED_AGAIN)}):
+            for i in sorted(
+                {round(part * (each.count - 1) / max(1, _RENDERED_AGAIN - 1)) for part in range(_RENDERED_AGAIN)}
+            ):
                 yield from _check_sample(plan, each, folder, rows[i])
     except InputError as error:
         yield str(error)

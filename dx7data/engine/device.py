@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, suggest_install
 
 
 class Unusable(InputError, ValueError):
@@ -35,7 +35,7 @@ def _find_obstacle(number: int) -> str | None:
 
         if not cuda.is_available():
             if importlib.util.find_spec("numba_cuda") is None:
-                return "numba-cuda is not installed (pip install 'dx7data[cuda]')"
+                return f"numba-cuda is not installed ({suggest_install('cuda')})"
             return "there is no NVIDIA GPU with a driver that numba-cuda can use"
         if number >= len(cuda.gpus):
             return f"this machine has {len(cuda.gpus)} GPU(s), counted from 0"

@@ -25,11 +25,14 @@ class Curves(NamedTuple):
 
 
 def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None = None) -> np.ndarray:
-    """Every voice by itself: native integers, int32 `(V, T)`.
+    """Render each voice by itself: native integers, int32 `(V, T)`. One carrier at full level peaks at 4,093.
 
-    voices: see voice.py; seconds: length of the result; device: "cpu", "cuda", "cuda:1" or "auto" (a GPU if there
-    is one that can): the same integers everywhere; out: where to put them, as in NumPy, which spares the system new memory
-    for every call. Raises ValueError on other arguments, and on a device that cannot be used; InputError when a GPU fails.
+    - voices: what `voices` returned
+    - seconds: length of the result
+    - device: "cpu", "cuda", "cuda:1" or "auto" (a GPU that can run the engine, else the CPU); the integers are the same
+    - out: an int32 array `(V, T)` to write into, so that repeated calls need no new memory
+
+    Raises ValueError on other arguments, and on a device that cannot be used; InputError when a GPU fails.
     """
     alone = np.arange(voices.start.size)
     return mix(voices, alone, alone, alone.size, seconds, device, out)

@@ -55,11 +55,15 @@ class Voices(NamedTuple):
 
 
 def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
-    """The integers of V voices.
+    """Turn patches and notes into V voices: the integers from which `render` computes audio.
 
-    patches: uint8 (V, 155) legal stored voices (patch.py makes any bytes legal); notes, velocities: 0-127; held: seconds
-    from note-on to note-off; start: block of the note-on. All broadcast against each other. rate: above 16,384 Hz.
-    Raises ValueError on a value outside these ranges.
+    - patches: uint8 (V, 155), legal ones, as `load_patches` gives them
+    - notes, velocities: MIDI numbers, 0-127; note 60 is middle C
+    - held: seconds from note-on to note-off
+    - rate: sample rate of the engine in Hz, above 16,384
+    - start: block of 64 samples at which the note begins
+
+    All but `rate` broadcast against each other. Raises ValueError on a value outside these ranges.
     """
     patches = np.atleast_2d(np.asarray(patches))
     if patches.dtype != np.uint8 or patches.shape[-1] != 155:

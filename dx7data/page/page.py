@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.player import draw_waveform, encode_data_uri
+from dx7data.audio.wav import decode_wav, encode_wav
 from dx7data.dataset import folders, shard
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.files import write_atomically
-from dx7data.markup import embed, fill, html, join
-from dx7data.page import drawing, histograms, mel
+from dx7data.markup import fill, html, join
+from dx7data.page import drawing, histograms, spectrogram
 from dx7data.patches import patch, sysex
-from dx7data.patches.report import make_printable
 from dx7data.phrases.phrase import REST
+from dx7data.phrases.sources import find_source
 from dx7data.plan import hidden, schema
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import encode_wav
 from dx7data.plan.spec import Shard
 
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
@@ -67,11 +68,7 @@ def choose_samples(made: list[Shard], rows: int, together: int) -> list[list[tup
 def _read(folder: Path, one: Shard, row: dict) -> dict:
     """The members of a sample, read where its row in the table of its shard says they are."""
     members = shard.read_members(folder, one, row)
-    audio = {
-        name.removesuffix(".wav"): np.frombuffer(data, "<i2", offset=44)
-        for name, data in members.items()
-        if name.endswith(".wav")
-    }
+    audio = {name.removesuffix(".wav"): decode_wav(data)[0] for name, data in members.items() if name.endswith(".wav")}
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     where = f"the json of sample {row['key']} in {folder / one.name}.tar"
     return {"key": row["key"], "meta": schema.decode_sample(members["json"], where), "audio": audio, "layers": dumped}
@@ -95,7 +92,7 @@ def _page(folder: Path, plan: Plan, summary: dict, table: dict, samples: list[li
         histograms=histograms.draw_histograms(summary, table),
         hidden=_hidden(plan.hidden),
         shown=f"{len(shown)} of {count:,} samples, evenly spread"
-        + f"; the first {mel.SECONDS} s of each" * (plan.spec.seconds > mel.SECONDS),
+        + f"; the first {spectrogram.SECONDS} s of each" * (plan.spec.seconds > spectrogram.SECONDS),
         contents=join(_link(i, one) for unit in numbered for i, one in unit),
         samples=join(_unit(unit, plan, shown) for unit in numbered),
     )
@@ -167,7 +164,7 @@ def _unit(unit: list[tuple[int, dict]], plan: Plan, shown: set[str]) -> Markup:
 def _sample(number: int, one: dict, plan: Plan, shown: set[str]) -> Markup:
     meta, rate = one["meta"], plan.spec.sample_rate
     changed = _changed_operator(meta)
-    seconds = min(plan.spec.seconds, mel.SECONDS)
+    seconds = min(plan.spec.seconds, spectrogram.SECONDS)
     prefixes = [clip for clip in one["audio"] if clip.startswith("prefix")]
     return html(
         '<article id="{key}" aria-labelledby="{key}-name"><header><h3 id="{key}-name"><b>{number}</b> {names}</h3>'
@@ -197,12 +194,11 @@ def _about(one: dict) -> Markup:
         html("<b>{}</b> <code>{}</code>", meta["split"], one["key"]),
         f"{phrase['kind']} of {count} note{'s' * (count != 1)}" + ", cut short" * phrase["cut"],
     ]
-    if "scale" in phrase and "root" in phrase:
-        parts.append(f"{phrase['scale']} on {drawing.name_key(phrase['root'])}")
-    if "bpm" in phrase:
-        parts.append(f"{phrase['bpm']:g} bpm")
-    if "file" in phrase:
-        parts.append(phrase["file"] + (f" from {phrase['start']:g} s" if "start" in phrase else ""))
+    if source := find_source(phrase["kind"]):
+        try:
+            parts += source.describe(phrase["about"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the json of sample {one['key']}, field phrase.about: {error!r}") from None
     return join([*parts, html('source <span class="name">{}</span>', meta["source"]["name"])], " · ")
 
 
@@ -249,7 +245,7 @@ def _score(meta: dict, seconds: float) -> Markup:
 
 def _clip(one: dict, clip: str, rate: int) -> Markup:
     """A player: a button, the wave and the spectrogram, and the audio itself."""
-    audio, rate = mel.shrink(one["audio"][clip], rate)
+    audio, rate = spectrogram.shrink(one["audio"][clip], rate)
     kind, _, codec = clip.partition(".")
     seconds = audio.size / rate
     peak = int(np.abs(one["audio"][clip].astype(int)).max(initial=0))
@@ -266,10 +262,10 @@ def _clip(one: dict, clip: str, rate: int) -> Markup:
         key=one["key"],
         name=codec or kind,
         figure=length if codec else level,
-        wave=mel.draw_waveform(audio),
+        wave=draw_waveform(audio),
         top=rate / 2000,
-        picture=embed("image/png", mel.draw_spectrogram(audio, rate)),
-        sound=embed("audio/wav", encode_wav(audio, rate)),
+        picture=encode_data_uri("image/png", spectrogram.draw_spectrogram(audio, rate)),
+        sound=encode_data_uri("audio/wav", encode_wav(audio, rate)),
     )
 
 

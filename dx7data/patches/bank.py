@@ -69,9 +69,10 @@ def load(paths, keep_duplicates: bool = False) -> Bank:
 
 
 def load_patches(*paths) -> np.ndarray:
-    """The unique patches of files, folders and zips, uint8 (V, 155), as `load` finds them.
+    """Read the patches of files, folders and zips: uint8 (V, 155), each once, in order of first appearance.
 
-    Raises InputError when there is none; what was wrong with the files, `load` says.
+    paths: as of `--patches` on the command line; "example" is the bank that comes with dx7data. Damaged data is repaired or
+    left out; `dx7data.patches.bank.load` reports it. Raises InputError when no usable patch is found.
     """
     bank = load(paths)
     if not bank.ids:

@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 
+from dx7data.errors import make_printable
 from dx7data.files import decode_parquet, encode_parquet
 from dx7data.patches import patch, sysex
 from dx7data.patches.algorithms import OPERATORS
 from dx7data.patches.reading import Reading, Record, add_voices
-from dx7data.patches.report import make_printable
 
 _MOST_ROWS = 1_000_000  # of a table: packed well, a small file could hold any number
 _MOST_REFUSED = 1_000  # entries of a file

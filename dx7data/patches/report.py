@@ -3,12 +3,9 @@
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
+from dx7data.errors import make_printable
+
 _LINES = 10  # of a kind in a report for people
-
-
-def make_printable(name) -> str:
-    """A file name that is safe to print and to store: what is not printable is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 @dataclass(frozen=True)

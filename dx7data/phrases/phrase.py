@@ -24,12 +24,13 @@ if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases d
 # Their values at rest. Bend is in Q24 octaves, as all pitches of the engine; the others are MIDI's 0-127.
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
 CONTROLLERS = tuple(REST)
+_KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
 _LONGEST = 24 * 60 * 60 * 1000  # ms: longer is no music, and might not fit into 32 bits
 _NOTE_LIMITS = {"start": (0, _LONGEST), "held": (1, _LONGEST), "note": (0, 127), "velocity": (1, 127)}
 # A bend of 127 semitones and as many cents is 10.7 octaves.
 _EVENT_LIMITS = {"time": (0, _LONGEST), "controller": (0, len(CONTROLLERS) - 1), "value": (-(11 << 24), 11 << 24)}
-_Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None
+Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None  # what may be known of a phrase
 
 
 class Note(NamedTuple):
@@ -47,6 +48,11 @@ class Event(NamedTuple):
     time: int
     controller: int  # index into CONTROLLERS
     value: int
+
+
+def name_key(key: int) -> str:
+    """The note's name and its MIDI number; no octave, for Yamaha counts them otherwise than most."""
+    return f"{_KEY_NAMES[key % 12]} {key}"
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ class Phrases(Sequence):
 def _decode_about(text: str, i: int) -> dict:
     """What is known of a phrase: texts and numbers by name. Raises InputError."""
     try:
-        return msgspec.json.decode(text, type=dict[str, _Known])
+        return msgspec.json.decode(text, type=dict[str, Known])
     except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"column about of the phrases, row {i}: {error}") from None
 

@@ -27,7 +27,10 @@ _READ_ONLY = (2, 2)  # format and engine whose folders are read as they are, but
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec, its patches in order of id, its phrases in order of id, and how many samples are wanted of each split."""
+    """A data set before it is rendered: its spec (the options), its patches and phrases, and the size of each split.
+
+    `plan["train", 7]` renders a sample, `len(plan)` counts those of all splits. Patches and phrases are in order of id.
+    """
 
     spec: Spec
     patches: Patches
@@ -40,7 +43,7 @@ class Plan:
 
     @staticmethod
     def load(folder: Path) -> "Plan":
-        """The plan in a folder. Raises InputError when there is none, or it is of another version, damaged or edited."""
+        """Read the plan in a folder. Raises InputError if there is none, or it is of another version, damaged or edited."""
         folder = Path(folder)
         path = folder / "dataset.json"
         document = _read_document(path)
@@ -68,7 +71,7 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that a sample depends on: neither how many are wanted, nor where the patches came from."""
+        """SHA-256 of everything that a sample depends on: not the number of samples, nor the files the patches came from."""
         if self.old_fingerprint:
             return self.old_fingerprint
         state = hashlib.sha256(to_canonical_json({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
@@ -80,15 +83,15 @@ class Plan:
         return state.hexdigest()
 
     def __len__(self) -> int:
-        """All samples of all splits."""
+        """The number of samples in all splits."""
         return sum(self.counts.values())
 
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
-        """Sample (split, j), rendered here and now: the same as in its shard."""
+        """Render sample j of a split, `plan["train", 7]`. It is the same as in its shard."""
         return sample.render_samples(self, [place])[0]
 
     def shards(self) -> list[Shard]:
-        """All shards, in the order of their names within train, val and test. Raises InputError when they are too many."""
+        """All shards: those of train, then val, then test, in order of their numbers. Raises InputError for too many."""
         size = self.spec.shard_samples
         schema.check_shards(size, self.counts)
         return [
@@ -96,6 +99,14 @@ class Plan:
             for split, count in self.counts.items()
             for number, first in enumerate(range(0, count, size))
         ]
+
+    def check_stats(self, shard: Shard, data: bytes, where) -> schema.Stats:
+        """What the stats file of a shard holds. Raises InputError if it was edited, or is of another plan or shard."""
+        stats = schema.decode_signed(data, schema.Stats, where)
+        expected = {"fingerprint": self.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
+        if wrong := [name for name, value in expected.items() if stats[name] != value]:
+            raise InputError(f"{where}, field {wrong[0]}: it is of another data set, or of another shard")
+        return stats
 
     @cached_property
     def targets(self) -> dict[str, np.ndarray]:
@@ -128,10 +139,10 @@ class Plan:
         return versions
 
     def choose(self, split: str, j: int) -> Choice:
-        """What sample (split, j) is made of. Samples 2 i and 2 i + 1 are a pair, if there are pairs.
+        """What sample (split, j) is made of: phrase, source and target patches. With pairs, samples 2 i and 2 i + 1 are one.
 
-        Each target comes once before any comes again, and so do random sources and phrases from music, for any j at the
-        same cost. Raises InputError for a plan of an older format.
+        Each target comes once before any target comes again; so do random sources and phrases from music. All j take the
+        same time. Raises InputError for a plan of an older format.
         """
         self.check_current()
         i = j // 2 if self.spec.pairs else j

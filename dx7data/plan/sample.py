@@ -1,7 +1,6 @@
 """Samples: the voice-conversion pair of a plan's (split, j), as audio and as the members of a shard."""
 
 import json
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -10,10 +9,13 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio import clips, gain
+from dx7data.audio.player import make_player
 from dx7data.audio.resample import engine_rate
+from dx7data.audio.wav import encode_wav
 from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, count_samples
 from dx7data.engine.voice import voices
+from dx7data.markup import html, join
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
 from dx7data.plan.spec import Choice
@@ -24,17 +26,20 @@ _json = json.JSONEncoder(separators=(",", ":"))
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair: int16 mono clips of the same length, aligned sample by sample, its prefixes, and what is known of them."""
+    """One sample of a data set, as audio: two int16 mono clips of the same length, aligned sample by sample, and prefixes.
+
+    `meta` is the content of its `json` file: notes, patches, gains. `key` is its name in a shard, as in train_00000007.
+    """
 
     key: str
     source: np.ndarray
     target: np.ndarray
-    prefixes: dict[str, np.ndarray]  # by codec; int16, one layer after the other, silence for the layers that there are not
+    prefixes: dict[str, np.ndarray]  # by codec; int16, one layer after the other, silence for layers that it does not have
     layers: np.ndarray  # the target's patches, uint8 (layers, 155)
     meta: dict
 
     def members(self) -> list[tuple[str, bytes]]:
-        """File name and content of each member of the sample in a shard."""
+        """Name and content of each file of the sample in a shard."""
         rate = self.meta["sample_rate"]
         return [
             (f"{self.key}.json", _json.encode(self.meta).encode()),
@@ -43,6 +48,14 @@ class Sample:
             (f"{self.key}.target.syx", b"".join(_dump(layer.tobytes()) for layer in self.layers)),
             (f"{self.key}.target.wav", encode_wav(self.target, rate)),
         ]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a player for each clip."""
+        clips = {f"prefix {codec}": audio for codec, audio in self.prefixes.items()}
+        clips = {"source": self.source, **clips, "target": self.target}
+        names = " + ".join(layer["name"] for layer in self.meta["layers"])
+        players = join(make_player(label, audio, self.meta["sample_rate"]) for label, audio in clips.items())
+        return str(html("<section><p><b>{}</b> {}</p>{}</section>", self.key, names, players))
 
 
 def batch_size(plan) -> int:
@@ -235,13 +248,6 @@ def _unpack(packed: str) -> np.ndarray:
 @lru_cache(maxsize=4096)
 def _dump(stored: bytes) -> bytes:
     return sysex.write_voice(np.frombuffer(stored, np.uint8))
-
-
-def encode_wav(audio: np.ndarray, rate: int) -> bytes:
-    """A PCM wav file of int16 mono audio."""
-    data = np.ascontiguousarray(audio, "<i2").data  # no copy but the one that the sum makes
-    size, layout = data.nbytes, "<4sI4s4sIHHIIHH4sI"
-    return struct.pack(layout, b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + data
 
 
 def make_key(split: str, j: int) -> str:

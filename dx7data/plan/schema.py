@@ -23,7 +23,7 @@ from dx7data.files import check_hash
 from dx7data.patches import patch
 from dx7data.phrases import compose
 from dx7data.phrases.filters import Filters, Key
-from dx7data.phrases.phrase import CONTROLLERS
+from dx7data.phrases.phrase import CONTROLLERS, Known
 from dx7data.plan.spec import RANDOM_SOURCE, SPLITS, Spec, SplitBy
 
 # Bytes of a file, beyond which it is not read. The largest that we have seen: 2 MB of dataset.json for 31,380 patches.
@@ -161,26 +161,16 @@ class SourceAbout(TypedDict):
     name: Name
 
 
-class PhraseAbout(TypedDict):
-    """All that is known of a phrase; where it comes from says which of these are known."""
-
-    bpm: NotRequired[Annotated[int, Meta(ge=1, le=1000)]]
-    scale: NotRequired[Name]
-    root: NotRequired[Key]
-    file: NotRequired[Name]
-    start: NotRequired[Annotated[float, Meta(ge=0, le=10**6)] | Count]
-
-
-class PhraseIn(PhraseAbout):
+class PhraseIn(TypedDict):
     id: PatchId
     kind: Name
     cut: bool
-    about: NotRequired[Annotated[str, Meta(max_length=1 << 16)]]
+    about: NotRequired[Annotated[str, Meta(max_length=1 << 16)]]  # JSON; in format 2 it is in the phrase itself
 
 
 Pair = TypedDict("Pair", {"with": Name, "parameter": Literal[patch.FIELDS], "value": Key, "value_there": Key})
 Change = tuple[Seconds, Annotated[float, Meta(ge=-1000, le=1000)]]
-Controllers = TypedDict("Controllers", dict.fromkeys(CONTROLLERS, list[Change]))
+Controllers = dict[Literal[CONTROLLERS], list[Change]]
 
 
 class Peaks(TypedDict):
@@ -286,22 +276,19 @@ def decode_plan(data: bytes, where) -> PlanDocument:
     return document
 
 
-def read_stats(path: Path) -> Stats:
-    """A shard's stats. Raises FileNotFoundError and InputError."""
-    return decode_signed(read_regular(path, STATS_BYTES), Stats, path)
-
-
 def index_bytes(shards: int) -> int:
     """How long an index of so many shards can be."""
     return 4096 + 512 * shards
 
 
 def decode_sample(data: bytes, where) -> dict:
-    """The json of a sample, with what is known of its phrase, as all formats have it, in `phrase`."""
+    """The json of a sample; what is known of its phrase, whatever the format, as a dictionary in `phrase.about`."""
     decode(data, SampleDocument, where)
     document = msgspec.json.decode(data)
-    about = decode(document["phrase"].pop("about", "{}"), PhraseAbout, f"{where}, field phrase.about")
-    return document | {"phrase": document["phrase"] | about}
+    phrase = document["phrase"]
+    others = {name: value for name, value in phrase.items() if name not in PhraseIn.__annotations__}
+    about = decode(phrase.get("about", msgspec.json.encode(others)), dict[Name, Known], f"{where}, field phrase.about")
+    return document | {"phrase": phrase | {"about": about}}
 
 
 # --- The spec ---

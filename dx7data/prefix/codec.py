@@ -11,7 +11,7 @@ STEP = 64  # samples; lengths are multiples of it, as the layers of a model like
 
 
 class PrefixError(ValueError):
-    """Audio that is no prefix, or a damaged one."""
+    """The audio is not a prefix, or a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ def register(codec: Codec) -> None:
 
 
 def samples(codec: str, sample_rate: int) -> int:
-    """Length of a prefix, a multiple of STEP. Raises ValueError on an unknown codec or rate."""
+    """Length of a prefix in samples, a multiple of 64. Raises ValueError on an unknown codec or rate."""
     return -(-_find(codec).length(sample_rate) // STEP) * STEP
 
 
 def encode(patches: np.ndarray, codec: str, sample_rate: int, device: str = "cpu") -> np.ndarray:
-    """Legal patches uint8 (..., 155) as audio, int16 (..., L). Raises ValueError on an unknown codec or rate.
+    """Encode legal patches, uint8 (..., 155), as audio, int16 (..., L). Raises ValueError on an unknown codec or rate.
 
-    device: what plays the references, as of the engine.
+    device: what renders the prefixes that the engine plays, as in `render`; the audio is the same.
     """
     length = samples(codec, sample_rate)
     flat = patches.reshape(-1, patch.STORED_BYTES)
@@ -57,10 +57,10 @@ def encode(patches: np.ndarray, codec: str, sample_rate: int, device: str = "cpu
 
 
 def decode(audio: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
-    """The patch uint8 (155,) of a prefix, int16 (L,). Raises PrefixError when it is damaged: never returns another patch.
+    """Decode a prefix, int16 (L,), to its patch, uint8 (155,). Raises PrefixError when that fails; never another patch.
 
-    `bytes` bears 8-bit mu-law and back, `fsk` also noise 20 dB below it and any gain that does not cut it; `reference` is an
-    example, from which nothing can be read.
+    `bytes` survives 8-bit mu-law, `fsk` also noise 20 dB below it and any gain that does not clip it. `reference` is an
+    example, from which no patch can be decoded.
     """
     read, length = _find(codec).decode, samples(codec, sample_rate)
     if read is None:

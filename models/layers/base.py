@@ -24,9 +24,9 @@ MEASURED_STEPS = 256  # steps from which an estimate goes on to more
 class SequenceLayer(nn.Module, ABC):
     """A causal layer: `forward` on a whole sequence and `step` on one position after another give the same output.
 
-    A subclass takes d_model first, the rest by keyword and with defaults, and goes by the names that `register` gives it.
-    Between steps a layer keeps nothing itself: what it remembers is the state, one tensor or nested tuples of them, in
-    float32 (float64 if the layer is) whatever precision the rest runs in.
+    The constructor of a subclass takes d_model first, the rest by keyword and with defaults; `register` gives it a name.
+    What a layer remembers between steps is in the state alone: one tensor or nested tuples of tensors, in float32 (float64
+    if the layer is), whatever precision the rest runs in.
     """
 
     @abstractmethod
@@ -42,14 +42,15 @@ class SequenceLayer(nn.Module, ABC):
         """The state before the first step."""
 
     def residual_weights(self) -> list[Tensor]:
-        """What the output is proportional to: a deep stack starts with these made smaller. None of them: it starts as is."""
+        """Weights that the output is proportional to: a deep stack starts with smaller ones. Empty: nothing is scaled."""
         return []
 
     def activation_bytes(self, measure: Callable[[int], int], length: int) -> tuple[int, int]:
-        """Bytes kept for the gradient of a sequence, and bytes made again to compute it. measure(steps): those kept by the
-        layer and what is around it in its block.
+        """Bytes kept for the gradient of a sequence, and bytes that are recomputed for it. measure(steps): those kept by
+        the layer's block.
 
-        A layer that says nothing is measured at two lengths, which tell a share that grows with the square, as attention's.
+        Without a method of its own, a layer is measured at two lengths. They show whether it grows with the square of the
+        length, as attention does.
         """
         if length <= 2 * MEASURED_STEPS:
             return measure(length), 0
@@ -59,12 +60,12 @@ class SequenceLayer(nn.Module, ABC):
         return round((once - square) * times + square * times**2), 0
 
     def modes(self, inputs: Tensor | None) -> Modes | None:
-        """Of a layer that has time scales; `inputs` (B, L, D), as the layer sees them, may be needed."""
+        """Decay times and frequencies, if the layer has any; some layers need `inputs` (B, L, D), what they receive."""
         return None
 
 
 def register(name: str, **options: Any) -> Callable[[type], type]:
-    """A decorator: the class is the layer `name`, made with these options, which settings then can't give."""
+    """A decorator: makes the class known as the layer `name`. Settings can't change the options that are given here."""
 
     def add(layer: type) -> type:
         if name in LAYERS:

@@ -36,9 +36,7 @@ def import_or_explain(name: str):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(
-            f"{name} does not import ({error}): rebuild it (the extra `mamba`), or set kernels='torch'"
-        ) from error
+        raise ImportError(f"{name} does not import ({error}): rebuild it (`make mamba`), or set kernels='torch'") from error
 
 
 def configure_triton() -> None:
@@ -52,10 +50,10 @@ def mamba_ssm_usable() -> bool:
     configure_triton()
     package = import_or_explain("mamba_ssm")
     if package is None:
-        logger.warning("mamba-ssm is not installed: Mamba layers run in plain torch, slower; the extra `mamba` installs it")
+        logger.warning("mamba-ssm is not installed: Mamba layers run in plain torch, slower; `make mamba` installs it")
     elif tuple(map(int, re.findall(r"\d+", package.__version__)[:3])) < OLDEST:
         raise ImportError(
-            f"mamba-ssm {package.__version__} has wrong gradients: install the extra `mamba` anew, or set kernels='torch'"
+            f"mamba-ssm {package.__version__} has wrong gradients: build it anew (`make mamba`), or set kernels='torch'"
         )
     return package is not None
 

@@ -286,7 +286,7 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
     """Anywhere in the folder but the log; the hashes alone must find it, without rendering anything again."""
     options = ["--samples", 6, "--seconds", 0.05, "--split", "0.5,0.25,0.25"]
     assert run("render", "--patches", "example", "--out", tmp_path, *options) == 0
-    monkeypatch.setattr(verify, "RENDERED_AGAIN", 0)
+    monkeypatch.setattr(verify, "_RENDERED_AGAIN", 0)
     assert verify.verify(tmp_path) == []
     files = [path for path in sorted(tmp_path.iterdir()) if path.name != "render.log"]
     rng = random.Random(1)

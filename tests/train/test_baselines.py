@@ -85,11 +85,11 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baselines")
     options = ["--samples", "40", "--seconds", "0.1", "--sample-rate", "8000"]
     assert cli.main(["plan", "--patches", "example", "--out", str(folder / "plan"), *options]) == 0
-    words = ["--live", str(folder / "plan"), *DATA]
-    assert baselines.main([*words, "--samples", "4", "--out", str(folder / "baselines.json")]) == 0
+    argv = ["--live", str(folder / "plan"), *DATA]
+    assert baselines.main([*argv, "--samples", "4", "--out", str(folder / "baselines.json")]) == 0
     torch.set_num_threads(1)
     small = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--batch", "4", "--steps", "2"]
-    assert command.main([*words, *small, "--evaluate-samples", "4", "--out", str(folder / "run")]) == 0
+    assert command.main([*argv, *small, "--evaluate-samples", "4", "--out", str(folder / "run")]) == 0
     return folder
 
 
@@ -109,18 +109,18 @@ def test_the_clips_are_those_of_a_run(folder):
 
 
 def test_a_table_for_people(folder, capsys):
-    words = ["--live", str(folder / "plan"), *DATA, "--samples", "2", "--out", str(folder / "again.json")]
-    assert baselines.main(words) == 0
+    argv = ["--live", str(folder / "plan"), *DATA, "--samples", "2", "--out", str(folder / "again.json")]
+    assert baselines.main(argv) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("order-0", "silence", "the source", "linear filter, 512 taps", "ceiling", "bits"))
-    assert baselines.main(words) == 0
+    assert baselines.main(argv) == 0
     assert capsys.readouterr().out == shown
 
 
 def test_the_page_shows_them(folder, tmp_path):
     out = tmp_path / "page.html"
-    words = [str(folder / "run"), "--out", str(out), "--baselines", str(folder / "baselines.json")]
-    assert compare.main(words) == 0
+    argv = [str(folder / "run"), "--out", str(out), "--baselines", str(folder / "baselines.json")]
+    assert compare.main(argv) == 0
     page = out.read_text()
     for row in baselines.rows(baselines.read(folder / "baselines.json")):
         assert "".join(f"<td>{text.replace(chr(39), '&#x27;')}</td>" for text in row) in page
@@ -129,8 +129,8 @@ def test_the_page_shows_them(folder, tmp_path):
 # --- What a person can get wrong ---
 
 
-def refused(program, words, capsys):
-    assert program.main(list(map(str, words))) == 2
+def refused(program, argv, capsys):
+    assert program.main(list(map(str, argv))) == 2
     (said,) = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("train.")]
     return said
 
@@ -139,21 +139,21 @@ def test_baselines_of_other_clips(folder, tmp_path, capsys):
     found = baselines.read(folder / "baselines.json")
     for name, value in {"seconds": 0.1, "evaluate_samples": 9, "fingerprint": "f" * 64, "split": "val"}.items():
         (tmp_path / "other.json").write_text(json.dumps(found | {name: value}))
-        words = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "other.json"]
-        assert f"other.json is of {name} {value}, run of" in refused(compare, words, capsys)
+        argv = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "other.json"]
+        assert f"other.json is of {name} {value}, run of" in refused(compare, argv, capsys)
     assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"sets": {}}', b"\xff"])
 def test_damaged_baselines(folder, tmp_path, capsys, content):
     (tmp_path / "b.json").write_bytes(content)
-    words = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "b.json"]
-    assert "b.json can't be read" in refused(compare, words, capsys)
+    argv = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "b.json"]
+    assert "b.json can't be read" in refused(compare, argv, capsys)
 
 
 def test_where_nothing_can_be_measured(folder, tmp_path, capsys):
     out = ["--out", tmp_path / "b.json"]
     assert "is no data set" in refused(baselines, ["--shards", tmp_path / "none", *out], capsys)
     assert "--seconds 0.5" in refused(baselines, ["--live", folder / "plan", "--sample-rate", 8000, *out], capsys)
-    words = ["--live", folder / "plan", *DATA, "--samples", 1, "--out", tmp_path / "missing" / "b.json"]
-    assert "can't write" in refused(baselines, words, capsys)
+    argv = ["--live", folder / "plan", *DATA, "--samples", 1, "--out", tmp_path / "missing" / "b.json"]
+    assert "can't write" in refused(baselines, argv, capsys)

@@ -14,7 +14,7 @@ import run_folder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dx7data.plan.sample import encode_wav
+from dx7data.audio.wav import encode_wav
 from train import compare
 from train.results import comparable, reader
 from train.results.chart import Curve, chart, frame, ticks
@@ -301,13 +301,13 @@ def test_the_frame_is_that_of_the_end():
 # --- What a person can get wrong ---
 
 
-def refused(words, capsys):
-    before = sorted(words[-1].parent.rglob("*")) if words[-2] == "--out" else None
-    assert compare.main([str(word) for word in words]) == 2
+def refused(argv, capsys):
+    before = sorted(argv[-1].parent.rglob("*")) if argv[-2] == "--out" else None
+    assert compare.main([str(word) for word in argv]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     if before is not None:
-        assert sorted(words[-1].parent.rglob("*")) == before, "nothing is left half written"
+        assert sorted(argv[-1].parent.rglob("*")) == before, "nothing is left half written"
     return said
 
 

@@ -18,7 +18,7 @@ from train import convert
 from train.config import RunSettings
 from train.data.datasets import open_clips
 from train.evaluation import decode
-from train.loop import checkpoint, optim
+from train.loop import checkpoint, checkpoint_reader, optim
 
 RATE = 8000
 MODELS = {
@@ -33,7 +33,7 @@ def save(run, name="s4", codec=None, layers=1, rate=RATE):
     torch.manual_seed(0)
     model = loud(build(MODELS[name]))
     about = RunSettings("shards", name, "tiny", MODELS[name], prefix=codec, sample_rate=rate)
-    state = {"settings": about.to_json(), "fingerprint": "", "layers": layers, "stream": {}, "seconds": 0.0}
+    state = {"settings": about.to_json(), "fingerprint": "0" * 64, "layers": layers, "stream": {}, "seconds": 0.0}
     checkpoint.save(run, 1, model, model, optim.make_adamw(optim.group_parameters(model, 1e-3, 0.0)), state)
     return model.eval()
 
@@ -64,15 +64,15 @@ def folder(tmp_path_factory):
     """runs/plain, without a prefix; runs/told, with one of two places; a recording of 44.1 kHz in stereo."""
     folder = tmp_path_factory.mktemp("convert")
     save(folder / "plain")
-    save(folder / "told", codec="bytes", layers=2)
+    save(folder / "prefixed", codec="bytes", layers=2)
     stereo = np.stack([sine(440, 44100, 0.05), sine(660, 44100, 0.05)], axis=1)
     soundfile.write(folder / "in.wav", stereo, 44100)
     return folder
 
 
-def run(folder, run_name, *words, source="in.wav", out="out.wav"):
+def run(folder, run_name, *argv, source="in.wav", out="out.wav"):
     options = ["--checkpoint", folder / "runs" if run_name is None else folder / run_name]
-    options += ["--source", folder / source, "--out", folder / out, "--device", "cpu", *words]
+    options += ["--source", folder / source, "--out", folder / out, "--device", "cpu", *argv]
     return convert.main(list(map(str, options)))
 
 
@@ -114,8 +114,8 @@ def test_beyond_full_scale_is_cut(tmp_path):
 @pytest.mark.parametrize("codec", ["bytes", "fsk", "reference"])
 def test_the_prefix_is_the_streams(tmp_path, codec):
     """Of one voice and of two, with the codec that the shards have and with those that they lack."""
-    words = ["--samples", "20", "--seconds", "0.1", "--layers", "1..2", "--prefix", "bytes", "--seed", "3"]
-    assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path), *words]) == 0
+    argv = ["--samples", "20", "--seconds", "0.1", "--layers", "1..2", "--prefix", "bytes", "--seed", "3"]
+    assert cli.main(["plan", "--patches", "example", "--out", str(tmp_path), *argv]) == 0
     data = open_clips(tmp_path, reader="live", codec=codec)
     bank.export(bank.load_example(), tmp_path / "bank.syx")
     ids = bank.load_example().ids
@@ -150,7 +150,7 @@ def test_out_is_what_the_model_says_at_each_sample(folder, capsys, how):
     assert "0.05 s of audio at 8000 Hz" in out
     assert f"parallel, {how or 'mean'}, cpu" in out
     rate, audio = read(folder / "out.wav")
-    model, _, _ = checkpoint.load_model(folder / "plain")
+    model, _, _ = checkpoint_reader.load_model(folder / "plain")
     source = torch.from_numpy(heard(folder / "in.wav") / np.float32(32768))
     with torch.no_grad():
         logits = model(torchaudio.functional.mu_law_encoding(source, 256)[None])[0]
@@ -165,15 +165,15 @@ def test_out_is_what_the_model_says_at_each_sample(folder, capsys, how):
 
 
 @pytest.mark.parametrize(
-    ("words", "tolerance"),
+    ("argv", "tolerance"),
     [((), 5), (("--decode", "argmax"), 0), (("--decode", "sample", "--temperature", "0.7", "--seed", "4"), 0)],
     ids=["mean", "argmax", "drawn"],
 )
-def test_streaming_says_the_same(folder, words, tolerance, capsys):
+def test_streaming_says_the_same(folder, argv, tolerance, capsys):
     """Where two classes are about as likely, rounding may decide: seldom."""
     patches = ["--patch", "example:11", "example:3"]
     for how in ([], ["--streaming"]):
-        assert run(folder, "told", *patches, *words, *how, out=f"out{len(how)}.wav") == 0
+        assert run(folder, "prefixed", *patches, *argv, *how, out=f"out{len(how)}.wav") == 0
         assert ("streaming" if how else "parallel") in capsys.readouterr().out
     (_, one), (_, other) = (read(folder / f"out{n}.wav") for n in (0, 1))
     assert len(one) == len(other) == 400
@@ -190,7 +190,7 @@ def test_what_is_long_is_streamed(folder, capsys, monkeypatch):
 
 def test_another_patch_another_sound(folder):
     for voice in (1, 2):
-        assert run(folder, "told", "--patch", f"example:{voice}", out=f"voice{voice}.wav") == 0
+        assert run(folder, "prefixed", "--patch", f"example:{voice}", out=f"voice{voice}.wav") == 0
     assert not np.array_equal(read(folder / "voice1.wav")[1], read(folder / "voice2.wav")[1])
 
 
@@ -214,8 +214,8 @@ def test_draws_have_the_distribution(temperature):
 
 def test_a_draw_without_a_temperature_is_one_of_the_models_own(folder):
     """--decode sample is at temperature 1, whose draws are not the likeliest."""
-    for words in ([], ["--temperature", "1"], ["--temperature", "0"]):
-        assert run(folder, "plain", "--decode", "sample", *words, out=f"draw{len(words)}{words[-1:]}.wav") == 0
+    for argv in ([], ["--temperature", "1"], ["--temperature", "0"]):
+        assert run(folder, "plain", "--decode", "sample", *argv, out=f"draw{len(argv)}{argv[-1:]}.wav") == 0
     default, one, cold = (read(folder / f"draw{name}.wav")[1] for name in ("0[]", "2['1']", "2['0']"))
     assert np.array_equal(default, one)
     assert not np.array_equal(default, cold)
@@ -247,9 +247,9 @@ def test_impossible_classes_are_never_drawn():
 # --- What is refused ---
 
 
-def refused(capsys, folder, name, *words, **files):
+def refused(capsys, folder, name, *argv, **files):
     """The one sentence on standard error; nothing is written."""
-    assert run(folder, name, *words, **{"out": "refused.wav"} | files) == 2
+    assert run(folder, name, *argv, **{"out": "refused.wav"} | files) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "Traceback" not in err
@@ -295,22 +295,22 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "sentence"),
+    ("name", "argv", "sentence"),
     [
         ("plain", ["--patch", "example:1"], "leave out --patch"),
-        ("told", [], "--patch names 0 voices; the model was trained to be told from 1 to 2"),
-        ("told", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
+        ("prefixed", [], "--patch names 0 voices; the model was trained to hear from 1 to 2"),
+        ("prefixed", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
         ("plain", ["--temperature", "0.7"], "leave it out, or ask for --decode sample"),
         ("plain", ["--temperature", "1", "--decode", "argmax"], "leave it out, or ask for --decode sample"),
-        ("told", ["--patch", "example:33"], "33"),
-        ("told", ["--patch", "example:0"], "0"),
-        ("told", ["--patch", "nowhere.syx:1"], "nowhere.syx"),
+        ("prefixed", ["--patch", "example:33"], "33"),
+        ("prefixed", ["--patch", "example:0"], "0"),
+        ("prefixed", ["--patch", "nowhere.syx:1"], "nowhere.syx"),
         ("nothing", [], "is no checkpoint"),
         ("in.wav", [], "checkpoint"),
     ],
 )
-def test_bad_words(folder, capsys, name, words, sentence):
-    assert sentence in refused(capsys, folder, name, *words)
+def test_bad_words(folder, capsys, name, argv, sentence):
+    assert sentence in refused(capsys, folder, name, *argv)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

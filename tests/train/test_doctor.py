@@ -120,7 +120,7 @@ OTHER_LINES = [
     (versions(mamba_ssm="2.2.2"), "wrong    mamba-ssm 2.2.2: its gradients .*make mamba"),
     (versions(causal_conv1d="1.2.0"), "wrong    causal-conv1d 1.2.0"),
     (versions(torchaudio="2.10.0"), "wrong    torch 2.11.0 and torchaudio 2.10.0 are not a pair"),
-    (versions(numpy="2.5.0"), "wrong    numba-cuda calls what numpy 2.5.0 no longer has.*numpy<2.5"),
+    (versions(numpy="2.5.0"), r"wrong    numba-cuda calls what numpy 2.5.0 no longer has.*pip install -e '.\[cuda\]'"),
     (versions(torch=None), "wrong    torch is not installed"),
     (replace(H100, machine=Outcome(error="OSError: libcudart.so.13")), "wrong    torch does not work: OSError: libcudart"),
     (replace(H100, machine=Outcome(NO_GPU)), "wrong    torch can't use the GPU .NVIDIA H100.*driver for CUDA 13.0"),

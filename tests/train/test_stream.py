@@ -8,6 +8,7 @@ import pickle
 import shutil
 import tarfile
 import wave
+from dataclasses import replace
 from itertools import islice
 
 import fsspec
@@ -202,7 +203,7 @@ def test_live_equals_shards(made, options):
 def test_splits_and_extensions_have_fingerprints_of_their_own(made, tmp_path):
     assert len({open_clips(made, split).fingerprint for split in ("train", "val", "test")}) == 3
     plan = Plan.load(made)
-    longer = open_clips(plan.__class__(**plan.__dict__ | {"counts": plan.counts | {"train": 50}}), reader="live")
+    longer = open_clips(replace(plan, counts=plan.counts | {"train": 50}), reader="live")
     assert longer.fingerprint != open_clips(made).fingerprint
 
 
@@ -287,9 +288,9 @@ def test_a_live_worker_of_a_process_that_has_rendered(made):
 
 
 def test_many_tars_few_files(made, monkeypatch):
-    from train.data import datasets
+    from train.data import shards
 
-    monkeypatch.setattr(datasets, "_OPEN_TARS", 2)
+    monkeypatch.setattr(shards, "_OPEN_TARS", 2)
     data, all_open = open_clips(made), pickle.loads(pickle.dumps(open_clips(made)))
     assert all(equal(data[i], all_open[i]) for i in range(48))
     assert len(data._maps) == 2
@@ -350,7 +351,7 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
     for content in (b"a" * size, b"b" * size):
         (tmp_path / "train-000000.tar").write_bytes(content)
         at = storage.Remote(f"file://{tmp_path}", tmp_path / "cache")
-        path = at.path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
+        path = at.local_path("train-000000.tar", size, hashlib.sha256(content).hexdigest())
         assert path.read_bytes() == content
 
 

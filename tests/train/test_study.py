@@ -22,7 +22,7 @@ BEST = {"s4": "0.003", "s4d": "0.01"}
 @pytest.fixture
 def done(tmp_path):
     """A study of which every run is there."""
-    options = study.parser().parse_args(words(tmp_path))
+    options = study.parser().parse_args(argv(tmp_path))
     jobs = [(study.trial(options, *key), final) for key, final in FINAL.items()]
     jobs += [(study.full(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
     for seed, (job, final) in enumerate(jobs):
@@ -31,7 +31,7 @@ def done(tmp_path):
     return tmp_path
 
 
-def words(out, *more):
+def argv(out, *more):
     return ["--shards", "nowhere", "--out", str(out), "--models", "s4", "s4d", "--steps", "2000", *more]
 
 
@@ -56,7 +56,7 @@ def last_row(run, name):
 
 def test_table_is_what_the_runs_say(done):
     """`nowhere` has no shards: a study that started one run more would fail."""
-    assert study.main(words(done)) == 0
+    assert study.main(argv(done)) == 0
     text = (done / "table.md").read_text()
     runs, rates = cells(text, "| model | parameters"), cells(text, "| model | 0.001")
     for model, rate in BEST.items():
@@ -93,20 +93,20 @@ def test_table_is_what_the_runs_say(done):
     ],
 )
 def test_runs_of_another_study_are_not_taken_for_its_own(done, capsys, more, what):
-    assert study.main(words(done, *more)) == 2
+    assert study.main(argv(done, *more)) == 2
     assert re.search(f"^train.study: .*{what}: ", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_nothing_to_compare_rates_by(done, capsys):
     for path in done.glob("trial-*/validation.csv"):
         path.unlink()
-    assert study.main(words(done)) == 2
+    assert study.main(argv(done)) == 2
     assert "has no evaluation to compare rates by" in capsys.readouterr().err
 
 
 def test_failed_runs_are_named(done, capsys):
     shutil.rmtree(done / "trial-s4d-0.001")
-    assert study.main(words(done)) == 2
+    assert study.main(argv(done)) == 2
     shown = capsys.readouterr()
     assert "trial-s4d-0.001 failed: train: nowhere" in shown.err
     assert cells(shown.out, "| model | 0.001")["s4d"]["0.001"] == "failed"
@@ -122,7 +122,7 @@ def test_a_trial_that_diverged_is_not_the_best(done):
     """Even if its evaluation says so: here that of the averaged weights."""
     diverge(done / "trial-s4-0.001")
     (done / "trial-s4-0.001" / "validation.csv").unlink()
-    assert study.main(words(done)) == 0
+    assert study.main(argv(done)) == 0
     text = (done / "table.md").read_text()
     assert cells(text, "| model | 0.001")["s4"]["0.001"] == "diverged"
     assert cells(text, "| model | parameters")["s4"]["lr"] == BEST["s4"]
@@ -132,7 +132,7 @@ def test_a_run_that_diverged_is_in_the_table(done):
     diverge(done / "s4")
     for name in ("metrics.csv", "validation.csv"):
         (done / "s4" / name).unlink()
-    assert study.main(words(done)) == 0
+    assert study.main(argv(done)) == 0
     rows = cells((done / "table.md").read_text(), "| model | parameters")
     assert rows["s4"]["bits, seen"] == "diverged"
     assert float(rows["s4d"]["bits, seen"].partition(" ")[0]) < 10
@@ -142,7 +142,7 @@ def test_a_run_that_diverged_is_in_the_table(done):
 def test_all_that_diverged(done, capsys):
     for name in ("trial-s4-0.001", "trial-s4-0.003", "trial-s4-0.01", "s4d"):
         diverge(done / name)
-    assert study.main(words(done)) == 0
+    assert study.main(argv(done)) == 0
     text = (done / "table.md").read_text()
     assert set(cells(text, "| model | 0.001")["s4"].values()) == {"s4", "diverged"}
     assert "no run came to its end" in text
@@ -150,7 +150,7 @@ def test_all_that_diverged(done, capsys):
 
 
 def test_differences_are_clip_by_clip(done):
-    assert study.main(words(done)) == 0
+    assert study.main(argv(done)) == 0
     lines = (done / "table.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "s4d | s4 |" in line]
     for which, _, _, difference, _, clips in rows:
@@ -169,7 +169,7 @@ def test_a_run_of_which_no_step_was_timed(done):
     """As one that was resumed just before its end."""
     path = done / "s4d" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"step_seconds": None}))
-    assert study.main(words(done)) == 0
+    assert study.main(argv(done)) == 0
     rows = cells((done / "table.md").read_text(), "| model | parameters")
     assert rows["s4d"]["step ms"] == rows["s4d"]["tokens/s"] == ""
     assert rows["s4"]["step ms"]

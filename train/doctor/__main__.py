@@ -1,7 +1,6 @@
 """`python -m train.doctor`."""
 
-import sys
-
+from dx7data.process import run_main
 from train.doctor.report import main
 
-sys.exit(main())
+run_main("train.doctor", main)

@@ -5,9 +5,10 @@ The answers follow from versions, from what the probes measured, and from our ow
 
 from dataclasses import dataclass
 
+from dx7data.errors import suggest_install
 from train.doctor.environment import Facts
 
-TRAIN = ".venv/bin/pip install -e '.[train]'"
+TRAIN = suggest_install("train")
 INSTALL = "make mamba"
 REBUILD = "rm -rf wheels && make mamba"
 DIFFERS = "git diff models/  # what differs from what is tested"

@@ -7,6 +7,7 @@ Whatever could crash runs in a process of its own (train/doctor/probe.py); mamba
 import argparse
 import platform
 
+from dx7data.errors import suggest_install
 from train.doctor.environment import Facts, Outcome, gather, parse_version
 from train.doctor.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
 
@@ -37,7 +38,7 @@ def versions(facts: Facts) -> list[Line]:
     if torch and torchaudio and parse_version(torch)[:2] != parse_version(torchaudio)[:2]:
         lines.append(judge(f"torch {torch} and torchaudio {torchaudio} are not a pair", TRAIN))
     if facts.versions["numba-cuda"] and parse_version(numpy)[:2] >= (2, 5):
-        lines.append(judge(f"numba-cuda calls what numpy {numpy} no longer has", ".venv/bin/pip install 'numpy<2.5'"))
+        lines.append(judge(f"numba-cuda calls what numpy {numpy} no longer has", suggest_install("cuda")))
     return lines
 
 

@@ -1,0 +1,53 @@
+"""`dx7data extend`: more samples in the same folder, or more patches in the plan of a new one."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from dx7data.cli.inputs import announce_compilation, load_patches
+from dx7data.cli.planning import announce
+from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
+from dx7data.cli.types import whole
+from dx7data.cli.verb import add_verb
+from dx7data.errors import InputError
+
+
+def add_to(verbs) -> None:
+    extend = add_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
+    extend.add_argument("folder", type=Path)
+    extend.add_argument("--samples", type=whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
+    extend.add_argument("--patches", nargs="+", metavar="PATH", help="add these; then --out gets the new plan")
+    extend.add_argument("--out", type=Path, metavar="FOLDER", help="where the plan with new patches goes")
+    add_machine_options(extend)
+
+
+def run(options: Namespace) -> None:
+    from dx7data.dataset import folders
+    from dx7data.plan import builder
+    from dx7data.plan.plan import Plan
+
+    if options.samples and not options.patches:
+        start_early(options)
+    check_devices(options.device)
+    if not options.samples and not options.patches:
+        raise InputError("there is nothing to add: ask for more --samples N, or name more --patches")
+    if bool(options.patches) != bool(options.out):
+        raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
+    if options.patches and options.out.resolve() == options.folder.resolve():
+        raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
+    plan = Plan.load(options.folder)
+    loaded = load_patches(options.patches) if options.patches else None
+    announce_compilation()
+    if options.patches:
+        plan, refused = builder.add_patches(plan, loaded)
+        for reason in refused:
+            print(reason, file=sys.stderr)
+    if options.samples:
+        plan = builder.add_samples(plan, options.samples)
+    if options.patches:
+        announce(plan, False)
+        folders.prepare(plan, options.out, overwrite=False)
+        print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
+        return
+    folders.extend(options.folder, plan)
+    render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)

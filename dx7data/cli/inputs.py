@@ -1,0 +1,93 @@
+"""Patches and music that are named on the command line, and what is said of them. Slow imports are inside the functions."""
+
+import json
+import sys
+from pathlib import Path
+
+from dx7data.errors import InputError
+from dx7data.phrases.source import PhraseSource
+from dx7data.phrases.sources import SOURCES
+
+
+def load_patches(paths: list[str], report: Path | None = None, dedupe: str = "bytes", music=None):
+    """The patches of some files, with a report for people and, if asked for, for programs: with that of the music."""
+    from dx7data.patches import bank
+
+    loaded = bank.load(paths, keep_duplicates=dedupe == "none")
+    if report:
+        write_report(report, loaded.report, music)
+    print(loaded.report.text(), file=sys.stderr)
+    if not loaded.ids:
+        raise InputError(f"no usable patch in {', '.join(paths)}")
+    if dedupe == "audible":
+        found, loaded = len(loaded.ids), bank.drop_same_sounds(loaded)
+        print(f"left out, since they sound like others: {found - len(loaded.ids):,} patches", file=sys.stderr)
+    return loaded
+
+
+def write_report(path: Path, patches, music=None) -> None:
+    """Reports of patches and, as its entry `music`, of music as JSON."""
+    from dx7data.files import write_atomically
+
+    document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
+    try:
+        write_atomically(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+    except OSError as error:
+        raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
+
+
+def load_phrases(options, spec):
+    """Phrases from music and their report, None both for drawn ones; says what was met, and what the filters took."""
+    from dx7data.patches.report import Report
+    from dx7data.phrases import filters
+    from dx7data.phrases.report import MusicReport
+    from dx7data.phrases.selection import select
+    from dx7data.plan import drawn
+
+    report, source = MusicReport(), choose_source(options)
+    try:
+        value, more = getattr(options, source.name, None), {name: getattr(options, name) for name in source.options}
+        passages = source.read(value, more, int(options.seconds * 1000), report)
+        if passages is not None:
+            return select(passages, options.seconds, spec.filters, report)
+    finally:  # where no phrase is left, the report says why
+        if report.files or report.refused:
+            print(report.text(), file=sys.stderr)
+        if options.report and source.value:
+            write_report(options.report, Report(), report)
+    if spec.filters != filters.NO_FILTERS:
+        print(drawn.estimate(spec).text(), file=sys.stderr)
+    return None, None
+
+
+def choose_source(options) -> PhraseSource:
+    """The source of phrases that is asked for. Raises InputError for an option that belongs to another one."""
+    music = [source for source in SOURCES.values() if source.value and getattr(options, source.name)]
+    chosen = music[0] if music else next(source for source in SOURCES.values() if source.value is None)
+    for source in SOURCES.values():
+        for name in source.options:
+            if source is not chosen and getattr(options, name):
+                raise InputError(
+                    f"--{name} is for --{source.name}: add it"
+                    if source.value
+                    else f"--{name} chooses among drawn phrases: leave out --{chosen.name}"
+                )
+    return chosen
+
+
+def check_rate(sample_rate: int) -> int:
+    """The engine rate for a sample rate, which may be no legal one."""
+    from dx7data.audio.resample import engine_rate
+
+    try:
+        return engine_rate(sample_rate)
+    except ValueError as error:
+        raise InputError(f"--sample-rate: {error}") from None
+
+
+def announce_compilation() -> None:
+    """Say so when the first render on this machine will take a while."""
+    from dx7data import cache
+
+    if not cache.is_warm():
+        print("Compiling the engine for this machine, once: about 15 seconds", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""`dx7data inspect`: counts, lengths, levels and a few samples of a folder of shards."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from dx7data.cli.types import whole
+from dx7data.cli.verb import add_verb
+from dx7data.errors import make_printable
+
+
+def add_to(verbs) -> None:
+    inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
+    inspect.add_argument("folder", type=Path)
+    inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
+    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at and listen to, of 24 samples")
+
+
+def run(options: Namespace) -> None:
+    from dx7data.dataset import folders
+
+    if options.html:
+        from dx7data.page import page
+
+        page.write_page(options.folder, options.html)
+        print(make_printable(f"Open it in a browser: {options.html}"))
+        return
+    with folders.explain_errors(options.folder):
+        found = folders.summarize(options.folder, options.rows)
+    print(json.dumps(found, indent=1) if options.json else "\n".join(map(make_printable, _describe(found))))
+
+
+def _describe(found: dict) -> list[str]:
+    from dx7data.plan import hidden
+
+    made, wanted = found["shards"]
+    lines = [
+        f"{found['folder']}: {sum(found['samples'].values()):,} pairs of {found['seconds']:g} s "
+        f"at {found['sample_rate']} Hz, {found['hours']:.2f} hours, "
+        f"{found['bytes'] / 1e6:,.1f} MB in {made} of {wanted} shards"
+    ]
+    for split, count in found["samples"].items():
+        missing = found["wanted"][split] - count
+        still = f", {missing:,} still to be made" if missing else ""
+        lines.append(f"  {split:6}{count:>8,} pairs{still}, {found['patches'][split]} patches")
+    if peak := found["target_peak"]:
+        levels = ", ".join(f"{name} {value:,}" for name, value in peak.items())
+        lines.append(f"  target peak, of 32,767, with gain {found['gain']}: {levels}")
+    silent = len(found["left_out_as_silent"])
+    lines.append(
+        f"  {found['clipped_samples']:,} samples clip, {found['silent_samples']:,} are silent"
+        + (f"; {silent} patches were left out as silent" if silent else "")
+    )
+    lines.append(
+        "  algorithm:samples " + " ".join(f"{algorithm}:{count}" for algorithm, count in found["algorithms"].items())
+    )
+    wanted = "; ".join(filter(None, [", ".join(found["kinds"]), found["filters"]]))
+    lines.append(
+        "  phrase:samples "
+        + " ".join(f"{kind}:{count}" for kind, count in found["phrases"].items())
+        + (f" ({wanted})" if wanted else "")
+    )
+    lines += [f"  {line}" for line in hidden.describe(found["hidden"])]
+    for row in found["rows"]:
+        notes = f"{row['notes']:3} notes {row['lowest_note']:3}-{row['highest_note']:<3}"
+        more = f" +{row['layers'] - 1}" if row["layers"] > 1 else ""
+        patch = f"{row['patch_id']}  {row['patch_name']:10}{more}  algorithm {row['algorithm']:2}"
+        lines.append(f"  {row['key']}  {patch}  {notes} {row['phrase_kind']:8}  peak {row['target_peak']:6,}")
+        lines += [f"    prefix.{codec}: {' + '.join(names)}" for codec, names in row["prefixes"].items()]
+    return lines

@@ -1,0 +1,53 @@
+"""`dx7data patches`: list, show and convert patches."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from dx7data.cli.inputs import load_patches
+from dx7data.cli.verb import add_verb
+from dx7data.errors import make_printable
+
+
+def add_to(verbs) -> None:
+    patches = verbs.add_parser("patches", help="list, show and convert patches").add_subparsers(
+        required=True, metavar="VERB"
+    )
+    listing = add_verb(patches, "ls", _list, "one line for each patch, and what was found in the files")
+    listing.add_argument("paths", nargs="+", metavar="PATH")
+    listing.add_argument("--report", type=Path, metavar="FILE", help="write what was found, repaired and refused, as JSON")
+    listing.add_argument("--keep-duplicates", action="store_true", help="patches that are there several times, too")
+    show = add_verb(patches, "show", _show, "every field of a patch, as JSON")
+    show.add_argument("patch", metavar="FILE:INDEX")
+    export = add_verb(patches, "export", _export, "write the patches to a .json, .parquet, .syx or .txt file")
+    export.add_argument("paths", nargs="+", metavar="PATH")
+    export.add_argument("--out", required=True, type=Path, metavar="FILE")
+    export.add_argument(
+        "--keep-duplicates", action="store_true", help="each patch as often as it is there, so that all keep their positions"
+    )
+    export.add_argument("--full-bank", action="store_true", help="fill up the last bank of a .syx file with INIT VOICEs")
+
+
+def _list(options: Namespace) -> None:
+    """`dx7data patches ls PATH...`: one line for each patch."""
+    from dx7data.patches import patch
+
+    loaded = load_patches(options.paths, options.report, "none" if options.keep_duplicates else "bytes")
+    for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
+        print(make_printable(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}"))
+
+
+def _show(options: Namespace) -> None:
+    """`dx7data patches show FILE:INDEX`: every field of a patch."""
+    from dx7data.patches import bank, patch
+
+    print(json.dumps(patch.to_dict(bank.pick(options.patch)), indent=1))
+
+
+def _export(options: Namespace) -> None:
+    """`dx7data patches export PATH... --out FILE`: the patches in another format."""
+    from dx7data.patches import bank
+
+    loaded = load_patches(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
+    bank.export(loaded, options.out, options.full_bank)
+    print(f"{len(loaded.ids)} patches: {options.out}")

@@ -1,0 +1,21 @@
+"""`dx7data plan`: what `render` would write before the first shard."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from dx7data.cli.planning import add_plan_options, make_plan
+from dx7data.cli.verb import add_verb
+
+
+def add_to(verbs) -> None:
+    plan = add_verb(verbs, "plan", run, "write the plan of a data set alone, for others to render with --plan")
+    plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the plan goes")
+    plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
+    add_plan_options(plan)
+
+
+def run(options: Namespace) -> None:
+    from dx7data.dataset import folders
+
+    folders.prepare(make_plan(options), options.out, options.overwrite)
+    print(f"The plan is in {options.out}: dx7data render --plan {options.out}")

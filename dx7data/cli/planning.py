@@ -1,0 +1,237 @@
+"""From the options of `render` and `plan` to a plan."""
+
+import sys
+from pathlib import Path
+
+from dx7data.cli import types
+from dx7data.cli.inputs import announce_compilation, check_rate, choose_source, load_patches, load_phrases
+from dx7data.cli.types import number, span, whole
+from dx7data.errors import InputError
+from dx7data.phrases.source import Option
+from dx7data.phrases.sources import SOURCES
+
+RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
+SECONDS = number(0.01, 600, "seconds")
+
+
+def add_plan_options(verb) -> None:
+    _clip_options(verb)
+    _patch_options(verb.add_argument_group("patches"))
+    _phrase_options(
+        verb.add_argument_group("phrases", "the filters, from --polyphony on, are for drawn phrases and for music")
+    )
+
+
+def _clip_options(render) -> None:
+    count = render.add_mutually_exclusive_group()
+    count.add_argument(
+        "--samples", type=whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
+    )
+    count.add_argument("--per-patch", type=whole(1, 10**6), metavar="N", help="pairs for each target patch, instead")
+    render.add_argument("--seconds", type=SECONDS, default=2.5, help="length of a clip (default: 2.5)")
+    render.add_argument("--sample-rate", type=int, default=8000, metavar="HZ", help=f"{RATES} (default: 8000)")
+    render.add_argument(
+        "--prefix",
+        nargs="+",
+        default=["none"],
+        metavar="none|bytes|fsk|reference",
+        help="put the target patch before the source, as audio: levels, tones, an example, or several (default: none)",
+    )
+    render.add_argument(
+        "--gain",
+        type=types.gain,
+        default="native",
+        metavar="native|peak|DB",
+        help="as is (default), to -1 dB, or by so many dB",
+    )
+    render.add_argument(
+        "--split",
+        type=types.split,
+        default=(0.8, 0.1, 0.1),
+        metavar="A,B,C",
+        help="parts for train, val and test (default: 0.8,0.1,0.1)",
+    )
+    render.add_argument(
+        "--split-by",
+        choices=("patch", "phrase", "algorithm", "bank"),
+        default="patch",
+        help="what is in one part only; near-duplicates of a patch always are, but for 'phrase' (default: patch)",
+    )
+    render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    render.add_argument(
+        "--shard-size",
+        type=types.size,
+        default=64_000_000,
+        metavar="BYTES",
+        help="about this much in a shard (default: 64MB)",
+    )
+
+
+def _patch_options(render) -> None:
+    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, exports, folders, zips; 'example' is ours")
+    render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in patch and music files, as JSON")
+    render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
+    render.add_argument(
+        "--targets", nargs="+", default=["all"], metavar="PATCH", help="only these, by NAME or FILE:INDEX (default: all)"
+    )
+    render.add_argument(
+        "--hold-out",
+        type=Path,
+        metavar="FILE",
+        help="a list of patches, a line each, that go to test with their near-duplicates",
+    )
+    render.add_argument(
+        "--dedupe",
+        choices=("none", "bytes", "audible"),
+        default="bytes",
+        help="leave out patches with the same parameters (default), or all that sound the same, or none",
+    )
+    render.add_argument(
+        "--source",
+        default="sine",
+        metavar="sine|sine-flat|random|PATCH",
+        help="who plays the sources: a sine that follows velocity (default), one that does not, any patch, or FILE:INDEX",
+    )
+    render.add_argument(
+        "--layers", type=span(1, 8), default=(1, 1), metavar="A..B", help="patches that sound together (default: 1)"
+    )
+    render.add_argument(
+        "--pairs",
+        nargs="?",
+        type=whole(1, 1000),
+        const=1,
+        default=0,
+        metavar="N",
+        help="every second sample repeats the one before it with one parameter changed; N versions of each patch (1)",
+    )
+    render.add_argument(
+        "--perturb", type=whole(0, 10**6), default=0, metavar="N", help="add N mutations and crossovers of the patches"
+    )
+    render.add_argument(
+        "--random-patches", type=whole(0, 10**6), default=0, metavar="N", help="add N voices drawn from all legal ones"
+    )
+
+
+def _phrase_options(render) -> None:
+    music = render.add_mutually_exclusive_group()
+    for source in SOURCES.values():
+        if source.value:
+            _add_option(music, source.name, source.value)
+        for name, option in source.options.items():
+            _add_option(render, name, option)
+    render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help="only phrases with so many notes at once")
+    render.add_argument("--notes", type=span(1, None), metavar="A..B", help="only phrases with so many notes")
+    render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="only phrases within these notes")
+    render.add_argument("--velocity", type=span(1, 127), metavar="A..B", help="only phrases within these velocities")
+    render.add_argument("--different-notes", type=whole(1, 128), metavar="N", help="only phrases with at least N pitches")
+    render.add_argument(
+        "--filled", type=number(0, 1), metavar="PART", help="only phrases that sound for this part of their length"
+    )
+
+
+def _add_option(group, name: str, option: Option) -> None:
+    """An option of a source of phrases."""
+    kind = option.type
+    if option.names:
+        kind = types.choices(*option.names)
+    elif option.limits:
+        kind = whole(*option.limits) if option.type is int else number(*option.limits, option.unit)
+    more = {"nargs": "+"} if option.many else {"default": ()} if option.names else {}
+    group.add_argument(f"--{name}", type=kind, metavar=option.metavar, help=option.help, **more)
+
+
+def make_plan(options):
+    """The plan that the options ask for; says what it is."""
+    from dx7data.patches import bank
+    from dx7data.plan import builder
+
+    _check(options)
+    asked = _make_spec(options)
+    phrases, met = load_phrases(options, asked)
+    loaded = load_patches(options.patches, options.report, options.dedupe, met) if options.patches else bank.load([])
+    targets = None if "all" in options.targets else bank.choose(loaded, options.targets)
+    held_out = bank.read_list(loaded, options.hold_out) if options.hold_out else set()
+    announce_compilation()
+    samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
+    plan = builder.make_plan(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
+    announce(plan, options.samples is None and options.per_patch is None)
+    return plan
+
+
+def _check(options) -> None:
+    """Options that have no meaning without another."""
+    check_rate(options.sample_rate)
+    choose_source(options)
+    if len(set(options.prefix)) < len(options.prefix) or ("none" in options.prefix and len(options.prefix) > 1):
+        raise InputError(f"--prefix {' '.join(options.prefix)}: name each codec once, or none alone")
+    if options.prefix != ["none"]:
+        from dx7data import prefix
+
+        if unknown := [codec for codec in options.prefix if codec not in prefix.CODECS]:
+            raise InputError(f"--prefix {unknown[0]} is no codec: take some of {', '.join(sorted(prefix.CODECS))}, or none")
+    if not options.patches and not options.random_patches:
+        raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")
+
+
+def _make_spec(options):
+    from dx7data.patches import bank, patch
+    from dx7data.phrases import filters
+    from dx7data.plan import spec
+
+    source = options.source
+    if source != spec.RANDOM_SOURCE:
+        own = {"sine": patch.SINE, "sine-flat": patch.SINE_FLAT}
+        source = patch.pack(own[source] if source in own else bank.pick(source)).tobytes().hex()
+    return spec.Spec(
+        seconds=options.seconds,
+        sample_rate=options.sample_rate,
+        seed=options.seed,
+        source=source,
+        split=options.split,
+        split_by=options.split_by,
+        gain=options.gain,
+        keep_silent=options.keep_silent,
+        shard_bytes=options.shard_size,
+        layers=options.layers,
+        pairs=options.pairs,
+        perturb=options.perturb,
+        random_patches=options.random_patches,
+        prefixes=tuple(sorted(codec for codec in options.prefix if codec != "none")),
+        kinds=options.kinds,
+        filters=filters.Filters(**{name: value for name in filters.NAMES if (value := getattr(options, name)) is not None}),
+    )
+
+
+def announce(plan, by_default: bool) -> None:
+    """Say what a plan is, and what is wrong with it."""
+    from dx7data.plan import hidden
+
+    print(_describe(plan, by_default))
+    for warning in hidden.list_warnings(plan):
+        print(warning, file=sys.stderr)
+
+
+def _describe(plan, by_default: bool) -> str:
+    from collections import Counter
+
+    from dx7data.plan import hidden, split
+
+    spec = plan.spec
+    total = sum(plan.counts.values())
+    kinds = Counter(kind for kind, target in zip(plan.patches.kinds, plan.patches.targets, strict=True) if target)
+    targets = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else f"{kinds.total():,}"
+    splits = ", ".join(f"{split} {count:,}" for split, count in plan.counts.items())
+    lines = [
+        f"{total:,} pairs of {spec.seconds:g} s at {spec.sample_rate} Hz from {targets} patches"
+        + (f" and {len(plan.phrases):,} phrases" if plan.phrases else "")
+        + f": {splits}"
+        + (" (--samples chooses another number)" if by_default else "")
+    ]
+    lines.append(split.describe(plan.split_report))
+    lines += [line[0].upper() + line[1:] for line in hidden.describe(plan.hidden)]
+    if plan.silent:
+        names = ", ".join(each["name"] for each in plan.silent[:8]) + (", ..." if len(plan.silent) > 8 else "")
+        lines.append(
+            f"Left out, silent on notes 36, 60 and 84: {len(plan.silent)} patches ({names}); --keep-silent keeps them"
+        )
+    return "\n".join(lines)

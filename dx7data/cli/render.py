@@ -1,0 +1,108 @@
+"""`dx7data render`: patches in, shards out."""
+
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from dx7data.cli import types
+from dx7data.cli.inputs import announce_compilation
+from dx7data.cli.planning import add_plan_options, make_plan
+from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
+from dx7data.cli.verb import add_verb
+from dx7data.errors import InputError
+
+
+def add_to(verbs) -> None:
+    _add_options(
+        add_verb(verbs, "render", run, "render a bank of patches into WebDataset shards of source and target clips")
+    )
+
+
+def _add_options(render: ArgumentParser) -> None:
+    render.add_argument("--out", type=Path, metavar="FOLDER", help="where the shards go")
+    render.add_argument(
+        "--plan", type=Path, metavar="FOLDER", help="render the plan in this folder, there or to --out; no other inputs"
+    )
+    part = render.add_mutually_exclusive_group()
+    part.add_argument("--only", type=types.shard, metavar="SPLIT/N", help="this shard alone, as in train/000012")
+    part.add_argument(
+        "--job", type=types.job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`"
+    )
+    add_machine_options(render)
+    render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
+    render.add_argument("--dry-run", action="store_true", help="say what would be made, and how long it would take")
+    add_plan_options(render)
+
+
+def run(options: Namespace) -> None:
+    _refuse_beside_plan(options)
+    if not options.dry_run:
+        start_early(options)
+        check_devices(options.device)
+    if not options.out and not options.plan:
+        raise InputError("--out says where the shards go: name a folder")
+    if options.plan:
+        from dx7data.plan.plan import Plan
+
+        plan = Plan.load(options.plan)
+        announce_compilation()
+    else:
+        plan = make_plan(options)
+    if options.dry_run:
+        print(_estimate(plan, options))
+        return
+    from dx7data.dataset import folders
+
+    folder = options.out or options.plan
+    missing = folders.prepare(plan, folder, options.overwrite)
+    if options.only or options.job:
+        missing = _select(plan, missing, options)
+    else:
+        folders.remove_partial(folder)
+    render_shards(plan, folder, missing, options)
+    if not (folder / "index.json").exists():
+        print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
+
+
+def _refuse_beside_plan(options: Namespace) -> None:
+    """With --plan, what to render is in its folder: an option that says otherwise would be ignored."""
+    if options.plan:
+        parser = ArgumentParser()
+        _add_options(parser)
+        defaults = vars(parser.parse_args([]))
+        how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run", "run"}
+        if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
+            raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
+
+
+def _select(plan, missing: list, options) -> list:
+    """Of the missing shards those that --only or --job asks for."""
+    shards, still = plan.shards(), set(missing)
+    if options.job:
+        number, of = options.job
+        return [each for each in shards[number - 1 :: of] if each in still]
+    split, number = options.only
+    chosen = [each for each in shards if (each.split, each.number) == (split, number)]
+    if not chosen:
+        raise InputError(f"--only {split}/{number:06d}: {split} has {sum(each.split == split for each in shards)} shards")
+    return [each for each in chosen if each in still]
+
+
+def _estimate(plan, options) -> str:
+    from dx7data.dataset import executors
+    from dx7data.plan import sample
+
+    workers = options.workers or executors.count_workers()
+    first = plan.shards()[0]
+    places = [(first.split, j) for j in range(min(sample.batch_size(plan), first.count))]
+    sample.render_samples(plan, places[:1])
+    began = time.perf_counter()
+    members = [each.members() for each in sample.render_samples(plan, places)]
+    each_takes = (time.perf_counter() - began) / len(members)
+    size = sum(1024 + len(data) for _, data in members[0])
+    total = sum(plan.counts.values())
+    return (
+        f"{total * plan.spec.seconds / 3600:.2f} hours of target audio, about {total * size / 1e6:,.0f} MB in "
+        f"{len(plan.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers on the CPU. "
+        "Nothing was written."
+    )

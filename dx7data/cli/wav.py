@@ -1,0 +1,51 @@
+"""`dx7data wav`: one note of one patch, to listen to."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from dx7data.cli import types
+from dx7data.cli.inputs import announce_compilation, check_rate
+from dx7data.cli.planning import RATES, SECONDS
+from dx7data.cli.types import whole
+from dx7data.cli.verb import add_verb
+from dx7data.errors import InputError
+
+
+def add_to(verbs) -> None:
+    wav = add_verb(verbs, "wav", run, "hear one patch: render a note to a wav file")
+    wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
+    wav.add_argument("--note", type=whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
+    wav.add_argument("--velocity", type=whole(0, 127), default=100, help="default: 100")
+    wav.add_argument("--held", type=SECONDS, default=1.0, help="seconds until the key is released (default: 1)")
+    wav.add_argument("--seconds", type=SECONDS, default=2.5, help="length (default: 2.5)")
+    wav.add_argument("--sample-rate", type=int, default=48000, metavar="HZ", help=f"{RATES} (default: 48000)")
+    wav.add_argument(
+        "--gain", type=types.gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
+    )
+    wav.add_argument("--out", type=Path, default=Path("patch.wav"), help="default: patch.wav")
+
+
+def run(options: Namespace) -> None:
+    from dx7data.audio import gain
+    from dx7data.audio.resample import decimate
+    from dx7data.audio.wav import encode_wav
+    from dx7data.engine.render import render
+    from dx7data.engine.voice import voices
+    from dx7data.files import write_atomically
+    from dx7data.patches import bank, patch
+
+    rate = check_rate(options.sample_rate)
+    each = bank.pick(options.patch)
+    announce_compilation()
+    native = render(voices(each, options.note, options.velocity, options.held, rate), options.seconds)
+    native = decimate(native, options.sample_rate)
+    clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
+    try:
+        write_atomically(options.out, lambda file: file.write(encode_wav(clip, options.sample_rate)))
+    except OSError as error:
+        raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
+    print(
+        f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, ",
+        end="",
+    )
+    print(f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}")

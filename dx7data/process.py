@@ -1,0 +1,103 @@
+"""How a program of this project begins and ends: an error is one sentence on stderr, and Ctrl-C leaves no traceback.
+
+Only the standard library is imported here, so that Ctrl-C is answered before anything slow is loaded.
+"""
+
+import _thread
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from dx7data.errors import InputError, make_printable
+
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C has stopped: 128 + SIGINT
+
+
+def exit_on_interrupt() -> None:
+    """From now on Ctrl-C ends this process at once: for the time in which modules are imported, when nothing can be lost.
+
+    Not where Ctrl-C is ignored, as under nohup, or answered by somebody else.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def run_main(name: str, main: Callable[[], int | None]) -> NoReturn:
+    """Run a program and exit with its status, see `run`. A Ctrl-C leaves no traceback at any moment."""
+    exit_on_interrupt()
+    sys.unraisablehook = _raise_again
+    answers = signal.getsignal(signal.SIGINT) is _exit
+
+    def start() -> int | None:
+        if answers:
+            signal.signal(signal.SIGINT, _interrupt)
+        return main()
+
+    status = run(name, start)
+    if answers:
+        signal.signal(signal.SIGINT, _exit)  # while Python waits for threads and closes files
+    sys.exit(status)
+
+
+def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> int:
+    """The exit status of a call: what it returns; 2 for a person's error; 130 for Ctrl-C, after the sentence `stopped`."""
+    try:
+        status = call() or 0
+        sys.stdout.flush()  # what can't be written must show here, not when Python ends
+    except KeyboardInterrupt:
+        return _end(f"{name}: {stopped}", INTERRUPTED)
+    except InputError as error:
+        return _end(f"{name}: {make_printable(error)}", 2)
+    except BrokenPipeError:  # `dx7data patches ls bank.syx | head`
+        _drop_output()
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        return _end(f"{name}: {error.filename or 'the output'} can't be written: {error.strerror}; free some space", 2)
+    return status
+
+
+def _end(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
+
+
+def _drop_output() -> None:
+    """What is still to be written to stdout goes nowhere: Python would try it again at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# --- What Ctrl-C does ---
+
+
+def _exit(*_: object) -> NoReturn:
+    os._exit(INTERRUPTED)
+
+
+def _interrupt(_: int, frame: FrameType | None) -> NoReturn:
+    """As Python does, but for a module that is being imported: some of them, in C, print a traceback or another error."""
+    while frame:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            _exit()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Python drops what is raised in a callback, of the garbage collector for example: a Ctrl-C comes again, after that."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _thread.start_new_thread(_interrupt_later, ())
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_later() -> None:
+    time.sleep(0.01)  # until the callback has returned
+    _thread.interrupt_main()

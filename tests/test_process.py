@@ -1,0 +1,118 @@
+"""Programs end with a status and at most one sentence: errors, Ctrl-C at any moment of their start, pipes, full disks."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dx7data import process
+from dx7data.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+RENDER = ["dx7data", "render", "--patches", "example", "--samples", "2000", "--out"]
+TRAIN = [f"train.{name}" for name in ("study", "convert", "compare", "baselines", "timescales", "doctor", "wheels")]
+
+
+def interrupt(arguments, seconds):
+    """Status and stderr of python -m ARGUMENTS, to whose process group Ctrl-C came so long after our first module."""
+    command = [sys.executable, "-X", "importtime", "-m", *map(str, arguments)]  # a line on stderr for each module
+    program = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, process_group=0
+    )
+    lines, ours = [], threading.Event()
+
+    def read():
+        for line in program.stderr:
+            if line.startswith("import time:"):
+                if line.rstrip().endswith(("dx7data.process", " train")):
+                    ours.set()
+            else:
+                lines.append(line)
+        ours.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert ours.wait(120)
+    time.sleep(seconds)
+    if program.poll() is None:
+        os.killpg(program.pid, signal.SIGINT)
+    status = program.wait(120)
+    reader.join(120)
+    return status, "".join(lines)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ctrl_c_while_rendering_begins(tmp_path, seed):
+    status, text = interrupt([*RENDER, tmp_path / "out", "--workers", 2], random.Random(seed).uniform(0.02, 3))
+    assert status == 130
+    assert "Traceback" not in text
+    assert "KeyboardInterrupt" not in text
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_ctrl_c_while_torch_is_imported(name, tmp_path):
+    status, text = interrupt([name], random.Random(name).uniform(0.02, 2))
+    assert (status, text) == (130, "")
+
+
+def test_ctrl_c_while_training_begins(tmp_path):
+    for seconds in (0.05, 0.7):
+        assert interrupt(["train", "--shards", tmp_path], seconds) == (130, "")
+
+
+def python(code, **more):
+    code = f"import sys; from dx7data.process import *; from dx7data.errors import *\n{code}"
+    return subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60, **more)
+
+
+def test_statuses(capsys):
+    def refuse():
+        raise InputError("the sky is green; make it blue")
+
+    assert process.run("sky", refuse) == 2
+    assert capsys.readouterr().err == "sky: the sky is green; make it blue\n"
+    assert [process.run("x", lambda status=status: status) for status in (None, 0, 3)] == [0, 0, 3]
+
+
+def test_ctrl_c_in_a_callback_is_not_lost():
+    """Python reports and forgets what a finalizer raises."""
+    done = python(
+        "import signal, weakref, time\n"
+        "class Thing: pass\n"
+        "def main():\n"
+        "    thing = Thing()\n"
+        "    weakref.finalize(thing, lambda: 0)\n"
+        "    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))\n"
+        "    del thing\n"
+        "    time.sleep(30)\n"
+        "run_main('x', main)"
+    )
+    assert (done.returncode, done.stderr) == (130, "x: stopped\n")
+
+
+def test_ctrl_c_stays_ignored_where_it_is():
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    code += "run_main('x', lambda: signal.raise_signal(signal.SIGINT))"
+    assert (done := python(code)).returncode == 0, done.stderr
+
+
+def test_a_library_that_is_imported_leaves_ctrl_c_alone():
+    code = "import signal, dx7data.cli, train.compare; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "True\n"
+
+
+def test_a_closed_pipe():
+    command = f"{sys.executable} -m dx7data patches ls example 2> /dev/null | true; exit ${{PIPESTATUS[0]}}"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, stderr=subprocess.PIPE).stderr == b""
+    with open("/dev/full", "w") as full:
+        done = python("run_main('x', lambda: print('a' * 100))", stdout=full)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "x: the output can't be written: No space left on device; free some space\n",
+    )
