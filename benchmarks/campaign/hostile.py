@@ -24,8 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+# All that the commands import, so that each process has it when it is forked.
+import dx7data.dataset.verify  # noqa: E402
+import dx7data.page.page  # noqa: E402
+import train.evaluation.evaluate  # noqa: E402
+import train.loop.trainer  # noqa: E402
 from benchmarks.campaign import hostile_folders as folders  # noqa: E402
-from dx7data import cache  # noqa: E402
+from dx7data import cache, cli  # noqa: E402
+from train.__main__ import main as run_training  # noqa: E402
 
 SECONDS, BYTES = 20, 10**9  # of processor time, which does not depend on what else the machine does
 _HANGS = 120  # seconds
@@ -47,9 +53,6 @@ class Outcome:
 
 def commands(place: Path) -> dict[str, Callable[[], int]]:
     """What is run on the data set in a place; each returns its exit status."""
-    from dx7data import cli
-    from train.__main__ import main as train
-
     data = str(place / _NAME)
     training = ["--model", "s4", "--preset", "tiny", "--steps", "1", "--batch", "2", "--seconds", "0.05", "--workers", "0"]
     training += ["--prefix", "bytes", "--device", "cpu", "--evaluate-samples", "2", "--out", str(place / "run")]
@@ -59,7 +62,7 @@ def commands(place: Path) -> dict[str, Callable[[], int]]:
         "verify": lambda: cli.main(["verify", data]),
         "verify --fix": lambda: cli.main(["verify", data, "--fix"]),
         "render --plan": lambda: cli.main(["render", "--plan", data, "--workers", "1"]),
-        "train": lambda: train(["--shards", data, *training]),
+        "train": lambda: run_training(["--shards", data, *training]),
     }
 
 
