@@ -70,7 +70,7 @@ def _refuse_beside_plan(options: Namespace) -> None:
         parser = ArgumentParser()
         _add_options(parser)
         defaults = vars(parser.parse_args([]))
-        how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run", "run"}
+        how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run", "run", "version"}
         if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 

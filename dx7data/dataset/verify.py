@@ -70,8 +70,8 @@ def describe_checks(folder: Path, full: bool) -> str:
     if Plan.load(folder).old_fingerprint:
         return "every file is as it was written; no sample was rendered again, for the format is an older one"
     return (
-        f"every file is as it was written; up to {_RENDERED_AGAIN} samples of each shard were rendered again and are the same, "
-        "--full renders all"
+        f"every file is as it was written, and up to {_RENDERED_AGAIN} samples of each shard are what they render to; "
+        "--full renders all of them"
     )
 
 
