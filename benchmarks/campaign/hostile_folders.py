@@ -38,16 +38,16 @@ CASES: dict[str, Callable[[Path], None]] = {}
 
 def make(folder: Path, seed: int = 0) -> None:
     """A good data set of 12 samples, with phrases of a table and a prefix."""
-    options = [*OPTIONS, "--prefix", "bytes", "--phrases", str(_write_phrases(folder)), "--seed", str(seed)]
+    options = [*OPTIONS, "--prefix", "bytes", "--phrases", str(_write_phrases(folder, seed)), "--seed", str(seed)]
     status = cli.main(["render", "--patches", "example", "--out", str(folder), *options])
     if status:
         raise RuntimeError(f"the good data set can't be made: status {status}")
 
 
-def _write_phrases(folder: Path) -> Path:
+def _write_phrases(folder: Path, seed: int) -> Path:
     path = folder.with_name("phrases.parquet")
     rows = [
-        {"phrase_id": f"p{i}", "start_time": 0.02 * k, "duration": 0.02, "note": 48 + i + k, "velocity": 60 + i}
+        {"phrase_id": f"p{i}", "start_time": 0.02 * k, "duration": 0.02, "note": 48 + i + k + seed, "velocity": 60 + i}
         for i in range(12)
         for k in range(3)
     ]
@@ -464,9 +464,9 @@ def _(folder: Path) -> None:
     sign(folder)
 
 
-@case("patches.parquet: a hundred million rows in some kilobytes")
+@case("patches.parquet: ten million rows in some kilobytes")
 def _(folder: Path) -> None:
-    table = pa.table({"target": pa.array(np.zeros(10**8, bool))})
+    table = pa.table({"target": pa.array(np.zeros(10**7, bool))})
     pq.write_table(table, folder / "patches.parquet", compression="zstd")
     sign(folder)
 

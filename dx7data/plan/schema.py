@@ -8,7 +8,6 @@ are, in spec.py and filters.py, and the tables in tables.py.
 
 import os
 import stat
-from dataclasses import fields
 from pathlib import Path
 from typing import IO, Annotated, Literal, NotRequired, TypedDict
 
@@ -267,10 +266,13 @@ def decode_signed(data: bytes, kind: type, where):
 def decode_plan(data: bytes, where) -> PlanDocument:
     """`dataset.json`. Raises InputError."""
     document = decode_signed(data, PlanDocument, where)
-    spec = msgspec.json.decode(data)["spec"]
-    known = {"spec": (spec, Spec), "spec.filters": (spec.get("filters", {}), Filters)}
-    for name, (there, kind) in known.items():
-        if unknown := there.keys() - {field.name for field in fields(kind)}:
+    raw = msgspec.json.decode(data)
+    for name, there, kind in (
+        ("tables", raw["tables"], Tables),
+        ("spec", raw["spec"], Spec),
+        ("spec.filters", raw["spec"].get("filters", {}), Filters),
+    ):
+        if unknown := there.keys() - kind.__annotations__:
             raise InputError(f"{where}, field {name}: {min(unknown)!r} is no part of it")
     check_spec(document["spec"], where)
     return document
