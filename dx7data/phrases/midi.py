@@ -14,7 +14,7 @@ from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 
 BYTES_LIMIT = (
     4 << 20
-)  # of a file; at worst 6 s and 0.4 GB to read and cut, see smf.MAX_MESSAGES. Long pieces have less than 1 MiB
+)  # of a file; at worst 4 s and 0.3 GB to read and cut, see smf.MAX_MESSAGES. Long pieces have less than 1 MiB
 
 BEND_SEMITONES = 2  # of the pitch wheel, up and down, where RPN 0 says nothing else
 
