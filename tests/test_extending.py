@@ -39,7 +39,8 @@ def run(tmp_path_factory):
         (folder / name).write_text(text)
 
     def call(*commands, status=0):
-        words, environment = json.dumps(commands, default=str), os.environ | {"PYTHONPATH": str(folder)}
+        words = json.dumps([[*map(str, command)] for command in commands])
+        environment = os.environ | {"PYTHONPATH": str(folder)}
         command = [sys.executable, "-c", COMMANDS, words]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == status, done.stderr

@@ -3,9 +3,9 @@
 Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Whatever is no markup of our own is escaped.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from dx7data import process
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
-from dx7data.markup import fill, html, join
-from dx7data.process import run_main
+from dx7data.files import write_output
+from dx7data.markup import html, join
+from dx7data.page.head import fill_page
 from train import baselines
 from train.evaluation import paired
+from train.options import parse, setting
 from train.results import comparable, figures, reader
 from train.results.chart import Curve, chart, colour, frame
 from train.results.reader import Clip, Row, Run
@@ -37,25 +39,24 @@ class Column(NamedTuple):
     best: Callable | None = None  # min, max
 
 
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which runs, and where their page is put."""
+
+    runs: tuple[Path, ...] = setting(help="folders: runs/a runs/b", positional=True, metavar="RUN", kwargs={"nargs": "+"})
+    out: Path = setting(Path("compare.html"), "the page", metavar="FILE")
+    baselines: Path | None = setting(None, "what python -m train.baselines has written", metavar="FILE")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.compare", description="Puts runs on one page.", allow_abbrev=False
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders: runs/a runs/b")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
-    parser.add_argument("--baselines", type=Path, metavar="FILE", help="what python -m train.baselines has written")
-    options = parser.parse_args(argv)
-    try:
-        write(options.runs, options.out, options.baselines)
-    except InputError as error:
-        print(f"train.compare: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.compare: stopped; nothing was written", file=sys.stderr)
-        return 130
-    print(f"Open it in a browser: {options.out}")
-    return 0
+
+    def compare() -> None:
+        options = parse(CompareOptions, sys.argv[1:] if argv is None else argv, "train.compare", "Puts runs on one page.")
+        write(list(options.runs), options.out, options.baselines)
+        print(f"Open it in a browser: {options.out}")
+
+    return process.run("train.compare", compare, "stopped; nothing was written")
 
 
 def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
@@ -66,7 +67,7 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
     runs = read(folders)
     text = page(runs, read_floors(floors, runs) if floors else None)
     try:
-        write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+        write_output(path, lambda file: file.write(text.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 
@@ -94,7 +95,7 @@ def read_floors(path: Path, runs: list[Run]) -> dict:
 
 
 def page(runs: list[Run], floors: dict | None = None) -> str:
-    return fill(
+    return fill_page(
         Path(__file__).with_name("compare.html"),
         title=", ".join(run.name for run in runs),
         count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
@@ -270,4 +271,4 @@ def _player(label: Markup, clip: Clip, levels: np.ndarray, top: float) -> Markup
 
 
 if __name__ == "__main__":
-    run_main("train.compare", main)
+    process.run_main("train.compare", main)

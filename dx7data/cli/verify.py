@@ -3,16 +3,17 @@
 import sys
 import time
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 from dx7data.cli.inputs import announce_compilation
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError, make_printable
 
 _LINES = 1000  # of a list: a folder may hold a million things
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     verify = add_verb(verbs, "verify", run, "check every byte of a folder of shards, and render a few samples again")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--full", action="store_true", help="render all samples again, and compare every byte")
@@ -23,11 +24,12 @@ def run(options: Namespace) -> int:
     """0 when nothing is wrong, or all is mended, else 1."""
     from tqdm import tqdm
 
-    from dx7data.dataset import verify
+    from dx7data.dataset import folders, verify
 
     announce_compilation()
     size, began = _measure(options.folder), time.perf_counter()
-    with tqdm(total=size * (1 + options.full), unit="B", unit_scale=True, file=sys.stderr) as bar:
+    bar = tqdm(total=size * (1 + options.full), unit="B", unit_scale=True, file=sys.stderr)
+    with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
         wrong = verify.verify(options.folder, bar.update, options.fix, options.full)
     took = time.perf_counter() - began
     left = verify.verify(options.folder) if wrong and options.fix else wrong

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dx7data.audio import clips
 from dx7data.errors import InputError
@@ -32,7 +32,7 @@ _REST = int(_HEADER[_CHECKSUM], 8) - sum(_HEADER[_SIZE])  # what all but name an
 class _HashedFile:
     """A file whose length and SHA-256 are known at its end."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._state = hashlib.sha256()
         self.size = 0
@@ -92,6 +92,7 @@ def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sampl
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
         "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
     }
+    # Last, and with it the names of all three are on the disk.
     write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(add_hash(summary)))
 
 
@@ -114,6 +115,15 @@ def read_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats | None:
     try:
         return load_stats(plan, shard, folder)
     except InputError:
+        return None
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
+    try:
+        data = schema.read_regular(path, schema.STATS_BYTES)
+        return schema.decode_signed(data, schema.Stats, path)["fingerprint"]
+    except (FileNotFoundError, InputError):
         return None
 
 
@@ -222,5 +232,6 @@ def _write_table(rows: list[dict], path: Path) -> dict:
     import pyarrow as pa
 
     data = encode_parquet(pa.Table.from_pylist(rows))
-    write_atomically(path, lambda file: file.write(data))
+    with open_atomically(path) as file:
+        file.write(data)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -22,7 +22,7 @@ _BLOCK = 1 << 22
 
 
 def verify(
-    folder: Path, progress: Callable[[int], None] = lambda size: None, fix: bool = False, full: bool = False
+    folder: Path, progress: Callable[[int], object] = lambda size: None, fix: bool = False, full: bool = False
 ) -> list[str]:
     """What is wrong with a data set, a sentence each; empty when every file is as it was written.
 
@@ -102,7 +102,7 @@ def _remake(plan: Plan, each: Shard, folder: Path) -> Iterator[str]:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
 
 
-def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], None]) -> str | None:
+def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], object]) -> str | None:
     """What is wrong with the files of a shard, if anything is."""
     try:
         stats = shard.load_stats(plan, each, folder)
@@ -116,7 +116,7 @@ def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int]
     return None
 
 
-def _check_content(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], None], full: bool) -> Iterator[str]:
+def _check_content(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], object], full: bool) -> Iterator[str]:
     """What is wrong with the samples of a shard whose files are as they were written."""
     try:
         rows = shard.read_rows(plan, each, folder)
@@ -176,14 +176,12 @@ def _check_others(plan: Plan, folder: Path) -> Iterator[str]:
     """The files that follow from the plan and the shards."""
     if not plan.old_fingerprint and not folders.is_written(folder / "README.md", card.format_card(plan).encode()):
         yield "README.md: it is missing, or has changed since it was written"
-    made = list(folders.list_shards(folder, plan))
-    path = folder / "index.json"
-    there = path.is_symlink() or path.exists()
-    if there and all(stats for _, stats in made) and not folders.is_written(path, folders.make_index(plan, made)):
+    data, path = folders.make_index(plan, folders.list_shards(folder, plan)), folder / "index.json"
+    if (path.is_symlink() or path.exists()) and data is not None and not folders.is_written(path, data):
         yield "index.json: has changed since it was written"
 
 
-def _hash(path: Path, progress: Callable[[int], None]) -> str:
+def _hash(path: Path, progress: Callable[[int], object]) -> str:
     """The SHA-256 of a file."""
     state = hashlib.sha256()
     with schema.open_regular(path) as file:

@@ -34,7 +34,7 @@ class Patches:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, index) -> "Patches":
+    def take(self, index: Sequence[int] | np.ndarray) -> "Patches":
         """The rows with these indices, in this order."""
         lists = {name: [column[i] for i in index] for name, column in self._lists().items()}
         return replace(self, stored=self.stored[index], **lists)
@@ -78,14 +78,20 @@ class Patches:
             raise ValueError(f"packed patches have {patch.PACKED_BYTES} bytes")
         packed = np.frombuffer(b"".join(columns["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
-            patch.require_legal(patch.unpack(packed)),
-            *(columns[name] for name in ("id", "family", "split", "kind", "parents")),
-            [dict(zip(NOWHERE, row, strict=True)) for row in zip(*(columns[name] for name in NOWHERE), strict=True)],
-            columns["target"],
+            stored=patch.require_legal(patch.unpack(packed)),
+            ids=columns["id"],
+            families=columns["family"],
+            splits=columns["split"],
+            kinds=columns["kind"],
+            parents=columns["parents"],
+            origins=[dict(zip(NOWHERE, row, strict=True)) for row in zip(*(columns[name] for name in NOWHERE), strict=True)],
+            targets=columns["target"],
         )
 
 
-def make_rows(stored: Sequence[np.ndarray], kinds: list[str], origins: list[dict], targets: list[bool]) -> Patches:
+def make_rows(
+    stored: Sequence[np.ndarray] | np.ndarray, kinds: list[str], origins: list[dict], targets: list[bool]
+) -> Patches:
     """New rows, each a near-duplicate group of its own, without parents, and not yet in a split."""
     table = np.array(stored, np.uint8).reshape(-1, patch.STORED_BYTES)
     ids = [patch.patch_id(each) for each in table]

@@ -22,7 +22,7 @@ BEST = {"s4": "0.003", "s4d": "0.01"}
 @pytest.fixture
 def done(tmp_path):
     """A study of which every run is there."""
-    options = study.parser().parse_args(argv(tmp_path))
+    options = study.read_options(argv(tmp_path))
     jobs = [(study.trial(options, *key), final) for key, final in FINAL.items()]
     jobs += [(study.full(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
     for seed, (job, final) in enumerate(jobs):
