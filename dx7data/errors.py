@@ -13,6 +13,6 @@ def suggest_install(extra: str) -> str:
     return f"pip install -e '.[{extra}]'" if checkout else f"pip install 'dx7data[{extra}]'"
 
 
-def make_printable(name) -> str:
+def make_printable(name: object) -> str:
     """A name or a sentence that is safe to print and to store: what is not printable is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

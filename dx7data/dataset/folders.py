@@ -193,7 +193,7 @@ def render_missing(
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
-def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, dict | None]]:
+def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, schema.Stats | None]]:
     """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
     there = set(os.listdir(folder))  # once: a plan may have a million shards, and none of them made
     for each in plan.shards():
@@ -290,7 +290,7 @@ def write_index(plan: Plan, folder: Path) -> None:
         write(path, data)
 
 
-def make_index(plan: Plan, shards: Iterable[tuple[Shard, dict | None]]) -> bytes | None:
+def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:
     """The content of `index.json`, from all shards with their stats; None if one is missing."""
     listed = []
     for each, stats in shards:

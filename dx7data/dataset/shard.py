@@ -174,7 +174,7 @@ def read_members(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
     return members
 
 
-def _seek_member(file, name: str, offset: int, size: int) -> None:
+def _seek_member(file: BinaryIO, name: str, offset: int, size: int) -> None:
     """Go to where a member of a tar begins. Raises InputError where another one does."""
     file.seek(offset - tarfile.BLOCKSIZE)
     if file.read(tarfile.BLOCKSIZE) != make_header(name, size):

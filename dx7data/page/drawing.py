@@ -48,8 +48,7 @@ def draw_algorithm(number: int, off: Collection[int] = (), changed: int | None =
     for n, (x, y) in centre.items():
         role = "carrier" if n in carriers else "modulator"
         role += " off" * (n in off) + " changed" * (n == changed)
-        left, top = x - _BOX / 2, y - _BOX / 2
-        box = html('<rect x="{:g}" y="{:g}" width="{}" height="{}" rx="2"/>', left, top, _BOX, _BOX)
+        box = html('<rect x="{:g}" y="{:g}" width="{}" height="{}" rx="2"/>', x - _BOX / 2, y - _BOX / 2, _BOX, _BOX)
         number_in_it = html('<text x="{:g}" y="{:g}">{}</text>', x, y + 4.5, n)
         boxes.append(html('<g class="{}" data-operator="{}">{}{}</g>', role, n, box, number_in_it))
     return html(

@@ -34,9 +34,9 @@ class Plan(Recipe):
         folder = Path(folder)
         path = folder / "dataset.json"
         document = _read_document(path)
-        spec, counts = document["spec"], document["samples"]
+        spec, counts = document["spec"], {str(split): count for split, count in document["samples"].items()}
         for name, digest in document["tables"].items():
-            _check_table(folder / name, digest)
+            _check_table(folder / name, str(digest))
         patches = _load_patches(folder / "patches.parquet", document["patches"])
         tables.check_patches(patches, spec, counts, folder / "patches.parquet")
         plan = Plan(
@@ -45,9 +45,9 @@ class Plan(Recipe):
             phrases=_load_phrases(folder, document),
             counts=counts,
             old_fingerprint=document["fingerprint"] if document["format"] != FORMAT else None,
-            silent=document["left_out_as_silent"],
-            split_report=document["split_report"],
-            hidden=document.get("hidden"),
+            silent=[dict(each) for each in document["left_out_as_silent"]],
+            split_report=dict(document["split_report"]),
+            hidden=dict(hidden) if (hidden := document.get("hidden")) else None,
         )
         plan.shards()
         if plan.fingerprint != document["fingerprint"]:

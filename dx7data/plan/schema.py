@@ -8,8 +8,9 @@ are, in spec.py and filters.py, and the tables in tables.py.
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -22,8 +23,8 @@ from dx7data.files import check_hash
 from dx7data.patches import patch
 from dx7data.phrases import compose
 from dx7data.phrases.filters import Filters, Key
-from dx7data.phrases.phrase import CONTROLLERS, Known
-from dx7data.plan.spec import RANDOM_SOURCE, SPLITS, Spec, SplitBy
+from dx7data.phrases.phrase import Known
+from dx7data.plan.spec import RANDOM_SOURCE, Spec, SplitBy
 
 # Bytes of a file, beyond which it is not read. The largest that we have seen: 2 MB of dataset.json for 31,380 patches.
 DOCUMENT_BYTES = 16 << 20
@@ -38,7 +39,7 @@ Size = Annotated[int, Meta(ge=0, le=10**15)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 PatchId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Name = Annotated[str, Meta(max_length=1000)]
-Split = Literal[SPLITS]
+Split = Literal["train", "val", "test"]
 Seconds = Annotated[int, Meta(ge=0, le=1000)] | Annotated[float, Meta(ge=0, le=1000)]
 Level = Annotated[int, Meta(ge=0, le=32768)]
 
@@ -167,9 +168,17 @@ class PhraseIn(TypedDict):
     about: NotRequired[Annotated[str, Meta(max_length=1 << 16)]]  # JSON; in format 2 it is in the phrase itself
 
 
-Pair = TypedDict("Pair", {"with": Name, "parameter": Literal[patch.FIELDS], "value": Key, "value_there": Key})
+Pair = TypedDict(
+    "Pair",
+    {
+        "with": Name,
+        "parameter": Literal[patch.FIELDS],  # type: ignore[valid-type]  # 145 names
+        "value": Key,
+        "value_there": Key,
+    },
+)
 Change = tuple[Seconds, Annotated[float, Meta(ge=-1000, le=1000)]]
-Controllers = dict[Literal[CONTROLLERS], list[Change]]
+Controllers = dict[Literal["bend", "wheel", "volume", "expression"], list[Change]]
 
 
 class Peaks(TypedDict):
@@ -198,7 +207,7 @@ class SampleDocument(TypedDict):
 # --- Reading within bounds ---
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """A regular file, to read. Raises as `measure_regular` does."""
     measure_regular(path)  # before it is opened, which may wait for ever, or make a device act
     try:
@@ -235,13 +244,13 @@ def read_regular(path: Path, limit: int) -> bytes:
             raise InputError(f"{path} can't be read: {error.strerror or error}") from None
 
 
-def check_length(size: int, limit: int, where) -> None:
+def check_length(size: int, limit: int, where: object) -> None:
     """Raises InputError for a file that is too long to be read."""
     if size > limit:
         raise InputError(f"{where} has {size:,} bytes, more than the {limit:,} that are read of such a file")
 
 
-def decode(data: bytes | str, kind: type, where):
+def decode(data: bytes | str, kind: Any, where: object) -> Any:
     """A JSON document of a type of this module. Raises InputError with the field that is another than it must be."""
     try:
         return msgspec.json.decode(data, type=kind, strict=True)
@@ -253,7 +262,7 @@ def decode(data: bytes | str, kind: type, where):
         raise InputError(f"{where} is no JSON document that can be read: {error}") from None
 
 
-def decode_signed(data: bytes, kind: type, where):
+def decode_signed(data: bytes, kind: Any, where: object) -> Any:
     """The same of a document that bears its own hash, which must be right."""
     document = decode(data, kind, where)
     try:
@@ -263,7 +272,7 @@ def decode_signed(data: bytes, kind: type, where):
     return document
 
 
-def decode_plan(data: bytes, where) -> PlanDocument:
+def decode_plan(data: bytes, where: object) -> PlanDocument:
     """`dataset.json`. Raises InputError."""
     document = decode_signed(data, PlanDocument, where)
     raw = msgspec.json.decode(data)
@@ -283,7 +292,7 @@ def index_bytes(shards: int) -> int:
     return 4096 + 512 * shards
 
 
-def decode_sample(data: bytes, where) -> dict:
+def decode_sample(data: bytes, where: object) -> dict:
     """The json of a sample; what is known of its phrase, whatever the format, as a dictionary in `phrase.about`."""
     decode(data, SampleDocument, where)
     document = msgspec.json.decode(data)
@@ -296,7 +305,7 @@ def decode_sample(data: bytes, where) -> dict:
 # --- The spec ---
 
 
-def check_spec(spec: Spec, where) -> None:
+def check_spec(spec: Spec, where: object) -> None:
     """What the types of the fields don't say. Raises InputError."""
     filters = spec.filters
     pairs = [("layers", spec.layers)]
@@ -338,6 +347,8 @@ def _is_gain(text: str) -> bool:
 
 def _is_source(text: str) -> bool:
     try:
-        return text == RANDOM_SOURCE or patch.require_legal(patch.unpack(np.frombuffer(bytes.fromhex(text), np.uint8))).any()
+        return (
+            text == RANDOM_SOURCE or patch.require_legal(patch.unpack(np.frombuffer(bytes.fromhex(text), np.uint8))).size > 0
+        )
     except ValueError:
         return False

@@ -4,7 +4,7 @@ Each is read as exactly the columns that it must have; every value is such that 
 """
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def _list_members(spec: Spec) -> list[str]:
 
 
 def read_table(
-    data: bytes, columns: "pa.Schema", where, rows: int | None = None, optional: frozenset[str] = frozenset()
+    data: bytes, columns: "pa.Schema", where: object, rows: int | None = None, optional: frozenset[str] = frozenset()
 ) -> "pa.Table":
     """A Parquet file with exactly these columns, of which the optional ones may be missing, and so many rows.
 
@@ -91,7 +91,7 @@ def read_table(
     return table
 
 
-def _check_columns(found: "pa.Schema", columns: "pa.Schema", where) -> None:
+def _check_columns(found: "pa.Schema", columns: "pa.Schema", where: object) -> None:
     there, wanted = {field.name: field.type for field in found}, {field.name: field.type for field in columns}
     for name in sorted(there.keys() ^ wanted.keys()) + (["?"] if len(found) != len(there) else []):
         raise InputError(f"{where}, column {name!r}: " + ("it is missing" if name in wanted else "no such table has it"))
@@ -100,7 +100,7 @@ def _check_columns(found: "pa.Schema", columns: "pa.Schema", where) -> None:
             raise InputError(f"{where}, column {name}: it holds {there[name]}, not {kind}")
 
 
-def _check_sizes(metadata, size: int, where, rows: int | None) -> None:
+def _check_sizes(metadata: Any, size: int, where: object, rows: int | None) -> None:
     """What a Parquet file says of itself, before it is read."""
     if rows is not None and metadata.num_rows != rows:
         raise InputError(f"{where} has {metadata.num_rows:,} rows, not {rows:,}")
@@ -113,7 +113,7 @@ def _check_sizes(metadata, size: int, where, rows: int | None) -> None:
         raise InputError(f"{where} is compressed by {min(others)}, not by {' or '.join(sorted(_CODECS))}")
 
 
-def _check_texts(column: "pa.ChunkedArray", size: int, where) -> None:
+def _check_texts(column: "pa.ChunkedArray", size: int, where: object) -> None:
     """A column of texts, read as a dictionary: none is very long, nor are all of them together for a file of this size."""
     import pyarrow.compute as pc
 
@@ -125,7 +125,7 @@ def _check_texts(column: "pa.ChunkedArray", size: int, where) -> None:
             raise InputError(f"{where}: its texts are too long")
 
 
-def read_shard_table(data: bytes, spec: Spec, shard: Shard, tar_bytes: int, where) -> "pa.Table":
+def read_shard_table(data: bytes, spec: Spec, shard: Shard, tar_bytes: int, where: object) -> "pa.Table":
     """The table of a shard, all of whose values are such that a render could have written them. Raises InputError.
 
     Where the members of a sample lie follows from their lengths, and those, but for the json, from the spec.
@@ -159,7 +159,7 @@ def _limits(spec: Spec) -> dict[str, tuple[int, int]]:
     return limits | {name: (size, size) for name, size in sizes.items()}
 
 
-def _check_offsets(table: "pa.Table", spec: Spec, where) -> int:
+def _check_offsets(table: "pa.Table", spec: Spec, where: object) -> int:
     """Raises InputError where a member does not follow the one before; returns where the last one ends."""
     members = _list_members(spec)
     sizes = np.stack([table[f"{member}_bytes"].to_numpy() for member in members], axis=1)
@@ -172,7 +172,7 @@ def _check_offsets(table: "pa.Table", spec: Spec, where) -> int:
     return int(ends[-1, -1])
 
 
-def check_patches(patches: Patches, spec: Spec, counts: dict[str, int], where) -> None:
+def check_patches(patches: Patches, spec: Spec, counts: dict[str, int], where: object) -> None:
     """Can samples be made of the rows of a plan? Raises InputError."""
     for name, legal in (("splits", {*SPLITS, EVERY_SPLIT}), ("kinds", set(KINDS))):
         if unknown := set(getattr(patches, name)) - legal:
@@ -186,7 +186,7 @@ def check_patches(patches: Patches, spec: Spec, counts: dict[str, int], where) -
         _check_pairs(patches, counts, where)
 
 
-def _check_pairs(patches: Patches, counts: dict[str, int], where) -> None:
+def _check_pairs(patches: Patches, counts: dict[str, int], where: object) -> None:
     """Every target has a counterfactual, and each of these differs from it."""
     place = {own: i for i, own in enumerate(patches.ids)}
     changed = set()

@@ -6,12 +6,14 @@ A part of what benchmarks/campaign/hostile.py does, in this process.
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from benchmarks.campaign import hostile_folders
 from benchmarks.campaign.hostile_folders import CASES, MARKUP, SHARD, sign
 from dx7data import cli
 from dx7data.errors import InputError
+from dx7data.patches import bank, patch, sysex
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 
@@ -172,3 +174,17 @@ def test_verify_says_what_it_did(copy, capsys):
     assert "every byte" not in capsys.readouterr().out
     assert run("verify", copy, "--full", "--fix") == 0
     assert run("verify", copy, "--full") == 0
+
+
+def test_names_reach_neither_card_nor_terminal_as_they_are(tmp_path, capsys):
+    odd = bank.load("example").patches[0].copy()
+    odd[patch.PARAMETERS :] = np.frombuffer(b"<b>|`\x1b[2J", np.uint8)
+    (tmp_path / "\x1b[2J.syx").write_bytes(sysex.write_voice(odd))
+    options = ["--patches", "example", "--source", f"{tmp_path}/\x1b[2J.syx:1", "--samples", 3, "--split", "1,0,0"]
+    assert run("plan", *options, "--seconds", 0.1, "--out", tmp_path / "data") == 0
+    assert "played by \\<b\\>\\|\\`?\\[2J;" in (tmp_path / "data" / "README.md").read_text()
+    assert run("patches", "ls", tmp_path / "\x1b[2J.syx") == 0
+    assert run("patches", "ls", tmp_path / "\x1b[2J.sy") == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "\\x1b[2J.syx:1" in said.out

@@ -355,6 +355,41 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
         assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize(("name", "digest"), [("train-000000.tar", "../" * 8 + "x"), ("../x.tar", "0" * 64)])
+def test_what_climbs_out_of_the_cache(tmp_path, name, digest):
+    (tmp_path / "there").mkdir()
+    at = storage.Remote(f"file://{tmp_path / 'there'}", tmp_path / "cache")
+    with pytest.raises(InputError, match="has no such shard"):
+        at.local_path(name, 1000, digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_the_cache_gives_way_to_what_comes(tmp_path, monkeypatch):
+    """Not to what a data set says of a shard, of which only a little is there."""
+    monkeypatch.setattr(storage, "TRIES", 1)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "train-000000.tar").write_bytes(b"little")
+    cached = [tmp_path / "cache" / "other" / f"{i}-train-000000.tar" for i in range(3)]
+    cached[0].parent.mkdir(parents=True)
+    for path in cached:
+        with open(path, "wb") as file:
+            file.truncate(8 << 20)
+    at = storage.Remote(f"file://{tmp_path / 'there'}", tmp_path / "cache", cache_bytes=32 << 20)
+    with pytest.raises(InputError, match="not what was rendered"):
+        at.local_path("train-000000.tar", 30 << 20, "0" * 64)
+    with pytest.raises(InputError, match="enlarge it"):
+        at.local_path("train-000000.tar", 7 << 30, "0" * 64)
+    assert all(path.exists() for path in cached)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_document_that_is_too_long_is_not_read(tmp_path):
+    (tmp_path / "dataset.json").write_bytes(b"[" * 1000)
+    for where in (tmp_path, f"file://{tmp_path}"):
+        with pytest.raises(InputError, match="more than the 999"):
+            storage.open_folder(where, tmp_path / "cache").read("dataset.json", 999)
+
+
 def test_remote_with_workers(made, tmp_path):
     data, local = open_clips(f"file://{made}", cache=tmp_path), open_clips(made)
     loaded = DataLoader(data, batch_sampler=Batches(data, 8, group=3, epochs=1), num_workers=2)
