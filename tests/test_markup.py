@@ -14,8 +14,12 @@ from dx7data.markup import html, join
 from dx7data.page.head import fill_page
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*(ROOT / "dx7data" / "page").glob("*.py"), ROOT / "dx7data" / "audio" / "player.py"]
-PAGES += [ROOT / "train" / "compare.py", *(ROOT / "train" / "results").glob("*.py")]
+PAGES = [path for path in (ROOT / "dx7data" / "page").glob("*.py") if path.stem != "head"]
+PAGES += [
+    ROOT / "dx7data" / "audio" / "player.py",
+    ROOT / "train" / "compare.py",
+    *(ROOT / "train" / "results").glob("*.py"),
+]
 
 
 @given(st.text(), st.text())

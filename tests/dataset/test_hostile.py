@@ -178,11 +178,11 @@ def test_verify_says_what_it_did(copy, capsys):
 
 def test_names_reach_neither_card_nor_terminal_as_they_are(tmp_path, capsys):
     odd = bank.load("example").patches[0].copy()
-    odd[patch.PARAMETERS :] = np.frombuffer(b"<b>|`\x1b[2J", np.uint8)
+    odd[patch.PARAMETERS :] = np.frombuffer(b"<b>|`\x1b[2J*", np.uint8)
     (tmp_path / "\x1b[2J.syx").write_bytes(sysex.write_voice(odd))
     options = ["--patches", "example", "--source", f"{tmp_path}/\x1b[2J.syx:1", "--samples", 3, "--split", "1,0,0"]
     assert run("plan", *options, "--seconds", 0.1, "--out", tmp_path / "data") == 0
-    assert "played by \\<b\\>\\|\\`?\\[2J;" in (tmp_path / "data" / "README.md").read_text()
+    assert "played by \\<b\\>\\|\\`?\\[2J\\*;" in (tmp_path / "data" / "README.md").read_text()
     assert run("patches", "ls", tmp_path / "\x1b[2J.syx") == 0
     assert run("patches", "ls", tmp_path / "\x1b[2J.sy") == 2
     said = capsys.readouterr()
