@@ -13,5 +13,5 @@ def add_verb(verbs: Any, name: str, run: Callable[[Namespace], int | None], text
     parser: ArgumentParser = verbs.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, stopped="stopped; what is whole is kept, and the same command goes on from there")
     return parser
