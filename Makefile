@@ -7,11 +7,11 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
 RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help demo install test lint bench docs mamba
+.PHONY: help demo install test test-integrations lint bench docs mamba
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 # A folder of its own, and nothing is overwritten: shards/ is where people put theirs.
 demo: .venv/core.stamp ## render the example bank into demo/ and make a page to look at and listen to
@@ -21,8 +21,13 @@ demo: .venv/core.stamp ## render the example bank into demo/ and make a page to 
 
 install: .venv/core.stamp ## set up .venv with dx7data and its few core dependencies
 
-test: .venv/test.stamp ## run the tests; options for pytest: make test ARGS="-k sysex -x"
-	$(BIN)/python -m pytest $(ARGS)
+# A core each, up to 8 of them: a process of tests with torch takes 1.5 GB. worksteal: a file's tests stay together, and with
+# them what they share, until a process has none left.
+test: .venv/test.stamp ## run the tests, one on each core; options for pytest: make test ARGS="-k sysex -x"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+test-integrations: .venv/test.stamp ## run the tests of the installed package and of the page in a browser
+	$(BIN)/python -m pytest -m integration $(ARGS)
 
 lint: .venv/lint.stamp ## check style and formatting with ruff
 	$(BIN)/ruff check .

@@ -4,11 +4,16 @@ import difflib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from .layers import LAYERS
 
 BACKBONES = ("sashimi", "stack")
+# Far beyond what anybody trains: settings come from files too, and a number there must not keep a machine busy for hours.
+_MAX = {"d_model": 65_536, "n_layers": 256, "expand": 64, "ff": 64, "pool": 4096}
+_MAX_POOLS = 6
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,26 @@ class ModelSettings:
                 raise ValueError(
                     f"options has {name}, which is not among the layers, {', '.join(self.layers)}: leave it out"
                 )
-            for option in options:
+            for option, value in options.items():
                 check_known(f"option of {name}", option, free_arguments(name))
+                check_option(name, option, value)
+        if len(self.pool) > _MAX_POOLS:
+            raise ValueError(f"pool has {len(self.pool)} numbers: there can be up to {_MAX_POOLS}")
         sizes = {"d_model": self.d_model, "n_layers": self.n_layers, "expand": self.expand, "ff": self.ff}
         for name, size in [*sizes.items(), *(("pool", p) for p in self.pool)]:
-            smallest = 0 if name == "ff" else 1
-            if type(size) is not int or size < smallest:
-                near = max(smallest, round(size)) if isinstance(size, int | float) else smallest
-                raise ValueError(f"{name} is {size!r}: it must be a whole number from {smallest}, the nearest is {near}")
+            smallest, largest = 0 if name == "ff" else 1, _MAX[name]
+            if type(size) is not int or not smallest <= size <= largest:
+                near = min(max(smallest, round(size)), largest) if isinstance(size, int | float) else smallest
+                raise ValueError(
+                    f"{name} is {size!r}: it must be a whole number from {smallest} to {largest}, the nearest is {near}"
+                )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: it must be a number from 0 to below 1")
+
+    @property
+    def n_blocks(self) -> int:
+        """Of all stages together."""
+        return self.n_layers * (1 + len(self.pool) if self.backbone == "sashimi" else 1)
 
 
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
@@ -67,3 +82,13 @@ def free_arguments(name: str) -> list[str]:
     fixed = getattr(LAYERS[name], "keywords", ())
     _, *arguments = inspect.signature(LAYERS[name]).parameters
     return [argument for argument in arguments if argument not in fixed]
+
+
+def check_option(name: str, option: str, value: Any) -> None:
+    """Raises ValueError for a value of another type than the layer's constructor takes, as its annotations say."""
+    layer = LAYERS[name]
+    constructor = getattr(layer, "func", layer).__init__
+    try:
+        msgspec.convert(value, get_type_hints(constructor).get(option, Any))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"option {option} of {name} is {value!r:.80}: {error}".replace("`", "")) from None

@@ -77,7 +77,7 @@ class Tab:
     def _receive(self):
         data = bytearray()
         while (byte := self._heard.read(1)) != b"\0":
-            assert byte, "the browser has ended"
+            assert byte, f"the browser has ended, or was ended; the page said {self.logged}"
             data += byte
         answer = json.loads(data)
         if answer.get("method") in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):

@@ -1,9 +1,22 @@
 """For all tests: what of their surroundings they need otherwise."""
 
 import importlib.util
+import os
 import signal
 
 import pytest
+
+# torch takes all cores for each process unless told otherwise, and xdist starts a process for each core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure(config):
+    """Compile the engine once, before the processes start that would all compile it."""
+    if getattr(config.option, "numprocesses", None):
+        import dx7data
+
+        dx7data.render(dx7data.voices(dx7data.load_patches("example"), 60, 100), seconds=0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)

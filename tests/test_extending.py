@@ -1,10 +1,12 @@
 """The code of docs/extending.md, put as new files into a copy of the checkout: all commands know what it adds."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -24,11 +26,11 @@ def run(tmp_path_factory):
         assert not (folder / name).exists()
         (folder / name).write_text(text)
 
-    def call(*words):
+    def call(*words, status=0):
         command, environment = [sys.executable, "-m", *map(str, words)], os.environ | {"PYTHONPATH": str(folder)}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     return call
 
@@ -40,8 +42,9 @@ def shards(run, tmp_path_factory):
     return folder
 
 
-def test_the_page_has_both():
-    assert list(FILES) == ["models/layers/attention.py", "dx7data/prefix/bits.py"]
+def test_the_page_has_all():
+    csv = "dx7data/phrases/sources/csv_notes.py"
+    assert list(FILES) == ["models/layers/attention.py", "dx7data/prefix/bits.py", csv]
 
 
 def test_the_codec_is_verified_and_decoded(run, shards):
@@ -72,3 +75,31 @@ def test_without_the_file_a_codec_is_unknown(tmp_path):
     found = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert found.returncode == 2
     assert "--prefix bits is no codec: take some of bytes, fsk, reference, or none" in found.stderr
+
+
+def test_the_phrases_are_played(run, tmp_path):
+    """Two phrases, of which one is longer than the clip and one does not pass the filter."""
+    notes, out = tmp_path / "notes.csv", tmp_path / "out"
+    rows = ["a,0,0.1,60,100", "a,0.1,0.2,64,90", "a,0.35,0.1,67,80", "b,0,0.1,48,70", "b,0,0.1,52,70"]
+    notes.write_text("\n".join(["phrase,start,duration,note,velocity", *rows]) + "\n")
+    render = ["dx7data", "render", "--patches", "example", "--samples", 8, "--seconds", 0.3, "--split", "1,0,0"]
+    run(*render, "--csv", notes, "--shift", 12, "--polyphony", 1, "--out", out)
+    assert "; every byte is as it was rendered" in run("dx7data", "verify", out)
+    with tarfile.open(out / "train-000000.tar") as tar:
+        metas = [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]
+    assert len(metas) == 8
+    for meta in metas:
+        assert [(note["note"], note["velocity"]) for note in meta["notes"]] == [(72, 100), (76, 90)]
+        assert json.loads(meta["phrase"]["about"]) == {"file": "notes.csv", "phrase": "a"}
+    run("dx7data", "inspect", out, "--html", tmp_path / "page.html")
+    assert "csv of 2 notes, cut short · file notes.csv · phrase a" in (tmp_path / "page.html").read_text()
+    assert "--shift is for --csv: add it" in run(*render, "--shift", 1, "--out", tmp_path / "x", status=2)
+    assert "notes.csv can't be read as notes: 'velocity'" in _refuse(
+        run, render, notes, "phrase,start,duration,note\na,0,1,2"
+    )
+    assert "notes 0-127" in _refuse(run, render, notes, "phrase,start,duration,note,velocity\na,0,1,128,2")
+
+
+def _refuse(run, render, notes, text):
+    notes.write_text(text)
+    return run(*render, "--csv", notes, "--out", notes.with_suffix(".out"), status=2)

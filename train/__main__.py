@@ -112,7 +112,7 @@ def choose_run(overrides: dict) -> tuple[Path, RunSettings]:
                 "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
             )
         return run, make_settings(model=model, device=device, **overrides | {"preset": preset})
-    stored = RunSettings.from_json(reader.read_config(run).get("settings", {}))
+    stored = RunSettings.from_json(reader.read_config(run)["settings"], run / "config.json")
     if model is not None:
         overrides["model_name"] = model if isinstance(model, str) else "-".join(model)
     exact = "webdataset" not in (stored.reader, overrides.get("reader"))

@@ -23,7 +23,7 @@ from dx7data.process import run_main
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.config import PRESETS, RunSettings
-from train.data.datasets import Clips
+from train.data.clips import Clips
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances

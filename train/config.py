@@ -4,10 +4,17 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from dx7data.errors import InputError
+from dx7data.prefix import CODECS
 from models import registry as models
 from models.settings import ModelSettings
+from train.documents import Name, convert
+from train.evaluation.decode import DECODERS
 
 PRECISIONS = ("fp32", "bf16")
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
@@ -15,51 +22,56 @@ INDIFFERENT = ("device", "workers", "grad_accum")  # settings on which it does n
 _RENAMED = {"accumulation": "grad_accum"}
 
 
+Count = Annotated[int, Meta(ge=1, le=10**12)]
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """All that decides what a run computes. A batch is of all processes together, whatever their number."""
 
-    shards: str  # folder or URL
-    model_name: str
-    preset: str
+    shards: Name  # folder or URL
+    model_name: Name
+    preset: Name
     model: ModelSettings
-    split: str = "train"
-    reader: str = "shards"  # of stream.READERS
+    split: Literal["train", "val", "test"] = "train"
+    reader: Literal["shards", "live", "webdataset"] = "shards"
     skip_missing: bool = False  # do without shards that are not there
-    prefix: str | None = None  # codec
-    sample_rate: int | None = None  # None: the shards' own
-    seconds: float | None = None  # of a crop; None: whole clips
-    steps: int = 10_000
-    batch: int = 32  # clips that make one step of the optimiser
-    grad_accum: int = 1  # parts of a batch that are in memory one after the other
-    lr: float = 3e-3  # at the end of the warm-up
-    warmup: float = 0.02  # part of the steps in which the rate rises
-    weight_decay: float = 0.01
-    clip: float = 1.0  # norm of all gradients together
-    ema: float = 0.999  # decay of the averaged weights, a step
-    precision: str = "fp32"
+    prefix: Name | None = None  # codec
+    sample_rate: Annotated[int, Meta(ge=1, le=10**6)] | None = None  # None: the shards' own
+    seconds: Annotated[float, Meta(gt=0, le=600)] | None = None  # of a crop; None: whole clips
+    steps: Count = 10_000
+    batch: Count = 32  # clips that make one step of the optimiser
+    grad_accum: Count = 1  # parts of a batch that are in memory one after the other
+    lr: Annotated[float, Meta(gt=0, le=1000)] = 3e-3  # at the end of the warm-up
+    warmup: Annotated[float, Meta(ge=0, le=1)] = 0.02  # part of the steps in which the rate rises
+    weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
+    clip: Annotated[float, Meta(gt=0)] = 1.0  # norm of all gradients together
+    ema: Annotated[float, Meta(ge=0, le=1)] = 0.999  # decay of the averaged weights, a step
+    precision: Literal[PRECISIONS] = "fp32"
     compile: bool = False
-    seed: int = 0
-    workers: int = 0  # processes that read; 0: the training process does
-    evaluate_every: int = 1000  # steps
-    evaluate_samples: int = 64  # of each set
-    decode: str = "mean"  # of decode.DECODERS: what evaluation listens to
-    checkpoint_every: int = 1000  # steps
-    device: str = "cpu"
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    workers: Annotated[int, Meta(ge=0, le=1024)] = 0  # processes that read; 0: the training process does
+    evaluate_every: Count = 1000  # steps
+    evaluate_samples: Count = 64  # of each set
+    decode: Literal[DECODERS] = "mean"  # what evaluation listens to
+    checkpoint_every: Count = 1000  # steps
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def to_json(self) -> dict:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @staticmethod
-    def from_json(document: dict) -> "RunSettings":
-        """Raises InputError for settings of another version."""
+    def from_json(document: dict, where: Path | str = "JSON") -> "RunSettings":
+        """where: the file that has them, for the message. Raises InputError for settings that no run of this version has."""
         document = rename_settings(document)
-        try:
-            return RunSettings(**document | {"model": ModelSettings(**document["model"])})
-        except (KeyError, TypeError, ValueError) as error:
+        if unknown := document.keys() - {field.name for field in dataclasses.fields(RunSettings)}:
             raise InputError(
-                f"these settings are of another version of this program, which can go on with them: {error}"
-            ) from None
+                f"{where}, field settings: {min(unknown)!r:.80} is a setting of another version, which can go on"
+            )
+        found = convert(document, RunSettings, where, "settings.")
+        if found.prefix not in (None, *CODECS):
+            raise InputError(f"{where}, field settings.prefix: {found.prefix!r:.80} is none of {', '.join(sorted(CODECS))}")
+        return found
 
 
 def rename_settings(document: dict) -> dict:

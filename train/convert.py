@@ -31,7 +31,7 @@ from models.memory import out_of_memory
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
 from train.evaluation.decode import DECODERS, decode
-from train.loop.checkpoint import load_model
+from train.loop.checkpoint_reader import load_model
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
 PIECE = 256  # samples between two moves of the progress bar

@@ -51,7 +51,8 @@ class Job(NamedTuple):
         """Raises InputError if another run than this one has been made in its folder."""
         if not reader.read_result(self.run):
             return False
-        stored, wanted = RunSettings.from_json(reader.read_config(self.run)["settings"]), self.settings
+        stored = RunSettings.from_json(reader.read_config(self.run)["settings"], self.run / "config.json")
+        wanted = self.settings
         if wanted.sample_rate is None:
             wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
         for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in INDIFFERENT):

@@ -17,7 +17,7 @@ from dx7data.process import run_main
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
-from train.loop.checkpoint import load_model
+from train.loop.checkpoint_reader import load_model
 
 RATE = 8000  # Hz, for which the layers' dt of 0.001 to 0.1 is meant
 STEPS = 2048  # of random classes; 128 are left after pooling by 4 and 4

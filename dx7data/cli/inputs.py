@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.phrases.source import PhraseSource
+from dx7data.phrases.sources import SOURCES
 
 
 def load_patches(paths: list[str], report: Path | None = None, dedupe: str = "bytes", music=None):
@@ -36,28 +38,41 @@ def write_report(path: Path, patches, music=None) -> None:
 
 def load_phrases(options, spec):
     """Phrases from music and their report, None both for drawn ones; says what was met, and what the filters took."""
-    if not options.midi and not options.phrases:
-        from dx7data.phrases import filters
-        from dx7data.plan import drawn
-
-        if spec.filters != filters.NO_FILTERS:
-            print(drawn.estimate(spec).text(), file=sys.stderr)
-        return None, None
     from dx7data.patches.report import Report
-    from dx7data.phrases import corpus
+    from dx7data.phrases import filters
+    from dx7data.phrases.report import MusicReport
+    from dx7data.phrases.selection import select
+    from dx7data.plan import drawn
 
-    report = corpus.MusicReport()
+    report, source = MusicReport(), choose_source(options)
     try:
-        if options.midi:
-            phrases, _ = corpus.read_midi(options.midi, options.seconds, options.beats, spec.filters, report)
-        else:
-            phrases, _ = corpus.read_table(options.phrases, options.seconds, options.bpm, spec.filters, report)
+        value, more = getattr(options, source.name, None), {name: getattr(options, name) for name in source.options}
+        passages = source.read(value, more, int(options.seconds * 1000), report)
+        if passages is not None:
+            return select(passages, options.seconds, spec.filters, report)
     finally:  # where no phrase is left, the report says why
         if report.files or report.refused:
             print(report.text(), file=sys.stderr)
-        if options.report:
+        if options.report and source.value:
             write_report(options.report, Report(), report)
-    return phrases, report
+    if spec.filters != filters.NO_FILTERS:
+        print(drawn.estimate(spec).text(), file=sys.stderr)
+    return None, None
+
+
+def choose_source(options) -> PhraseSource:
+    """The source of phrases that is asked for. Raises InputError for an option that belongs to another one."""
+    music = [source for source in SOURCES.values() if source.value and getattr(options, source.name)]
+    chosen = music[0] if music else next(source for source in SOURCES.values() if source.value is None)
+    for source in SOURCES.values():
+        for name in source.options:
+            if source is not chosen and getattr(options, name):
+                raise InputError(
+                    f"--{name} is for --{source.name}: add it"
+                    if source.value
+                    else f"--{name} chooses among drawn phrases: leave out --{chosen.name}"
+                )
+    return chosen
 
 
 def check_rate(sample_rate: int) -> int:

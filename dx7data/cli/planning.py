@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 from dx7data.cli import types
-from dx7data.cli.inputs import announce_compilation, check_rate, load_patches, load_phrases
+from dx7data.cli.inputs import announce_compilation, check_rate, choose_source, load_patches, load_phrases
 from dx7data.cli.types import number, span, whole
 from dx7data.errors import InputError
+from dx7data.phrases.source import Option
+from dx7data.phrases.sources import SOURCES
 
 RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
 SECONDS = number(0.01, 600, "seconds")
-_KINDS = ("walk", "scale", "arpeggio", "chords", "repeated", "melody")  # compose.KINDS, which would take time to import
 
 
 def add_plan_options(verb) -> None:
@@ -112,25 +113,12 @@ def _patch_options(render) -> None:
 
 
 def _phrase_options(render) -> None:
-    render.add_argument(
-        "--kinds",
-        type=types.choices(*_KINDS),
-        default=(),
-        metavar="A,B,...",
-        help=f"draw only phrases of these kinds, of {', '.join(_KINDS)} (default: all)",
-    )
     music = render.add_mutually_exclusive_group()
-    music.add_argument("--midi", nargs="+", metavar="PATH", help="MIDI files, folders and zips (default: phrases are drawn)")
-    music.add_argument(
-        "--phrases",
-        type=Path,
-        metavar="FILE",
-        help="Parquet table with columns phrase_id, start_time, duration, note, velocity; times in seconds",
-    )
-    render.add_argument("--beats", type=whole(1, 1000), metavar="N", help="cut MIDI files every N beats, not every clip")
-    render.add_argument(
-        "--bpm", type=number(1, 1000, "beats a minute"), help="the times of the table are beats at this tempo"
-    )
+    for source in SOURCES.values():
+        if source.value:
+            _add_option(music, source.name, source.value)
+        for name, option in source.options.items():
+            _add_option(render, name, option)
     render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help="only phrases with so many notes at once")
     render.add_argument("--notes", type=span(1, None), metavar="A..B", help="only phrases with so many notes")
     render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="only phrases within these notes")
@@ -139,6 +127,17 @@ def _phrase_options(render) -> None:
     render.add_argument(
         "--filled", type=number(0, 1), metavar="PART", help="only phrases that sound for this part of their length"
     )
+
+
+def _add_option(group, name: str, option: Option) -> None:
+    """An option of a source of phrases."""
+    kind = option.type
+    if option.names:
+        kind = types.choices(*option.names)
+    elif option.limits:
+        kind = whole(*option.limits) if option.type is int else number(*option.limits, option.unit)
+    more = {"nargs": "+"} if option.many else {"default": ()} if option.names else {}
+    group.add_argument(f"--{name}", type=kind, metavar=option.metavar, help=option.help, **more)
 
 
 def make_plan(options):
@@ -162,13 +161,7 @@ def make_plan(options):
 def _check(options) -> None:
     """Options that have no meaning without another."""
     check_rate(options.sample_rate)
-    for option in ("midi", "phrases"):
-        if options.kinds and getattr(options, option):
-            raise InputError(f"--kinds chooses among drawn phrases: leave out --{option}")
-    if options.beats and not options.midi:
-        raise InputError("--beats says where MIDI files are cut: add --midi")
-    if options.bpm and not options.phrases:
-        raise InputError("--bpm is the tempo of a table in beats: add --phrases")
+    choose_source(options)
     if len(set(options.prefix)) < len(options.prefix) or ("none" in options.prefix and len(options.prefix) > 1):
         raise InputError(f"--prefix {' '.join(options.prefix)}: name each codec once, or none alone")
     if options.prefix != ["none"]:

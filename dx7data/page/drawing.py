@@ -15,6 +15,7 @@ from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
 from dx7data.patches import patch
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
+from dx7data.phrases.phrase import name_key
 
 _NUMBERS = range(1, OPERATORS + 1)
 
@@ -232,7 +233,6 @@ def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
 # --- The phrase ---
 
 _BLACK_KEYS = (1, 3, 6, 8, 10)
-_KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 _LEAST_KEYS = 13  # that a roll shows: two notes an octave apart
 
 
@@ -279,11 +279,6 @@ def _draw_ticks(seconds: float, height: float) -> str:
     """A line for every half second, or for more when there are many."""
     apart = next(each for each in (0.1, 0.5, 1, 5, 10, 60, 600) if seconds / each <= 12)
     return f'<path class="tick" d="{"".join(f"M{time:g} 0V{height:g}" for time in np.arange(apart, seconds, apart))}"/>'
-
-
-def name_key(key: int) -> str:
-    """The note's name and its MIDI number; no octave, for Yamaha counts them otherwise than most."""
-    return f"{_KEY_NAMES[key % 12]} {key}"
 
 
 # --- Counts ---

@@ -17,11 +17,13 @@ from dx7data.files import write_atomically
 from dx7data.page import drawing, histograms, mel
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
+from dx7data.phrases.sources import find_source
 from dx7data.plan import hidden
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import encode_wav
 from dx7data.plan.spec import Shard
 
+_OF_ALL = ("id", "kind", "cut")  # what is known of all phrases, wherever they come from
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
 
 
@@ -177,18 +179,15 @@ def _sample(number: int, one: dict, plan: Plan, shown: set[str]) -> str:
 
 def _about(one: dict) -> str:
     meta, phrase = one["meta"], one["meta"]["phrase"]
-    phrase = phrase | json.loads(phrase.get("about", "{}"))  # format 2 has it in the phrase itself
+    # Format 2 has what is known of a phrase in the phrase itself.
+    about = json.loads(phrase["about"]) if "about" in phrase else {k: v for k, v in phrase.items() if k not in _OF_ALL}
     count = len(meta["notes"])
     parts = [
         f"<b>{escape(meta['split'])}</b> <code>{escape(one['key'])}</code>",
         f"{escape(phrase['kind'])} of {count} note{'s' * (count != 1)}" + ", cut short" * phrase["cut"],
     ]
-    if "scale" in phrase:
-        parts.append(f"{escape(phrase['scale'])} on {drawing.name_key(phrase['root'])}")
-    if "bpm" in phrase:
-        parts.append(f"{phrase['bpm']:g} bpm")
-    if "file" in phrase:
-        parts.append(escape(phrase["file"]) + (f" from {phrase['start']:g} s" if "start" in phrase else ""))
+    if source := find_source(phrase["kind"]):
+        parts += map(escape, source.describe(about))
     return " · ".join([*parts, f'source <span class="name">{escape(meta["source"]["name"])}</span>'])
 
 

@@ -1,9 +1,9 @@
-"""Phrases from music: MIDI files cut into windows, or a Parquet table of notes; those that pass the filters."""
+"""Reads music: MIDI files cut into windows, or a Parquet table of notes."""
 
 import hashlib
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -15,73 +15,28 @@ from dx7data.files import find_files, read_file
 from dx7data.patches import containers
 from dx7data.patches.report import make_printable
 from dx7data.phrases import midi
-from dx7data.phrases.filters import Filters
-from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note, Phrase, Phrases
+from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 from dx7data.phrases.report import MusicReport
+from dx7data.phrases.selection import Passage
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
 _SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".zip")
 _ZIP_LIMIT = 256 << 20  # bytes
 _UNPACKED_LIMIT = 4 << 30  # bytes of all files in a zip: 100,000 songs
-_BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
 
 
-class _Selection:
-    """The phrases that pass the filters, each once, for a clip of some ms; all that happens is counted."""
-
-    def __init__(self, seconds: float, filters: Filters, report: MusicReport | None):
-        self.clip = int(seconds * 1000)
-        self.report = MusicReport() if report is None else report
-        self._filters = filters
-        self._phrases: dict[str, Phrase] = {}
-
-    def offer(
-        self, notes: Sequence[Note], events: Sequence[Event], length: int, kind: str, about: dict, cut: bool = False
-    ) -> None:
-        """Take a phrase of so many ms as far as it lies within the clip; `cut`: notes were cut at its end already."""
-        self.report.found += 1
-        phrase = Phrase(
-            notes=tuple(note for note in notes if note.start < self.clip),
-            events=tuple(event for event in events if event.time < self.clip),
-            kind=kind,
-            cut=cut or any(note.start + note.held > self.clip for note in notes),
-            about=about,
-        )
-        refused = self._filters.first_to_refuse(phrase, min(length, self.clip)) if phrase.notes else _BEYOND
-        if refused:
-            self.report.left_out[refused] += 1
-        elif phrase.id in self._phrases:
-            self.report.duplicates += 1
-        else:
-            self.report.cut += phrase.cut
-            self._phrases[phrase.id] = phrase
-
-    def result(self) -> tuple[Phrases, MusicReport]:
-        """In order of id, which does not depend on the order of the input. Raises InputError when there is nothing."""
-        report = self.report
-        if self._phrases:
-            return Phrases.of([self._phrases[key] for key in sorted(self._phrases)]), report
-        if report.found:
-            raise InputError(f"no phrase is left of {report.found:,}: {report.filters()}")
-        raise InputError(f"there is no music: {report.refused[0] if report.refused else 'name a file or a folder'}")
-
-
-def read_midi(
-    paths, seconds: float, beats: int | None, filters: Filters, report: MusicReport | None = None
-) -> tuple[Phrases, MusicReport]:
-    """Phrases for clips of so many seconds from MIDI files, folders and zips.
+def read_midi(paths, clip: int, beats: int | None, report: MusicReport) -> Iterator[Passage]:
+    """The passages of MIDI files, folders and zips, for clips of so many ms.
 
     paths: one or several; a file named here is read whatever its suffix; folders are searched recursively for .mid, .midi,
-    .kar, .rmi and .zip. report: one to go on with, which is filled even if there is no phrase.
+    .kar, .rmi and .zip.
     What a channel plays in a track is cut into windows of `beats` beats of the time signature, counted from the beginning
     of the file and anew where it changes; without `beats` into windows of the clip's length, each from the first note that
-    is left. A phrase is the notes that begin in a window, cut at its end, and the controllers. What cannot be read becomes
-    a line of the report. Raises InputError when no phrase is left.
+    is left. A passage is the notes that begin in a window, cut at its end, and the controllers. What cannot be read becomes
+    a line of the report.
     """
-    selection = _Selection(seconds, filters, report)
-    report = selection.report
     for path, name, data in _read_files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
         try:
             reading = midi.read(data)
@@ -97,9 +52,8 @@ def read_midi(
         for performance in reading.performances:
             port = {"port": performance.port} if performance.port else {}
             about = file | {"track": performance.track} | port | {"channel": performance.channel}
-            for begin, end, inside, events, cut in _cut_windows(performance, beats, selection.clip):
-                selection.offer(inside, events, end - begin, "midi", about | {"start": begin / 1000}, cut)
-    return selection.result()
+            for begin, end, inside, events, cut in _cut_windows(performance, beats, clip):
+                yield Passage(inside, "midi", about | {"start": begin / 1000}, end - begin, events, cut)
 
 
 def _read_files(paths: Iterable, report: MusicReport) -> Iterator[tuple[str, str, bytes]]:
@@ -140,20 +94,17 @@ def _cut_windows(performance: midi.Performance, beats: int | None, clip: int) ->
         first = after
 
 
-def read_table(
-    path, seconds: float, bpm: float | None, filters: Filters, report: MusicReport | None = None
-) -> tuple[Phrases, MusicReport]:
-    """Phrases for clips of so many seconds from a Parquet table with a row for each note.
+def read_table(path, bpm: float | None, report: MusicReport) -> Iterator[Passage]:
+    """The passages of a Parquet table with a row for each note.
 
     phrase_id: integers or strings; start_time, from the beginning of the phrase, and duration: numbers of seconds, or of
     beats where `bpm` is given; note and velocity: whole numbers. Other columns are ignored, rows come in any order. Raises
-    InputError when the table does not fit, or no phrase is left.
+    InputError when the table does not fit.
     """
     path = Path(path)
-    selection = _Selection(seconds, filters, report)
     ids, which, notes = _read_notes(path, bpm or 60)  # at 60 beats a minute a beat is a second
     lasting = notes[:, 1] > 0
-    selection.report.add(path, int(np.count_nonzero(lasting)), int(np.count_nonzero(~lasting)))
+    report.add(path, int(np.count_nonzero(lasting)), int(np.count_nonzero(~lasting)))
     which, notes = which[lasting], notes[lasting]
     if not len(notes):
         raise InputError(
@@ -167,8 +118,7 @@ def read_table(
     for first, after in pairwise([0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(which)]):
         played = [Note._make(note) for note in notes[first:after].tolist()]
         length = max(note.start + note.held for note in played)
-        selection.offer(played, (), length, "table", about | {"phrase": ids[which[first]]})
-    return selection.result()
+        yield Passage(played, "table", about | {"phrase": ids[which[first]]}, length)
 
 
 def _read_notes(path: Path, bpm: float) -> tuple[list, np.ndarray, np.ndarray]:

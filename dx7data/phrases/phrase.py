@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases d
 # Their values at rest. Bend is in Q24 octaves, as all pitches of the engine; the others are MIDI's 0-127.
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
 CONTROLLERS = tuple(REST)
+_KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
 
 class Note(NamedTuple):
@@ -38,6 +39,11 @@ class Event(NamedTuple):
     time: int
     controller: int  # index into CONTROLLERS
     value: int
+
+
+def name_key(key: int) -> str:
+    """The note's name and its MIDI number; no octave, for Yamaha counts them otherwise than most."""
+    return f"{_KEY_NAMES[key % 12]} {key}"
 
 
 @dataclass(frozen=True)

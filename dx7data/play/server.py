@@ -28,7 +28,8 @@ from dx7data.play.notes import MAX_SECONDS, RATE, Note
 from dx7data.plan.sample import encode_wav
 
 _HERE = Path(__file__).parent
-_FILES = {"play.css": "text/css", "play.js": "text/javascript", "player.js": "text/javascript"}
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
+_FILES = {path.name: path for path in _HERE.iterdir() if path.suffix in _TYPES}
 _MAX_BODY = 1 << 16  # bytes: a take of a thousand notes
 _MAX_NOTES = 1000
 _MAX_BLOCK = MAX_SECONDS * RATE // 64
@@ -98,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             name, rest = self._check()
             if name in _FILES and not rest and self.command == "GET":
-                self._send((_HERE / name).read_bytes(), f"{_FILES[name]}; charset=utf-8")
+                self._send(_FILES[name].read_bytes(), f"{_TYPES[_FILES[name].suffix]}; charset=utf-8")
             elif name not in calls:
                 raise Refusal(HTTPStatus.NOT_FOUND, f"there is no {self.command} {name or 'of the page'} here")
             else:

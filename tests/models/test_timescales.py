@@ -266,7 +266,8 @@ def trained_run(tmp_path):
     with torch.no_grad():
         average.backbone.blocks[1].layer.dt_bias[0] = math.log(math.expm1(1))
         average.backbone.blocks[1].layer.A_log[0] = math.log(5)
-    checkpoint.save(tmp_path / "run", 7, model, average, optimiser, {"settings": settings.to_json()})
+    state = {"settings": settings.to_json(), "fingerprint": "0" * 64, "layers": 1, "stream": {}, "seconds": 0.0}
+    checkpoint.save(tmp_path / "run", 7, model, average, optimiser, state)
     return tmp_path / "run"
 
 

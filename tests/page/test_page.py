@@ -500,6 +500,7 @@ def browser():
     return found
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(390, 0), (1280, 1)])
 def test_in_a_browser(browser, written, tmp_path, width, dark):

@@ -23,6 +23,8 @@ from dx7data.errors import InputError
 from dx7data.phrases import corpus, midi
 from dx7data.phrases.filters import Filters
 from dx7data.phrases.phrase import REST, Event, Note
+from dx7data.phrases.report import MusicReport
+from dx7data.phrases.selection import select
 
 DIVISION = 500  # at 120 beats a minute a tick is a millisecond, and a bar of 4/4 is 2 s
 ALL = Filters()
@@ -53,8 +55,13 @@ def scale(count, start=0, step=100, held=100, key=60) -> list[Note]:
     return [Note(start + i * step, held, key + i, 100) for i in range(count)]
 
 
+def read_midi(paths, seconds, beats, filters):
+    report = MusicReport()
+    return select(corpus.read_midi(paths, int(1000 * seconds), beats, report), seconds, filters, report)
+
+
 def taken(path, seconds=2.0, beats=None, filters=ALL):
-    phrases, report = corpus.read_midi(path, seconds, beats, filters)
+    phrases, report = read_midi(path, seconds, beats, filters)
     return sorted(phrases, key=lambda phrase: phrase.about["start"]), report
 
 
@@ -228,7 +235,7 @@ def test_when_no_phrase_is_left_the_filters_are_named(put):
     chords = [Note(2000 * i, 500, key, 9) for i in range(5) for key in (60, 64 + i)]
     path = put("a.mid", song([*chords, Note(10_000, 100, 60, 9), Note(12_000, 100, 61, 9)]))
     with pytest.raises(InputError, match=r"^no phrase is left of 7: polyphony took 5, filled took 2$"):
-        corpus.read_midi(path, 2.0, 4, Filters(polyphony=(1, 1), filled=0.5))
+        read_midi(path, 2.0, 4, Filters(polyphony=(1, 1), filled=0.5))
 
 
 # --- files
@@ -242,7 +249,7 @@ def test_duplicates_are_dropped_and_the_order_of_files_does_not_matter(put):
         chosen = rng.sample(bars, 8)
         notes = [note._replace(start=note.start + 2000 * i) for i, bar in enumerate(chosen) for note in bar]
         paths.append(put(f"{name}.mid", song(notes)))
-    runs = [corpus.read_midi(order, 2.0, 4, ALL) for order in (paths, paths[::-1], [paths[1], *paths])]
+    runs = [read_midi(order, 2.0, 4, ALL) for order in (paths, paths[::-1], [paths[1], *paths])]
     for phrases, report in runs:
         assert phrases.ids == sorted(phrases.ids) == runs[0][0].ids
         assert report.duplicates == report.found - len(phrases) > 0
@@ -332,9 +339,9 @@ def test_broken_files_do_not_stop_the_others(put, tmp_path):
     assert "files 1, refused 10" in text
     assert "empty.mid: is empty" in text
     with pytest.raises(InputError, match=r"^there is no music: .*empty\.mid: is empty$"):
-        corpus.read_midi(bad, 2.0, None, ALL)
+        read_midi(bad, 2.0, None, ALL)
     with pytest.raises(InputError, match="name a file"):
-        corpus.read_midi([], 2.0, None, ALL)
+        read_midi([], 2.0, None, ALL)
 
 
 def test_the_report_counts_what_was_mended(put, tmp_path):
@@ -415,7 +422,8 @@ def table(tmp_path):
 
 
 def from_table(path, seconds=4.0, bpm=None, filters=ALL):
-    phrases, report = corpus.read_table(path, seconds, bpm, filters)
+    report = MusicReport()
+    phrases, report = select(corpus.read_table(path, bpm, report), seconds, filters, report)
     return {phrase.about["phrase"]: phrase for phrase in phrases}, report
 
 
@@ -433,7 +441,7 @@ def test_a_table(table):
     assert phrases[7].about == {"file": "notes.parquet", "sha256": sha256, "phrase": 7}
     assert {(phrase.kind, phrase.events, phrase.cut) for phrase in phrases.values()} == {("table", (), False)}
     assert (report.files, report.found, report.duplicates) == (1, 2, 0)
-    assert corpus.read_table(str(path), 4.0, None, ALL)[0].ids == sorted(phrase.id for phrase in phrases.values())
+    assert from_table(str(path))[0] == phrases
 
 
 @pytest.mark.parametrize(

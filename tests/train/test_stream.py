@@ -287,9 +287,9 @@ def test_a_live_worker_of_a_process_that_has_rendered(made):
 
 
 def test_many_tars_few_files(made, monkeypatch):
-    from train.data import datasets
+    from train.data import shards
 
-    monkeypatch.setattr(datasets, "_OPEN_TARS", 2)
+    monkeypatch.setattr(shards, "_OPEN_TARS", 2)
     data, all_open = open_clips(made), pickle.loads(pickle.dumps(open_clips(made)))
     assert all(equal(data[i], all_open[i]) for i in range(48))
     assert len(data._maps) == 2

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dx7data.engine.device import Unusable, choose, use_gpu
 from dx7data.plan import sample
-from train.data.datasets import LiveClips
+from train.data.clips import LiveClips
 from train.data.example import Example
 from train.data.sampler import Batches, SampleKey
 

@@ -57,7 +57,7 @@ class Batches(Sampler):
         epochs: int | None = None,
         state: dict | None = None,
     ):
-        """data: has `counts`, `fingerprint`, `rng` and groups, as in datasets.py. batch_size: of all ranks together.
+        """data: has `counts`, `fingerprint`, `rng` and groups, as in clips.py. batch_size: of all ranks together.
 
         seed, group: of the state if there is one; else 0 and the data set's default, which for local shards is all of them.
         epochs: the last one ends the iteration, counted from the beginning of training; None: it never ends.

@@ -15,11 +15,11 @@ from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
 from dx7data.plan.sample import encode_wav
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
-from train.data.datasets import Clips, LiveClips
+from train.data.clips import Clips, LiveClips
 from train.data.example import Example
 from train.data.web import UrlClips
 from train.evaluation import metrics
-from train.evaluation.bootstrap import standard_error
+from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.decode import decode
 
 _log = logging.getLogger(__name__)
@@ -147,6 +147,15 @@ def evaluate(
             for (split, j), bits in zip(one.places, columns["bits"].tolist(), strict=True)
         ]
     return rows, of_algorithms, of_clips
+
+
+def describe(row: dict) -> str:
+    """A row for validation.csv as a person reads it."""
+    return (
+        f"{row['set']}: {row['bits']:.3f}{describe_error(row['bits_se'])} bits a sample, {row['accuracy_1']:.1%} right, "
+        f"SNR {row['snr_mean_db']:.1f} dB of the mean, {row['snr_argmax_db']:.1f} of the likeliest; "
+        f"{row['mel_db']:.1f} dB log-mel ({row['decode']})"
+    )
 
 
 def average(columns: dict[str, Tensor], target: Tensor) -> dict[str, float]:

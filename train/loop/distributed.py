@@ -1,6 +1,7 @@
 """The processes of a run: one, or those that torchrun has started, which share each batch."""
 
 import os
+import resource
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -38,6 +39,12 @@ class Ranks(NamedTuple):
                 [g.numel() for g in gradients]
             )
             torch._foreach_copy_(gradients, [mean.view_as(g) for mean, g in zip(means, gradients, strict=True)])
+
+    def peak_memory(self) -> int:
+        """The most bytes that this process has had at once, of its GPU or of the machine."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def wait(self) -> None:
         if self.count > 1:

@@ -11,7 +11,8 @@ from dx7data import prefix
 from dx7data.errors import InputError
 from train.config import RunSettings
 from train.data import live
-from train.data.datasets import Clips, LiveClips, open_clips
+from train.data.clips import Clips, LiveClips
+from train.data.datasets import open_clips
 from train.data.example import Example, ExampleFormat
 from train.data.sampler import Batches
 from train.data.web import UrlClips

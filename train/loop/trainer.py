@@ -2,14 +2,11 @@
 
 import copy
 import dataclasses
-import fcntl
 import json
 import os
 import platform
-import resource
 import signal
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -18,25 +15,26 @@ from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from models.memory import Estimate, TooLarge, check_memory
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
 from train.data import live
-from train.data.datasets import Clips, LiveClips
+from train.data.clips import Clips, LiveClips
 from train.data.example import Example
 from train.evaluation import evaluate, verdict
-from train.evaluation.bootstrap import describe_error
 from train.evaluation.loss import NATS, target_loss
-from train.loop import checkpoint, optim
+from train.loop import checkpoint, checkpoint_reader, optim
+from train.loop.checks import check_data, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
+from train.loop.folder import lock_run
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.signals import Stop
+from train.loop.timer import StepTimer
 from train.results import figures, reader
 from train.results.writer import STEPS, Log
 
-FIRST_STEPS = 3  # they compile, tune kernels and fill caches: they are reported apart
+FIRST_STEPS = 3  # they are timed apart, see StepTimer
 FLUSH_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
 EXAMPLES = 2  # whole clips that are converted, written as wav and drawn at each evaluation
 
@@ -47,8 +45,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
     data = open_training_clips(settings)
-    if data.resumable and (run / "config.json").exists() and reader.read_config(run).get("fingerprint") != data.fingerprint:
-        raise InputError(f"{run} began with other data than {settings.shards}: go on with its own, or start another run")
+    check_data(run, data, settings.shards)
     settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)
     estimate = check_step(settings, data, ranks)
     trainer = Trainer(settings, run, ranks, data, str(estimate))
@@ -56,26 +53,6 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
         raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
     ranks.wait()  # until all of them have seen the folder as it was
     return trainer
-
-
-def check_step(settings: RunSettings, data: Clips, ranks: Ranks) -> Estimate:
-    """What a step will need. Raises InputError, before anything is allocated, if it can't be had."""
-    parts = ranks.count * settings.grad_accum
-    if settings.batch % parts:
-        near = max(1, round(settings.batch / parts)) * parts
-        raise InputError(
-            f"--batch {settings.batch} can't be divided into {parts} parts (processes x --grad-accum): take --batch {near}"
-        )
-    try:
-        return check_memory(
-            settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision
-        )
-    except TooLarge as error:
-        raise InputError(
-            f"{error}: raise --grad-accum, which computes a batch in parts, or lower --batch or --seconds"
-        ) from None
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 class Trainer:
@@ -86,6 +63,7 @@ class Trainer:
         # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
+        found = checkpoint_reader.read_last(run, checkpoint.PARTS, settings)
         torch.manual_seed(settings.seed)
         self.threads = torch.get_num_threads()
         self.model = build(settings.model).to(ranks.device)
@@ -93,17 +71,22 @@ class Trainer:
         self.optimiser = optim.make_adamw(optim.group_parameters(self.model, settings.lr, settings.weight_decay))
         self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
         self.table = mu_law_table(ranks.device)
-        self.step, self.seconds, stream = 0, 0.0, None  # seconds: of training, those of earlier processes included
-        if found := checkpoint.find_last(run):
-            about = checkpoint.restore(found, self.model, self.ema, self.optimiser)
-            self.step, self.seconds, stream = about["step"], about["seconds"], about["stream"]
+        self.step, seconds, stream = 0, 0.0, None
+        if found:
+            about = checkpoint_reader.restore(found, self.model, self.ema, self.optimiser)
+            self.step, seconds, stream = about["step"], about["seconds"], about["stream"]
         self.start = self.step
+        checkpoint.check_places(run, self.step)
         self.batches = make_batches(data, settings, ranks, stream)
+        if data.resumable and self.batches.delivered != self.step:
+            raise InputError(
+                f"{found.folder / checkpoint.META}, field stream: it is at step {self.batches.delivered:,} of the data, the "
+                f"checkpoint at step {self.step:,}"
+            )
         self.forward = torch.compile(self.model) if settings.compile else self.model
         self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
-        self.times: list[float] = []  # seconds of a step, one for each flush
-        self.first_steps = 0.0  # seconds
+        self.timer = StepTimer(seconds)
 
     def train(self) -> int:
         """To the last step, or until a signal comes: that signal, or 0."""
@@ -129,11 +112,7 @@ class Trainer:
         about["settings"] = self.settings.to_json()
         if not (self.run / "config.json").exists():
             write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
-        self.lock = os.open(self.run / ".lock", os.O_CREAT | os.O_WRONLY)
-        try:
-            fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, and gone with it
-        except OSError:
-            raise InputError(f"another process trains in {self.run}: wait for it, or name another folder") from None
+        self.lock = lock_run(self.run)
         self.log = Log(self.run, self.step)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
@@ -151,21 +130,20 @@ class Trainer:
             self.examples = evaluate.load_held_out(self.data, EXAMPLES, whole=True)[:1] if self.held_out else []
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
         with Stop() as stop, progress as bar:
-            began, waited = time.perf_counter(), 0.0
+            self.timer.start()
             while self.step < settings.steps and not stopped:
-                asked = time.perf_counter()
-                batch = next(batches)
-                waited += time.perf_counter() - asked
+                with self.timer.waiting():
+                    batch = next(batches)
                 self.step += 1
                 self.pending.append((self.step, *self.advance(batch)))
                 bar.update()
                 if self.is_due(FLUSH_EVERY[settings.device]) or self.step == self.start + FIRST_STEPS or self.is_save_due():
-                    stopped = self.flush_metrics(stop, began, waited, bar)
+                    stopped = self.flush_metrics(stop, bar)
                     if self.ranks.first:
                         self.save(stopped)
                     if stopped:
                         self.ranks.wait()  # torchrun ends all of them as soon as one has ended
-                    began, waited = time.perf_counter(), 0.0
+                    self.timer.start()
         if self.step < settings.steps:
             return stop.signal or signal.SIGTERM
         if self.ranks.first:
@@ -208,7 +186,7 @@ class Trainer:
         loss.backward()
         return loss.detach()
 
-    def flush_metrics(self, stop: Stop, began: float, waited: float, bar: tqdm) -> bool:
+    def flush_metrics(self, stop: Stop, bar: tqdm) -> bool:
         """Wait for the device and write down the steps since the last flush; whether a signal asks to stop.
 
         The time of a step is the mean from flush to flush, without evaluations and checkpoints.
@@ -218,25 +196,20 @@ class Trainer:
         flag = torch.tensor([float(bool(stop.signal))], device=self.ranks.device)
         *means, asked = self.ranks.mean(torch.cat([torch.stack(losses) / NATS, flag])).tolist()
         self.guard.check()
-        took = time.perf_counter() - began
-        self.seconds += took
-        speed = (None, None, None)
-        if steps[-1] <= self.start + FIRST_STEPS:
-            self.first_steps += took
-        else:
-            each, wait = took / len(steps), waited / len(steps)
-            speed = (each, wait, self.settings.batch * count_steps(self.data.format) / each)
-            self.times.append(each)
+        speed: tuple[float | None, ...] = (None, None, None)
+        if timed := self.timer.stop(len(steps), first=steps[-1] <= self.start + FIRST_STEPS):
+            each, wait = timed
+            speed = each, wait, self.settings.batch * count_steps(self.data.format) / each
             numbers = f"{1e3 * each:.0f} ms, data {1e3 * wait:.1f} ms, {self.settings.batch / each:.1f} clips/s"
             bar.set_postfix_str(f"{means[-1]:.3f} bits, {numbers}", refresh=False)
         if self.ranks.first:
             rows = [
-                dict(zip(STEPS, (step, self.seconds, loss, self.learning_rate(step), norm, *speed), strict=True))
+                dict(zip(STEPS, (step, self.timer.total, loss, self.learning_rate(step), norm, *speed), strict=True))
                 for step, loss, norm in zip(steps, means, norms, strict=True)
             ]
             self.log.add("metrics", rows)
             if steps[-1] == self.start + FIRST_STEPS:
-                self.log.say(f"the first {FIRST_STEPS} steps, which also compile and tune, took {self.first_steps:.2f} s")
+                self.log.say(f"the first {FIRST_STEPS} steps, which also compile and tune, took {self.timer.first:.2f} s")
                 if self.replay.refused:
                     self.log.say(f"no CUDA graph, so Python launches each kernel: {self.replay.refused}")
         return asked > 0
@@ -251,7 +224,7 @@ class Trainer:
                 "fingerprint": self.data.fingerprint,
                 "layers": self.data.format.layers,  # patches that the prefix has room for
                 "stream": self.batches.state(self.step),
-                "seconds": self.seconds,
+                "seconds": self.timer.total,
             }
             checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state)
 
@@ -274,11 +247,7 @@ class Trainer:
             evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)
         figures.draw(self.run)
         for row in rows:
-            self.log.say(
-                f"step {self.step}, {row['set']}: {row['bits']:.3f}{describe_error(row['bits_se'])} bits a sample, "
-                f"{row['accuracy_1']:.1%} right, SNR {row['snr_mean_db']:.1f} dB of the mean, "
-                f"{row['snr_argmax_db']:.1f} of the likeliest; {row['mel_db']:.1f} dB log-mel ({row['decode']})"
-            )
+            self.log.say(f"step {self.step}, {evaluate.describe(row)}")
 
     def finish(self) -> None:
         """Write result.json and say how it ended. Raises Diverged."""
@@ -295,9 +264,7 @@ class Trainer:
 
     def write_result(self, found: dict) -> None:
         """result.json: how the run ended, and what it cost: in seconds all of it, else since it was last started."""
-        on_gpu = self.ranks.device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        step = statistics.median(self.times) if self.times else None
-        result = {"steps": self.step, "seconds": self.seconds, "first_steps_seconds": self.first_steps}
-        result |= {"step_seconds": step, "peak_memory_bytes": peak, **found}
+        step = statistics.median(self.timer.steps) if self.timer.steps else None
+        result = {"steps": self.step, "seconds": self.timer.total, "first_steps_seconds": self.timer.first}
+        result |= {"step_seconds": step, "peak_memory_bytes": self.ranks.peak_memory(), **found}
         write_atomically(self.run / "result.json", lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))

@@ -2,18 +2,31 @@
 
 import csv
 import json
+import os
+import re
 import wave
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 from dx7data.errors import InputError
 from train.config import rename_settings
+from train.documents import MAX_JSON_BYTES, Name, convert, decode, open_regular, read_regular
 
+MAX_TABLE_BYTES = 1 << 28  # two million steps
 KINDS = ("source", "target", "generated")
 _TEXTS = ("set", "split", "decode")  # columns that are no numbers
+_COLUMNS = {  # that all versions have written
+    "metrics": ("step", "loss_bits", "step_seconds", "tokens_per_second"),
+    "validation": ("step", "set", "bits"),
+    "algorithms": ("step", "set", "algorithm", "bits"),
+    "clips": ("step", "set", "split", "sample", "bits"),
+}
+_MAX_STEP = 10**12
+_STEP_FOLDER, _GENERATED = re.compile(r"[0-9]{8,13}"), re.compile(r"([0-9]{1,6})-generated\.wav")
 
 
 class Clip(NamedTuple):
@@ -25,6 +38,27 @@ class Clip(NamedTuple):
 
 Row = dict[str, str]  # of a table, by column; an empty text where nothing was measured
 Samples = dict[str, dict[str, Clip]]  # by number, by kind
+
+
+Amount = Annotated[float, Meta(ge=0, le=1e18)]
+
+
+class Config(TypedDict, total=False):
+    """What is used of config.json, but for its settings, which are RunSettings."""
+
+    settings: dict[str, Any]
+    fingerprint: Name
+    parameters: Annotated[int, Meta(ge=0, le=10**15)]
+    versions: dict[Name, Name]
+
+
+class Result(TypedDict, total=False):
+    """What is used of result.json."""
+
+    verdict: Name
+    step_seconds: Amount | None
+    peak_memory_bytes: Amount
+    first_steps_seconds: Amount
 
 
 class Run(NamedTuple):
@@ -78,10 +112,10 @@ def flatten(document: dict, above: str = "") -> dict[str, str]:
 def read_config(run: Path) -> dict:
     """config.json: what was set. Raises InputError if the folder is no run, or the file is damaged."""
     path = run / "config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         raise InputError(f"{run} is no run: it has no config.json, which python -m train --out {run} writes")
-    found = _read_json(path)
-    if not isinstance(found.get("settings"), dict):
+    found = _read_json(path, Config)
+    if "settings" not in found:
         raise InputError(f'{path} has no "settings": take it from a backup, or train again')
     return found
 
@@ -89,16 +123,16 @@ def read_config(run: Path) -> dict:
 def read_result(run: Path) -> dict:
     """result.json: what the run cost; empty until it has ended. Raises InputError if the file is damaged."""
     path = run / "result.json"
-    return _read_json(path) if path.exists() else {}
+    return _read_json(path, Result) if os.path.lexists(path) else {}
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path, kind: type) -> dict:
+    """A document with at least what is used of it, of the right types."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+        found = decode(read_regular(path, MAX_JSON_BYTES))
     except (OSError, ValueError) as error:
         raise _read_error(path, error) from None
+    convert(found, kind, path)
     return found
 
 
@@ -112,20 +146,24 @@ def read_table(path: Path) -> list[Row]:
     A last line that has no end is still being written and left out. Raises InputError if the file is damaged. What earlier
     versions called `snr_db` was the likeliest class's. Their `logmel` counts mu-law's noise and has no new name.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_TABLE_BYTES).decode()
         rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
         for row in rows:
+            if missing := [name for name in _COLUMNS[path.stem] if name not in row]:
+                raise ValueError(f"it has no column {missing[0]}")
             if None in row or None in row.values():
                 raise ValueError(f"a row of step {row['step']} has not as many columns as the first line")
+            if not 0 <= int(row["step"]) <= _MAX_STEP:
+                raise ValueError(f"a row is of step {row['step']}")
             for name, value in row.items():
                 if name not in _TEXTS and value:
                     float(value)
             if "snr_db" in row:
                 row["snr_argmax_db"] = row.get("snr_argmax_db") or row["snr_db"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise _read_error(path, error) from None
     return rows
 
@@ -160,18 +198,20 @@ def smooth(values: np.ndarray) -> np.ndarray:
 def read_samples(run: Path) -> tuple[int, Samples]:
     """The last step that has left fixed samples, and these; (0, {}) if none has. Raises InputError if one can't be read."""
     for folder in sorted((run / "samples").glob("[0-9]*"), reverse=True):
-        numbers = sorted((path.name.partition("-")[0] for path in folder.glob("*-generated.wav")), key=int)
-        if numbers:
-            return int(folder.name), {i: {kind: read_clip(folder / f"{i}-{kind}.wav") for kind in KINDS} for i in numbers}
+        if _STEP_FOLDER.fullmatch(folder.name) and not folder.is_symlink():
+            found = (_GENERATED.fullmatch(path.name) for path in folder.glob("*-generated.wav"))
+            if numbers := sorted((each[1] for each in found if each), key=int):
+                clips = {i: {kind: read_clip(folder / f"{i}-{kind}.wav") for kind in KINDS} for i in numbers}
+                return int(folder.name), clips
     return 0, {}
 
 
 def read_clip(path: Path) -> Clip:
     """A PCM wav file of 16 bits and one channel. Raises InputError."""
     try:
-        with wave.open(str(path)) as file:
-            if file.getsampwidth() != 2 or file.getnchannels() != 1 or not file.getnframes():
+        with open_regular(path) as file, wave.open(file) as clip:
+            if clip.getsampwidth() != 2 or clip.getnchannels() != 1 or not clip.getnframes():
                 raise wave.Error("it must have 16 bits, one channel and at least one sample")
-            return Clip(np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate())
+            return Clip(np.frombuffer(clip.readframes(clip.getnframes()), "<i2"), clip.getframerate())
     except (OSError, EOFError, wave.Error, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}): remove {path.parent}, older samples are shown then") from None

@@ -1,0 +1,65 @@
+"""The plan of a data set in a folder or at a URL, and which of its shards are there."""
+
+import json
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dx7data.errors import InputError
+from dx7data.plan.plan import Plan
+from train.data.storage import Local, Remote
+
+
+def load_plan(at: Local | Remote) -> Plan:
+    """The plan in a folder, of which the tables come along when it is remote."""
+    if isinstance(at, Local):
+        return Plan.load(Path(at.name))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            document = at.read("dataset.json")
+            (Path(folder) / "dataset.json").write_bytes(document)
+            for name in ("patches.parquet", "phrases.arrow", "phrases.parquet"):
+                if name.encode() in document:
+                    (Path(folder) / name).write_bytes(at.read(name))
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename or error)).name
+            raise InputError(f"{at.name} is no data set, or not a whole one: it has no {missing}") from None
+        try:
+            return Plan.load(Path(folder))
+        except InputError as error:
+            raise InputError(str(error).replace(folder, at.name)) from None
+
+
+def list_shards(plan: Plan, split: str) -> list:
+    shards = [each for each in plan.shards() if each.split == split]
+    if not shards:
+        raise InputError(
+            f"the data set has no {split!r} samples; it has {', '.join(s for s, n in plan.counts.items() if n)}"
+        )
+    return shards
+
+
+def read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
+    """Every shard of a split with the lengths and hashes of its files; None where it is missing, or of another plan."""
+    shards = list_shards(plan, split)
+    try:
+        index = json.loads(at.read("index.json"))
+        listed = {each["name"]: each for each in index["shards"] if index["fingerprint"] == plan.fingerprint}
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = {}  # it is only the shorter way
+
+    def read_one(each):
+        expected = {"fingerprint": plan.fingerprint, "split": split, "shard": each.number, "samples": each.count}
+        try:
+            if each.name in listed and listed[each.name]["samples"] == each.count:
+                stats = listed[each.name]
+            else:
+                stats = json.loads(at.read(f"{each.name}.stats.json"))
+                if any(stats[name] != value for name, value in expected.items()):
+                    return None
+            return stats if at.is_complete(f"{each.name}.tar", stats["tar"]["bytes"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    with ThreadPoolExecutor(16) as pool:  # what takes long is to wait for a remote
+        return list(zip(shards, pool.map(read_one, shards), strict=True))

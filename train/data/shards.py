@@ -1,0 +1,139 @@
+"""The samples of a split from its shards, whose tars are mapped into memory."""
+
+import hashlib
+import mmap
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dx7data.errors import InputError
+from dx7data.files import decode_parquet
+from dx7data.patches import sysex
+from dx7data.plan.plan import Plan
+from dx7data.plan.sample import encode_wav
+from train.data.clips import Clips
+from train.data.example import NO_PREFIX, Example
+from train.data.plans import read_stats
+from train.data.sampler import SampleKey
+from train.data.storage import Local, Remote
+
+_WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
+_OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
+
+
+class ShardClips(Clips):
+    """Read from shards, by the offsets in their tables; the headers of each member are compared with what they must be."""
+
+    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **options):
+        self._at = at
+        stats = read_stats(at, plan, split)
+        missing = [each.name for each, found in stats if not found]
+        whole = [(each, found) for each, found in stats if found]
+        if (missing and not skip_missing) or not whole:
+            raise InputError(
+                f"{at.name} lacks {len(missing)} of {len(stats)} {split} shards, such as {missing[0]}: "
+                "render the rest with the same command, or do without by --skip-missing"
+            )
+        super().__init__(plan, split, [each for each, _ in whole], **options)
+        self.skipped, self._stats = missing, [found for _, found in whole]
+        self.largest_group = at.capacity(max(found["tar"]["bytes"] for found in self._stats))
+        self.default_group = at.default_group and min(at.default_group, self.largest_group)
+        self._tables: dict[int, dict[str, np.ndarray]] = {}
+        self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
+        header = encode_wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
+        self._headers = {"source.wav": header, "target.wav": header}
+        if self._from_shards:
+            audio = np.zeros(plan.spec.prefix_samples(options["codec"]), np.int16)
+            self._headers[f"prefix.{options['codec']}.wav"] = encode_wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
+
+    def open_split(self, split: str, **options) -> "ShardClips":
+        """Those of another split, without shards that are missing."""
+        return ShardClips(self._at, self.plan, split, skip_missing=True, **options)
+
+    def target_patches(self, index: int) -> np.ndarray:
+        dump = sysex.read(self._read_member(*self.locate(SampleKey(0, 0, index)), "target.syx"))
+        return np.array([np.frombuffer(record.patch, np.uint8) for record in dump.voices])
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_maps": OrderedDict()}  # to workers that are not forks: a map can't travel
+
+    def _make_examples(self, found: list[tuple[int, int]], starts: list[int]) -> list[Example]:
+        return [self._make_example(s, i, start) for (s, i), start in zip(found, starts, strict=True)]
+
+    def _make_example(self, s: int, i: int, start: int) -> Example:
+        format = self.format
+        if format.codec is None:
+            prefix = NO_PREFIX
+        elif self._from_shards:
+            prefix = torch.from_numpy(self._read_clip(s, i, f"prefix.{format.codec}.wav").astype(np.int16))
+        else:
+            prefix = format.encode_prefix(self._read_member(s, i, "target.syx"))
+        return Example(prefix, *(format.clip(self._read_clip(s, i, name), start) for name in ("source.wav", "target.wav")))
+
+    def _read_clip(self, s: int, i: int, name: str) -> np.ndarray:
+        """A view of a clip in its map."""
+        header, offset = self._headers[name], self._find_member(s, i, name)
+        data = self._open_map(s)
+        if data[offset : offset + _WAV_HEADER] != header:
+            raise self._damage_error(s, i, name)
+        size = int.from_bytes(header[-4:], "little") // 2
+        return np.frombuffer(data, "<i2", size, offset + _WAV_HEADER)
+
+    def _read_member(self, s: int, i: int, name: str) -> bytes:
+        offset = self._find_member(s, i, name)
+        return self._open_map(s)[offset : offset + int(self._load_table(s)[name.replace(".", "_") + "_bytes"][i])]
+
+    def _find_member(self, s: int, i: int, name: str) -> int:
+        """Where a member begins. Raises InputError if the tar has another one there."""
+        offset = int(self._load_table(s)[name.replace(".", "_") + "_offset"][i])
+        full = f"{self.split}_{self.shards[s].first + i:08d}.{name}\0".encode()
+        if self._open_map(s)[offset - _TAR_HEADER : offset - _TAR_HEADER + len(full)] != full:
+            raise self._damage_error(s, i, name)
+        return offset
+
+    def _damage_error(self, s: int, i: int, name: str) -> InputError:
+        return InputError(
+            f"{name} of sample {i} in {self._at.name}/{self.shards[s].name}.tar is not where its table says: "
+            "`dx7data verify --fix` mends it"
+        )
+
+    def _load_table(self, s: int) -> dict[str, np.ndarray]:
+        """The columns of a shard's table that say where members lie, read when first needed."""
+        if s not in self._tables:
+            each, expected = self.shards[s], self._stats[s]["parquet"]
+            try:
+                data = self._at.read(f"{each.name}.parquet")
+            except OSError:
+                data = b""
+            if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+                raise InputError(
+                    f"{self._at.name}/{each.name}.parquet is damaged or gone: `dx7data verify --fix` makes it again"
+                )
+            columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
+            # One thread: a pool of threads does not survive the fork that makes a worker.
+            table = decode_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
+            self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
+        return self._tables[s]
+
+    def _open_map(self, s: int) -> mmap.mmap:
+        """The tar of a shard as memory."""
+        if s in self._maps:
+            self._maps.move_to_end(s)
+            return self._maps[s][1]
+        name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
+        path = self._at.local_path(name, tar["bytes"], tar["sha256"])
+        try:
+            with open(path, "rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: an empty file
+            raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        if len(data) != tar["bytes"]:
+            raise InputError(f"{path} has {len(data):,} bytes, not {tar['bytes']:,}: `dx7data verify --fix` mends it")
+        for old in [old for old, (path, _) in self._maps.items() if not path.exists()]:
+            del self._maps[old]  # gone from the cache: its space on the disk is free once nobody maps it
+        self._maps[s] = path, data
+        if len(self._maps) > _OPEN_TARS:
+            self._maps.popitem(last=False)
+        return data

@@ -1,0 +1,70 @@
+"""Files of a run and of its checkpoints, read within bounds: regular files only, and JSON whose fields are as a type says.
+
+A run may be damaged, edited, or come from anybody: whatever is wrong is one sentence with the file and the field.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from dx7data.errors import InputError
+
+MAX_JSON_BYTES = 1 << 20  # of config.json, checkpoint.json and result.json; ours have some 2 kB
+
+Name = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]  # a text that a terminal may show
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]  # SHA-256
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, to read. Raises FileNotFoundError; and InputError for a link, a folder, a pipe or a device.
+
+    None of these is followed or waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        what = "is a link" if os.path.islink(path) else f"can't be read ({getattr(error, 'strerror', None) or error})"
+        raise InputError(f"{path} {what}: put the file itself in its place") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path} is no regular file: put a copy of the file in its place")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """All of a regular file. Raises FileNotFoundError, and InputError, also if it has more than so many bytes."""
+    with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > max_bytes:
+            raise InputError(f"{path} has {size:,} bytes, more than the {max_bytes:,} that are read of such a file")
+        try:
+            return file.read(max_bytes)
+        except OSError as error:
+            raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def convert(document: Any, kind: type, where: Path | str, above: str = "") -> Any:
+    """What was read from JSON, as a type that msgspec knows. Raises InputError with the field that is of another type.
+
+    above: where the document is in that of the file, such as `settings.`
+    """
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).replace("`", "").rpartition(" - at $")
+        reason, place = (reason, place) if reason else (place, "")  # without a place it is of the document itself
+        field = (above + place.removeprefix(".")).removesuffix(".")
+        raise InputError(f"{where}{f', field {field}' if field else ''}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def decode(data: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, as a plain one of JSON does, for what is none, or too deep to be ours."""
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

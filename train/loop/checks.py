@@ -1,0 +1,38 @@
+"""What must be right before a run begins, in all of its processes alike."""
+
+from pathlib import Path
+
+from dx7data.errors import InputError
+from models.memory import Estimate, TooLarge, check_memory
+from train.config import RunSettings
+from train.data.clips import Clips
+from train.data.web import UrlClips
+from train.loop.distributed import Ranks
+from train.loop.loader import count_steps
+from train.results import reader
+
+
+def check_data(run: Path, data: Clips | UrlClips, shards: str) -> None:
+    """Raises InputError if a run began with other data."""
+    if data.resumable and (run / "config.json").exists() and reader.read_config(run).get("fingerprint") != data.fingerprint:
+        raise InputError(f"{run} began with other data than {shards}: go on with its own, or start another run")
+
+
+def check_step(settings: RunSettings, data: Clips | UrlClips, ranks: Ranks) -> Estimate:
+    """What a step will need. Raises InputError, before anything is allocated, if it can't be had."""
+    parts = ranks.count * settings.grad_accum
+    if settings.batch % parts:
+        near = max(1, round(settings.batch / parts)) * parts
+        raise InputError(
+            f"--batch {settings.batch} can't be divided into {parts} parts (processes x --grad-accum): take --batch {near}"
+        )
+    try:
+        return check_memory(
+            settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision
+        )
+    except TooLarge as error:
+        raise InputError(
+            f"{error}: raise --grad-accum, which computes a batch in parts, or lower --batch or --seconds"
+        ) from None
+    except ValueError as error:
+        raise InputError(str(error)) from None

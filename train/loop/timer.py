@@ -1,0 +1,35 @@
+"""How long the steps of a run take, without evaluations and checkpoints; the first ones apart."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StepTimer:
+    """Runs from `start` to `stop`, between which lie several steps: the host does not wait for the device after each."""
+
+    def __init__(self, total: float):
+        self.total = total  # seconds of training, those of earlier processes included
+        self.first = 0.0  # seconds of the first steps, which compile, tune kernels and fill caches
+        self.steps: list[float] = []  # seconds of a step, the mean of each flush that came later
+        self.start()
+
+    def start(self) -> None:
+        self._began, self._waited = time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what waits for data."""
+        asked = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - asked
+
+    def stop(self, count: int, first: bool) -> tuple[float, float] | None:
+        """Means over `count` steps: seconds of a step and, among them, of waiting for data. None for the first steps."""
+        took = time.perf_counter() - self._began
+        self.total += took
+        if first:
+            self.first += took
+            return None
+        self.steps.append(took / count)
+        return took / count, self._waited / count
