@@ -6,6 +6,7 @@ Shape letters: P samples of the prefix, L of the source, T of a piece.
 """
 
 import argparse
+import json
 import math
 import sys
 import time
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m train.convert", description="Plays a recording in the voice of a patch.", allow_abbrev=False
     )
     top.add_argument("--checkpoint", required=True, type=Path, metavar="FOLDER", help="a run, or one of its checkpoints")
-    top.add_argument("--source", required=True, type=Path, metavar="FILE", help="wav, flac, mp3, ...: any rate and channels")
+    top.add_argument("--source", type=Path, metavar="FILE", help="wav, flac, mp3, ...: any rate and channels")
     top.add_argument(
         "--patch",
         action="extend",
@@ -77,7 +78,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE:INDEX",
         help="the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
     )
-    top.add_argument("--out", required=True, type=Path, metavar="FILE", help="wav: 16 bits, mono, the model's rate")
+    top.add_argument("--out", type=Path, metavar="FILE", help="wav: 16 bits, mono, the model's rate")
+    top.add_argument(
+        "--describe", action="store_true", help="convert nothing: print as JSON what the model takes (rate, prefix, patches)"
+    )
     top.add_argument(
         "--decode",
         choices=DECODERS,
@@ -108,7 +112,13 @@ _temperature.__name__ = "number"  # so argparse calls it
 
 
 def run(options) -> None:
-    """Convert one recording. Raises InputError."""
+    """Convert one recording, or describe the model. Raises InputError."""
+    if options.describe:
+        _, settings, meta = load_model(options.checkpoint)
+        print(json.dumps({"sample_rate": settings.sample_rate, "prefix": settings.prefix, "patches": meta["layers"]}))
+        return
+    if options.source is None or options.out is None:
+        raise InputError("--source and --out are needed: which recording to convert, and the wav file to write")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
     if options.out.is_dir() or options.out.resolve() == options.source.resolve():
