@@ -221,7 +221,7 @@ $$("midi").addEventListener("click", async () => {
 
 let recorded = null; // { began, notes }
 let latest = null;
-const blockNow = () => Math.round((sound.context.currentTime - recorded.began) * (sound.RATE / 64));
+const blockNow = () => Math.round((sound.context.currentTime - recorded.began) * (sound.RATE / sound.BLOCK));
 
 function record(note) {
   if (!recorded) return;

@@ -29,7 +29,11 @@ class Player extends AudioWorkletProcessor {
   // The key goes up: at which block, if the page needs `margin` samples to fetch what comes then?
   release({ id, margin }) {
     const note = this.notes.get(id);
-    this.port.postMessage({ id, release: note ? Math.ceil((note.position + margin) / BLOCK) : null });
+    if (note) this.port.postMessage({ id, release: Math.ceil((note.position + margin) / BLOCK) });
+  }
+
+  drop({ id }) {
+    this.notes.delete(id);
   }
 
   process(_, [[out]]) {

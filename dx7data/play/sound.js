@@ -1,6 +1,7 @@
 // Notes: fetched from the engine piece by piece, played by player.js, and heard through the volume and the analyser.
 
 export const RATE = 48000;
+export const BLOCK = 64; // samples between two values of an envelope: a key goes up at such a border
 const FIRST = 4096; // samples of a note's first piece: short, so that it is there at once
 const GROWTH = 4; // each piece ends so many times as late as the one before, for the engine begins each time from the note's start
 const LIMIT = 60 * RATE; // of a note, as in notes.py
@@ -40,7 +41,7 @@ export async function ask(name, body) {
 // A key goes down; gives what noteOff wants. `patch`: hexadecimal digits.
 export function noteOn(patch, key, velocity) {
   context.resume();
-  const note = { id: ++last, patch, key, velocity, release: null, have: 0, took: 0, busy: false, up: false };
+  const note = { id: ++last, patch, key, velocity, release: null, have: 0, took: 0, turn: 0, busy: false, up: false };
   notes.set(note.id, note);
   const held = [...notes.values()].filter((each) => !each.up);
   if (held.length > VOICES) noteOff(held[0]);
@@ -61,34 +62,38 @@ async function askRelease(note, margin) {
   (await player).port.postMessage({ call: "release", id: note.id, margin });
 }
 
-async function fetchMore(note) {
+function fetchMore(note) {
   const stop = note.have ? Math.min(GROWTH * note.have, LIMIT) : FIRST;
-  const release = note.release;
-  note.busy = true;
-  const samples = await fetchPiece(note, note.have, stop);
-  note.busy = false;
-  if (samples && note.release === release) write(note, note.have, samples); // else the key has gone up in the meantime
+  return fetchPiece(note, note.have, stop);
 }
 
+// What follows the release: from that block on, or from where the samples end that are there.
+function fetchRelease(note, block) {
+  note.release = block;
+  const from = block * BLOCK;
+  return fetchPiece(note, Math.min(from, note.have), Math.min(from + GROWTH * FIRST, LIMIT));
+}
+
+// A piece takes the place of one that is still on its way: that was asked for before the key went up.
 async function fetchPiece(note, first, stop) {
-  const { patch, key, velocity, release } = note;
-  const began = performance.now();
+  const { id, patch, key, velocity, release } = note;
+  const turn = ++note.turn;
+  note.busy = true;
   try {
+    const began = performance.now();
     const answer = await ask("note", { patch, key, velocity, release, first, stop });
     const samples = new Int16Array(await answer.arrayBuffer());
+    if (turn !== note.turn) return;
     note.took = performance.now() - began;
-    return samples;
+    note.busy = false;
+    note.have = first + samples.length;
+    const silent = release !== null && samples.every((sample) => sample === 0);
+    (await player).port.postMessage({ call: "write", id, first, samples, whole: silent || note.have >= LIMIT });
   } catch (error) {
-    notes.delete(note.id);
+    notes.delete(id);
+    (await player).port.postMessage({ call: "drop", id });
     dispatchEvent(new CustomEvent("failed", { detail: error.message }));
   }
-}
-
-async function write(note, first, samples) {
-  note.have = first + samples.length;
-  const silent = note.release !== null && samples.every((sample) => sample === 0);
-  const whole = silent || note.have >= LIMIT;
-  (await player).port.postMessage({ call: "write", id: note.id, first, samples, whole });
 }
 
 function hear({ id, release, late, have, ended, positions = [], waited: samples }) {
@@ -96,22 +101,13 @@ function hear({ id, release, late, have, ended, positions = [], waited: samples 
   if (samples !== undefined) waited = samples;
   if (note && release !== undefined) fetchRelease(note, release);
   if (note && late) {
-    note.have = have;
+    Object.assign(note, { have, release: null }); // that release was missed: the note is held until another
     askRelease(note, 2 * note.margin);
   }
   if (ended) notes.delete(id);
   for (const [id, position, have] of positions) {
     const note = notes.get(id);
     const ahead = have - position;
-    if (note && !note.busy && note.have < LIMIT && have === note.have && (ahead < AHEAD || ahead < have / 2)) fetchMore(note);
+    if (note && !note.busy && have === note.have && (ahead < AHEAD || ahead < have / 2) && have < LIMIT) fetchMore(note);
   }
-}
-
-// What follows the release: from that block on, or from where the samples end that are there.
-async function fetchRelease(note, release) {
-  if (release === null) return notes.delete(note.id);
-  note.release = release;
-  const first = Math.min(release * 64, note.have);
-  const samples = await fetchPiece(note, first, Math.min(Math.max(first, release * 64) + 4 * FIRST, LIMIT));
-  if (samples && note.release === release) write(note, first, samples);
 }
