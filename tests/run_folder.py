@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dx7data.plan.sample import encode_wav
+from dx7data.audio.wav import encode_wav
 
 CONFIG = {
     "settings": {

@@ -4,7 +4,6 @@ Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Wha
 """
 
 import argparse
-import base64
 import sys
 from collections.abc import Callable, Iterator
 from html import escape
@@ -15,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dx7data.audio.player import encode_data_uri
+from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.plan.sample import encode_wav
 from dx7data.process import run_main
 from train import baselines
 from train.evaluation import paired
@@ -251,15 +251,11 @@ def _samples(runs: list[Run]) -> Iterator[str]:
 
 
 def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
-    picture = _data("image/png", figures.spectrogram(levels, top))
+    picture = encode_data_uri("image/png", figures.spectrogram(levels, top))
     return (
         f'<figure><figcaption>{label}</figcaption><img alt="Mel spectrogram, 0 to {clip.rate / 2000:g} kHz" src="{picture}">'
-        f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(*clip))}"></audio></figure>'
+        f'<audio controls preload="none" src="{encode_data_uri("audio/wav", encode_wav(*clip))}"></audio></figure>'
     )
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 if __name__ == "__main__":

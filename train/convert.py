@@ -10,7 +10,6 @@ import json
 import math
 import sys
 import time
-import wave
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dx7data.audio.wav import write_wav
 from dx7data.errors import InputError
 from dx7data.files import open_atomically
 from dx7data.patches import bank, sysex
@@ -257,10 +257,8 @@ def decode_pieces(
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with open_atomically(path) as file, wave.open(file, "wb") as out:
-            out.setparams((1, 2, sample_rate, length, "NONE", None))
-            for piece in pieces:
-                out.writeframesraw(piece.astype("<i2", copy=False).tobytes())
+        with open_atomically(path) as file:
+            write_wav(file, pieces, length, sample_rate)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
 

@@ -28,11 +28,11 @@ def add_to(verbs) -> None:
 def run(options: Namespace) -> None:
     from dx7data.audio import gain
     from dx7data.audio.resample import decimate
+    from dx7data.audio.wav import encode_wav
     from dx7data.engine.render import render
     from dx7data.engine.voice import voices
     from dx7data.files import write_atomically
     from dx7data.patches import bank, patch
-    from dx7data.plan import sample
 
     rate = check_rate(options.sample_rate)
     each = bank.pick(options.patch)
@@ -41,7 +41,7 @@ def run(options: Namespace) -> None:
     native = decimate(native, options.sample_rate)
     clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
     try:
-        write_atomically(options.out, lambda file: file.write(sample.encode_wav(clip, options.sample_rate)))
+        write_atomically(options.out, lambda file: file.write(encode_wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
     print(

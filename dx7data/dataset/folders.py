@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dx7data import prefix
+from dx7data.audio.wav import decode_wav
 from dx7data.dataset import card, executors, shard
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, write_atomically
@@ -198,7 +199,7 @@ def summarize(folder: Path, rows: int = 5) -> dict:
 
 def split_layers(plan: Plan, wav: bytes) -> np.ndarray:
     """The prefixes of the single layers, int16 (layers, L)."""
-    return np.frombuffer(wav, "<i2", offset=44).reshape(plan.spec.layers[1], -1)
+    return decode_wav(wav)[0].reshape(plan.spec.layers[1], -1)
 
 
 def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 Everything is in the file: audio as wav, pictures as PNG and SVG. Whatever comes from the data set is escaped.
 """
 
-import base64
 import json
 from html import escape
 from pathlib import Path
@@ -11,16 +10,17 @@ from string import Template
 
 import numpy as np
 
+from dx7data.audio.player import draw_waveform, encode_data_uri
+from dx7data.audio.wav import decode_wav, encode_wav
 from dx7data.dataset import folders, shard
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.page import drawing, histograms, mel
+from dx7data.page import drawing, histograms, spectrogram
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.phrases.sources import find_source
 from dx7data.plan import hidden
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import encode_wav
 from dx7data.plan.spec import Shard
 
 _OF_ALL = ("id", "kind", "cut")  # what is known of all phrases, wherever they come from
@@ -67,11 +67,7 @@ def choose_samples(made: list[Shard], rows: int, together: int) -> list[list[tup
 def _read(folder: Path, one: Shard, row: dict) -> dict:
     """The members of a sample, read where its row in the table of its shard says they are."""
     members = shard.read_members(folder, one, row)
-    audio = {
-        name.removesuffix(".wav"): np.frombuffer(data, "<i2", offset=44)
-        for name, data in members.items()
-        if name.endswith(".wav")
-    }
+    audio = {name.removesuffix(".wav"): decode_wav(data)[0] for name, data in members.items() if name.endswith(".wav")}
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     return {"key": row["key"], "meta": json.loads(members["json"]), "audio": audio, "layers": dumped}
 
@@ -93,7 +89,7 @@ def _page(folder: Path, plan: Plan, summary: dict, table: dict, samples: list[li
         histograms=histograms.draw_histograms(summary, table),
         hidden=_hidden(plan.hidden),
         shown=f"{len(shown)} of {sum(summary['samples'].values()):,} samples, evenly spread"
-        + f"; the first {mel.SECONDS} s of each" * (plan.spec.seconds > mel.SECONDS),
+        + f"; the first {spectrogram.SECONDS} s of each" * (plan.spec.seconds > spectrogram.SECONDS),
         contents="".join(_link(i, one) for unit in numbered for i, one in unit),
         samples="".join(_unit(unit, plan, shown) for unit in numbered),
     )
@@ -158,7 +154,7 @@ def _unit(unit: list[tuple[int, dict]], plan: Plan, shown: set[str]) -> str:
 def _sample(number: int, one: dict, plan: Plan, shown: set[str]) -> str:
     meta, key = one["meta"], escape(one["key"])
     changed = _changed_operator(meta)
-    seconds = min(plan.spec.seconds, mel.SECONDS)
+    seconds = min(plan.spec.seconds, spectrogram.SECONDS)
     prefixes = "".join(
         f'<div class="timed">{_clip(one, clip, plan.spec.sample_rate)}</div>'
         for clip in one["audio"]
@@ -234,7 +230,7 @@ def _score(meta: dict, seconds: float) -> str:
 
 def _clip(one: dict, clip: str, rate: int) -> str:
     """A player: a button, the wave and the spectrogram, and the audio itself."""
-    audio, rate = mel.shrink(one["audio"][clip], rate)
+    audio, rate = spectrogram.shrink(one["audio"][clip], rate)
     kind, _, codec = clip.partition(".")
     seconds = audio.size / rate
     peak = int(np.abs(one["audio"][clip].astype(int)).max(initial=0))
@@ -246,9 +242,9 @@ def _clip(one: dict, clip: str, rate: int) -> str:
         f'<div class="row clip {kind}"><div class="label"><button type="button" aria-pressed="false" '
         f'aria-label="Play {words} of {escape(one["key"])}"></button><b>{codec or kind}</b> '
         f"<span>{length if codec else level}</span></div>"
-        f'<div class="sheet screen">{mel.draw_waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
-        f'src="{_data("image/png", mel.draw_spectrogram(audio, rate))}"></div>'
-        f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(audio, rate))}"></audio></div>'
+        f'<div class="sheet screen">{draw_waveform(audio)}<img alt="Mel spectrogram, 0 to {rate / 2000:g} kHz" '
+        f'src="{encode_data_uri("image/png", spectrogram.draw_spectrogram(audio, rate))}"></div>'
+        f'<audio controls preload="none" src="{encode_data_uri("audio/wav", encode_wav(audio, rate))}"></audio></div>'
     )
 
 
@@ -262,7 +258,3 @@ def _patch(stored: np.ndarray, changed: int | None) -> str:
         f"{drawing.draw_algorithm(number, off, changed, feedback)}</figure>"
         f"{drawing.draw_envelopes(stored, changed)}</section>"
     )
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

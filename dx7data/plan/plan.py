@@ -102,6 +102,14 @@ class Plan:
             for number, first in enumerate(range(0, count, size))
         ]
 
+    def check_stats(self, shard: Shard, data: bytes) -> dict:
+        """What the stats file of a shard holds. Raises ValueError if it was edited, or is of another plan or shard."""
+        stats = check_hash(data)
+        expected = {"fingerprint": self.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
+        if stats | expected != stats:
+            raise ValueError(f"the stats of {shard.name} are those of another plan or shard")
+        return stats
+
     @cached_property
     def targets(self) -> dict[str, np.ndarray]:
         """Indices of the patches that the samples of each split take as targets."""

@@ -1,16 +1,18 @@
 """Samples: the voice-conversion pair of a plan's (split, j), as audio and as the members of a shard."""
 
 import json
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from itertools import chain
 
 import numpy as np
 
 from dx7data import prefix
 from dx7data.audio import clips, gain
+from dx7data.audio.player import make_player
 from dx7data.audio.resample import engine_rate
+from dx7data.audio.wav import encode_wav
 from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, count_samples
 from dx7data.engine.voice import voices
@@ -46,6 +48,14 @@ class Sample:
             (f"{self.key}.target.syx", b"".join(_dump(layer.tobytes()) for layer in self.layers)),
             (f"{self.key}.target.wav", encode_wav(self.target, rate)),
         ]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a player for each clip."""
+        clips = {f"prefix {codec}": audio for codec, audio in self.prefixes.items()}
+        clips = {"source": self.source, **clips, "target": self.target}
+        names = " + ".join(escape(layer["name"]) for layer in self.meta["layers"])
+        players = "".join(make_player(label, audio, self.meta["sample_rate"]) for label, audio in clips.items())
+        return f"<section><p><b>{escape(self.key)}</b> {names}</p>{players}</section>"
 
 
 def batch_size(plan) -> int:
@@ -238,13 +248,6 @@ def _unpack(packed: str) -> np.ndarray:
 @lru_cache(maxsize=4096)
 def _dump(stored: bytes) -> bytes:
     return sysex.write_voice(np.frombuffer(stored, np.uint8))
-
-
-def encode_wav(audio: np.ndarray, rate: int) -> bytes:
-    """A PCM wav file of int16 mono audio."""
-    data = np.ascontiguousarray(audio, "<i2").data  # no copy but the one that the sum makes
-    size, layout = data.nbytes, "<4sI4s4sIHHIIHH4sI"
-    return struct.pack(layout, b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + data
 
 
 def _make_key(split: str, j: int) -> str:

@@ -1,9 +1,13 @@
 """Samples: what is played, and what their json says of it."""
 
+import base64
+import io
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,6 +16,7 @@ from dx7data.engine.voice import voices
 from dx7data.patches import patch
 from dx7data.phrases.phrase import Note, Phrase
 from dx7data.plan import sample
+from dx7data.plan.sample import Sample
 from dx7data.plan.spec import Choice
 
 NOTES = st.lists(
@@ -55,3 +60,27 @@ def begin_of(note):
 
 def end_of(note):
     return note.start + note.held
+
+
+def test_a_notebook_shows_players():
+    """Three, labelled, whose audio is the sample's own."""
+    meta = {"sample_rate": 8000, "layers": [{"name": "<b> & co"}]}
+    rng = np.random.default_rng(1)
+    source, target, prefix = (rng.integers(-32768, 32768, size).astype(np.int16) for size in (4000, 4000, 133))
+    html = Sample("train_00000007", source, target, {"bytes": prefix}, np.zeros((1, 155), np.uint8), meta)._repr_html_()
+    tree = ElementTree.fromstring(html.replace("<audio controls ", '<audio controls="" '))
+    assert [caption.text for caption in tree.iter("figcaption")] == [
+        "source, 0.5 s",
+        "prefix bytes, 0.0166 s",
+        "target, 0.5 s",
+    ]
+    players = list(tree.iter("audio"))
+    assert [player.get("aria-label") for player in players] == ["source", "prefix bytes", "target"]
+    assert len(list(tree.iter("svg"))) == 3
+    for player, clip in zip(players, (source, prefix, target), strict=True):
+        kind, _, data = player.get("src").partition(";base64,")
+        assert kind == "data:audio/wav"
+        audio, rate = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype="int16")
+        assert rate == 8000
+        assert (audio == clip).all()
+    assert "".join(tree.find("p").itertext()) == "train_00000007 <b> & co"

@@ -14,7 +14,7 @@ import run_folder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dx7data.plan.sample import encode_wav
+from dx7data.audio.wav import encode_wav
 from train import compare
 from train.results import comparable, reader
 from train.results.chart import Curve, chart, frame, ticks

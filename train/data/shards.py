@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dx7data.audio.wav import HEADER_BYTES, encode_header
 from dx7data.errors import InputError
 from dx7data.files import decode_parquet
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
-from dx7data.plan.sample import encode_wav
 from train.data.clips import Clips
 from train.data.example import NO_PREFIX, Example
 from train.data.plans import read_stats
 from train.data.sampler import SampleKey
 from train.data.storage import Local, Remote
 
-_WAV_HEADER, _TAR_HEADER = 44, 512  # bytes
+_TAR_HEADER = 512  # bytes
 _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which many systems allow 1,024
 
 
@@ -42,11 +42,11 @@ class ShardClips(Clips):
         self.default_group = at.default_group and min(at.default_group, self.largest_group)
         self._tables: dict[int, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
-        header = encode_wav(np.zeros(plan.spec.samples, np.int16), plan.spec.sample_rate)[:_WAV_HEADER]
+        header = encode_header(plan.spec.samples, plan.spec.sample_rate)
         self._headers = {"source.wav": header, "target.wav": header}
         if self._from_shards:
-            audio = np.zeros(plan.spec.prefix_samples(options["codec"]), np.int16)
-            self._headers[f"prefix.{options['codec']}.wav"] = encode_wav(audio, plan.spec.sample_rate)[:_WAV_HEADER]
+            samples = plan.spec.prefix_samples(options["codec"])
+            self._headers[f"prefix.{options['codec']}.wav"] = encode_header(samples, plan.spec.sample_rate)
 
     def open_split(self, split: str, **options) -> "ShardClips":
         """Those of another split, without shards that are missing."""
@@ -76,10 +76,10 @@ class ShardClips(Clips):
         """A view of a clip in its map."""
         header, offset = self._headers[name], self._find_member(s, i, name)
         data = self._open_map(s)
-        if data[offset : offset + _WAV_HEADER] != header:
+        if data[offset : offset + HEADER_BYTES] != header:
             raise self._damage_error(s, i, name)
         size = int.from_bytes(header[-4:], "little") // 2
-        return np.frombuffer(data, "<i2", size, offset + _WAV_HEADER)
+        return np.frombuffer(data, "<i2", size, offset + HEADER_BYTES)
 
     def _read_member(self, s: int, i: int, name: str) -> bytes:
         offset = self._find_member(s, i, name)

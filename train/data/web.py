@@ -1,10 +1,8 @@
 """Samples from any address that webdataset reads: no exact order, and no exact resume."""
 
 import hashlib
-import io
 import logging
 import tarfile
-import wave
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dx7data import prefix
+from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
 from train.data.example import NO_PREFIX, Example, ExampleFormat, make_format
 
@@ -71,9 +70,9 @@ class UrlClips(IterableDataset):
         """The format of a sample, its prefix, source and target. Raises InputError."""
         codec, sample_rate = self._options
         try:
-            rate, source = _read_wav(members["source.wav"])
-            _, target = _read_wav(members["target.wav"])
-            audio = _read_wav(members[f"prefix.{codec}.wav"])[1] if codec else NO_PREFIX
+            source, rate = decode_wav(members["source.wav"])
+            target, _ = decode_wav(members["target.wav"])
+            audio = decode_wav(members[f"prefix.{codec}.wav"])[0] if codec else NO_PREFIX
             layers = len(audio) // prefix.samples(codec, rate) if codec else 1
             found = make_format(codec, layers, rate, source.size, sample_rate, crop)
             prefix_audio = NO_PREFIX
@@ -81,16 +80,8 @@ class UrlClips(IterableDataset):
                 prefix_audio = torch.from_numpy(audio.astype(np.int16))
             elif codec:
                 prefix_audio = found.encode_prefix(members["target.syx"])
-        except (KeyError, ValueError, wave.Error, EOFError) as error:
+        except (KeyError, ValueError) as error:
             raise InputError(f"sample {members['__key__']} of {self._url} lacks or garbles a member: {error}") from None
         if source.size != target.size:
             raise InputError(f"sample {members['__key__']} of {self._url} has a source and a target of different lengths")
         return found, prefix_audio, source, target
-
-
-def _read_wav(data: bytes) -> tuple[int, np.ndarray]:
-    """Rate and int16 samples. Raises ValueError if it is not mono or has not 16 bits."""
-    with wave.open(io.BytesIO(data)) as file:
-        if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-            raise ValueError("a wav is not mono with 16 bits")
-        return file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), "<i2")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from dx7data.audio.wav import encode_wav
 from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan, Shard
-from dx7data.plan.sample import encode_wav
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.clips import Clips, LiveClips
 from train.data.example import Example

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib import cycler, image
 from matplotlib.figure import Figure
-from torchaudio.functional import melscale_fbanks
 
+from dx7data.audio.mel import BANDS, compute_mel
 from dx7data.files import write_atomically
 from train.results import reader
 from train.results.reader import Clip, Row
 
 WIDTH = 1000  # pixels of every picture
 SPANS = (2.0, 0.2, 0.02)  # seconds of a sample that are drawn: a phrase, a note, the form of its wave
-BANDS = 64  # of a mel spectrogram
+_COLUMNS = 400  # of a mel spectrogram at most, about a pixel each
 RANGE_DB = 80  # that its colours span, down from the loudest band of the clips that are compared
 FLOOR_DB = -150  # of a full-scale sine: silence
 
@@ -174,14 +173,7 @@ def windows(audio: np.ndarray, rate: int) -> list[tuple[int, int]]:
 
 def mel(clip: Clip) -> np.ndarray:
     """Decibels relative to a full-scale sine, float64 (BANDS, columns), lowest band first."""
-    size = 1 << round(np.log2(0.064 * clip.rate))  # samples of a window: tells neighbouring keys apart from middle C up
-    hop = max(32, -(-len(clip.audio) // 400))  # at most 400 columns, about a pixel each
-    window = torch.hann_window(size, dtype=torch.float64)
-    audio = torch.from_numpy(clip.audio / 32768)
-    spectrum = torch.stft(audio, size, hop, window=window, pad_mode="constant", return_complex=True)
-    power = (spectrum.abs() / (window.sum() / 2)) ** 2
-    bands = melscale_fbanks(size // 2 + 1, 0.0, clip.rate / 2, BANDS, clip.rate).double()
-    return (10 * torch.log10(bands.T @ power + 10 ** (FLOOR_DB / 10))).numpy()
+    return compute_mel(clip.audio, clip.rate, _COLUMNS, FLOOR_DB)
 
 
 def loudest(levels: Iterable[np.ndarray]) -> float:

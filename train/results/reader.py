@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import wave
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypedDict
@@ -12,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 import numpy as np
 from msgspec import Meta
 
+from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
 from train.config import rename_settings
 from train.documents import MAX_JSON_BYTES, Name, convert, decode, open_regular, read_regular
@@ -209,9 +209,10 @@ def read_samples(run: Path) -> tuple[int, Samples]:
 def read_clip(path: Path) -> Clip:
     """A PCM wav file of 16 bits and one channel. Raises InputError."""
     try:
-        with open_regular(path) as file, wave.open(file) as clip:
-            if clip.getsampwidth() != 2 or clip.getnchannels() != 1 or not clip.getnframes():
-                raise wave.Error("it must have 16 bits, one channel and at least one sample")
-            return Clip(np.frombuffer(clip.readframes(clip.getnframes()), "<i2"), clip.getframerate())
-    except (OSError, EOFError, wave.Error, ValueError) as error:
+        with open_regular(path) as file:
+            clip = Clip(*decode_wav(file))
+        if not clip.audio.size:
+            raise ValueError("it has no samples")
+        return clip
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}): remove {path.parent}, older samples are shown then") from None

@@ -1,0 +1,37 @@
+"""A clip in HTML, to see and to listen to: its waveform as SVG, its audio in the document itself."""
+
+import base64
+from html import escape
+
+import numpy as np
+
+from dx7data.audio.wav import encode_wav
+
+_COLUMNS = 300  # of a waveform
+
+
+def encode_data_uri(kind: str, content: bytes) -> str:
+    """Some content in place of an address; kind: its media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def draw_waveform(audio: np.ndarray) -> str:
+    """Between the lowest and highest value of each column, scaled to the clip's own peak; SVG. int16 audio (L,)."""
+    columns = np.array_split(audio.astype(np.int64), min(_COLUMNS, audio.size))
+    peak = max(1, int(np.abs(audio.astype(np.int64)).max()))
+    upper = "L".join(f"{i} {round(-100 * int(column.max()) / peak)}" for i, column in enumerate(columns))
+    lower = "L".join(f"{i} {round(-100 * int(columns[i].min()) / peak)}" for i in reversed(range(len(columns))))
+    return (
+        f'<svg class="wave" viewBox="0 -104 {max(1, len(columns) - 1)} 208" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path d="M{upper}L{lower}Z"/></svg>'
+    )
+
+
+def make_player(label: str, audio: np.ndarray, rate: int) -> str:
+    """A figure with the waveform and the controls to play it; int16 audio (L,)."""
+    wave = draw_waveform(audio).replace("<svg ", '<svg style="display:block;width:100%;height:3em;fill:currentColor" ', 1)
+    source = encode_data_uri("audio/wav", encode_wav(audio, rate))
+    return (
+        f'<figure style="margin:0 0 1em"><figcaption>{escape(label)}, {audio.size / rate:.3g} s</figcaption>{wave}'
+        f'<audio controls preload="none" aria-label="{escape(label)}" style="width:100%" src="{source}"></audio></figure>'
+    )
