@@ -10,7 +10,7 @@ from play.test_notes import write_wav
 
 from dx7data.engine.tables import BLOCK
 from dx7data.patches import bank, patch, sysex
-from dx7data.play.notes import RATE
+from dx7data.play.notes import RATE, render_stretch
 from dx7data.play.server import Instrument, open_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -34,15 +34,18 @@ RECORDER = """(async () => {
   window.fetch = (name, options) => { if (name === "note") asked.push(JSON.parse(options.body)); return fetch(name, options); };
   await sound.context.resume();
 })()"""
-HEARD = """(() => {
+HEARD = """(async () => {
   const whole = [];
-  for (const piece of heard) for (const sample of piece) whole.push(Math.round(sample * 32768 * 1024) / 1024);
+  const pieces = [...heard];
+  await new Promise((done) => setTimeout(done, 500)); // until the page knows how long notes had to wait in these pieces
+  for (const piece of pieces) for (const sample of piece) whole.push(Math.round(sample * 32768 * 1024) / 1024);
   return JSON.stringify({ heard: whole, asked, waited: sound.waited, rate: sound.context.sampleRate });
 })()"""
 
 
 @pytest.fixture(scope="module")
 def address():
+    render_stretch(patch.INIT, 60, 100, None, 0, BLOCK)  # as the command does: what must be compiled is so before a key goes down
     server, address = open_server(Instrument(BANK, None))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield address
