@@ -26,7 +26,12 @@ def open_tab(profile, seconds=90):
     ours_in, theirs_out = os.pipe()
     theirs_in, ours_out = os.pipe()
     command = [find_browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-    command += ["--autoplay-policy=no-user-gesture-required", "--disable-audio-output", "--remote-debugging-pipe", "about:blank"]
+    command += [
+        "--autoplay-policy=no-user-gesture-required",
+        "--disable-audio-output",
+        "--remote-debugging-pipe",
+        "about:blank",
+    ]
 
     def place():  # the browser reads descriptor 3 and writes descriptor 4
         low, high = os.dup(theirs_in), os.dup(theirs_out)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.patches import sysex
-from dx7data.plan.sample import encode_wav
 
 _CHECKOUT = Path(__file__).resolve().parents[2]  # where `train` is, if this is a checkout of the project
 _LONGEST = 600  # seconds that a conversion may take

@@ -36,7 +36,7 @@ class Note(NamedTuple):
 def render_stretch(patch: np.ndarray, key: int, velocity: int, release: int | None, first: int, stop: int) -> np.ndarray:
     """Samples `first` to `stop` of one note, int16, as `dx7data wav --gain native` writes them.
 
-    patch: legal, uint8 (155,); release: the block, counted from the note's beginning, at which its key goes up; None: not yet.
+    patch: legal, uint8 (155,); release: the block of the note at which its key goes up, None: not yet.
     """
     held = _ALWAYS if release is None else release * BLOCK / RATE
     with _engine:
@@ -46,7 +46,7 @@ def render_stretch(patch: np.ndarray, key: int, velocity: int, release: int | No
 
 
 def render_take(patch: np.ndarray, notes: list[Note], sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Source and target of a take, int16 each: its notes by the sine of data sets and by the patch, with their default gain."""
+    """Source and target of a take, int16 each: its notes by the sine of data sets and by the patch, with no gain."""
     rate = ENGINE_RATE[sample_rate]
     per_block = RATE / rate  # the keys were played on the clock of RATE
     keys, velocities, starts, releases = np.array(notes).T

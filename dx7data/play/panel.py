@@ -70,8 +70,10 @@ def write_page(with_model: bool) -> str:
 
 
 def _write_operator(number: int) -> str:
-    controls = "".join(_write_control(f"op{number}_{name}", label, f"Operator {number} {full}", *shown)
-                       for name, label, full, *shown in _OPERATOR)
+    controls = "".join(
+        _write_control(f"op{number}_{name}", label, f"Operator {number} {full}", *shown)
+        for name, label, full, *shown in _OPERATOR
+    )
     return (
         f'<section class="operator" data-operator="{number}" aria-label="Operator {number}"><header>'
         f'<button type="button" class="switch" aria-pressed="true" aria-label="Operator {number} sounds">{number}</button>'
@@ -80,7 +82,9 @@ def _write_operator(number: int) -> str:
 
 
 def _write_group(title: str, controls: tuple) -> str:
-    written = "".join(_write_control(name, label, full[0].upper() + full[1:], *shown) for name, label, full, *shown in controls)
+    written = "".join(
+        _write_control(name, label, full[0].upper() + full[1:], *shown) for name, label, full, *shown in controls
+    )
     return f'<section class="group"><h3>{title}</h3><div class="controls">{written}</div></section>'
 
 
@@ -94,12 +98,13 @@ def _write_control(name: str, label: str, full: str, shown: int | tuple[str, ...
     else:
         top = int(patch.MAXIMA[byte])
         control = f'<input type="number" {what} data-shift="{shown}" min="{shown}" max="{top + shown}" required>'
-    return f'<label class="{name.partition("_")[2] if name.startswith("op") else name}"><span aria-hidden="true">{label}</span>{control}</label>'
+    kind = name.split("_", 1)[1] if name.startswith("op") and name[2].isdigit() else name
+    return f'<label class="{kind}"><span aria-hidden="true">{label}</span>{control}</label>'
 
 
 def _write_key(key: int) -> str:
     kind = "black" if key % 12 in _BLACK_KEYS else "white"
-    name = f"<span>C</span>" if key % 12 == 0 else ""
+    name = "<span>C</span>" if key % 12 == 0 else ""
     return (
         f'<button type="button" class="{kind}" data-key="{key}" tabindex="{0 if key == 60 else -1}" '
         f'aria-label="{name_key(key)}">{name}</button>'

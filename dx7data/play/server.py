@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.page import drawing
 from dx7data.patches import patch, sysex
@@ -25,7 +26,6 @@ from dx7data.patches.bank import Bank
 from dx7data.play import conversion, notes, panel
 from dx7data.play.conversion import Model
 from dx7data.play.notes import MAX_SECONDS, RATE, Note
-from dx7data.plan.sample import encode_wav
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
@@ -135,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not re.fullmatch("[0-9]{1,9}", length):
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "a request must say its Content-Length")
         if int(length) > _MAX_BODY:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {_MAX_BODY:,} bytes, not {int(length):,}")
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have {_MAX_BODY:,} bytes, not {int(length):,}"
+            )
         try:
             asked = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The page in a real browser: what is heard is what `dx7data wav` writes, to the sample; and every part by keyboard alone."""
+"""The page in a real browser: what is heard is what `dx7data wav` writes, to the sample; all of it works by keyboard."""
 
 import json
 import threading
@@ -16,6 +16,7 @@ from dx7data.play.server import Instrument, open_server
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 BANK = bank.load_example()
+HEX = BANK.patches[0].tobytes().hex()
 READY = "document.documentElement?.dataset.ready !== undefined"
 WAIT = "new Promise((done) => setTimeout(done, {}))"
 
@@ -31,8 +32,19 @@ RECORDER = """(async () => {
   recorder.port.onmessage = ({ data }) => heard.push(data);
   sound.volume.connect(recorder).connect(sound.context.destination);
   const fetch = window.fetch;
-  window.fetch = (name, options) => { if (name === "note") asked.push(JSON.parse(options.body)); return fetch(name, options); };
+  window.fetch = (name, options) => {
+    if (name === "note") asked.push(JSON.parse(options.body));
+    return fetch(name, options);
+  };
   await sound.context.resume();
+  window.playTogether = async (asked) => {
+    const node = new AudioWorkletNode(sound.context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+    node.connect(sound.volume);
+    const answers = await Promise.all(asked.map((note) => sound.ask("note", note)));
+    const notes = await Promise.all(answers.map(async (answer) => new Int16Array(await answer.arrayBuffer())));
+    notes.forEach((samples, id) => node.port.postMessage({ call: "write", id, first: 0, samples, whole: true }));
+    await new Promise((done) => setTimeout(done, 1500));
+  };
 })()"""
 HEARD = """(async () => {
   const whole = [];
@@ -45,7 +57,9 @@ HEARD = """(async () => {
 
 @pytest.fixture(scope="module")
 def address():
-    render_stretch(patch.INIT, 60, 100, None, 0, BLOCK)  # as the command does: what must be compiled is so before a key goes down
+    render_stretch(
+        patch.INIT, 60, 100, None, 0, BLOCK
+    )  # as the command does: what must be compiled is so before a key goes down
     server, address = open_server(Instrument(BANK, None))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield address
@@ -94,7 +108,12 @@ def test_what_is_heard_is_the_wav(tmp_path, address, which, held):
 
     assert report["rate"] == RATE
     assert report["asked"][0] == {
-        "patch": BANK.patches[which].tobytes().hex(), "key": 64, "velocity": 100, "release": None, "first": 0, "stop": 4096,
+        "patch": BANK.patches[which].tobytes().hex(),
+        "key": 64,
+        "velocity": 100,
+        "release": None,
+        "first": 0,
+        "stop": 4096,
     }
     release = report["asked"][-1]["release"]
     assert release, "the key went up"
@@ -105,105 +124,158 @@ def test_what_is_heard_is_the_wav(tmp_path, address, which, held):
     length = min(heard.size - report["waited"], int(2 * RATE))
     kept, waits = drop_waits(heard[: length + report["waited"]], expected[:length])
     wrong = np.flatnonzero(kept != expected[:length])
-    assert not wrong.size, f"from sample {wrong[0]:,} of {length:,}, {waits} waits, {report['waited']} said; asked: {report['asked']}"
+    assert not wrong.size, (
+        f"from sample {wrong[0]:,} of {length:,}, {waits} waits, {report['waited']} said; asked: {report['asked']}"
+    )
     assert waits <= report["waited"]
     assert np.abs(expected[:length]).max() > 500
 
 
-def test_a_chord_is_the_sum(tmp_path, address):
+def test_notes_add_up(tmp_path, address):
+    """The player alone, with three notes that are there: they may begin a few quanta of 128 samples apart."""
+    keys = (48, 60, 67)
     with open_tab(tmp_path / "profile") as tab:
         tab.call("Page.setBypassCSP", enabled=True)
         tab.open(address, READY)
         tab.run(RECORDER)
-        tab.run("""(async () => {
-          const patch = "%s";
-          for (const key of [48, 60, 67]) sound.noteOn(patch, key, 90);
-          await new Promise((done) => setTimeout(done, 1200));
-        })()""" % BANK.patches[0].tobytes().hex())
-        report = json.loads(tab.run(HEARD))
-    heard = np.array(report["heard"])
-    heard = heard[np.flatnonzero(heard)[0] :]
-    assert (heard == np.rint(heard)).all(), "whole numbers: nothing but sums"
-    notes = [write_wav(tmp_path, BANK.patches[0], key, 90, 10, seconds=1).astype(int) for key in (48, 60, 67)]
-    starts = [0, 0, 0]
-    # Each begins with some quantum of 128 samples; which, depends on the machine. The first is at once.
-    span = 4000
-    for first in range(3):
-        rest = [n for n in range(3) if n != first]
-        lead = np.flatnonzero(notes[first])[0]
-        whole = np.concatenate([np.zeros(lead), heard])[: span + 8192]
-        left = whole[:span] - notes[first][:span]
-        for a in range(0, 4096, 128):
-            for b in range(0, 4096, 128):
-                starts = [a, b]
-                trial = left.copy()
-                for n, start in zip(rest, starts, strict=True):
-                    trial[start:] -= notes[n][: span - start]
-                if not trial.any():
-                    return
+        asked = [{"patch": HEX, "key": key, "velocity": 90, "release": None, "first": 0, "stop": 24000} for key in keys]
+        tab.run(f"playTogether({json.dumps(asked)})")
+        heard = np.array(json.loads(tab.run(HEARD))["heard"])
+    notes = [write_wav(tmp_path, BANK.patches[0], key, 90, 10, seconds=0.5).astype(int) for key in keys]
+    heard = heard[np.flatnonzero(heard)[0] - np.flatnonzero(notes[0])[0] :]
+    quanta = [128 * i for i in range(20)]
+    for starts in ((0, second, third) for second in quanta for third in quanta):
+        whole = np.zeros(24000 + starts[-1] + starts[1], int)
+        for start, note in zip(starts, notes, strict=True):
+            whole[start : start + note.size] += note
+        if (heard[: whole.size] == whole).all():
+            return
     pytest.fail("what is heard is no sum of the three notes")
 
 
-def test_an_edited_voice_is_saved_and_played(tab, address):
-    """By keyboard alone: search, choose, change a parameter by data entry, and the link that saves it."""
-    tab.run("document.getElementById('search').focus()")
+def text_of(tab, selector):
+    return tab.run(f"document.querySelector({json.dumps(selector)}).textContent")
+
+
+def enter(tab, selector, *values):
+    """Types values into a control, one after another; what it shows then."""
+    tab.run(f"""(() => {{
+      const control = document.querySelector({json.dumps(selector)});
+      for (const value of {json.dumps(values)}) {{
+        control.value = value;
+        control.dispatchEvent(new Event("input"));
+      }}
+      control.dispatchEvent(new Event("change"));
+    }})()""")
+    return tab.run(f"document.querySelector({json.dumps(selector)}).value")
+
+
+def focus(tab, selector):
+    tab.run(f"document.querySelector({json.dumps(selector)}).focus()")
+
+
+def test_an_edited_voice_is_saved(tab):
+    """Searched for and chosen by keys, edited by data entry, named; the link gives its dump, and Restore the stored one."""
+    focus(tab, "#search")
     for letter in "tine":
         tab.call("Input.dispatchKeyEvent", type="keyDown", code=f"Key{letter.upper()}", key=letter, text=letter)
         tab.press(f"Key{letter.upper()}", letter, down=False)
-    assert tab.run("document.querySelector('#found').textContent") == "1 of 32"
+    assert text_of(tab, "#found") == "1 of 32"
     assert not tab.run("document.querySelectorAll('.keys .down').length"), "typing in the search plays nothing"
     tab.press("Tab", "Tab")
     assert "TINE GLOW" in tab.run("document.activeElement.textContent")
     tab.call("Input.dispatchKeyEvent", type="keyDown", code="Enter", key="Enter", text="\r")
-    tab.run(WAIT.format(300))
-    assert "TINE GLOW" in tab.run("document.getElementById('display-voice').textContent")
-    tab.run("document.querySelector('[aria-label=\"Algorithm\"]').focus()")
+    tab.run(WAIT.format(500))
+    assert "TINE GLOW" in text_of(tab, "#display-voice")
+
+    focus(tab, "[aria-label='Algorithm']")
     assert tab.run("document.activeElement.value") == str(BANK.patches[4][patch.ALGORITHM] + 1)
-    tab.run("""(() => { const entry = document.getElementById("entry"); entry.value = 32;
-      entry.dispatchEvent(new Event("input")); })()""")
-    assert "Algorithm = 32" in tab.run("document.getElementById('display-parameter').textContent")
-    tab.run("(() => { const name = document.getElementById('name'); name.value = 'MINE'; name.dispatchEvent(new Event('input')); })()")
-    saved = bytes(tab.run("fetch(document.getElementById('save').href).then((a) => a.arrayBuffer()).then((b) => [...new Uint8Array(b)])"))
+    enter(tab, "#entry", "32")
+    assert text_of(tab, "#display-parameter") == "Algorithm = 32"
+    enter(tab, "#name", "MINE")
+    saved = "fetch(document.querySelector('#save').href).then((a) => a.arrayBuffer()).then((b) => [...new Uint8Array(b)])"
     expected = BANK.patches[4].copy()
     expected[patch.ALGORITHM] = 31
     expected[patch.PARAMETERS :] = np.frombuffer(b"MINE      ", np.uint8)
-    assert saved == sysex.write_voice(expected)
-    assert tab.run("document.getElementById('save').download") == "MINE.syx"
-    tab.run(WAIT.format(500))
+    assert bytes(tab.run(saved)) == sysex.write_voice(expected)
+    assert tab.run("document.querySelector('#save').download") == "MINE.syx"
+    tab.run(WAIT.format(1000))
     assert tab.run("document.querySelector('#algorithm svg').getAttribute('aria-label')").startswith("Algorithm 32")
-    tab.run("document.getElementById('restore').click()")
-    assert tab.run("document.getElementById('compare').disabled")
+
+    tab.run("document.querySelector('#compare').click()")
+    assert text_of(tab, "#display-voice").strip() == "TINE GLOW"
+    tab.run("document.querySelector('#compare').click()")
+    assert "MINE" in text_of(tab, "#display-voice")
+    tab.run("document.querySelector('#restore').click()")
+    assert bytes(tab.run(saved)) == sysex.write_voice(BANK.patches[4])
+    assert tab.run("document.querySelector('#compare').disabled")
+
+
+def test_an_operator_that_is_switched_off_is_not_sounded(tmp_path, address):
+    with open_tab(tmp_path / "profile") as tab:
+        tab.call("Page.setBypassCSP", enabled=True)
+        tab.open(address, READY)
+        tab.run(RECORDER)
+        tab.run("document.querySelector('[data-operator=\"3\"] .switch').click()")
+        tab.press("KeyA", "a")
+        tab.press("KeyA", "a", down=False)
+        (played, *_) = tab.run("asked")
+        saved = tab.run("document.querySelector('#save').href")
+    expected = BANK.patches[0].copy()
+    expected[patch.FIELDS.index("op3_output_level")] = 0
+    assert bytes.fromhex(played["patch"]) == expected.tobytes()
+    assert saved.endswith(f"/{HEX}.syx"), "what is saved has its level still"
 
 
 def test_values_out_of_range_are_not_taken(tab):
-    for value, kept in (("100", "99"), ("-1", "99"), ("", "99"), ("1.5", "99"), ("42", "42")):
-        tab.run(f"""(() => {{ const control = document.querySelector('[aria-label="Operator 1 output level"]');
-          if (!{json.dumps(value)} || !window.begun) {{ window.begun = true; }}
-          control.value = "99"; control.dispatchEvent(new Event("input"));
-          control.value = {json.dumps(value)}; control.dispatchEvent(new Event("input")); control.dispatchEvent(new Event("change")); }})()""")
-        assert tab.run("document.querySelector('[aria-label=\"Operator 1 output level\"]').value") == kept
+    level = "[aria-label='Operator 1 output level']"
+    for value, kept in (("100", "98"), ("-1", "98"), ("", "98"), ("1.5", "98"), ("42", "42")):
+        assert enter(tab, level, "98", value) == kept
+    assert enter(tab, "[aria-label='Transpose']", "-24") == "-24"
+    assert enter(tab, "[aria-label='Operator 6 detune']", "-7", "8") == "-7"
 
 
-def test_keys_by_keyboard_and_midi(tab):
-    tab.run("document.querySelector('.keys [tabindex=\"0\"]').focus()")
-    assert tab.run("document.activeElement.getAttribute('aria-label')") == "C 60"
+def test_ways_to_press_keys(tab):
+    down = "[...document.querySelectorAll('.keys .down')].map((key) => Number(key.dataset.key))"
+    focus(tab, ".keys [tabindex='0']")
     tab.press("ArrowRight", "ArrowRight")
     assert tab.run("document.activeElement.getAttribute('aria-label')") == "C♯ 61"
-    down = "[...document.querySelectorAll('.keys .down')].map((key) => Number(key.dataset.key))"
     tab.press("Space", " ")
     tab.press("KeyA", "a")
     assert tab.run(down) == [60, 61]
     tab.press("Space", " ", down=False)
     tab.press("KeyA", "a", down=False)
-    assert tab.run(down) == []
-    x, y = tab.run("(() => { const box = document.querySelector('[data-key=\"64\"]').getBoundingClientRect(); return [box.x + box.width / 2, box.bottom - 20]; })()")
-    mouse = {"x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+    tab.press("KeyX", "x")
+    tab.press("KeyW", "w")
+    assert tab.run(down) == [73]
+    tab.press("KeyW", "w", down=False)
+
+    box = tab.run(
+        "(({ x, width, bottom }) => [x + width / 2, bottom - 20])"
+        "(document.querySelector('[data-key=\"64\"]').getBoundingClientRect())"
+    )
+    mouse = {"x": box[0], "y": box[1], "button": "left", "buttons": 1, "clickCount": 1}
     tab.call("Input.dispatchMouseEvent", type="mousePressed", **mouse)
     assert tab.run(down) == [64]
-    tab.call("Input.dispatchMouseEvent", type="mouseMoved", **mouse | {"x": x + 35})
-    assert tab.run(down) == [65], "a finger that slides"
-    tab.call("Input.dispatchMouseEvent", type="mouseReleased", **mouse | {"x": x + 35})
+    mouse["x"] += 35
+    tab.call("Input.dispatchMouseEvent", type="mouseMoved", **mouse)
+    assert tab.run(down) == [65], "the pointer slides to the next key"
+    tab.call("Input.dispatchMouseEvent", type="mouseReleased", **mouse)
     assert tab.run(down) == []
+
+
+def test_midi(tab):
+    """Messages as a port sends them: note-on, note-on of velocity 0, note-off, and the pedal."""
+    heard = """(async () => {
+      const { listen } = await import(new URL("keyboard.js", location));
+      const said = [];
+      const keys = listen((key, velocity) => (said.push([key, velocity]), key), (key) => said.push([-key]), () => 1);
+      for (const message of %s) keys.receive("port", message);
+      return said;
+    })()"""
+    played = [[0x90, 60, 100], [0x91, 60, 7], [0x90, 60, 0], [0x81, 60, 64], [0xB0, 64, 127], [0x90, 62, 1], [0x80, 62, 0]]
+    assert tab.run(heard % played) == [[60, 100], [60, 7], [-60], [-60], [62, 1]]
+    assert tab.run(heard % [*played, [0xB0, 64, 0]])[-1] == [-62]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False), (1280, True)])

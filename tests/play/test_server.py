@@ -60,7 +60,12 @@ def refused(status, *arguments, **options):
 
 
 def test_the_page_and_its_files(address):
-    for name, kind in (("", "text/html"), ("play.css", "text/css"), ("play.js", "text/javascript"), ("player.js", "text/javascript")):
+    for name, kind in (
+        ("", "text/html"),
+        ("play.css", "text/css"),
+        ("play.js", "text/javascript"),
+        ("player.js", "text/javascript"),
+    ):
         status, headers, content = ask(address, name)
         assert (status, headers.get_content_type()) == (200, kind)
         assert b"://" not in content.replace(b"http://www.w3.org", b""), "nothing is from elsewhere"
