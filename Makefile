@@ -26,7 +26,7 @@ install: .venv/core.stamp ## set up .venv with dx7data and its few core dependen
 test: .venv/test.stamp ## run the tests, one on each core; options for pytest: make test ARGS="-k sysex -x"
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-test-integrations: .venv/test.stamp ## run the tests of the installed package and of the page in a browser
+test-integrations: .venv/test.stamp ## run the longer ones: the page in a browser, the package installed elsewhere, models that learn
 	$(BIN)/python -m pytest -m integration $(ARGS)
 
 lint: .venv/lint.stamp ## check style and formatting with ruff

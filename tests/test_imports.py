@@ -146,5 +146,5 @@ def test_render_does_not_import_torch(tmp_path):
         f"status = main(['render', '--patches', 'example', '--out', {str(tmp_path)!r}, '--samples', '9']);"
         "assert status == 0; print('torch' in sys.modules, 'webdataset' in sys.modules)"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert found.stdout.splitlines()[-1:] == ["False False"], found.stderr

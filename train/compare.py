@@ -3,9 +3,9 @@
 Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Whatever comes from a run is escaped.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dx7data import process
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.process import run_main
 from train import baselines
 from train.evaluation import paired
+from train.options import parse, setting
 from train.results import comparable, figures, reader
 from train.results.chart import Curve, chart, colour, frame
 from train.results.reader import Clip, Row, Run
@@ -37,25 +38,24 @@ class Column(NamedTuple):
     best: Callable | None = None  # min, max
 
 
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which runs, and where their page is put."""
+
+    runs: tuple[Path, ...] = setting(help="folders: runs/a runs/b", positional=True, metavar="RUN", kwargs={"nargs": "+"})
+    out: Path = setting(Path("compare.html"), "the page", metavar="FILE")
+    baselines: Path | None = setting(None, "what python -m train.baselines has written", metavar="FILE")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.compare", description="Puts runs on one page.", allow_abbrev=False
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders: runs/a runs/b")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
-    parser.add_argument("--baselines", type=Path, metavar="FILE", help="what python -m train.baselines has written")
-    options = parser.parse_args(argv)
-    try:
-        write(options.runs, options.out, options.baselines)
-    except InputError as error:
-        print(f"train.compare: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.compare: stopped; nothing was written", file=sys.stderr)
-        return 130
-    print(f"Open it in a browser: {options.out}")
-    return 0
+
+    def compare() -> None:
+        options = parse(CompareOptions, sys.argv[1:] if argv is None else argv, "train.compare", "Puts runs on one page.")
+        write(list(options.runs), options.out, options.baselines)
+        print(f"Open it in a browser: {options.out}")
+
+    return process.run("train.compare", compare, "stopped; nothing was written")
 
 
 def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
@@ -259,4 +259,4 @@ def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
 
 
 if __name__ == "__main__":
-    run_main("train.compare", main)
+    process.run_main("train.compare", main)

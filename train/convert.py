@@ -5,34 +5,35 @@ given everything at once or, in constant memory, one sample after another: the l
 Shape letters: P samples of the prefix, L of the source, T of a piece.
 """
 
-import argparse
-import json
-import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import soundfile
 import soxr
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dx7data import process
 from dx7data.audio.wav import write_wav
 from dx7data.errors import InputError
 from dx7data.files import open_atomically
 from dx7data.patches import bank, sysex
-from dx7data.process import run_main
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
-from train.evaluation.decode import DECODERS, decode
+from train.evaluation.decode import Decoder, decode
 from train.loop.checkpoint_reader import load_model
+from train.options import parse, setting
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
 PIECE = 256  # samples between two moves of the progress bar
@@ -42,83 +43,55 @@ _MIN_SECONDS = 0.01  # as in `dx7data render`
 _SILENT = 5  # of 32,768, -76 dB: up to it mu-law has but the two classes around zero
 
 
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What is converted by which model, and how."""
+
+    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER")
+    source: Path = setting(help="wav, flac, mp3, ...: any rate and channels", metavar="FILE")
+    out: Path = setting(help="wav: 16 bits, mono, the model's rate", metavar="FILE")
+    patch: tuple[str, ...] = setting(
+        (),
+        "the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
+        metavar="FILE:INDEX",
+        kwargs={"nargs": "+", "action": "extend"},
+    )
+    decode: Decoder = setting(
+        "mean",
+        "what each sample becomes: the mean of what the model holds possible, which has the best SNR, the likeliest class, "
+        "or one that is drawn",
+    )
+    temperature: Annotated[float, Meta(ge=0, le=1e6)] | None = setting(
+        None, "of --decode sample: draw by probabilities to the power of 1/T", metavar="T", shown="1"
+    )
+    seed: int = setting(0, "of what is drawn", metavar="N")
+    streaming: bool = setting(False, "one sample after another, in constant memory")
+    device: Literal["cpu", "cuda"] | None = setting(None, "where it is computed", shown="cuda if there is one")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(argv)
+
+    def read_and_convert() -> None:
+        what = "Plays a recording in the voice of a patch."
+        convert(parse(ConvertOptions, sys.argv[1:] if argv is None else argv, "train.convert", what))
+
+    return process.run("train.convert", read_and_convert, "stopped; nothing was written")
+
+
+def convert(options: ConvertOptions) -> None:
+    """Convert one recording. Raises InputError."""
     try:
-        run(options)
-    except InputError as error:
-        print(f"train.convert: {error}", file=sys.stderr)
-        return 2
+        _convert(options)
     except ImportError as error:  # kernels that are there and do not work
-        print(f"train.convert: {error}", file=sys.stderr)
-        return 2
+        raise InputError(str(error)) from None
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        print("train.convert: memory is too small for all of it at once: --streaming needs little", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.convert: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+        raise InputError("memory is too small for all of it at once: --streaming needs little") from None
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m train.convert", description="Plays a recording in the voice of a patch.", allow_abbrev=False
-    )
-    top.add_argument("--checkpoint", required=True, type=Path, metavar="FOLDER", help="a run, or one of its checkpoints")
-    top.add_argument("--source", type=Path, metavar="FILE", help="wav, flac, mp3, ...: any rate and channels")
-    top.add_argument(
-        "--patch",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="FILE:INDEX",
-        help="the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
-    )
-    top.add_argument("--out", type=Path, metavar="FILE", help="wav: 16 bits, mono, the model's rate")
-    top.add_argument(
-        "--describe", action="store_true", help="convert nothing: print as JSON what the model takes (rate, prefix, patches)"
-    )
-    top.add_argument(
-        "--decode",
-        choices=DECODERS,
-        default="mean",
-        help="what each sample becomes: the mean of what the model holds possible (default: it has the best SNR), the "
-        "likeliest class, or one that is drawn",
-    )
-    top.add_argument(
-        "--temperature",
-        type=_temperature,
-        metavar="T",
-        help="of --decode sample: draw by probabilities to the power of 1/T (default: 1)",
-    )
-    top.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
-    top.add_argument("--streaming", action="store_true", help="one sample after another, in constant memory")
-    top.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    return top
-
-
-def _temperature(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError("must be 0 or more, as in 0.8")
-    return value
-
-
-_temperature.__name__ = "number"  # so argparse calls it
-
-
-def run(options) -> None:
-    """Convert one recording, or describe the model. Raises InputError."""
-    if options.describe:
-        _, settings, meta = load_model(options.checkpoint)
-        print(json.dumps({"sample_rate": settings.sample_rate, "prefix": settings.prefix, "patches": meta["layers"]}))
-        return
-    if options.source is None or options.out is None:
-        raise InputError("--source and --out are needed: which recording to convert, and the wav file to write")
+def _convert(options: ConvertOptions) -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
     if options.out.is_dir() or options.out.resolve() == options.source.resolve():
@@ -264,4 +237,4 @@ def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray
 
 
 if __name__ == "__main__":
-    run_main("train.convert", main)
+    process.run_main("train.convert", main)

@@ -3,7 +3,6 @@
 At initialisation or as trained; models/timescales.py says what is computed.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import open_atomically
-from dx7data.process import run_main
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
 from train.loop.checkpoint_reader import load_model
+from train.options import parse, setting
 
 RATE = 8000  # Hz, for which the layers' dt of 0.001 to 0.1 is meant
 STEPS = 2048  # of random classes; 128 are left after pooling by 4 and 4
@@ -56,31 +56,24 @@ class Row:
         return 100 * counts / len(self.frequency)
 
 
+@dataclass(frozen=True)
+class TimescaleOptions:
+    """Of which layers, and where they are drawn."""
+
+    model: tuple[str, ...] = setting((), f"at initialisation: {', '.join(MODELS)}", metavar="NAME", kwargs={"nargs": "+"})
+    checkpoint: Path | None = setting(None, "as trained: a run, or one of its checkpoints", metavar="FOLDER")
+    sample_rate: float | None = setting(None, "of the data", metavar="HZ", shown=f"the checkpoint's, or {RATE}")
+    out: Path | None = setting(None, "draw decay time against frequency", metavar="FILE.png")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    try:
-        run(parser().parse_args(argv))
-    except InputError as error:
-        print(f"train.timescales: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.timescales: stopped", file=sys.stderr)
-        return 130
-    return 0
+    what = "Decay times and frequencies of a model's layers."
+    words = sys.argv[1:] if argv is None else argv
+    return process.run("train.timescales", lambda: show(parse(TimescaleOptions, words, "train.timescales", what)))
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m train.timescales", description="Decay times and frequencies of a model's layers.", allow_abbrev=False
-    )
-    top.add_argument("--model", nargs="+", default=[], metavar="NAME", help=f"at initialisation: {', '.join(MODELS)}")
-    top.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="as trained: a run, or one of its checkpoints")
-    top.add_argument("--sample-rate", type=float, metavar="HZ", help=f"default: the checkpoint's, or {RATE}")
-    top.add_argument("--out", type=Path, metavar="FILE.png", help="draw decay time against frequency")
-    return top
-
-
-def run(options) -> None:
+def show(options: TimescaleOptions) -> None:
     """Print the table, and draw the picture if asked. Raises InputError."""
     if options.sample_rate is not None and not 0 < options.sample_rate < np.inf:
         raise InputError(f"--sample-rate {options.sample_rate:g} must be above 0: the data's rate, such as {RATE}")
@@ -254,4 +247,4 @@ def _draw_panel(axes, title: str, rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    run_main("train.timescales", main)
+    process.run_main("train.timescales", main)

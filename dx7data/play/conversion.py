@@ -1,4 +1,4 @@
-"""A take played by a trained model: a process of `python -m train.convert`, for rendering and playing do without torch."""
+"""A take played by a trained model: a process of train.convert, for rendering and playing do without torch."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Model(NamedTuple):
 def open_model(checkpoint: Path) -> Model:
     """The model of a run, asked for what it takes. Raises InputError when it can't be used here."""
     checkpoint = checkpoint.resolve()
-    about = json.loads(_run("--checkpoint", checkpoint, "--describe"))
+    about = json.loads(_run("describe", "--checkpoint", checkpoint))
     return Model(checkpoint, about["sample_rate"], about["prefix"] is not None)
 
 
@@ -41,22 +41,24 @@ def convert(model: Model, source: np.ndarray, patch: np.ndarray) -> bytes:
         (folder / "patch.syx").write_bytes(sysex.write_voice(patch))
         voice = ("--patch", folder / "patch.syx") if model.prefix else ()
         files = ("--source", folder / "source.wav", "--out", folder / "out.wav")
-        _run("--checkpoint", model.checkpoint, *files, *voice)
+        _run("convert", "--checkpoint", model.checkpoint, *files, *voice)
         return (folder / "out.wav").read_bytes()
 
 
-def _run(*options: object) -> str:
-    """What train.convert writes to stdout. Raises InputError with its last sentence if it fails."""
-    if not (_CHECKOUT / "train" / "convert.py").exists():
-        raise InputError("--checkpoint needs train.convert, which only a checkout of the project has: start dx7data there")
-    command = [sys.executable, "-m", "train.convert", *map(str, options)]
+def _run(command: str, *options: object) -> str:
+    """What a command of train writes to stdout. Raises InputError with its last sentence if it fails."""
+    if not (_CHECKOUT / "train" / f"{command}.py").exists():
+        raise InputError("--checkpoint needs the folder train/, which only a checkout of the project has: start dx7data there")
     places = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
+    argv = [sys.executable, "-m", f"train.{command}", *map(str, options)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST, env=surroundings)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LONGEST, env=surroundings)
     except subprocess.TimeoutExpired:
-        raise InputError(f"train.convert took more than {_LONGEST} s: play less at once, or use a smaller model") from None
+        raise InputError(f"the model took more than {_LONGEST} s: play less at once, or use a smaller one") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise InputError(said[-1].removeprefix("train.convert: ") if said else "train.convert failed without a word")
+        said = done.stderr.strip().splitlines() or [f"train.{command} failed without a word"]
+        if said[-1].startswith("ModuleNotFoundError"):
+            raise InputError("--checkpoint needs torch and what else the train extra brings: pip install -e '.[train]'")
+        raise InputError(said[-1].removeprefix(f"train.{command}: "))
     return done.stdout

@@ -2,7 +2,7 @@
 
 export const RATE = 48000;
 export const BLOCK = 64; // samples between two values of an envelope: a key goes up at such a border
-const FIRST = 4096; // samples of a note's first piece: short, so that it is there at once
+const FIRST = 16384; // samples of a note's first piece, and of the first after its release: rendered in about a millisecond
 const GROWTH = 4; // each piece ends so many times as late as the one before, for the engine begins each time from the note's start
 const LIMIT = 60 * RATE; // of a note, as in notes.py
 const AHEAD = RATE; // samples that should be there before they are played
@@ -71,7 +71,7 @@ function fetchMore(note) {
 function fetchRelease(note, block) {
   note.release = block;
   const from = block * BLOCK;
-  return fetchPiece(note, Math.min(from, note.have), Math.min(from + GROWTH * FIRST, LIMIT));
+  return fetchPiece(note, Math.min(from, note.have), Math.min(from + FIRST, LIMIT));
 }
 
 // A piece takes the place of one that is still on its way: that was asked for before the key went up.

@@ -113,7 +113,7 @@ def test_what_is_heard_is_the_wav(tmp_path, address, which, held):
         "velocity": 100,
         "release": None,
         "first": 0,
-        "stop": 4096,
+        "stop": 16384,
     }
     release = report["asked"][-1]["release"]
     assert release, "the key went up"
