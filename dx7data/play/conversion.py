@@ -48,7 +48,9 @@ def convert(model: Model, source: np.ndarray, patch: np.ndarray) -> bytes:
 def _run(command: str, *options: object) -> str:
     """What a command of train writes to stdout. Raises InputError with its last sentence if it fails."""
     if not (_CHECKOUT / "train" / f"{command}.py").exists():
-        raise InputError("--checkpoint needs the folder train/, which only a checkout of the project has: start dx7data there")
+        raise InputError(
+            "--checkpoint needs the folder train/, which only a checkout of the project has: start dx7data there"
+        )
     places = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     argv = [sys.executable, "-m", f"train.{command}", *map(str, options)]

@@ -4,12 +4,16 @@ import base64
 import http.client
 import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 import wave
 
 import numpy as np
 import pytest
 
+from dx7data import cli
 from dx7data.patches import bank, patch, sysex
 from dx7data.play import conversion
 from dx7data.play.conversion import Model
@@ -217,3 +221,21 @@ def test_a_take(monkeypatch, tmp_path):
     assert "release must be" in refused(400, address, "take", {"patch": HEX, "notes": [notes[0] | {"release": None}]})
     server.shutdown()
     server.server_close()
+
+
+def test_the_command_ends_with_ctrl_c():
+    command = [sys.executable, "-m", "dx7data", "play", "--patches", "example", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().strip()
+        assert json.loads(ask(address, "patches")[2])[0][0] == BANK.names[0]
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("dx7data: stopped")
+    assert "Traceback" not in said
+
+
+def test_the_command_without_patches(tmp_path, capsys):
+    (tmp_path / "none.syx").write_bytes(b"nothing")
+    assert cli.main(["play", "--patches", str(tmp_path / "none.syx"), "--no-open"]) == 2
+    assert "no usable patch" in capsys.readouterr().err
