@@ -5,9 +5,9 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
-RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
+LINTERS = $$(sed -n 's/.*"\(\(ruff\|mypy\|types-[a-z]*\)==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help demo install test test-integrations lint bench docs mamba
+.PHONY: help demo install test test-integrations lint bench campaign docs mamba
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,9 +29,10 @@ test: .venv/test.stamp ## run the tests, one on each core; options for pytest: m
 test-integrations: .venv/test.stamp ## run the longer ones: the page in a browser, the package installed elsewhere, models that learn
 	$(BIN)/python -m pytest -m integration $(ARGS)
 
-lint: .venv/lint.stamp ## check style and formatting with ruff
+lint: .venv/lint.stamp ## check style and formatting with ruff, and the types of dx7data with mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy dx7data
 
 docs: .venv/docs.stamp ## build the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -40,6 +41,13 @@ bench: .venv/test.stamp ## measure the engine, the rendering of shards and their
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_render.py
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_plan.py
+
+# A summary line each. Longer: .venv/bin/python -m benchmarks.campaign.kills --count 1000
+campaign: .venv/test.stamp ## kill, cut the power, race and fill disks: the figures of docs/reliability.md (as root)
+	$(BIN)/python -m benchmarks.campaign.kills
+	$(BIN)/python -m benchmarks.campaign.power_cuts
+	$(BIN)/python -m benchmarks.campaign.races
+	$(BIN)/python -m benchmarks.campaign.full_disks
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0
@@ -62,9 +70,9 @@ mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; 
 	@$(PIP) -e '.[train]'
 	@touch $@ .venv/core.stamp
 
-# Ruff alone: linting should not wait for the rest of the `dev` extra.
-.venv/lint.stamp: pyproject.toml | $(BIN)/pip
-	@$(PIP) "$(RUFF)"
+# Not all of the `dev` extra, which would bring torch: mypy needs the packages that dx7data imports, and no more.
+.venv/lint.stamp: .venv/core.stamp
+	@$(PIP) $(LINTERS)
 	@touch $@
 
 .venv/docs.stamp: pyproject.toml | $(BIN)/pip

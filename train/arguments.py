@@ -79,7 +79,7 @@ def find_place(given: dict[str, Any]) -> dict[str, Any]:
         if "reader" in given:
             raise InputError("--live reads nothing: leave --reader out, or name the folder with --shards")
         return {name: value for name, value in given.items() if name != "live"} | {"shards": given["live"], "reader": "live"}
-    return {"reader": "shards", **given} if "shards" in given else given
+    return {"reader": "shards", **given} if "shards" in given else dict(given)
 
 
 def _find_shown(argv: Sequence[str]) -> tuple[str, dict[str, Any], ModelSettings | None]:

@@ -18,7 +18,8 @@ from dx7data import process
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
+from dx7data.page.head import make_head
 from train import baselines
 from train.evaluation import paired
 from train.options import parse, setting
@@ -66,7 +67,7 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
     runs = read(folders)
     html = page(runs, read_floors(floors, runs) if floors else None)
     try:
-        write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
+        write_output(path, lambda file: file.write(html.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 
@@ -96,7 +97,7 @@ def read_floors(path: Path, runs: list[Run]) -> dict:
 def page(runs: list[Run], floors: dict | None = None) -> str:
     template = Template(Path(__file__).with_name("compare.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(", ".join(run.name for run in runs)),
+        head=make_head(", ".join(run.name for run in runs)),
         count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
         verdict=comparable.verdict(runs),
         table=_table(runs),

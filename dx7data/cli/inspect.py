@@ -4,11 +4,12 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+from dx7data.cli.inputs import say_written
 from dx7data.cli.types import whole
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
     inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
@@ -23,7 +24,7 @@ def run(options: Namespace) -> None:
         from dx7data.page import page
 
         page.write_page(options.folder, options.html)
-        print(f"Open it in a browser: {options.html}")
+        say_written(options.html, f"Open it in a browser: {options.html}")
         return
     with folders.explain_errors(options.folder):
         found = folders.summarize(options.folder, options.rows)

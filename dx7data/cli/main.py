@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="dx7data", description="Turns Yamaha DX7 patches into training data.", allow_abbrev=False
     )
-    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    top.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
     for verb in _VERBS:
         verb.add_to(verbs)

@@ -5,10 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli.inputs import announce_compilation, load_patches
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     play = add_verb(verbs, "play", run, "play and edit patches in a browser")
     play.add_argument(
         "--patches", required=True, nargs="+", metavar="PATH", help="files, folders and zips; 'example': the shipped bank"

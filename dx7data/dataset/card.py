@@ -4,7 +4,8 @@ from collections import Counter
 
 from dx7data.patches import patch
 from dx7data.plan import hidden, split
-from dx7data.plan.plan import ENGINE, Plan
+from dx7data.plan.plan import Plan
+from dx7data.plan.recipe import ENGINE
 from dx7data.plan.sample import get_source_patch
 from dx7data.plan.spec import RANDOM_SOURCE
 
@@ -79,6 +80,5 @@ def format_card(plan: Plan) -> str:
 
 def _describe_phrases(plan: Plan) -> str:
     """Where the phrases come from, which kinds of drawn ones were asked for, and which filters all have passed."""
-    music = plan.phrases is not None
-    where = f"{len(plan.phrases)} from music, none in two parts" if music else "drawn for each sample"
+    where = "drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts"
     return "; ".join(filter(None, [where, ", ".join(plan.spec.kinds), plan.spec.filters.text()]))

@@ -18,7 +18,7 @@ _REBUILT = 3  # samples of each shard that are rendered again
 _BLOCK = 1 << 22
 
 
-def verify(folder: Path, progress: Callable[[int], None] = lambda size: None, fix: bool = False) -> list[str]:
+def verify(folder: Path, progress: Callable[[int], object] = lambda size: None, fix: bool = False) -> list[str]:
     """What is wrong with a data set, a sentence each; empty when every byte is as it was rendered.
 
     All files are hashed, and of each shard a few samples are rendered and their prefixes decoded; not so of older formats.
@@ -65,7 +65,7 @@ def _remake(plan: Plan, each: Shard, folder: Path) -> None:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
 
 
-def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], None]) -> str | None:
+def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], object]) -> str | None:
     """What is wrong with the files of a shard, if anything is."""
     stats = shard.read_stats(plan, each, folder)
     if stats is None:
@@ -115,13 +115,12 @@ def _check_others(plan: Plan, folder: Path) -> Iterator[str]:
     path = folder / "README.md"
     if not plan.old_fingerprint and (not path.exists() or path.read_bytes() != card.format_card(plan).encode()):
         yield "README.md: has changed since it was written"
-    made = list(folders.list_shards(folder, plan))
-    path = folder / "index.json"
-    if path.exists() and all(stats for _, stats in made) and path.read_bytes() != folders.make_index(plan, made):
+    data, path = folders.make_index(plan, folders.list_shards(folder, plan)), folder / "index.json"
+    if path.exists() and data is not None and path.read_bytes() != data:
         yield "index.json: has changed since it was written"
 
 
-def _hash(path: Path, progress: Callable[[int], None] = lambda size: None) -> tuple[int, str]:
+def _hash(path: Path, progress: Callable[[int], object] = lambda size: None) -> tuple[int, str]:
     """Length and SHA-256 of a file; 0 and none if it is not there."""
     state, size = hashlib.sha256(), 0
     try:

@@ -3,6 +3,7 @@
 Colours and line widths are in template.html, by class. What stretches with the page has `preserveAspectRatio="none"`.
 """
 
+from collections.abc import Collection
 from html import escape
 
 import numpy as np
@@ -10,6 +11,7 @@ from numba import njit
 
 from dx7data import cache
 from dx7data.engine import envelope, pitch
+from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
 from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
@@ -25,7 +27,7 @@ _BOX, _STEP, _MARGIN = 20, 34, 12  # pixels: an operator, from one to the next, 
 _BRANCH, _LOOP = 4, 5  # pixels: feedback leaves its line so far below the box, and passes the box at this distance
 
 
-def draw_algorithm(number: int, off: set[int] = frozenset(), changed: int | None = None, feedback: int = 7) -> str:
+def draw_algorithm(number: int, off: Collection[int] = (), changed: int | None = None, feedback: int = 7) -> str:
     """Algorithm 1-32; operators whose output level is 0 and feedback 0 look faint, a changed operator stands out."""
     places = place_operators(number)
     across = max(column for column, _ in places.values())
@@ -173,22 +175,27 @@ def compute_pitch_octaves(played: Voices, blocks: int) -> np.ndarray:
     return _compute_pitch_levels(played.pitch_target[0], played.pitch_increment[0], played.release[0], blocks) / ONE_Q24
 
 
-def _compute_operator_levels(target, increment, plateau, release, blocks):
+def _compute_operator_levels(
+    target: np.ndarray, increment: np.ndarray, plateau: np.ndarray, release: int, blocks: int
+) -> np.ndarray:
     out = np.empty(blocks + 1, np.int64)
-    stage, level, countdown = 0, 0, np.int64(plateau[0])
+    stage: Integer = 0
+    level: Integer = 0
+    countdown: Integer = int(plateau[0])
     out[0] = gain(level)
     for k in range(blocks):
         if k == release:
             stage = envelope.RELEASE
-            countdown = np.int64(envelope.enter(stage, level, target, plateau))
+            countdown = envelope.enter(stage, level, target, plateau)
         stage, level, countdown = envelope.step(stage, level, countdown, k < release, target, increment, plateau)
         out[k + 1] = gain(level)
     return out
 
 
-def _compute_pitch_levels(target, increment, release, blocks):
+def _compute_pitch_levels(target: np.ndarray, increment: np.ndarray, release: int, blocks: int) -> np.ndarray:
     out = np.empty(blocks + 1, np.int64)
-    stage, level = 0, np.int64(target[3])
+    stage: Integer = 0
+    level: Integer = int(target[3])
     out[0] = level
     for k in range(blocks):
         if k == release:
@@ -198,9 +205,8 @@ def _compute_pitch_levels(target, increment, release, blocks):
     return out
 
 
-with cache.use_folder():
-    _compute_operator_levels = njit(cache=True)(_compute_operator_levels)
-    _compute_pitch_levels = njit(cache=True)(_compute_pitch_levels)
+_compute_operator_levels = cache.keep(njit(_compute_operator_levels))
+_compute_pitch_levels = cache.keep(njit(_compute_pitch_levels))
 
 
 def _draw_envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:

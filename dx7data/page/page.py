@@ -14,8 +14,9 @@ from dx7data.audio.player import draw_waveform, encode_data_uri
 from dx7data.audio.wav import decode_wav, encode_wav
 from dx7data.dataset import folders, shard
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
 from dx7data.page import drawing, histograms, spectrogram
+from dx7data.page.head import make_head
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.phrases.sources import find_source
@@ -43,7 +44,7 @@ def write_page(folder: Path, path: Path, rows: int = ROWS) -> None:
         summary, table = folders.summarize(folder, 0), histograms.read_columns(folder, made)
     html = _page(folder, plan, summary, table, samples)
     try:
-        write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
+        write_output(path, lambda file: file.write(html.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 
@@ -58,7 +59,7 @@ def choose_samples(made: list[Shard], rows: int, together: int) -> list[list[tup
         places.setdefault(each.split, []).extend((each, i) for i in range(0, each.count, together))
     wanted, available = max(1, rows // together), sum(map(len, places.values()))
     share = {split: min(len(own), max(1, round(wanted * len(own) / available))) for split, own in places.items()}
-    largest = max(share, key=share.get)
+    largest = max(share, key=lambda split: share[split])
     share[largest] = min(len(places[largest]), max(1, share[largest] + wanted - sum(share.values())))
     picked = [own[i * len(own) // share[split]] for split, own in places.items() for i in range(share[split])]
     return [[(each, i) for i in range(first, min(first + together, each.count))] for each, first in picked]
@@ -83,6 +84,7 @@ def _page(folder: Path, plan: Plan, summary: dict, table: dict, samples: list[li
     shown = {one["key"] for unit in samples for one in unit}
     template = Template(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
     return template.substitute(
+        head=make_head(folder.resolve().name, scripts=True),
         title=escape(folder.resolve().name),
         facts=_facts(plan, summary),
         display=escape(_display(summary)),

@@ -107,16 +107,17 @@ def _bytes(data: bytes, match: re.Match, size: int) -> _Bytes:
 
 
 def _bytes_in_midi(data: bytes, match: re.Match, size: int) -> _Bytes:
-    first, stop, places, limit = match.end(), match.start("first") + _read_number(match["length"]), [], 2 * size
+    first, stop, limit = match.end(), match.start("first") + _read_number(match["length"]), 2 * size
+    parts = []
     while True:
         stop = min(stop, first + limit, len(data))
-        places.append(np.arange(first, stop))
-        limit -= len(places[-1])
+        parts.append(np.arange(first, stop))
+        limit -= len(parts[-1])
         part = _NEXT_PART.match(data, stop) if limit > 0 and data[stop - 1] != _END else None
         if not part or not _read_number(part["length"]):
             break
         first, stop = part.end(), part.end() + _read_number(part["length"])
-    places = np.concatenate(places)
+    places = np.concatenate(parts)
     raw = np.frombuffer(data, np.uint8)[places]
     ended = bool(len(raw)) and raw[-1] == _END
     return _Bytes(raw[: len(raw) - ended], places[: len(raw) - ended], ended, max(stop, match.end()))
@@ -232,12 +233,12 @@ def _dump(head: bytes, body: np.ndarray, channel: int) -> bytes:
     return bytes(mido.Message("sysex", data=data).bin())
 
 
-def write_voice(patch, channel: int = 1) -> bytes:
+def write_voice(patch: np.ndarray, channel: int = 1) -> bytes:
     """A single-voice dump, 163 bytes, of a legal patch uint8 (155,). Raises ValueError on an illegal patch or channel."""
     return _dump(_SINGLE, require_legal(patch).reshape(STORED_BYTES), channel)
 
 
-def write_bank(patches) -> bytes:
+def write_bank(patches: np.ndarray) -> bytes:
     """A bulk dump, 4,104 bytes, of legal patches uint8 (N, 155), N up to 32; the places left are INIT VOICEs.
 
     Raises ValueError on an illegal patch or more than 32.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
 from dx7data.phrases.phrase import Note, Phrase
 
@@ -43,9 +44,10 @@ class Filters:
         )
 
     @staticmethod
-    def from_json(document: dict) -> "Filters":
+    def from_json(document: object) -> "Filters":
         """What `dataclasses.asdict` and JSON made of filters. Raises TypeError or ValueError when it is something else."""
-        return Filters(**{name: tuple(each) if isinstance(each, list) else each for name, each in dict(document).items()})
+        values: dict[str, Any] = dict(document)  # type: ignore[call-overload]  # TypeError for what is no mapping
+        return Filters(**values | {name: tuple(each) for name, each in values.items() if isinstance(each, list)})
 
 
 NO_FILTERS = Filters()

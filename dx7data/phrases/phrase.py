@@ -3,6 +3,8 @@
 Times are whole milliseconds from the beginning of the phrase, so that a phrase is the same on every machine.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -66,14 +68,14 @@ class Phrase:
 class Phrases(Sequence):
     """P phrases as columns of an Arrow table, which may be a file that is mapped into memory: millions load at once."""
 
-    table: "pa.Table"  # one chunk a column, see _schema
+    table: pa.Table  # one chunk a column, see _schema
 
     @staticmethod
-    def of(phrases: Sequence[Phrase]) -> "Phrases":
+    def of(phrases: Sequence[Phrase]) -> Phrases:
         """Single phrases as one table, not yet in splits."""
         import pyarrow as pa
 
-        def lists(rows: list[tuple], fields: dict, items: Sequence[Sequence]):
+        def lists(rows: list[tuple], fields: dict, items: Sequence[Sequence]) -> pa.LargeListArray:
             columns = np.array(rows, np.int32).reshape(-1, len(fields)).T
             values = [pa.array(column).cast(kind) for column, kind in zip(columns, fields.values(), strict=True)]
             bounds = pa.array(np.cumsum([0, *map(len, items)]), pa.int64())
@@ -92,7 +94,7 @@ class Phrases(Sequence):
         return Phrases(pa.table(columns, schema=_schema()))
 
     @staticmethod
-    def map(path: Path) -> "Phrases":
+    def map(path: Path) -> Phrases:
         """What `to_arrow` gave, in the file's own memory. Raises OSError or ValueError when that is not so."""
         import pyarrow as pa
 
@@ -102,7 +104,7 @@ class Phrases(Sequence):
             return Phrases(pa.Table.from_batches([file.get_batch(0)]))
 
     @staticmethod
-    def from_parquet(data: bytes) -> "Phrases":
+    def from_parquet(data: bytes) -> Phrases:
         """`phrases.parquet` of data sets of format 2. Raises OSError, ValueError or KeyError when it is none."""
         import pyarrow as pa
 
@@ -120,7 +122,7 @@ class Phrases(Sequence):
             out.write_batch(batch)
         return buffer.getvalue().to_pybytes()
 
-    def with_splits(self, splits: Sequence[str]) -> "Phrases":
+    def with_splits(self, splits: Sequence[str]) -> Phrases:
         """The same phrases, each in one of SPLITS."""
         import pyarrow as pa
 
@@ -131,7 +133,7 @@ class Phrases(Sequence):
     def __len__(self) -> int:
         return self.table.num_rows
 
-    def __getitem__(self, i: int) -> Phrase:
+    def __getitem__(self, i: int) -> Phrase:  # type: ignore[override]  # no slices: nobody asks for them
         columns = self._columns
         notes, events = (
             tuple(map(kind._make, zip(*(field[bounds[i] : bounds[i + 1]].tolist() for field in fields), strict=True)))
@@ -164,26 +166,26 @@ class Phrases(Sequence):
 
         return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
 
-    def hash_into(self, state) -> None:
+    def hash_into(self, state: hashlib._Hash) -> None:
         """Update a hash with all that is here, whatever version of Arrow holds it."""
         for name in ("notes", "events"):
             bounds, fields = self._columns[name]
             for array in (bounds, *fields):
-                state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
-        state.update(np.packbits(np.asarray(self.table["cut"])))
+                state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+        state.update(np.packbits(np.asarray(self.table["cut"])).data)
         for name in ("id", "split", "kind", "about"):
             for part in _split_texts(self.table[name]):
                 state.update(part)
 
 
-def _split_texts(column: "pa.ChunkedArray") -> tuple[np.ndarray, bytes]:
+def _split_texts(column: pa.ChunkedArray) -> tuple[memoryview, bytes | memoryview]:
     """Where the texts of a column begin and end, int64 (P + 1,), and all of them in one; none for a missing one."""
     import pyarrow as pa
 
     array = column.cast(pa.large_string()).combine_chunks()
     _, bounds, data = array.buffers()
     bounds = np.frombuffer(bounds, np.int64)[array.offset : array.offset + len(array) + 1]
-    return bounds - bounds[:1], memoryview(data)[bounds[0] : bounds[-1]] if data else b""
+    return (bounds - bounds[:1]).data, memoryview(data)[bounds[0] : bounds[-1]] if data else b""
 
 
 def _note_fields() -> dict:
@@ -199,7 +201,7 @@ def _event_fields() -> dict:
 
 
 @cache
-def _schema() -> "pa.Schema":
+def _schema() -> pa.Schema:
     """Of `phrases.arrow`. Bounds of lists have 64 bits: a corpus may have more notes and texts than 32 bits count."""
     import pyarrow as pa
 

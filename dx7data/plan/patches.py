@@ -29,7 +29,7 @@ class Patches:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, index) -> "Patches":
+    def take(self, index: Sequence[int] | np.ndarray) -> "Patches":
         """The rows with these indices, in this order."""
         lists = {name: [column[i] for i in index] for name, column in self._lists().items()}
         return replace(self, stored=self.stored[index], **lists)
@@ -71,14 +71,20 @@ class Patches:
         table = decode_parquet(data).to_pydict()
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
-            patch.unpack(packed),
-            *(table[name] for name in ("id", "family", "split", "kind", "parents")),
-            [dict(zip(NOWHERE, row, strict=True)) for row in zip(*(table[name] for name in NOWHERE), strict=True)],
-            table["target"],
+            stored=patch.unpack(packed),
+            ids=table["id"],
+            families=table["family"],
+            splits=table["split"],
+            kinds=table["kind"],
+            parents=table["parents"],
+            origins=[dict(zip(NOWHERE, row, strict=True)) for row in zip(*(table[name] for name in NOWHERE), strict=True)],
+            targets=table["target"],
         )
 
 
-def make_rows(stored: Sequence[np.ndarray], kinds: list[str], origins: list[dict], targets: list[bool]) -> Patches:
+def make_rows(
+    stored: Sequence[np.ndarray] | np.ndarray, kinds: list[str], origins: list[dict], targets: list[bool]
+) -> Patches:
     """New rows, each a near-duplicate group of its own, without parents, and not yet in a split."""
     table = np.array(stored, np.uint8).reshape(-1, patch.STORED_BYTES)
     ids = [patch.patch_id(each) for each in table]

@@ -1,6 +1,7 @@
 """What a user asks for, and what a sample is made of: the types that plans and samples have in common."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from dx7data import prefix
 from dx7data.audio.resample import engine_rate
@@ -42,7 +43,9 @@ class Spec:
 
         Raises TypeError or ValueError when it is something else.
         """
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in dict(document).items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in dict(document).items()
+        }
         return Spec(**values | {"filters": Filters.from_json(values.get("filters", {}))})
 
     @property

@@ -5,7 +5,7 @@ note can be played while nobody knows yet when its key goes up, and then be cont
 """
 
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numba
 import numpy as np
@@ -42,7 +42,8 @@ def render_stretch(patch: np.ndarray, key: int, velocity: int, release: int | No
     with _engine:
         numba.set_num_threads(1)  # of this thread of Python: one voice is too little to share
         native = render(voices(patch, key, velocity, held, RATE), stop / RATE)[:, first:]
-        return gain.apply(native, "native")[0][0]
+        clips, *_ = gain.apply(native, "native")
+    return cast(np.ndarray, clips[0])
 
 
 def render_take(patch: np.ndarray, notes: list[Note], sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,54 +6,64 @@ What does not depend on the patch is in play.html; play.js fills in the values.
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
-from dx7data.page.drawing import name_key
 from dx7data.patches import patch
 from dx7data.patches.algorithms import OPERATORS
+from dx7data.phrases.phrase import name_key
 
 FIRST_KEY, LAST_KEY = 36, 96  # the DX7's 61 keys, C to C
 _BLACK_KEYS = (1, 3, 6, 8, 10)
 _ON = ("off", "on")
 _CURVES = ("−LIN", "−EXP", "+EXP", "+LIN")
 
-# Each row: field, its short label, its name in full; and, where the panel does not show the stored number, what is added
-# to that, or the words for 0, 1, ...
+
+class _Control(NamedTuple):
+    """A field of the patch as the panel shows it."""
+
+    field: str
+    label: str
+    name: str  # in full
+    shift: int = 0  # what the panel adds to the stored number
+    words: tuple[str, ...] = ()  # what it shows instead of 0, 1, ...
+
+
 _OPERATOR = (
-    *((f"eg_rate_{i}", f"R{i}", f"EG rate {i}") for i in range(1, 5)),
-    *((f"eg_level_{i}", f"L{i}", f"EG level {i}") for i in range(1, 5)),
-    ("oscillator_mode", "mode", "oscillator mode", ("ratio", "fixed")),
-    ("frequency_coarse", "coarse", "frequency coarse"),
-    ("frequency_fine", "fine", "frequency fine"),
-    ("detune", "detune", "detune", -7),
-    ("output_level", "level", "output level"),
-    ("key_velocity_sensitivity", "velocity", "key velocity sensitivity"),
-    ("amp_mod_sensitivity", "AMS", "amplitude modulation sensitivity"),
-    ("rate_scaling", "rate sc.", "keyboard rate scaling"),
-    ("break_point", "break", "keyboard level scaling break point"),
-    ("left_depth", "L depth", "keyboard level scaling left depth"),
-    ("right_depth", "R depth", "keyboard level scaling right depth"),
-    ("left_curve", "L curve", "keyboard level scaling left curve", _CURVES),
-    ("right_curve", "R curve", "keyboard level scaling right curve", _CURVES),
+    *(_Control(f"eg_rate_{i}", f"R{i}", f"EG rate {i}") for i in range(1, 5)),
+    *(_Control(f"eg_level_{i}", f"L{i}", f"EG level {i}") for i in range(1, 5)),
+    _Control("oscillator_mode", "mode", "oscillator mode", words=("ratio", "fixed")),
+    _Control("frequency_coarse", "coarse", "frequency coarse"),
+    _Control("frequency_fine", "fine", "frequency fine"),
+    _Control("detune", "detune", "detune", -7),
+    _Control("output_level", "level", "output level"),
+    _Control("key_velocity_sensitivity", "velocity", "key velocity sensitivity"),
+    _Control("amp_mod_sensitivity", "AMS", "amplitude modulation sensitivity"),
+    _Control("rate_scaling", "rate sc.", "keyboard rate scaling"),
+    _Control("break_point", "break", "keyboard level scaling break point"),
+    _Control("left_depth", "L depth", "keyboard level scaling left depth"),
+    _Control("right_depth", "R depth", "keyboard level scaling right depth"),
+    _Control("left_curve", "L curve", "keyboard level scaling left curve", words=_CURVES),
+    _Control("right_curve", "R curve", "keyboard level scaling right curve", words=_CURVES),
 )
 _COMMON = {
     "Voice": (
-        ("algorithm", "algorithm", "algorithm", 1),
-        ("feedback", "feedback", "feedback"),
-        ("transpose", "transpose", "transpose", -24),
-        ("oscillator_sync", "key sync", "oscillator key sync", _ON),
+        _Control("algorithm", "algorithm", "algorithm", 1),
+        _Control("feedback", "feedback", "feedback"),
+        _Control("transpose", "transpose", "transpose", -24),
+        _Control("oscillator_sync", "key sync", "oscillator key sync", words=_ON),
     ),
     "LFO": (
-        ("lfo_wave", "wave", "LFO wave", patch.LFO_WAVES),
-        ("lfo_speed", "speed", "LFO speed"),
-        ("lfo_delay", "delay", "LFO delay"),
-        ("lfo_pitch_mod_depth", "PMD", "LFO pitch modulation depth"),
-        ("lfo_amp_mod_depth", "AMD", "LFO amplitude modulation depth"),
-        ("pitch_mod_sensitivity", "PMS", "pitch modulation sensitivity"),
-        ("lfo_key_sync", "key sync", "LFO key sync", _ON),
+        _Control("lfo_wave", "wave", "LFO wave", words=patch.LFO_WAVES),
+        _Control("lfo_speed", "speed", "LFO speed"),
+        _Control("lfo_delay", "delay", "LFO delay"),
+        _Control("lfo_pitch_mod_depth", "PMD", "LFO pitch modulation depth"),
+        _Control("lfo_amp_mod_depth", "AMD", "LFO amplitude modulation depth"),
+        _Control("pitch_mod_sensitivity", "PMS", "pitch modulation sensitivity"),
+        _Control("lfo_key_sync", "key sync", "LFO key sync", words=_ON),
     ),
     "Pitch EG": (
-        *((f"pitch_eg_rate_{i}", f"R{i}", f"pitch EG rate {i}") for i in range(1, 5)),
-        *((f"pitch_eg_level_{i}", f"L{i}", f"pitch EG level {i}") for i in range(1, 5)),
+        *(_Control(f"pitch_eg_rate_{i}", f"R{i}", f"pitch EG rate {i}") for i in range(1, 5)),
+        *(_Control(f"pitch_eg_level_{i}", f"L{i}", f"pitch EG level {i}") for i in range(1, 5)),
     ),
 }
 
@@ -70,10 +80,8 @@ def write_page(with_model: bool) -> str:
 
 
 def _write_operator(number: int) -> str:
-    controls = "".join(
-        _write_control(f"op{number}_{name}", label, f"Operator {number} {full}", *shown)
-        for name, label, full, *shown in _OPERATOR
-    )
+    own = (each._replace(field=f"op{number}_{each.field}", name=f"Operator {number} {each.name}") for each in _OPERATOR)
+    controls = "".join(map(_write_control, own))
     return (
         f'<section class="operator" data-operator="{number}" aria-label="Operator {number}"><header>'
         f'<button type="button" class="switch" aria-pressed="true" aria-label="Operator {number} sounds">{number}</button>'
@@ -81,25 +89,24 @@ def _write_operator(number: int) -> str:
     )
 
 
-def _write_group(title: str, controls: tuple) -> str:
-    written = "".join(
-        _write_control(name, label, full[0].upper() + full[1:], *shown) for name, label, full, *shown in controls
-    )
+def _write_group(title: str, controls: tuple[_Control, ...]) -> str:
+    written = "".join(map(_write_control, controls))
     return f'<section class="group"><h3>{title}</h3><div class="controls">{written}</div></section>'
 
 
-def _write_control(name: str, label: str, full: str, shown: int | tuple[str, ...] = 0) -> str:
+def _write_control(each: _Control) -> str:
     """A number, or a choice among words; `data-byte` says which byte of the patch it is."""
-    byte = patch.FIELDS.index(name)
-    what = f'data-byte="{byte}" aria-label="{escape(full)}" title="{escape(full)}"'
-    if isinstance(shown, tuple):
-        choices = "".join(f'<option value="{value}">{escape(word)}</option>' for value, word in enumerate(shown))
+    byte = patch.FIELDS.index(each.field)
+    name = escape(each.name[0].upper() + each.name[1:])
+    what = f'data-byte="{byte}" data-shift="{each.shift}" aria-label="{name}" title="{name}"'
+    if each.words:
+        choices = "".join(f'<option value="{value}">{escape(word)}</option>' for value, word in enumerate(each.words))
         control = f"<select {what}>{choices}</select>"
     else:
         top = int(patch.MAXIMA[byte])
-        control = f'<input type="number" {what} data-shift="{shown}" min="{shown}" max="{top + shown}" required>'
-    kind = name.split("_", 1)[1] if name.startswith("op") and name[2].isdigit() else name
-    return f'<label class="{kind}"><span aria-hidden="true">{label}</span>{control}</label>'
+        control = f'<input type="number" {what} min="{each.shift}" max="{top + each.shift}" required>'
+    wide = ' class="wide"' if max(map(len, each.words), default=0) > 5 or each.field.endswith("curve") else ""
+    return f'<label{wide}><span aria-hidden="true">{each.label}</span>{control}</label>'
 
 
 def _write_key(key: int) -> str:

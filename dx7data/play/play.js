@@ -88,7 +88,7 @@ function edit(to) {
 function show() {
   const shown = isComparing() ? stored : patch;
   for (const control of controls) {
-    const value = shown[control.dataset.byte] + Number(control.dataset.shift ?? 0);
+    const value = shown[control.dataset.byte] + Number(control.dataset.shift);
     if (Number(control.value) !== value || control.value === "") control.value = value;
     control.disabled = isComparing();
   }
@@ -122,7 +122,7 @@ function showEntry() {
 function take(control) {
   if (!control.checkValidity()) return;
   const to = Uint8Array.from(patch);
-  to[control.dataset.byte] = Number(control.value) - Number(control.dataset.shift ?? 0);
+  to[control.dataset.byte] = Number(control.value) - Number(control.dataset.shift);
   edit(to);
 }
 

@@ -10,11 +10,12 @@ import re
 import secrets
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # --- What is asked for, and by whom ---
 
-    def _answer(self, calls: dict) -> None:
+    def _answer(self, calls: dict[str, Callable[[str], None]]) -> None:
         try:
             name, rest = self._check()
             if name in _FILES and not rest and self.command == "GET":
@@ -116,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check(self) -> tuple[str, str]:
         """The first name in the path after the token, and what follows it. Raises Refusal."""
-        port = self.server.server_address[1]
+        _, port = cast(tuple[str, int], self.server.server_address)
         hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
         if self.headers.get("Host") not in hosts:
             raise Refusal(HTTPStatus.FORBIDDEN, f"this server answers to 127.0.0.1:{port} alone")
@@ -129,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         name, _, rest = path.partition("/")
         return name, rest
 
-    def _read(self) -> dict:
+    def _read(self) -> dict[str, Any]:
         """The JSON object of a request. Raises Refusal."""
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch("[0-9]{1,9}", length):
@@ -242,7 +243,7 @@ def _parse_notes(value: object) -> list[Note]:
     return [Note(**{name: _whole(each, name, limit) for name, limit in limits.items()}) for each in value]
 
 
-def _whole(asked: dict, name: str, maximum: int) -> int:
+def _whole(asked: dict[str, Any], name: str, maximum: int) -> int:
     value = asked.get(name)
     if type(value) is not int or not 0 <= value <= maximum:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} must be a whole number from 0 to {maximum:,}")
