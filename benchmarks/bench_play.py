@@ -53,7 +53,9 @@ def main() -> None:
             began = time.perf_counter()
             render_stretch(stored, key, 100, None, 0, length)
             took.append(1000 * (time.perf_counter() - began))
-        print(f"the engine renders {length / 48:6.0f} ms of a note in {statistics.median(took):5.1f} ms (median of {len(took)})")
+        print(
+            f"the engine renders {length / 48:6.0f} ms of a note in {statistics.median(took):5.1f} ms (median of {len(took)})"
+        )
 
     server, address = open_server(Instrument(example, None))
     threading.Thread(target=server.serve_forever, daemon=True).start()
