@@ -2,7 +2,8 @@
 
     PYTHONPATH=.:tests python benchmarks/bench_play.py
 
-It needs Chromium, as the tests of the page do. The browser adds its own output latency, which it reports, and the sound card's.
+It needs Chromium, as the tests of the page do. The browser adds its own output latency, which it reports, and
+that of the sound card.
 """
 
 import json
@@ -54,7 +55,7 @@ def main() -> None:
             render_stretch(stored, key, 100, None, 0, length)
             took.append(1000 * (time.perf_counter() - began))
         print(
-            f"the engine renders {length / 48:6.0f} ms of a note in {statistics.median(took):5.1f} ms (median of {len(took)})"
+            f"the engine renders {length / 48:6.0f} ms of a note in {statistics.median(took):5.1f} ms, median of {len(took)}"
         )
 
     server, address = open_server(Instrument(example, None))
