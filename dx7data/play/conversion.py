@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data.audio.wav import encode_wav
-from dx7data.errors import InputError
+from dx7data.errors import InputError, suggest_install
 from dx7data.patches import sysex
 
 _CHECKOUT = Path(__file__).resolve().parents[2]  # where `train` is, if this is a checkout of the project
@@ -61,6 +61,7 @@ def _run(command: str, *options: object) -> str:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"train.{command} failed without a word"]
         if said[-1].startswith("ModuleNotFoundError"):
-            raise InputError("--checkpoint needs torch and what else the train extra brings: pip install -e '.[train]'")
+            needs = "--checkpoint needs torch and what else the train extra brings"
+            raise InputError(f"{needs}: {suggest_install('train')}")
         raise InputError(said[-1].removeprefix(f"train.{command}: "))
     return done.stdout
