@@ -48,6 +48,7 @@ campaign: .venv/test.stamp ## kill, cut the power, race and fill disks: the figu
 	$(BIN)/python -m benchmarks.campaign.power_cuts
 	$(BIN)/python -m benchmarks.campaign.races
 	$(BIN)/python -m benchmarks.campaign.full_disks
+	$(BIN)/python benchmarks/campaign/checkpoints.py
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0
