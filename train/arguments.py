@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -135,7 +135,7 @@ def _read_layers(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-def find_device() -> str:
+def find_device() -> Literal["cpu", "cuda"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+from dx7data.cli.inputs import say_written
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
 
@@ -23,7 +24,7 @@ def run(options: Namespace) -> None:
         from dx7data.page import page
 
         page.write_page(options.folder, options.html)
-        print(f"Open it in a browser: {options.html}")
+        say_written(options.html, f"Open it in a browser: {options.html}")
         return
     with folders.explain_errors(options.folder):
         found = folders.summarize(options.folder, options.rows)

@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from dx7data.cli.inputs import load_patches
+from dx7data.cli.inputs import load_patches, say_written
 from dx7data.cli.verb import Verbs, add_verb
 
 
@@ -49,4 +49,4 @@ def _export(options: Namespace) -> None:
 
     loaded = load_patches(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
     bank.export(loaded, options.out, options.full_bank)
-    print(f"{len(loaded.ids)} patches: {options.out}")
+    say_written(options.out, f"{len(loaded.ids)} patches: {options.out}")

@@ -3,6 +3,7 @@
 import sys
 import time
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 from dx7data.cli.inputs import announce_compilation
@@ -19,12 +20,14 @@ def run(options: Namespace) -> int:
     """0 when every byte is as it was rendered, or is so again, else 1."""
     from tqdm import tqdm
 
+    from dx7data.dataset import folders
     from dx7data.dataset.verify import verify
 
     announce_compilation()
     size = sum(path.stat().st_size for pattern in ("*.tar", "*.parquet") for path in options.folder.glob(pattern))
     began = time.perf_counter()
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
+    bar = tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr)
+    with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
         wrong = verify(options.folder, bar.update, options.fix)
     took = time.perf_counter() - began
     for problem in wrong:

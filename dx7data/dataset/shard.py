@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dx7data.audio import clips
-from dx7data.files import add_hash, encode_parquet, open_atomically, write_atomically
+from dx7data.files import add_hash, check_hash, encode_parquet, open_atomically, write_atomically
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size
@@ -86,6 +86,7 @@ def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sampl
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
         "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
     }
+    # Last, and with it the names of all three are on the disk.
     write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(add_hash(summary)))
 
 
@@ -93,11 +94,18 @@ def read_stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
     """The stats of a shard that is whole and of this plan, else None."""
     try:
         summary = plan.check_stats(shard, (folder / f"{shard.name}.stats.json").read_bytes())
-        size = (folder / f"{shard.name}.tar").stat().st_size
-        (folder / f"{shard.name}.parquet").stat()
+        sizes = [(folder / f"{shard.name}.{kind}").stat().st_size for kind in ("tar", "parquet")]
     except (OSError, ValueError):
         return None
-    return summary if summary["tar"]["bytes"] == size else None
+    return summary if [summary[kind]["bytes"] for kind in ("tar", "parquet")] == sizes else None
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
+    try:
+        return check_hash(path.read_bytes()).get("fingerprint")
+    except (OSError, ValueError):
+        return None
 
 
 def gpu_batch_size(plan: Plan) -> int:
@@ -171,5 +179,6 @@ def _write_table(rows: list[dict], path: Path) -> dict:
     import pyarrow as pa
 
     data = encode_parquet(pa.Table.from_pylist(rows))
-    write_atomically(path, lambda file: file.write(data))
+    with open_atomically(path) as file:
+        file.write(data)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

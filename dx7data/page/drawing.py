@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from dx7data import cache
+from dx7data.audio.svg import join_points, make_svg
 from dx7data.engine import envelope, pitch
 from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
@@ -51,10 +52,8 @@ def draw_algorithm(number: int, off: Collection[int] = (), changed: int | None =
             f'<g class="{role}" data-operator="{n}"><rect x="{x - _BOX / 2:g}" y="{y - _BOX / 2:g}" width="{_BOX}" '
             f'height="{_BOX}" rx="2"/><text x="{x:g}" y="{y + 4.5:g}">{n}</text></g>'
         )
-    return (
-        f'<svg class="algorithm" role="img" aria-label="Algorithm {number}: {escape(describe_algorithm(number))}" '
-        f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">{"".join(lines + boxes)}</svg>'
-    )
+    label, size = f"Algorithm {number}: {describe_algorithm(number)}", f'width="{width:g}" height="{height:g}"'
+    return make_svg("".join(lines + boxes), (0, 0, width, height), "algorithm", label, more=size)
 
 
 def place_operators(number: int) -> dict[int, tuple[float, int]]:
@@ -205,22 +204,19 @@ def _compute_pitch_levels(target: np.ndarray, increment: np.ndarray, release: in
     return out
 
 
-with cache.use_folder():
-    _compute_operator_levels = njit(cache=True)(_compute_operator_levels)
-    _compute_pitch_levels = njit(cache=True)(_compute_pitch_levels)
+_compute_operator_levels = cache.keep(njit(_compute_operator_levels))
+_compute_pitch_levels = cache.keep(njit(_compute_pitch_levels))
 
 
 def _draw_envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:
     """A curve of `values` from the top, `height` in all, with the moment at which the key is released."""
     kept = simplify(values, height / 100)
     x, y = kept * 1000 / (len(values) - 1), values[kept] * 100 / height
-    line = "L".join(f"{a:.0f} {b:.1f}" for a, b in zip(x, y, strict=True))
+    line = join_points(x, y)
     curve = f'<path class="under" d="M0 100L{line}L1000 100Z"/>' * closed + f'<path class="curve" d="M{line}"/>'
     released = 1000 * _HELD / _DRAWN
-    return (
-        f'<figure class="{role}"><figcaption>{title}</figcaption><svg viewBox="0 0 1000 100" preserveAspectRatio="none" '
-        f'aria-hidden="true"><path class="key-up" d="M{released:.0f} 0V100"/>{curve}</svg></figure>'
-    )
+    svg = make_svg(f'<path class="key-up" d="M{released:.0f} 0V100"/>{curve}', (0, 0, 1000, 100), stretch=True)
+    return f'<figure class="{role}"><figcaption>{title}</figcaption>{svg}</figure>'
 
 
 def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
@@ -240,14 +236,14 @@ def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
 # --- The phrase ---
 
 _BLACK_KEYS = (1, 3, 6, 8, 10)
-_LEAST_KEYS = 13  # that a roll shows: two notes an octave apart
+_MIN_KEYS = 13  # that a roll shows: two notes an octave apart
 
 
 def draw_roll(notes: list[dict], seconds: float) -> str:
     """A piano roll: time to the right, keys upwards, louder notes in a stronger colour."""
     keys = [note["note"] for note in notes]
     low, high = min(keys), max(keys)
-    more = max(0, _LEAST_KEYS - (high - low + 1))
+    more = max(0, _MIN_KEYS - (high - low + 1))
     bottom, top = low - 1 - more // 2, high + 1 + more - more // 2
     rows = top - bottom + 1
     black = [
@@ -256,11 +252,13 @@ def draw_roll(notes: list[dict], seconds: float) -> str:
         if key % 12 in _BLACK_KEYS
     ]
     played = [_draw_note(note, top, seconds / 400) for note in notes]
+    content, label = (
+        "".join([*black, _draw_ticks(seconds, rows), *played]),
+        f"Piano roll: {len(notes)} notes from {low} to {high}",
+    )
     return (
-        f'<svg class="roll" role="img" aria-label="Piano roll: {len(notes)} notes from {low} to {high}" '
-        f'viewBox="0 0 {seconds:g} {rows}" preserveAspectRatio="none">{"".join(black)}{_draw_ticks(seconds, rows)}'
-        f'{"".join(played)}</svg><span class="high">{name_key(top - 1)}</span>'
-        f'<span class="low">{name_key(bottom + 1)}</span>'
+        make_svg(content, (0, 0, seconds, rows), "roll", label, stretch=True)
+        + f'<span class="high">{name_key(top - 1)}</span><span class="low">{name_key(bottom + 1)}</span>'
     )
 
 
@@ -276,10 +274,8 @@ def draw_controller(values: list[list[float]], rest: float, low: float, high: fl
     """The steps of one controller's [time, value] list, from its value at rest."""
     line = f"M0 {high - rest:g}" + "".join(f"H{time:.3f}V{high - value:.4g}" for time, value in values) + f"H{seconds:g}"
     span, margin = high - low, (high - low) / 16  # half the width of the line at top and bottom
-    return (
-        f'<svg class="controller" viewBox="0 {-margin:g} {seconds:g} {span + 2 * margin:g}" preserveAspectRatio="none" '
-        f'aria-hidden="true">{_draw_ticks(seconds, span)}<path class="curve" d="{line}"/></svg>'
-    )
+    content, box = f'{_draw_ticks(seconds, span)}<path class="curve" d="{line}"/>', (0, -margin, seconds, span + 2 * margin)
+    return make_svg(content, box, "controller", stretch=True)
 
 
 def _draw_ticks(seconds: float, height: float) -> str:

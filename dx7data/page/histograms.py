@@ -23,7 +23,7 @@ def read_columns(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
 
 
 def draw_histograms(summary: dict, table: dict) -> str:
-    """All of them, from dataset.summary and `table`."""
+    """All of them, from folders.summarize and `read_columns`."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
     steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)

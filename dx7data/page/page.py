@@ -14,7 +14,7 @@ from dx7data.audio.player import draw_waveform, encode_data_uri
 from dx7data.audio.wav import decode_wav, encode_wav
 from dx7data.dataset import folders, shard
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
 from dx7data.page import drawing, histograms, spectrogram
 from dx7data.page.head import make_head
 from dx7data.patches import patch, sysex
@@ -44,7 +44,7 @@ def write_page(folder: Path, path: Path, rows: int = ROWS) -> None:
         summary, table = folders.summarize(folder, 0), histograms.read_columns(folder, made)
     html = _page(folder, plan, summary, table, samples)
     try:
-        write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
+        write_output(path, lambda file: file.write(html.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 

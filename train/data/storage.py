@@ -4,13 +4,16 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import fsspec
 
 from dx7data.errors import InputError
+
+T = TypeVar("T")
 
 TRIES = 5
 PAUSE = 0.2  # seconds before the second try, doubled before each one after it: 3 s in all
@@ -67,7 +70,7 @@ class Remote:
     def read(self, name: str) -> bytes:
         """A whole file. Raises FileNotFoundError when there is none."""
 
-        def read_all(fs, path):
+        def read_all(fs: Any, path: str) -> bytes:
             with fs.open(path, "rb") as file:
                 return file.read()
 
@@ -106,7 +109,7 @@ class Remote:
             with open(partial, "wb") as file:
                 file.truncate(size)  # its space is taken now, so that others who fetch count it
 
-        def copy(fs, remote):
+        def copy(fs: Any, remote: str) -> None:
             state, copied = hashlib.sha256(), 0
             with fs.open(remote, "rb") as source, open(partial, "r+b") as file:
                 while block := source.read(_BLOCK):
@@ -142,7 +145,7 @@ class Remote:
             path.unlink(missing_ok=True)
             free += taken
 
-    def _retry(self, name: str, act: Callable):
+    def _retry(self, name: str, act: Callable[[Any, str], T]) -> T:
         """act(file system, path), as often as it takes. Raises FileNotFoundError at once, InputError after the last try."""
         for attempt in range(TRIES):
             try:
@@ -177,7 +180,7 @@ def _touch(path: Path, size: int) -> bool:
 
 
 @contextmanager
-def _lock(path: Path):
+def _lock(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

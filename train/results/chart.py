@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dx7data.audio.svg import join_points, make_svg
+
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel
 _LEFT, _TOP, _RIGHT, _BELOW = 40, 6, 12, 32  # around it
 _POINTS = 300  # of a curve at most
@@ -51,18 +53,15 @@ def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame)
     lines = "".join(
         _line(curve, (curve.across - shown.first) * width, (shown.high - curve.values) * height) for curve in curves
     )
-    return (
-        f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>"
-        f'<svg class="chart" role="img" aria-label="{escape(title)}" '
-        f'viewBox="{-_LEFT} {-_TOP} {_LEFT + _WIDTH + _RIGHT} {_TOP + _HEIGHT + _BELOW}">'
-        f'<path class="grid" d="{grid}"/>{labels}<svg width="{_WIDTH}" height="{_HEIGHT}">{lines}</svg></svg></figure>'
-    )
+    content = f'<path class="grid" d="{grid}"/>{labels}<svg width="{_WIDTH}" height="{_HEIGHT}">{lines}</svg>'
+    svg = make_svg(content, (-_LEFT, -_TOP, _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BELOW), "chart", title)
+    return f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>{svg}</figure>"
 
 
 def _line(curve: Curve, x: np.ndarray, y: np.ndarray) -> str:
     """A curve and its points, in units from the left and from the top."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
-    path = "L".join(f"{x[i]:.1f} {y[i]:.1f}" for i in kept)
+    path = join_points(x[kept], y[kept])
     name, marks = escape(curve.name), ""
     if len(x) <= _MARKED:
         titles = [f"<title>{name}: {value:.4g}</title>" for value in curve.values]
