@@ -10,8 +10,8 @@ from play.test_notes import write_wav
 
 from dx7data.engine.tables import BLOCK
 from dx7data.patches import bank, patch, sysex
-from dx7data.play.notes import RATE, render_stretch
-from dx7data.play.server import Instrument, open_server
+from dx7data.play.notes import RATE
+from dx7data.play.server import Instrument, open_server, warm_up
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
