@@ -2,8 +2,7 @@
 
     PYTHONPATH=.:tests python benchmarks/bench_play.py
 
-It needs Chromium, as the tests of the page do. The browser adds its own output latency, which it reports, and
-that of the sound card.
+It needs Chromium, as the tests of the page do. The browser and the sound card add their own latency; the browser reports it.
 """
 
 import json
@@ -17,7 +16,7 @@ from browser import open_tab
 
 from dx7data.patches import bank
 from dx7data.play.notes import render_stretch
-from dx7data.play.server import Instrument, open_server
+from dx7data.play.server import Instrument, open_server, warm_up
 
 NOTES = 40
 PIECES = (16384, 65536, 262144)  # samples: the first pieces that the page asks for
@@ -47,16 +46,14 @@ PROBE = """(async () => {
 def main() -> None:
     example = bank.load_example()
     stored = example.patches[4]
-    render_stretch(stored, 60, 100, None, 0, 64)
+    warm_up()
     for length in PIECES:
         took = []
         for key in range(40, 60):
             began = time.perf_counter()
             render_stretch(stored, key, 100, None, 0, length)
             took.append(1000 * (time.perf_counter() - began))
-        print(
-            f"the engine renders {length / 48:6.0f} ms of a note in {statistics.median(took):5.1f} ms, median of {len(took)}"
-        )
+        print(f"the engine renders {length / 48:.0f} ms of a note in {statistics.median(took):.1f} ms")
 
     server, address = open_server(Instrument(example, None))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -23,15 +23,13 @@ def add_to(verbs: Verbs) -> None:
 def run(options: Namespace) -> None:
     import webbrowser
 
-    from dx7data.patches.patch import INIT
     from dx7data.play import conversion
-    from dx7data.play.notes import render_stretch
-    from dx7data.play.server import Instrument, open_server
+    from dx7data.play.server import Instrument, open_server, warm_up
 
     bank = load_patches(options.patches)
     model = conversion.open_model(options.checkpoint) if options.checkpoint else None
     announce_compilation()
-    render_stretch(INIT, 60, 100, None, 0, 64)  # so that the first key is answered at once
+    warm_up()
     server, address = open_server(Instrument(bank, model))
     with server:
         print(f"{address}\nOnly this computer can open this address. Ctrl-C ends it.", flush=True)

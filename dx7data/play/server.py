@@ -62,6 +62,12 @@ class Instrument(NamedTuple):
     model: Model | None
 
 
+def warm_up() -> None:
+    """Compile or load what the answers need, so that the first key is answered at once."""
+    notes.render_stretch(patch.INIT, 60, 100, None, 0, 64)
+    drawing.draw_envelopes(patch.INIT)
+
+
 def open_server(instrument: Instrument) -> tuple[ThreadingHTTPServer, str]:
     """A server on a free port of loopback, and the address of its page."""
     token = secrets.token_urlsafe(24)

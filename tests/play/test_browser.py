@@ -10,8 +10,8 @@ from play.test_notes import write_wav
 
 from dx7data.engine.tables import BLOCK
 from dx7data.patches import bank, patch, sysex
-from dx7data.play.notes import RATE, render_stretch
-from dx7data.play.server import Instrument, open_server
+from dx7data.play.notes import RATE
+from dx7data.play.server import Instrument, open_server, warm_up
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -57,9 +57,7 @@ HEARD = """(async () => {
 
 @pytest.fixture(scope="module")
 def address():
-    render_stretch(
-        patch.INIT, 60, 100, None, 0, BLOCK
-    )  # as the command does: what must be compiled is so before a key goes down
+    warm_up()  # as the command does
     server, address = open_server(Instrument(BANK, None))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield address
