@@ -49,6 +49,7 @@ campaign: .venv/test.stamp ## kill, cut the power, race, fill disks, read hostil
 	$(BIN)/python -m benchmarks.campaign.races
 	$(BIN)/python -m benchmarks.campaign.full_disks
 	$(BIN)/python -m benchmarks.campaign.hostile
+	$(BIN)/python benchmarks/campaign/checkpoints.py
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0

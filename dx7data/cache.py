@@ -12,10 +12,11 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import llvmlite
 import numba
@@ -66,39 +67,47 @@ def _base() -> Path:
 
 def is_warm(module: str = "cpu") -> bool:
     """Whether the loops of a module have been compiled from these sources before."""
-    return folder() is not None and any(folder().rglob(f"{module}.*.nbc"))
+    kept = folder()
+    return kept is not None and any(kept.rglob(f"{module}.*.nbc"))
 
 
-def keep(function):
+def keep(function: Callable) -> Any:
     """A function of numba's, for the CPU or for CUDA; what it is compiled to is kept in `folder()`, if there is one."""
     if folder() is None or not hasattr(function, "enable_caching"):  # numba's simulator of a GPU compiles nothing
         return function
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder())
+    before = numba.config.CACHE_DIR  # type: ignore[attr-defined]  # numba sets it when it loads
+    numba.config.CACHE_DIR = str(folder())  # type: ignore[attr-defined]  # numba sets it when it loads
     try:
         function.enable_caching()
     except (OSError, RuntimeError) as error:  # RuntimeError: numba found no place that it can write to
         _say(f"compiled code is not kept in {folder()}: {error}. It is compiled in memory")
         return function
     finally:
-        numba.config.CACHE_DIR = before
-    files = function._cache._cache_file
+        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]  # numba sets it when it loads
+    files = function._cache._cache_file  # type: ignore[attr-defined]  # what enable_caching has made
     files.__class__ = type("SealedFiles", (_SealedFiles, type(files)), {})
-    function._cache._impl.locator.ensure_cache_path = lambda: None  # raises on a full disk; SealedFiles.save does not
+    # On a full disk it raises, and SealedFiles.save does not.
+    function._cache._impl.locator.ensure_cache_path = lambda: None  # type: ignore[attr-defined]
     return function
 
 
-class _SealedFiles:
+if TYPE_CHECKING:
+    from numba.core.caching import IndexDataCacheFile
+else:
+    IndexDataCacheFile = object  # numba-cuda has one of its own: `keep` puts this class before either
+
+
+class _SealedFiles(IndexDataCacheFile):
     """Before numba's IndexDataCacheFile: a file that is not as it was written counts as missing; a full disk is no error."""
 
-    def load(self, key):
+    def load(self, key: tuple) -> object:
         try:
             return super().load(key)
         except (OSError, ValueError) as error:
             _say(f"the compile cache {self._cache_path} is damaged: {error}. It is compiled again")
             return None
 
-    def save(self, key, data) -> None:
+    def save(self, key: tuple, data: object) -> None:
         try:
             try:
                 super().save(key, data)
@@ -113,12 +122,12 @@ class _SealedFiles:
             _check_seal(self._index_path)
         return super()._load_index()
 
-    def _load_data(self, name: str):
+    def _load_data(self, name: str) -> object:
         _check_seal(self._data_path(name))
         return super()._load_data(name)
 
     @contextmanager
-    def _open_for_write(self, path: str):
+    def _open_for_write(self, path: str) -> Iterator[io.BytesIO]:
         data = io.BytesIO()
         with super()._open_for_write(path) as file:
             yield data

@@ -146,7 +146,7 @@ def add_hash(document: dict) -> bytes:
 
 
 def check_hash(data: bytes) -> dict:
-    """The document that `signed` made a file of. Raises ValueError if a single bit of it is another one."""
+    """The document that `add_hash` made a file of. Raises ValueError if a single bit of it is another one."""
     document = json.loads(data)
     if not isinstance(document, dict) or document.pop("sha256", None) is None or add_hash(document) != data:
         raise ValueError("its own hash does not match: it was edited or damaged")

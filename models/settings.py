@@ -38,7 +38,7 @@ class ModelSettings:
     dropout: float = _field(0.0, "part of each branch that is left out in training")
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("layers", "pool"):  # JSON has no tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.layers:

@@ -6,10 +6,14 @@ Shape letters: B batch, L steps, D width, H channels or heads, N state, S angles
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .layers.base import SequenceLayer
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Modes:
 
 
 @torch.no_grad()
-def modes(layer: nn.Module, inputs: Tensor | None) -> Modes | None:
+def modes(layer: "SequenceLayer", inputs: Tensor | None) -> Modes | None:
     """`inputs` (B, L, D), as the layer sees them, matter to Mamba layers alone, whose dt, A and angles follow them.
 
     Decays of Mamba layers are what their biases alone give: the projections that move dt and A count as 0. None for a layer

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none.
-FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
+FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "play", "cli"]
 GROUND = {"errors", "process", "files", "rng", "cache", "markup"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 

@@ -25,6 +25,7 @@ from train import config
 from train.arguments import NO_PLACE, add_places, find_place
 from train.config import Count, DataSettings, RunSettings
 from train.data.clips import Clips
+from train.data.web import UrlClips
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
@@ -82,6 +83,8 @@ def measure(settings: RunSettings) -> dict:
     """Every baseline on each evaluation set of a run: what baselines.json holds. Raises InputError."""
     # No baseline hears a prefix, and no crop depends on it.
     data = open_training_clips(dataclasses.replace(settings, prefix=None))
+    if isinstance(data, UrlClips):
+        raise InputError(f"{settings.shards} is read by webdataset: what training sees can't be told apart there")
     sets = load_held_out(data, settings.evaluate_samples)
     if not sets:
         raise InputError(f"{settings.shards} has no clips that training does not see: there is nothing to measure")

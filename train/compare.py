@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from dx7data import process
 from dx7data.audio.player import encode_data_uri
+from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_output
@@ -36,7 +37,7 @@ class Column(NamedTuple):
     group: str
     title: str
     cells: list[tuple[str, str]]
-    best: Callable | None = None  # min, max
+    best: Callable[[list[float]], float] | None = None  # min, max
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
 
 
 def _name(number: int, run: Run) -> Markup:
-    line = '<svg class="{}" viewBox="0 0 24 6" aria-hidden="true"><path d="M0 3H24"/></svg>'
-    return html('<span class="name">{}{}</span>', html(line, colour(number)), run.name)
+    line = make_svg(html('<path d="M0 3H24"/>'), (0, 0, 24, 6), colour(number))
+    return html('<span class="name">{}{}</span>', line, run.name)
 
 
 def columns(runs: list[Run]) -> list[Column]:
@@ -152,9 +153,9 @@ def columns(runs: list[Run]) -> list[Column]:
     cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
     for title, form, name, scale, better in cost:
         found.append(Column("cost, medians", title, [_cell(seconds(run, name), form, scale) for run in runs], better))
-    ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1)]
-    for title, form, name, scale in ended:
-        found.append(Column("cost, in all", title, [_cell(str(run.result.get(name, "")), form, scale) for run in runs], min))
+    ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1.0)]
+    for title, form, name, size in ended:
+        found.append(Column("cost, in all", title, [_cell(str(run.result.get(name, "")), form, size) for run in runs], min))
     return found
 
 
@@ -190,7 +191,7 @@ def _table(runs: list[Run]) -> Markup:
 def _td(column: Column, i: int) -> Markup:
     exact, shown = column.cells[i]
     known = [float(each) for each, _ in column.cells if each] if column.best else []
-    best = len(set(known)) > 1 and exact and float(exact) == column.best(known)
+    best = column.best and len(set(known)) > 1 and exact and float(exact) == column.best(known)
     return html('<td{}><data value="{}">{}</data></td>', " class=best" * bool(best), exact, shown or "–")
 
 
@@ -207,8 +208,8 @@ def _plain(head: list[str], rows: list[list[str]], otherwise: str) -> Markup:
 
 def _charts(runs: list[Run]) -> Iterator[Markup]:
     """Figures of the training loss and of what validation has measured."""
-    tokens = [run.tokens_a_step for run in runs]
-    across, each = ("tokens seen", tokens) if all(tokens) else ("steps", [1] * len(runs))
+    tokens = [run.tokens_a_step for run in runs if run.tokens_a_step]
+    across, each = ("tokens seen", tokens) if len(tokens) == len(runs) else ("steps", [1] * len(runs))
     last = max(run.steps * size for run, size in zip(runs, each, strict=True))
 
     def curves(rows: list[list[Row]], name: str, scale: float = 1) -> list[Curve]:

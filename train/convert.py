@@ -7,12 +7,12 @@ Shape letters: P samples of the prefix, L of the source, T of a piece.
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import soundfile
@@ -29,6 +29,7 @@ from dx7data.files import open_output
 from dx7data.patches import bank, sysex
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
+from models.model import Model
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
 from train.evaluation.decode import Decoder, decode
@@ -106,6 +107,7 @@ def _convert(options: ConvertOptions) -> None:
     model, settings, meta = load_model(options.checkpoint, device=device)
     cache_recurrences(model)
     rate = settings.sample_rate
+    assert rate is not None  # a run has that of its shards
     prefix = encode_patches(patches, settings.prefix, meta["layers"], rate)
     length = check_length(options.source, rate)
 
@@ -132,7 +134,7 @@ def cache_recurrences(model: nn.Module) -> None:
     """Let S4 layers form their discrete matrices once, not at each step: it halves the time, and weights stay."""
     for layer in model.modules():
         if isinstance(layer, S4Block):
-            layer.recurrence = cache(layer.recurrence)
+            setattr(layer, "recurrence", cache(layer.recurrence))  # noqa: B010  (a method, says mypy, can't be assigned to)
 
 
 def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
@@ -193,13 +195,13 @@ def check_length(path: Path, sample_rate: int) -> int:
 
 
 @torch.inference_mode()
-def compute(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+def compute(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
     """Logits (T, 256) of pieces of classes (T,), prefix and source, all computed at once."""
     yield from model(torch.cat(list(tokens))[None])[0].split(PIECE)
 
 
 @torch.inference_mode()
-def stream(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+def stream(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
     """The same logits, computed one after another; between them only the state is kept."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a step is too small to share: two threads took twice the CPU time, for the same wall time
@@ -216,7 +218,7 @@ def stream(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def decode_pieces(
-    logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance
+    logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance: Callable[[int], Any]
 ) -> Iterator[np.ndarray]:
     """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(seed % 2**64)

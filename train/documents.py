@@ -6,7 +6,7 @@ A run may be damaged, edited, or come from anybody: whatever is wrong is one sen
 import os
 import stat
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 from msgspec import Meta
@@ -21,7 +21,7 @@ Digest = Annotated[str, Meta(pattern=_SHA256)]
 _IN_WORDS = {_PRINTABLE: "text without control characters", _SHA256: "64 hexadecimal digits"}
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BinaryIO:
     """A regular file, to read. Raises FileNotFoundError; and InputError for a link, a folder, a pipe or a device.
 
     None of these is followed or waited for.

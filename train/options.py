@@ -34,8 +34,8 @@ class Parser(argparse.ArgumentParser):
     """Whatever is wrong is one sentence, an InputError. `-` and `_` in the name of an option are the same."""
 
     def __init__(self, prog: str, description: str, **more: Any):
-        defaults = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS}
-        super().__init__(prog=f"python -m {prog}", description=description, **defaults, **more)
+        more = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS, **more}
+        super().__init__(prog=f"python -m {prog}", description=description, **more)
         self.aliases: dict[str, str] = {}  # of options, such as --optim.lr for --lr
 
     def error(self, message: str) -> NoReturn:

@@ -117,7 +117,7 @@ def study(options: StudyOptions) -> dict[str, str]:
         tried = {rate: trials[model, rate] for rate in options.lrs}
         bits = {rate: last_bits(job.run) for rate, job in tried.items() if job.done and not job.diverged}
         if bits:
-            best[model] = min(bits, key=bits.get)
+            best[model] = min(bits, key=bits.__getitem__)
     runs = {model: full(options, model, rate) for model, rate in best.items()}
     # One for each GPU: what shares it would be in their step times.
     failed |= run_jobs(runs.values(), "runs", 1)
@@ -155,7 +155,8 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
     waiting = [job for job in jobs if not job.done]
     gpus = torch.cuda.device_count()
     gpus_free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    for place in list(range(gpus)) * at_once or [None]:
+    turns: list[int | None] = [*range(gpus)] * at_once or [None]
+    for place in turns:
         gpus_free.put(place)
     failed = {}
 

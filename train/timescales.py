@@ -6,6 +6,7 @@ At initialisation or as trained; models/timescales.py says what is computed.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from models.registry import MODELS, preset
 from models.timescales import modes
 from train.loop.checkpoint_reader import load_model
 from train.options import parse, setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RATE = 8000  # Hz, for which the layers' dt of 0.001 to 0.1 is meant
 STEPS = 2048  # of random classes; 128 are left after pooling by 4 and 4
@@ -32,7 +36,7 @@ _BAND_TITLES = ("<20", "20-50", "50-1000", "1000+", "alias")
 _STILL = 0.15  # Hz: where modes below _SLOW are drawn on a logarithmic axis
 _SLOW, _FAST = 0.3, 20_000
 _COLOUR = {"s4": "#0b766f", "s4d": "#3d8fd1", "mamba1": "#8d5424", "mamba2": "#c2571a", "mamba3": "#6a3d9a"}
-_STYLE = {"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titleweight": "bold"}
+_STYLE: Any = {"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titleweight": "bold"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def show(options: TimescaleOptions) -> None:
     if options.out and options.out.suffix != ".png":
         raise InputError(f"--out {options.out} must end in .png")
     if options.checkpoint:
-        rows = measure_trained(options.checkpoint, options.model, options.sample_rate)
+        rows = measure_trained(options.checkpoint, list(options.model), options.sample_rate)
     elif options.model:
         rows = [row for name in options.model for row in measure_initial(name, options.sample_rate or RATE)]
     else:
@@ -116,7 +120,7 @@ def measure_trained(folder: Path, names: list[str], sample_rate: float | None) -
     model, settings, _ = load_model(folder)
     if names and names != [settings.model_name]:
         raise InputError(f"--model {' '.join(names)}: {folder} holds {settings.model_name}; leave --model out")
-    return measure(settings.model_name, model, sample_rate or settings.sample_rate)
+    return measure(settings.model_name, model, sample_rate or settings.sample_rate or RATE)
 
 
 @torch.no_grad()
@@ -179,7 +183,7 @@ def remarks(rows: list[Row]) -> list[str]:
                 f"{name}: decays are of the biases alone; random classes move dt |A| by x/÷ {spread:.2f} (deviation)."
             )
         if own[0].fastest:
-            bound, rate = max((row.fastest, row.rate) for row in own)
+            bound, rate = max((row.fastest, row.rate) for row in own if row.fastest)
             found.append(
                 f"{name}: the input sets the frequencies; these are mean speeds on random classes. The bound is pi dt "
                 f"a step, {_format(bound)} Hz where the rate is {rate:g} Hz, for the largest dt of the biases."
@@ -190,13 +194,13 @@ def remarks(rows: list[Row]) -> list[str]:
 # --- Picture ---
 
 
-def draw(rows: list[Row]):
+def draw(rows: list[Row]) -> "Figure":
     """Decay time against frequency, a matplotlib Figure: the stages of one model, or of several their fastest stages."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     several = len({row.model for row in rows}) > 1
-    panels = {}
+    panels: dict[str, list[Row]] = {}
     for row in rows:
         if not several:
             panels.setdefault(f"{row.model} at {row.rate:g} Hz", []).append(row)
@@ -216,12 +220,12 @@ def draw(rows: list[Row]):
         legend = {
             label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        place = {"loc": "outside upper left", "ncols": 4, "frameon": False, "markerscale": 4}
-        figure.legend(legend.values(), legend.keys(), **place)
+        place: dict[str, Any] = {"loc": "outside upper left", "ncols": 4, "frameon": False, "markerscale": 4}
+        figure.legend(list(legend.values()), list(legend), **place)
     return figure
 
 
-def _draw_panel(axes, title: str, rows: list[Row]) -> None:
+def _draw_panel(axes: Any, title: str, rows: list[Row]) -> None:
     rng = np.random.default_rng(0)
     axes.axvspan(*BANDS[1:], color="#eeeeee", label="50 to 1000 Hz")
     axes.axvline(rows[0].rate / 2, color="black", linewidth=0.8, linestyle=":", label="half the rate")

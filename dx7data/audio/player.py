@@ -5,6 +5,7 @@ import base64
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 from dx7data.markup import html
 
@@ -22,14 +23,9 @@ def draw_waveform(audio: np.ndarray, style: str = "") -> Markup:
     peak = max(1, int(np.abs(audio.astype(np.int64)).max()))
     upper = "L".join(f"{i} {round(-100 * int(column.max()) / peak)}" for i, column in enumerate(columns))
     lower = "L".join(f"{i} {round(-100 * int(columns[i].min()) / peak)}" for i in reversed(range(len(columns))))
-    return html(
-        '<svg{} class="wave" viewBox="0 -104 {} 208" preserveAspectRatio="none" aria-hidden="true">'
-        '<path d="M{}L{}Z"/></svg>',
-        html(' style="{}"', style) if style else "",
-        max(1, len(columns) - 1),
-        upper,
-        lower,
-    )
+    box = (0, -104, max(1, len(columns) - 1), 208)
+    more = html('style="{}"', style) if style else None
+    return make_svg(html('<path d="M{}L{}Z"/>', upper, lower), box, "wave", stretch=True, more=more)
 
 
 def make_player(label: str, audio: np.ndarray, rate: int) -> Markup:

@@ -80,20 +80,21 @@ def _use_processes(
 
     context = multiprocessing.get_context(_METHOD)
     threads, gpu_locks = max(1, count_workers() // workers), {each: worker.GpuLock() for each in devices if each != "cpu"}
-    left, processes, tasks_of = iter(tasks), [], {}
+    left, processes, tasks_of = iter(tasks), [], dict[connection.Connection, int]()
     try:
         for i in range(workers):
             pipe, theirs = context.Pipe()
             device = devices[i % len(devices)]
             arguments = (theirs, plan, folder, threads, device, gpu_locks.get(device))
-            processes.append(context.Process(target=worker.run, args=arguments, daemon=True))
-            processes[-1].start()
+            process = context.Process(target=worker.run, args=arguments, daemon=True)  # type: ignore[attr-defined]
+            process.start()
+            processes.append(process)
             theirs.close()
             tasks_of[pipe] = 0
         for pipe in [*tasks_of] * 2:  # while one is rendered, the next one waits
             _submit(pipe, left, tasks_of)
         while tasks_of:
-            for pipe in connection.wait(list(tasks_of)):
+            for pipe in connection.wait(list(tasks_of)):  # type: ignore[assignment]  # they are what it was given
                 message = pipe.recv()
                 if isinstance(message, Exception):
                     raise message

@@ -12,6 +12,7 @@ import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -70,15 +71,15 @@ class GpuLock:
     def __init__(self, descriptor: int | None = None):
         self._descriptor = os.memfd_create("gpu") if descriptor is None else descriptor
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return _inherit, (multiprocessing.reduction.DupFd(self._descriptor),)
 
     def __enter__(self) -> None:
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)  # not flock, which processes with the same descriptor hold together
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
 
-def _inherit(descriptor) -> GpuLock:
+def _inherit(descriptor: Any) -> GpuLock:
     return GpuLock(descriptor.detach())

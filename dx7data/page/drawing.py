@@ -10,6 +10,7 @@ from markupsafe import Markup
 from numba import njit
 
 from dx7data import cache
+from dx7data.audio.svg import join_points, make_svg
 from dx7data.engine import envelope, pitch
 from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
@@ -51,15 +52,8 @@ def draw_algorithm(number: int, off: Collection[int] = (), changed: int | None =
         box = html('<rect x="{:g}" y="{:g}" width="{}" height="{}" rx="2"/>', x - _BOX / 2, y - _BOX / 2, _BOX, _BOX)
         number_in_it = html('<text x="{:g}" y="{:g}">{}</text>', x, y + 4.5, n)
         boxes.append(html('<g class="{}" data-operator="{}">{}{}</g>', role, n, box, number_in_it))
-    return html(
-        '<svg class="algorithm" role="img" aria-label="Algorithm {number}: {words}" viewBox="0 0 {width:g} {height:g}" '
-        'width="{width:g}" height="{height:g}">{drawn}</svg>',
-        number=number,
-        words=describe_algorithm(number),
-        width=width,
-        height=height,
-        drawn=join(lines + boxes),
-    )
+    label, size = f"Algorithm {number}: {describe_algorithm(number)}", html('width="{:g}" height="{:g}"', width, height)
+    return make_svg(join(lines + boxes), (0, 0, width, height), "algorithm", label, more=size)
 
 
 def place_operators(number: int) -> dict[int, tuple[float, int]]:
@@ -216,17 +210,12 @@ def _draw_envelope(title: Markup, role: str, values: np.ndarray, height: float, 
     """A curve of `values` from the top, `height` in all, with the moment at which the key is released."""
     kept = simplify(values, height / 100)
     x, y = kept * 1000 / (len(values) - 1), values[kept] * 100 / height
-    line = "L".join(f"{a:.0f} {b:.1f}" for a, b in zip(x, y, strict=True))
-    return html(
-        '<figure class="{role}"><figcaption>{title}</figcaption><svg viewBox="0 0 1000 100" preserveAspectRatio="none" '
-        'aria-hidden="true"><path class="key-up" d="M{released:.0f} 0V100"/>{under}<path class="curve" d="M{line}"/></svg>'
-        "</figure>",
-        role=role,
-        title=title,
-        released=1000 * _HELD / _DRAWN,
-        under=html('<path class="under" d="M0 100L{}L1000 100Z"/>', line) if closed else "",
-        line=line,
-    )
+    line = join_points(x, y)
+    under = html('<path class="under" d="M0 100L{}L1000 100Z"/>', line) if closed else ""
+    key_up = html('<path class="key-up" d="M{:.0f} 0V100"/>', 1000 * _HELD / _DRAWN)
+    drawn = html('{}{}<path class="curve" d="M{}"/>', key_up, under, line)
+    svg = make_svg(drawn, (0, 0, 1000, 100), stretch=True)
+    return html('<figure class="{}"><figcaption>{}</figcaption>{}</figure>', role, title, svg)
 
 
 def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
@@ -246,14 +235,14 @@ def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
 # --- The phrase ---
 
 _BLACK_KEYS = (1, 3, 6, 8, 10)
-_LEAST_KEYS = 13  # that a roll shows: two notes an octave apart
+_MIN_KEYS = 13  # that a roll shows: two notes an octave apart
 
 
 def draw_roll(notes: list[dict], seconds: float) -> Markup:
     """A piano roll: time to the right, keys upwards, louder notes in a stronger colour."""
     keys = [note["note"] for note in notes]
     low, high = min(keys), max(keys)
-    more = max(0, _LEAST_KEYS - (high - low + 1))
+    more = max(0, _MIN_KEYS - (high - low + 1))
     bottom, top = low - 1 - more // 2, high + 1 + more - more // 2
     rows = top - bottom + 1
     black = [
@@ -261,20 +250,13 @@ def draw_roll(notes: list[dict], seconds: float) -> Markup:
         for key in range(bottom, top + 1)
         if key % 12 in _BLACK_KEYS
     ]
+    drawn = join([*black, _draw_ticks(seconds, rows), *(_draw_note(note, top, seconds / 400) for note in notes)])
+    label = f"Piano roll: {len(notes)} notes from {low} to {high}"
     return html(
-        '<svg class="roll" role="img" aria-label="Piano roll: {count} notes from {low} to {high}" '
-        'viewBox="0 0 {seconds:g} {rows}" preserveAspectRatio="none">{black}{ticks}{played}</svg>'
-        '<span class="high">{highest}</span><span class="low">{lowest}</span>',
-        count=len(notes),
-        low=low,
-        high=high,
-        seconds=seconds,
-        rows=rows,
-        black=join(black),
-        ticks=_draw_ticks(seconds, rows),
-        played=join(_draw_note(note, top, seconds / 400) for note in notes),
-        highest=name_key(top - 1),
-        lowest=name_key(bottom + 1),
+        '{}<span class="high">{}</span><span class="low">{}</span>',
+        make_svg(drawn, (0, 0, seconds, rows), "roll", label, stretch=True),
+        name_key(top - 1),
+        name_key(bottom + 1),
     )
 
 
@@ -295,15 +277,8 @@ def draw_controller(values: list[list[float]], rest: float, low: float, high: fl
     """The steps of one controller's [time, value] list, from its value at rest."""
     line = f"M0 {high - rest:g}" + "".join(f"H{time:.3f}V{high - value:.4g}" for time, value in values) + f"H{seconds:g}"
     span, margin = high - low, (high - low) / 16  # half the width of the line at top and bottom
-    return html(
-        '<svg class="controller" viewBox="0 {:g} {:g} {:g}" preserveAspectRatio="none" aria-hidden="true">{}'
-        '<path class="curve" d="{}"/></svg>',
-        -margin,
-        seconds,
-        span + 2 * margin,
-        _draw_ticks(seconds, span),
-        line,
-    )
+    content = html('{}<path class="curve" d="{}"/>', _draw_ticks(seconds, span), line)
+    return make_svg(content, (0, -margin, seconds, span + 2 * margin), "controller", stretch=True)
 
 
 def _draw_ticks(seconds: float, height: float) -> Markup:

@@ -24,7 +24,7 @@ def read_columns(plan: Plan, made: list[Shard], folder: Path) -> dict[str, np.nd
 
 
 def draw_histograms(summary: dict, table: dict) -> Markup:
-    """All of them, from dataset.summary and `table`."""
+    """All of them, from folders.summarize and `read_columns`."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
     steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)

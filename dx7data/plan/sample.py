@@ -98,7 +98,7 @@ def _render_clips(
 
 
 def make_score(plan: Recipe, choices: list[Choice]) -> dict:
-    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of clips.render."""
+    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of render_clips."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
     # A part is what one patch plays in one row: it has an LFO of its own.

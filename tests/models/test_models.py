@@ -243,7 +243,7 @@ def test_settings_survive_json(name, size):
         ),
         (
             lambda: ModelSettings(d_model=63.7),
-            r"d_model is 63.7: it must be a whole number from 1 to 65536, the nearest is 64",
+            r"d_model is 63.7: it must be a whole number from 1 to 65536, the nearest is 64$",
         ),
         (lambda: ModelSettings(pool=(4, 0)), r"pool is 0: it must be a whole number from 1 to 4096, the nearest is 1"),
         (lambda: ModelSettings(ff=-1), r"ff is -1: it must be a whole number from 0 to 64, the nearest is 0"),

@@ -3,10 +3,12 @@
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from dx7data.errors import InputError
 from dx7data.plan import schema, tables
 from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 from train.data.storage import Local, Remote
 
 
@@ -30,7 +32,7 @@ def load_plan(at: Local | Remote) -> Plan:
             raise InputError(str(error).replace(folder, at.name)) from None
 
 
-def list_shards(plan: Plan, split: str) -> list:
+def list_shards(plan: Plan, split: str) -> list[Shard]:
     shards = [each for each in plan.shards() if each.split == split]
     if not shards:
         raise InputError(
@@ -39,7 +41,7 @@ def list_shards(plan: Plan, split: str) -> list:
     return shards
 
 
-def read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
+def read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple[Shard, dict[str, Any] | None]]:
     """Every shard of a split with the lengths and hashes of its files; None where it is missing, or of another plan."""
     shards, names, listed = list_shards(plan, split), at.list_names(), {}
     try:
@@ -49,7 +51,7 @@ def read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple]:
     except (OSError, InputError):
         pass  # it is only the shorter way
 
-    def read_one(each):
+    def read_one(each: Shard) -> dict[str, Any] | None:
         try:
             if each.name in listed and listed[each.name]["samples"] == each.count:
                 stats = listed[each.name]

@@ -4,6 +4,7 @@ import hashlib
 import mmap
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which 
 class ShardClips(Clips):
     """Read from shards, by the offsets in their tables; the headers of each member are compared with what they must be."""
 
-    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **options):
+    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **options: Any):
         self._at = at
         stats = read_stats(at, plan, split)
         missing = [each.name for each, found in stats if not found]
@@ -39,7 +40,8 @@ class ShardClips(Clips):
         super().__init__(plan, split, [each for each, _ in whole], **options)
         self.skipped, self._stats = missing, [found for _, found in whole]
         self.largest_group = at.capacity(max(found["tar"]["bytes"] for found in self._stats))
-        self.default_group = at.default_group and min(at.default_group, self.largest_group)
+        if at.default_group is not None and self.largest_group is not None:
+            self.default_group = min(at.default_group, self.largest_group)
         self._tables: dict[int, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
         header = encode_header(plan.spec.samples, plan.spec.sample_rate)
@@ -48,8 +50,7 @@ class ShardClips(Clips):
             samples = plan.spec.prefix_samples(options["codec"])
             self._headers[f"prefix.{options['codec']}.wav"] = encode_header(samples, plan.spec.sample_rate)
 
-    def open_split(self, split: str, **options) -> "ShardClips":
-        """Those of another split, without shards that are missing."""
+    def open_split(self, split: str, **options: Any) -> "ShardClips":
         return ShardClips(self._at, self.plan, split, skip_missing=True, **options)
 
     def target_patches(self, index: int) -> np.ndarray:

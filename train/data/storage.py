@@ -5,14 +5,17 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import fsspec
 
 from dx7data.errors import InputError
 from dx7data.plan import schema
+
+T = TypeVar("T")
 
 TRIES = 5
 PAUSE = 0.2  # seconds before the second try, doubled before each one after it: 3 s in all
@@ -78,7 +81,7 @@ class Remote:
     def read(self, name: str, limit: int) -> bytes:
         """A whole file of no more than `limit` bytes. Raises FileNotFoundError when there is none, and InputError."""
 
-        def read_all(fs, path):
+        def read_all(fs: Any, path: str) -> bytes:
             with fs.open(path, "rb") as file:
                 return file.read(limit + 1)
 
@@ -118,7 +121,7 @@ class Remote:
         # The lock makes the name of the partial file safe, so what a killed process left is written over.
         partial = path.with_name(f"{path.name}.part")
 
-        def copy(fs, remote):
+        def copy(fs: Any, remote: str) -> None:
             state, copied, reserved = hashlib.sha256(), 0, 0
             with fs.open(remote, "rb") as source, open(partial, "wb") as file:
                 while (block := source.read(_BLOCK)) and copied + len(block) <= size:
@@ -165,7 +168,7 @@ class Remote:
             path.unlink(missing_ok=True)
             free += taken
 
-    def _retry(self, name: str, act: Callable):
+    def _retry(self, name: str, act: Callable[[Any, str], T]) -> T:
         """act(file system, path), as often as it takes. Raises FileNotFoundError at once, InputError after the last try."""
         for attempt in range(TRIES):
             try:
@@ -200,7 +203,7 @@ def _touch(path: Path, size: int) -> bool:
 
 
 @contextmanager
-def _lock(path: Path):
+def _lock(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

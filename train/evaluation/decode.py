@@ -30,7 +30,7 @@ def posterior_mean(logits: Tensor) -> Tensor:
     return logits.float().softmax(-1) @ levels
 
 
-def draw(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     """Classes (...) drawn from logits (..., 256) by their probability to the power of 1 / temperature; 0: the likeliest.
 
     The generator is the CPU's. It gives one number a position, so batches and pieces of any size give the same classes.

@@ -95,7 +95,7 @@ def _find_unheard(plan: Plan, split: str, count: int) -> tuple[Plan, str, range]
         return None
     splits = np.full(len(plan.phrases), "", f"U{len(split)}")
     splits[plan.phrases.within(spare)] = split
-    return replace(plan, phrases=plan.phrases.with_splits(splits)), split, range(count)
+    return replace(plan, phrases=plan.phrases.with_splits(splits.tolist())), split, range(count)
 
 
 def _open_live(plan: Plan, split: str, numbers: range, options: dict) -> LiveClips:
@@ -106,13 +106,18 @@ def _gather(name: str, clips: Clips, count: int) -> HeldOut:
     """The first samples of some clips, in memory."""
     count = min(count, len(clips))
     parts = [range(i, min(i + _AT_ONCE, count)) for i in range(0, count, _AT_ONCE)]
-    parts = tqdm(parts, f"prepare {name}", leave=False, delay=2)
     return HeldOut(
         name=name,
         places=[(clips.split, clips.sample_number(i)) for i in range(count)],
         algorithms=[int(clips.target_patches(i)[0, ALGORITHM]) + 1 for i in range(count)],
         sample_rate=clips.format.sample_rate,
-        examples=default_collate([each for part in parts for each in clips.__getitems__(list(part))]),
+        examples=default_collate(
+            [
+                each
+                for part in tqdm(parts, f"prepare {name}", leave=False, delay=2)
+                for each in clips.__getitems__(list(part))
+            ]
+        ),
     )
 
 
@@ -167,7 +172,13 @@ def average(columns: dict[str, Tensor], target: Tensor) -> dict[str, float]:
 
 
 def _measure(
-    model: nn.Module, examples: Example, sample_rate: int, device, precision: str, how: str, generator: torch.Generator
+    model: nn.Module,
+    examples: Example,
+    sample_rate: int,
+    device: torch.device | str,
+    precision: str,
+    how: str,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Every metric of each clip, by its column, (B,)."""
     logits = predict(model, examples, device, precision)

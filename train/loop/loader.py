@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -63,7 +63,7 @@ class Unordered(NamedTuple):
 
 def make_batches(data: Clips | UrlClips, settings: RunSettings, ranks: Ranks, state: dict | None) -> Batches | Unordered:
     """Of this process, from a state on."""
-    if data.resumable:
+    if isinstance(data, Clips):
         return Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=state)
     return Unordered(settings.batch // ranks.count)
 
@@ -72,19 +72,19 @@ def load_batches(
     data: Clips | UrlClips, batches: Batches | Unordered, workers: int, device: torch.device
 ) -> Iterator[Example]:
     """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
-    renders = isinstance(data, LiveClips)
     if workers:
         check_shared_memory(2 * batches.size * (count_steps(data.format) + data.format.length) * workers * _PREFETCHED)
-    options = {
+    options: dict[str, Any] = {
         "num_workers": workers,
         "pin_memory": device.type == "cuda",
-        "multiprocessing_context": "forkserver" if renders and workers else None,
+        "multiprocessing_context": "forkserver" if isinstance(data, LiveClips) and workers else None,
         "worker_init_fn": ignore_interrupts,
         "generator": torch.Generator(),  # of its own: torch's is a part of the checkpoint
     }
-    if not data.resumable:
+    if isinstance(data, UrlClips):
         return _repeat(data, DataLoader(data, batch_size=batches.size, drop_last=True, **options))
-    if renders and live.choose_gpu(device)[0] is not None:
+    assert isinstance(batches, Batches)  # as make_batches gives for such data
+    if isinstance(data, LiveClips) and live.choose_gpu(device)[0] is not None:
         return live.render_batches(data, batches, device, **options)
     return iter(DataLoader(data, batch_sampler=batches, **options))
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.svg import join_points, make_svg
 from dx7data.markup import html, join
 
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel
@@ -49,27 +50,22 @@ def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame)
     labels = [html('<text class="left" x="-6" y="{:.1f}">{:g}</text>', y + 4, value) for value, y in down]
     labels += [html('<text x="{:.1f}" y="{}">{}</text>', x, _HEIGHT + 15, _short(value)) for value, x in along]
     labels += [html('<text class="left" x="{}" y="{}">{}</text>', _WIDTH, _HEIGHT + 29, across)]
-    return html(
-        '<figure><figcaption><b>{title}</b> {unit}</figcaption><svg class="chart" role="img" aria-label="{title}" '
-        'viewBox="{box}"><path class="grid" d="{grid}"/>{labels}<svg width="{width}" height="{height}">{lines}</svg></svg>'
-        "</figure>",
-        title=title,
-        unit=unit,
-        box=f"{-_LEFT} {-_TOP} {_LEFT + _WIDTH + _RIGHT} {_TOP + _HEIGHT + _BELOW}",
-        grid="".join(f"M0 {y:.1f}H{_WIDTH}" for _, y in down) + "".join(f"M{x:.1f} 0V{_HEIGHT}" for _, x in along),
-        labels=join(labels),
-        width=_WIDTH,
-        height=_HEIGHT,
-        lines=join(
-            _line(curve, (curve.across - shown.first) * width, (shown.high - curve.values) * height) for curve in curves
-        ),
+    content = html(
+        '<path class="grid" d="{}"/>{}<svg width="{}" height="{}">{}</svg>',
+        "".join(f"M0 {y:.1f}H{_WIDTH}" for _, y in down) + "".join(f"M{x:.1f} 0V{_HEIGHT}" for _, x in along),
+        join(labels),
+        _WIDTH,
+        _HEIGHT,
+        join(_line(curve, (curve.across - shown.first) * width, (shown.high - curve.values) * height) for curve in curves),
     )
+    svg = make_svg(content, (-_LEFT, -_TOP, _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BELOW), "chart", title)
+    return html("<figure><figcaption><b>{}</b> {}</figcaption>{}</figure>", title, unit, svg)
 
 
 def _line(curve: Curve, x: np.ndarray, y: np.ndarray) -> Markup:
     """A curve and its points, in units from the left and from the top."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
-    path = "L".join(f"{x[i]:.1f} {y[i]:.1f}" for i in kept)
+    path = join_points(x[kept], y[kept])
     mark = '<circle cx="{:.1f}" cy="{:.1f}" r="2.2"><title>{}: {:.4g}</title></circle>'
     marks = [html(mark, x[i], y[i], curve.name, curve.values[i]) for i in kept] if len(x) <= _MARKED else []
     title = html("<title>{}</title>", curve.name)
