@@ -14,9 +14,9 @@ from pathlib import Path
 
 from browser import open_tab
 
+from dx7data.page.play.notes import render_stretch
+from dx7data.page.play.server import Instrument, open_server, warm_up
 from dx7data.patches import bank
-from dx7data.play.notes import render_stretch
-from dx7data.play.server import Instrument, open_server, warm_up
 
 NOTES = 40
 PIECES = (16384, 65536, 262144)  # samples: the first pieces that the page asks for

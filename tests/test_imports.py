@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none.
-FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "play", "cli"]
-GROUND = {"errors", "process", "files", "rng", "cache", "markup"}
+FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
+GROUND = {"errors", "process", "files", "rng", "cache"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 
@@ -100,7 +100,6 @@ FOR_TRAINING = {
     "errors",
     "process",
     "files",
-    "markup",
     "rng",
     "patches",
     "engine",

@@ -14,12 +14,12 @@ import numpy as np
 from markupsafe import Markup
 
 from dx7data import process
+from dx7data.audio.markup import html, join
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_output
-from dx7data.markup import html, join
 from dx7data.page.head import fill_page
 from train import baselines
 from train.evaluation import paired

@@ -23,8 +23,8 @@ def add_to(verbs: Verbs) -> None:
 def run(options: Namespace) -> None:
     import webbrowser
 
-    from dx7data.play import conversion
-    from dx7data.play.server import Instrument, open_server, warm_up
+    from dx7data.page.play import conversion
+    from dx7data.page.play.server import Instrument, open_server, warm_up
 
     bank = load_patches(options.patches)
     model = conversion.open_model(options.checkpoint) if options.checkpoint else None

@@ -10,13 +10,13 @@ from markupsafe import Markup
 from numba import njit
 
 from dx7data import cache
+from dx7data.audio.markup import html, join
 from dx7data.audio.svg import join_points, make_svg
 from dx7data.engine import envelope, pitch
 from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
 from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
-from dx7data.markup import html, join
 from dx7data.patches import patch
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
 from dx7data.phrases.phrase import name_key

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.markup import join
 from dx7data.dataset import shard
-from dx7data.markup import join
 from dx7data.page import drawing
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard

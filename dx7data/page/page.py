@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.markup import html, join
 from dx7data.audio.player import draw_waveform, encode_data_uri
 from dx7data.audio.wav import decode_wav, encode_wav
 from dx7data.dataset import folders, shard
 from dx7data.errors import InputError, make_printable
 from dx7data.files import write_output
-from dx7data.markup import html, join
 from dx7data.page import drawing, histograms, spectrogram
 from dx7data.page.head import fill_page
 from dx7data.patches import patch, sysex

@@ -10,12 +10,12 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio import clips, gain
+from dx7data.audio.markup import html, join
 from dx7data.audio.player import make_player
 from dx7data.audio.resample import engine_rate
 from dx7data.audio.wav import encode_wav
 from dx7data.engine.tables import BLOCK, ONE_Q24, count_samples
 from dx7data.engine.voice import Curves, voices
-from dx7data.markup import html, join
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
 from dx7data.plan.recipe import Recipe

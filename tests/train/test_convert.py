@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dx7data import cli
 from dx7data.audio import wav
 from dx7data.errors import InputError
+from dx7data.page.play import conversion, notes
 from dx7data.patches import bank
-from dx7data.play import conversion, notes
 from models.model import build
 from models.settings import ModelSettings
 from train import convert, describe

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.audio.markup import html, join
 from dx7data.audio.svg import join_points, make_svg
-from dx7data.markup import html, join
 
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel
 _LEFT, _TOP, _RIGHT, _BELOW = 40, 6, 12, 32  # around it

@@ -22,11 +22,11 @@ import numpy as np
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.page import drawing
+from dx7data.page.play import conversion, notes, panel
+from dx7data.page.play.conversion import Model
+from dx7data.page.play.notes import MAX_SECONDS, RATE, Note
 from dx7data.patches import patch, sysex
 from dx7data.patches.bank import Bank
-from dx7data.play import conversion, notes, panel
-from dx7data.play.conversion import Model
-from dx7data.play.notes import MAX_SECONDS, RATE, Note
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript"}

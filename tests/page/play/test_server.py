@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from dx7data import cli
+from dx7data.page.play import conversion
+from dx7data.page.play.conversion import Model
+from dx7data.page.play.notes import render_stretch
+from dx7data.page.play.server import Instrument, open_server
 from dx7data.patches import bank, patch, sysex
-from dx7data.play import conversion
-from dx7data.play.conversion import Model
-from dx7data.play.notes import render_stretch
-from dx7data.play.server import Instrument, open_server
 
 BANK = bank.load_example()
 HEX = BANK.patches[3].tobytes().hex()

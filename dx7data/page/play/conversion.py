@@ -14,7 +14,7 @@ from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError, suggest_install
 from dx7data.patches import sysex
 
-_CHECKOUT = Path(__file__).resolve().parents[2]  # where `train` is, if this is a checkout of the project
+_CHECKOUT = Path(__file__).resolve().parents[3]  # where `train` is, if this is a checkout of the project
 _LONGEST = 600  # seconds that a conversion may take
 
 

@@ -9,9 +9,9 @@ from browser import open_tab
 from play.test_notes import write_wav
 
 from dx7data.engine.tables import BLOCK
+from dx7data.page.play.notes import RATE
+from dx7data.page.play.server import Instrument, open_server, warm_up
 from dx7data.patches import bank, patch, sysex
-from dx7data.play.notes import RATE
-from dx7data.play.server import Instrument, open_server, warm_up
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dx7data import cli
 from dx7data.engine.tables import BLOCK
+from dx7data.page.play.notes import RATE, Note, render_stretch, render_take
 from dx7data.patches import bank, patch, sysex
-from dx7data.play.notes import RATE, Note, render_stretch, render_take
 
 PATCHES = bank.load_example().patches
 SECONDS = 1.5
