@@ -43,11 +43,13 @@ bench: .venv/test.stamp ## measure the engine, the rendering of shards and their
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_plan.py
 
 # A summary line each. Longer: .venv/bin/python -m benchmarks.campaign.kills --count 1000
-campaign: .venv/test.stamp ## kill, cut the power, race and fill disks: the figures of docs/reliability.md (as root)
+campaign: .venv/test.stamp ## kill, cut the power, race, fill disks, read hostile data: the figures of docs/reliability.md (as root)
 	$(BIN)/python -m benchmarks.campaign.kills
 	$(BIN)/python -m benchmarks.campaign.power_cuts
 	$(BIN)/python -m benchmarks.campaign.races
 	$(BIN)/python -m benchmarks.campaign.full_disks
+	$(BIN)/python -m benchmarks.campaign.hostile
+	$(BIN)/python benchmarks/campaign/checkpoints.py
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0

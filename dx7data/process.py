@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has stopped: 128 + SIGINT
 
@@ -55,7 +55,7 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
     except KeyboardInterrupt:
         return _end(f"{name}: {stopped}", INTERRUPTED)
     except InputError as error:
-        return _end(f"{name}: {error}", 2)
+        return _end(f"{name}: {make_printable(error)}", 2)
     except BrokenPipeError:  # `dx7data patches ls bank.syx | head`
         _drop_output()
         return 128 + signal.SIGPIPE if _has_no_reader(2) else 0  # nobody reads what was to be said: maybe not all is done

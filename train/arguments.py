@@ -117,7 +117,7 @@ def _add_model(parser: Parser, model: ModelSettings | None) -> None:
             shared.setdefault(option, []).append(name)
     for option, names in shared.items():
         if option not in own:
-            here = [name for name in names if model and name in model.layers]
+            here = [name for name in dict.fromkeys(model.layers if model else ()) if name in names]
             values = ", ".join(f"{_join(find_default(model, name, option))} in {name}" for name in here) if model else ""
             _add_text(group, option, f"of layers (default: {values})" if here else argparse.SUPPRESS)
 

@@ -1,26 +1,30 @@
 """SVG as text, for our pages: colours and line widths are the page's, by class."""
 
 from collections.abc import Iterable
-from html import escape
+
+from markupsafe import Markup
+
+from dx7data.audio.markup import html
 
 
 def make_svg(
-    content: str,
+    content: Markup,
     box: tuple[float, float, float, float],
     kind: str = "",
     label: str = "",
     stretch: bool = False,
-    more: str = "",
-) -> str:
+    more: Markup | None = None,
+) -> Markup:
     """A drawing. box: left, top, width and height of what is shown; kind: its class; label: the drawing in words, without
-    which it is hidden from those who can't see it; stretch: to whatever size it gets; more: attributes as text."""
-    return (
-        "<svg "
-        + f'class="{kind}" ' * bool(kind)
-        + (f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"')
-        + f' viewBox="{" ".join(f"{number:g}" for number in box)}"'
-        + ' preserveAspectRatio="none"' * stretch
-        + f"{more and ' ' + more}>{content}</svg>"
+    which it is hidden from those who can't see it; stretch: to whatever size it gets; more: attributes."""
+    return html(
+        '<svg {}{} viewBox="{}"{}{}>{}</svg>',
+        html('class="{}" ', kind) if kind else "",
+        html('role="img" aria-label="{}"', label) if label else html('aria-hidden="true"'),
+        " ".join(f"{number:g}" for number in box),
+        html(' preserveAspectRatio="none"') if stretch else "",
+        html(" {}", more) if more else "",
+        content,
     )
 
 

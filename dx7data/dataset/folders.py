@@ -1,6 +1,7 @@
 """A data-set folder: rendering a plan into it, and reading back what is there."""
 
 import json
+import os
 import platform
 import re
 import tarfile
@@ -16,10 +17,10 @@ import numpy as np
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import card, executors, lock, shard
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.files import PARTIAL, open_log, remove_left_over, sync_folder, write_atomically
 from dx7data.patches import patch
-from dx7data.patches.report import make_printable
+from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
 from dx7data.plan.spec import Shard
 
@@ -157,6 +158,11 @@ def is_own(path: Path) -> bool:
     return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
 
 
+def is_shard_file(path: Path) -> bool:
+    """Whether a shard of some plan has a file of this name."""
+    return _SHARD_FILES.fullmatch(path.name) is not None
+
+
 def _final_name(path: Path) -> str:
     """The name of a file, of a partial one the name that it would have got."""
     return re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
@@ -187,10 +193,11 @@ def render_missing(
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
-def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, dict | None]]:
+def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, schema.Stats | None]]:
     """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
+    there = set(os.listdir(folder))  # once: a plan may have a million shards, and none of them made
     for each in plan.shards():
-        yield each, shard.read_stats(plan, each, folder)
+        yield each, shard.read_stats(plan, each, folder) if f"{each.name}.stats.json" in there else None
 
 
 def read_samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
@@ -218,14 +225,12 @@ def explain_errors(folder: Path) -> Iterator[None]:
 
 def summarize(folder: Path, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
-    import pyarrow.parquet as pq
-
     plan = Plan.load(folder)
     samples, algorithms, kinds = Counter[str](), Counter[int](), Counter[str]()
     first, peaks = list[dict](), []
     made = [(each, stats) for each, stats in list_shards(folder, plan) if stats]
     for each, _ in made:
-        table = pq.read_table(folder / f"{each.name}.parquet")
+        table = shard.read_table(plan, each, folder)
         samples[each.split] += table.num_rows
         algorithms.update(table["algorithm"].to_pylist())
         kinds.update(table["phrase_kind"].to_pylist())
@@ -281,11 +286,11 @@ def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str,
 def write_index(plan: Plan, folder: Path) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
     data, path = make_index(plan, list_shards(folder, plan)), folder / "index.json"
-    if data is not None and (not path.exists() or path.read_bytes() != data):
-        write_atomically(path, lambda file: file.write(data))
+    if data is not None and not is_written(path, data):
+        write(path, data)
 
 
-def make_index(plan: Plan, shards: Iterable[tuple[Shard, dict | None]]) -> bytes | None:
+def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:
     """The content of `index.json`, from all shards with their stats; None if one is missing."""
     listed = []
     for each, stats in shards:
@@ -298,5 +303,19 @@ def make_index(plan: Plan, shards: Iterable[tuple[Shard, dict | None]]) -> bytes
 def write_plan(plan: Plan, folder: Path) -> None:
     """Write the plan and its card."""
     remove_partial(folder, [])
-    write_atomically(folder / "README.md", lambda file: file.write(card.format_card(plan).encode()))
-    plan.write(folder)
+    for name, data in ({"README.md": card.format_card(plan).encode()} | plan.files()).items():
+        write(folder / name, data)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file of a data set."""
+    shard.make_way(path)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def is_written(path: Path, data: bytes) -> bool:
+    """Whether a file of a data set has this content."""
+    try:
+        return schema.read_regular(path, len(data)) == data
+    except (FileNotFoundError, InputError):
+        return False

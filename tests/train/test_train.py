@@ -415,7 +415,7 @@ def test_wrong_options(shards, whole, tmp_path, capsys, argv, word):
         (["--evaluate_evry", "1"], "there is no option --evaluate-evry: did you mean --evaluate-every?"),
         (["--optim.lrr", "1"], "did you mean --optim.lr?"),
         (["--lr", "none"], "--lr: 'none' can't be used: expected float, got str"),
-        (["--model", "s4b"], "--model: there is no 's4b': did you mean s4d?"),
+        (["--model", "hybird"], "--model: there is no 'hybird': did you mean hybrid?"),
         (["--prefix", "morse"], "--prefix: there is no 'morse': there are "),
         (["--live", "shards"], "--live: not allowed with argument --shards"),
         (["--model", "s4", "--model.headdim", "8"], "there is no setting of this model 'headdim'"),
