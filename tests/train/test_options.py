@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 from dx7data.errors import InputError
 from models.registry import LAYERS, MODELS, preset
-from train import arguments, baselines, convert, study
+from train import arguments, baselines, compare, convert, study
 from train.config import PRESETS, RunSettings, find_defaults, make_settings
 from train.options import parse, setting
 
@@ -116,6 +116,8 @@ def test_commands_have_typed_options():
     words = ["--checkpoint", "a", "--source", "b", "--out", "c.wav", "--patch", "x:1", "y:2", "--patch", "z:3"]
     converted = parse(convert.ConvertOptions, words, "train.convert", "")
     assert (converted.patch, converted.decode, converted.checkpoint) == (("x:1", "y:2", "z:3"), "mean", Path("a"))
+    found = parse(compare.CompareOptions, ["a", "b", "--baselines", "c"], "train.compare", "")
+    assert found == compare.CompareOptions((Path("a"), Path("b")), baselines=Path("c"))
     with pytest.raises(InputError, match=r"^--out is missing: "):
         parse(convert.ConvertOptions, words[:4], "train.convert", "")
 
