@@ -7,7 +7,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
 LINTERS = $$(sed -n 's/.*"\(\(ruff\|mypy\|types-[a-z]*\)==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help demo install test test-integrations lint bench docs mamba
+.PHONY: help demo install test test-integrations lint bench campaign docs mamba
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,15 @@ bench: .venv/test.stamp ## measure the engine, the rendering of shards and their
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_render.py
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_plan.py
+
+# A summary line each. Longer: .venv/bin/python -m benchmarks.campaign.kills --count 1000
+campaign: .venv/test.stamp ## kill, cut the power, race, fill disks, read hostile data: the figures of docs/reliability.md (as root)
+	$(BIN)/python -m benchmarks.campaign.kills
+	$(BIN)/python -m benchmarks.campaign.power_cuts
+	$(BIN)/python -m benchmarks.campaign.races
+	$(BIN)/python -m benchmarks.campaign.full_disks
+	$(BIN)/python -m benchmarks.campaign.hostile
+	$(BIN)/python benchmarks/campaign/checkpoints.py
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0

@@ -1,7 +1,12 @@
-"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
+"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there.
+
+Whole also after a power cut: a file system may keep a new name and lose the bytes behind it, unless these are synced first.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import operator
@@ -9,9 +14,9 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,21 +34,104 @@ class Refusals(Protocol):
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write; it gets its name at the end of the block, or vanishes if the block raises."""
+    """A binary file to write; at the end of the block it is on the disk and gets its name; it vanishes if the block raises.
+
+    The name itself is on the disk after `sync_folder`, once for several files. A link at `path` is replaced, not followed.
+    """
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a sign of life, see remove_left_over
             yield file
-        os.replace(partial, path)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(partial, path)  # before it is closed, which would end the sign of life
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
 def write_atomically(path: Path, write: Callable) -> None:
-    """Let `write(file)` make the file at `path`."""
+    """Let `write(file)` make the file at `path`; afterwards it survives a power cut."""
     with open_atomically(path) as file:
         write(file)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Let what was added to a file survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems can't
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove a partial file, unless the process that writes it is alive."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone by now, or a link
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError:  # a file system without locks
+        pass
+    finally:
+        os.close(descriptor)
+    if path.is_file():
+        path.unlink(missing_ok=True)
+
+
+def open_log(path: Path) -> TextIO:
+    """A text file to add lines to. Raises OSError where there is a link, which would lead out of the folder, or a device."""
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is no regular file: remove it", str(path))
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "a")
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write what a person asked for at `path`.
+
+    A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to.
+    """
+    if is_stream(path):
+        with open(path, "wb") as file:
+            yield file
+        return
+    real = Path(os.path.realpath(path))
+    with open_atomically(real) as file:
+        yield file
+    sync_folder(real.parent)
+
+
+def write_output(path: Path, write: Callable) -> None:
+    """Let `write(file)` make what a person asked for at `path`, see `open_output`."""
+    with open_output(path) as file:
+        write(file)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to a device or a pipe, such as /dev/stdout."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def to_canonical_json(value: object) -> bytes:
@@ -58,7 +146,7 @@ def add_hash(document: dict) -> bytes:
 
 
 def check_hash(data: bytes) -> dict:
-    """The document that `signed` made a file of. Raises ValueError if a single bit of it is another one."""
+    """The document that `add_hash` made a file of. Raises ValueError if a single bit of it is another one."""
     document = json.loads(data)
     if not isinstance(document, dict) or document.pop("sha256", None) is None or add_hash(document) != data:
         raise ValueError("its own hash does not match: it was edited or damaged")

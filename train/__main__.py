@@ -52,6 +52,8 @@ def explain(error: Exception, run: Path | None) -> str | None:
         return str(error).rpartition("InputError: ")[2].strip()
     if distributed.is_connection_lost(error):
         return f"another process of this run is gone; {_describe_checkpoint(run)}"
+    if "shared memory" in str(error) or "</torch_" in str(error):  # torch's two ways to say so
+        return f"/dev/shm is full: enlarge it, or take --workers 0, which needs none; {_describe_checkpoint(run)}"
     if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):
         return (
             f"a process that reads was killed, mostly because memory was full: lower --workers; {_describe_checkpoint(run)}"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.arguments import NO_PLACE, add_places, find_place
@@ -160,7 +160,7 @@ def apply_filter(source: Tensor, taps: Tensor) -> Tensor:
 def write(path: Path, found: dict) -> None:
     """Raises InputError."""
     try:
-        write_atomically(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+        write_output(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dx7data import process
 from dx7data.audio.wav import write_wav
 from dx7data.errors import InputError
-from dx7data.files import open_atomically
+from dx7data.files import open_output
 from dx7data.patches import bank, sysex
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
@@ -232,7 +232,7 @@ def decode_pieces(
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with open_atomically(path) as file:
+        with open_output(path) as file:
             write_wav(file, pieces, length, sample_rate)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dx7data import process
 from dx7data.errors import InputError
+from dx7data.files import write_atomically
 from models.registry import MODELS
 from train import arguments, baselines, compare
 from train.config import INDIFFERENT, Count, RunSettings
@@ -125,7 +126,7 @@ def study(options: StudyOptions) -> dict[str, str]:
     if any(job.done for job in trials.values()):
         floors = find_floors(options, next(iter(sound.values()))) if sound else None
         text = table(options, trials, ended, best, floors)
-        (options.out / "table.md").write_text(text + "\n")
+        write_atomically(options.out / "table.md", lambda file: file.write(f"{text}\n".encode()))
         if sound:
             compare.write([job.run for job in sound.values()], options.out / "compare.html", floors)
         where = [options.out / "table.md", *([options.out / "compare.html"] if sound else [])]

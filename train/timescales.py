@@ -13,7 +13,7 @@ import torch
 
 from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import open_atomically
+from dx7data.files import open_output
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
@@ -99,7 +99,7 @@ def show(options: TimescaleOptions) -> None:
         )
     if options.out:
         try:
-            with open_atomically(options.out) as file:
+            with open_output(options.out) as file:
                 draw(rows).savefig(file, format="png")
         except OSError as error:
             raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None

@@ -90,7 +90,7 @@ def read_result(command: str, folder: Path, said: str):
         return said[said.index("s4d") :]
     if command == "resume":
         rows = [line.split(",") for line in (folder / "run" / "metrics.csv").read_text().splitlines()]
-        return [(row[0], row[2]) for row in rows]
+        return [(row[0], row[2]) for row in rows[-(STEPS - 8) :]]  # of the steps after the newest checkpoint
     return None
 
 

@@ -32,7 +32,7 @@ def render_clips(
     curves: Curves | None,
     pinned_buffer: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """As clips.render, but that the volume is there. Raises InputError when the GPU fails."""
+    """As clips.render_clips, but that the volume is there. Raises InputError when the GPU fails."""
     clips = (
         np.empty((rows, length), np.int16) if pinned_buffer is None else pinned_buffer[: rows * length].reshape(rows, length)
     )
@@ -71,7 +71,7 @@ def fill(
     volume: np.ndarray,
     curves: Curves,
 ) -> None:
-    """Put what `render` gives into `out`, int16 (R, L) in GPU memory, in the order of the stream of `memory` (mix_on)."""
+    """Put what `render_clips` gives into `out`, int16 (R, L) in GPU memory, in the order of the stream of `memory`."""
 
     def finish(place: slice, native: GpuArray) -> None:
         low, levels = decimate(native, sample_rate, memory), np.zeros((3, place.stop - place.start), np.int64)
@@ -110,7 +110,7 @@ def bring_to_16_bits(
 def _bring_to_16_bits(
     low: GpuArray, to_peak: bool, volume: np.ndarray, factor: int, out: GpuArray, levels: np.ndarray, memory: Memory
 ) -> GpuArray:
-    """As `finished`, but that the clips, `out`, and the levels, which are the result, stay in GPU memory."""
+    """As `bring_to_16_bits`, but that the clips, `out`, and the levels, which are the result, stay in GPU memory."""
     known = memory.put(levels)
     _level[out.shape[0], THREADS, memory.stream](low, to_peak, memory.put(volume), factor, out, known)
     return known
@@ -168,6 +168,5 @@ def _level_row(
     cuda.atomic.add(levels, (2, r), cut)
 
 
-with cache.use_folder():
-    _filter = cuda.jit(cache=True)(_filter_tile)
-    _level = cuda.jit(cache=True)(_level_row)
+_filter = cache.keep(cuda.jit()(_filter_tile))
+_level = cache.keep(cuda.jit()(_level_row))

@@ -93,6 +93,5 @@ def _saturate(
     return peaks, cut
 
 
-with cache.use_folder():
-    _find_peak_gains = njit(cache=True, nogil=True)(_find_peak_gains)
-    _saturate = njit(cache=True, nogil=True)(_saturate)
+_find_peak_gains = cache.keep(njit(nogil=True)(_find_peak_gains))
+_saturate = cache.keep(njit(nogil=True)(_saturate))

@@ -124,5 +124,4 @@ def _add_six(lane: np.ndarray, taps: np.ndarray, total: np.ndarray) -> None:
         total[i] += early + d * lane[i + 3] + e * lane[i + 4] + f * lane[i + 5]
 
 
-with cache.use_folder():
-    _filter_rows = njit(cache=True, nogil=True, fastmath={"contract"})(_filter_rows)
+_filter_rows = cache.keep(njit(nogil=True, fastmath={"contract"})(_filter_rows))

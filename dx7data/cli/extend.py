@@ -35,19 +35,23 @@ def run(options: Namespace) -> None:
         raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
     if options.patches and options.out.resolve() == options.folder.resolve():
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
+    if not options.patches:
+        with folders.lock_folder(options.folder):
+            plan = Plan.load(options.folder)
+            announce_compilation()
+            plan = builder.add_samples(plan, options.samples)
+            folders.extend(options.folder, plan)
+            render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)
+        return
     plan = Plan.load(options.folder)
-    added = load_patches(options.patches) if options.patches else None
+    loaded = load_patches(options.patches)
     announce_compilation()
-    if added:
-        plan, refused = builder.add_patches(plan, added)
-        for reason in refused:
-            print(reason, file=sys.stderr)
+    plan, refused = builder.add_patches(plan, loaded)
+    for reason in refused:
+        print(reason, file=sys.stderr)
     if options.samples:
         plan = builder.add_samples(plan, options.samples)
-    if options.patches:
-        announce(plan, False)
+    announce(plan, False)
+    with folders.lock_folder(options.out, new=True):
         folders.prepare(plan, options.out, overwrite=False)
-        print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
-        return
-    folders.extend(options.folder, plan)
-    render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)
+    print(f"The plan is in {options.out}: dx7data render --plan {options.out}")

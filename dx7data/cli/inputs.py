@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
+from dx7data.files import is_stream
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
 
@@ -40,13 +41,18 @@ def load_patches(
 
 def write_report(path: Path, patches: Report, music: MusicReport | None = None) -> None:
     """Reports of patches and, as its entry `music`, of music as JSON."""
-    from dx7data.files import write_atomically
+    from dx7data.files import write_output
 
     document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
     try:
-        write_atomically(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+        write_output(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
+
+
+def say_written(path: Path, text: str) -> None:
+    """What was written, on stderr if that went into a pipe: maybe stdout's, which holds nothing else then."""
+    print(text, file=sys.stderr if is_stream(path) else sys.stdout)
 
 
 def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicReport | None]:

@@ -17,5 +17,7 @@ def add_to(verbs: Verbs) -> None:
 def run(options: Namespace) -> None:
     from dx7data.dataset import folders
 
-    folders.prepare(make_plan(options), options.out, options.overwrite)
+    plan = make_plan(options)
+    with folders.lock_folder(options.out, new=True):
+        folders.prepare(plan, options.out, options.overwrite)
     print(f"The plan is in {options.out}: dx7data render --plan {options.out}")

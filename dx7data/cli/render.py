@@ -51,6 +51,7 @@ def run(options: Namespace) -> None:
         from dx7data.plan.plan import Plan
 
         plan = Plan.load(options.plan)
+        plan.check_current()
         announce_compilation()
     else:
         plan = make_plan(options)
@@ -59,13 +60,14 @@ def run(options: Namespace) -> None:
         return
     from dx7data.dataset import folders
 
-    folder = options.out or options.plan
-    missing = folders.prepare(plan, folder, options.overwrite)
-    if options.only or options.job:
-        missing = _select(plan, missing, options)
-    else:
-        folders.remove_partial(folder)
-    render_shards(plan, folder, missing, options)
+    folder, is_part = options.out or options.plan, bool(options.only or options.job)
+    with folders.lock_folder(folder, new=True, shared=is_part):
+        missing = folders.prepare(plan, folder, options.overwrite)
+        if is_part:
+            missing = _select(plan, missing, options)
+        else:
+            folders.remove_partial(folder)
+        render_shards(plan, folder, missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dx7data.cli import types
 from dx7data.cli.types import whole
+from dx7data.errors import make_printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -74,8 +75,8 @@ def render_shards(plan: Plan, folder: Path, missing: list, options: Namespace) -
     print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
     with _open_bar(plan, missing) as bar:
         folders.render_missing(plan, folder, missing, workers, lambda count: _advance(bar, count, plan), devices)
-    print(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}")
-    print(f"Look at them: dx7data inspect {folder}")
+    print(make_printable(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}"))
+    print(make_printable(f"Look at them: dx7data inspect {folder}"))
 
 
 def _open_bar(plan: Plan, missing: list[Shard]) -> tqdm:

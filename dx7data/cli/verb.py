@@ -15,5 +15,5 @@ def add_verb(verbs: Verbs, name: str, run: Callable[[Namespace], int | None], te
     parser: ArgumentParser = verbs.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, stopped="stopped; what is whole is kept, and the same command goes on from there")
     return parser

@@ -264,5 +264,4 @@ def _render(
             _render_group(voices, curves, members, notes, row, out, filled, table)
 
 
-with cache.use_folder():
-    render = njit(parallel=True, nogil=True, cache=True)(_render)
+render = cache.keep(njit(parallel=True, nogil=True)(_render))

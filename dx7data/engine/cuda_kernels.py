@@ -368,8 +368,7 @@ def _synthesis(
                 word += _WORDS
 
 
-with cache.use_folder():
-    clear = cuda.jit(cache=True)(_clear)
-    modulation = cuda.jit(cache=True)(_modulation)
-    envelopes = cuda.jit(cache=True)(_envelopes)
-    synthesis = cuda.jit(cache=True, launch_bounds=(THREADS, 2))(_synthesis)
+clear = cache.keep(cuda.jit()(_clear))
+modulation = cache.keep(cuda.jit()(_modulation))
+envelopes = cache.keep(cuda.jit()(_envelopes))
+synthesis = cache.keep(cuda.jit(launch_bounds=(THREADS, 2))(_synthesis))

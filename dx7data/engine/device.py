@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dx7data.errors import InputError, suggest_install
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Lock
+    from contextlib import AbstractContextManager
 
 
 class Unusable(InputError, ValueError):
@@ -56,7 +56,7 @@ def _find_obstacle(number: int) -> str | None:
 _gpu_lock = None  # the lock of use_gpu_lock
 
 
-def use_gpu_lock(lock: Lock) -> None:
+def use_gpu_lock(lock: AbstractContextManager) -> None:
     """From now on `hold_gpu_lock` waits for `lock`, which this process has in common with the others that use its GPU.
 
     A GPU runs the kernels of several processes in turn anyway, and large ones better than many. So each has all its memory.

@@ -32,7 +32,7 @@ def step(
 
 @njit(inline="always")
 def phase_increment(log_frequency: Integer, table: np.ndarray) -> Integer:
-    """Phase increment of a log frequency; `table` is tables.increment_table(rate)."""
+    """Phase increment of a log frequency; `table` is tables.make_increment_table(rate)."""
     index = (log_frequency >> 14) & 1023
     low = table[index]
     value = low + (((table[index + 1] - low) * (log_frequency & 16383)) >> 14)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
 from dx7data.patches import audible, containers, exports, patch, sysex
 from dx7data.patches.report import Report, make_printable
 
@@ -215,6 +215,6 @@ def export(bank: Bank, path: str | os.PathLike, full_bank: bool = False) -> None
         raise InputError(f"there are no patches to write to {make_printable(path)}")
     written = _WRITERS[suffix](bank, full_bank)
     try:
-        write_atomically(path, lambda file: file.write(written))
+        write_output(path, lambda file: file.write(written))
     except OSError as error:
         raise InputError(f"{make_printable(path)} cannot be written: {error.strerror}") from error

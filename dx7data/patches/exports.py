@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dx7data.errors import make_printable
 from dx7data.files import decode_parquet, encode_parquet
 from dx7data.patches import patch, sysex
 from dx7data.patches.algorithms import OPERATORS
 from dx7data.patches.reading import Reading, Record, add_voices
-from dx7data.patches.report import make_printable
 
 if TYPE_CHECKING:
     import pyarrow as pa

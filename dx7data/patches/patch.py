@@ -77,12 +77,12 @@ def require_legal(patches: np.ndarray) -> np.ndarray:
     if wrong.size:
         byte = wrong[0, -1]
         field = FIELDS[byte] if byte < PARAMETERS else "the name"
-        raise ValueError(f"{field} is {patches[tuple(wrong[0])]}, out of range: use patch.legal_stored first")
+        raise ValueError(f"{field} is {patches[tuple(wrong[0])]}, out of range: use patch.legalize_stored first")
     return patches
 
 
 def unpack(packed: np.ndarray) -> np.ndarray:
-    """uint8 (..., 128) -> (..., 155): the layout only; values out of range stay so (legal_packed mends them)."""
+    """uint8 (..., 128) -> (..., 155): the layout only; values out of range stay so (legalize_packed mends them)."""
     packed = _bytes(packed, PACKED_BYTES)
     lead = packed.shape[:-1]
     out = np.empty((*lead, STORED_BYTES), np.uint8)

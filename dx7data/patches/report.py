@@ -3,14 +3,10 @@
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
+from dx7data.errors import make_printable
 from dx7data.patches.reading import Reading
 
 _LINES = 10  # of a kind in a report for people
-
-
-def make_printable(name: object) -> str:
-    """A file name that is safe to print and to store: what is not printable is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,5 @@ def _nearest(
     return result
 
 
-with cache.use_folder():
-    _connect = njit(cache=True, nogil=True)(_connect)
-    _nearest = njit(cache=True, nogil=True)(_nearest)
+_connect = cache.keep(njit(nogil=True)(_connect))
+_nearest = cache.keep(njit(nogil=True)(_nearest))

@@ -23,7 +23,7 @@ _BULK = bytes((0x09, _BANK_BYTES >> 7, _BANK_BYTES & 127))  # format and 14-bit 
 _MISPRINT = bytes((0x09, 0x10, 0x00))  # the same count as if it had 8 bits a byte: as some manuals and programs have it
 _SINGLE = bytes((0x00, STORED_BYTES >> 7, STORED_BYTES & 127))
 _FORMATS = b"|".join(map(re.escape, (_BULK, _MISPRINT, _SINGLE)))
-_CHANNEL = rb"(?:\r\n|[\x00-\x0f])"  # CR and LF: channel 11 or 14 after what `_undone` undoes
+_CHANNEL = rb"(?:\r\n|[\x00-\x0f])"  # CR and LF: channel 11 or 14 after what `_undo_text_transfer` undoes
 _HEADER = re.compile(rb"\xf0\x43" + _CHANNEL + rb"(?P<format>" + _FORMATS + rb")")
 # In a MIDI file the length of a message comes after its F0; a message in parts goes on with a delay, F7 and a length.
 _NUMBER = rb"[\x80-\xff]{0,3}[\x00-\x7f]"

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.files import find_files, read_file
 from dx7data.patches import containers
-from dx7data.patches.report import make_printable
 from dx7data.phrases import midi
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 from dx7data.phrases.report import MusicReport

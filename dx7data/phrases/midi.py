@@ -12,7 +12,9 @@ from operator import attrgetter, itemgetter
 from dx7data.phrases import smf
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 
-BYTES_LIMIT = 4 << 20  # of a file; at worst some 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
+BYTES_LIMIT = (
+    4 << 20
+)  # of a file; at worst 4 s and 0.3 GB to read and cut, see smf.MAX_MESSAGES. Long pieces have less than 1 MiB
 
 BEND_SEMITONES = 2  # of the pitch wheel, up and down, where RPN 0 says nothing else
 

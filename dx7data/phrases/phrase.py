@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
+from dx7data.errors import InputError
 from dx7data.files import decode_parquet, to_canonical_json
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
@@ -24,6 +27,12 @@ if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases d
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
 CONTROLLERS = tuple(REST)
 _KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
+
+_LONGEST = 24 * 60 * 60 * 1000  # ms: longer is no music, and might not fit into 32 bits
+_NOTE_LIMITS = {"start": (0, _LONGEST), "held": (1, _LONGEST), "note": (0, 127), "velocity": (1, 127)}
+# A bend of 127 semitones and as many cents is 10.7 octaves.
+_EVENT_LIMITS = {"time": (0, _LONGEST), "controller": (0, len(CONTROLLERS) - 1), "value": (-(11 << 24), 11 << 24)}
+Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None  # what may be known of a phrase
 
 
 class Note(NamedTuple):
@@ -100,8 +109,8 @@ class Phrases(Sequence):
 
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             if file.schema != _schema() or file.num_record_batches != 1:
-                raise ValueError(f"{path} holds no phrases")
-            return Phrases(pa.Table.from_batches([file.get_batch(0)]))
+                raise ValueError("it holds no phrases")
+            return Phrases(pa.Table.from_batches([file.get_batch(0)])).check()
 
     @staticmethod
     def from_parquet(data: bytes) -> Phrases:
@@ -110,7 +119,24 @@ class Phrases(Sequence):
 
         table = decode_parquet(data).select([field.name for field in _schema()])
         columns = [column.combine_chunks().cast(field.type) for column, field in zip(table.columns, _schema(), strict=True)]
-        return Phrases(pa.Table.from_arrays(columns, schema=_schema()))
+        return Phrases(pa.Table.from_arrays(columns, schema=_schema())).check()
+
+    def check(self) -> Phrases:
+        """These phrases. Raises ValueError where one is none that could be played, or points to what is not there."""
+        self.table.validate(full=True)
+        if any(column.null_count for column in self.table.columns):
+            raise ValueError("it lacks values")
+        for name, limits in (("notes", _NOTE_LIMITS), ("events", _EVENT_LIMITS)):
+            bounds, fields = self._columns[name]
+            for (what, (minimum, maximum)), values in zip(limits.items(), fields, strict=True):
+                if values.size and not minimum <= values.min() <= values.max() <= maximum:
+                    raise ValueError(f"in column {name}, {what} is not from {minimum:,} to {maximum:,}")
+            if name == "notes" and (np.diff(bounds) < 1).any():
+                raise ValueError("a phrase in it has no notes")
+        _, (_, controllers, values) = self._columns["events"]
+        if ((controllers > 0) & ((values < 0) | (values > 127))).any():
+            raise ValueError("in column events, a controller is not from 0 to 127")
+        return self
 
     def to_arrow(self) -> bytes:
         """`phrases.arrow`: an Arrow IPC file without compression, so that it can be mapped."""
@@ -140,7 +166,7 @@ class Phrases(Sequence):
             for kind, bounds, fields in ((Note, *columns["notes"]), (Event, *columns["events"]))
         )
         kind, cut, about = (columns[name][i].as_py() for name in ("kind", "cut", "about"))
-        return Phrase(notes, events, kind, cut, json.loads(about))
+        return Phrase(notes, events, kind, cut, _decode_about(about, i))
 
     @cached_property
     def _columns(self) -> dict:
@@ -176,6 +202,14 @@ class Phrases(Sequence):
         for name in ("id", "split", "kind", "about"):
             for part in _split_texts(self.table[name]):
                 state.update(part)
+
+
+def _decode_about(text: str, i: int) -> dict:
+    """What is known of a phrase: texts and numbers by name. Raises InputError."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Known])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"column about of the phrases, row {i}: {error}") from None
 
 
 def _split_texts(column: pa.ChunkedArray) -> tuple[memoryview, bytes | memoryview]:

@@ -5,17 +5,16 @@ never changed by a render. So a shard can be made alone, in any order and on any
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dx7data.errors import InputError
-from dx7data.files import add_hash, check_hash, write_atomically
+from dx7data.files import add_hash
 from dx7data.phrases.phrase import Phrases
-from dx7data.plan import sample
+from dx7data.plan import sample, schema, tables
 from dx7data.plan.patches import Patches
 from dx7data.plan.recipe import ENGINE, FORMAT, READ_ONLY, Recipe
-from dx7data.plan.spec import Shard, Spec
+from dx7data.plan.spec import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,30 +32,27 @@ class Plan(Recipe):
     def load(folder: Path) -> "Plan":
         """Read the plan in a folder. Raises InputError if there is none, or it is of another version, damaged or edited."""
         folder = Path(folder)
-        document = _read_document(folder / "dataset.json")
-        try:
-            for name, digest in document["tables"].items():
-                with open(folder / name, "rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                        raise InputError(f"{folder / name} is not what it was: put a copy back, or make the plan anew")
-            spec = Spec.from_json(document["spec"])
-            patches, phrases = Patches.from_parquet((folder / "patches.parquet").read_bytes()), None
-            if "phrases.arrow" in document["tables"]:
-                phrases = Phrases.map(folder / "phrases.arrow")
-            elif "phrases.parquet" in document["tables"]:
-                phrases = Phrases.from_parquet((folder / "phrases.parquet").read_bytes())
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"the plan in {folder} can't be read: {error}") from None
-        return Plan(
+        path = folder / "dataset.json"
+        document = _read_document(path)
+        spec, counts = document["spec"], {str(split): count for split, count in document["samples"].items()}
+        for name, digest in document["tables"].items():
+            _check_table(folder / name, str(digest))
+        patches = _load_patches(folder / "patches.parquet", document["patches"])
+        tables.check_patches(patches, spec, counts, folder / "patches.parquet")
+        plan = Plan(
             spec=spec,
             patches=patches,
-            phrases=phrases,
-            counts=document["samples"],
+            phrases=_load_phrases(folder, document),
+            counts=counts,
             old_fingerprint=document["fingerprint"] if document["format"] != FORMAT else None,
-            silent=document["left_out_as_silent"],
-            split_report=document["split_report"],
-            hidden=document.get("hidden"),
+            silent=[dict(each) for each in document["left_out_as_silent"]],
+            split_report=dict(document["split_report"]),
+            hidden=dict(hidden) if (hidden := document.get("hidden")) else None,
         )
+        plan.shards()
+        if plan.fingerprint != document["fingerprint"]:
+            raise InputError(f"{path}, field fingerprint: the patches or phrases in {folder} are of another data set")
+        return plan
 
     def __len__(self) -> int:
         """The number of samples in all splits."""
@@ -66,19 +62,19 @@ class Plan(Recipe):
         """Render sample j of a split, `plan["train", 7]`. It is the same as in its shard."""
         return sample.render_samples(self, [place])[0]
 
-    def check_stats(self, shard: Shard, data: bytes) -> dict:
-        """What the stats file of a shard holds. Raises ValueError if it was edited, or is of another plan or shard."""
-        stats = check_hash(data)
+    def check_stats(self, shard: Shard, data: bytes, where: object) -> schema.Stats:
+        """What the stats file of a shard holds. Raises InputError if it was edited, or is of another plan or shard."""
+        stats = schema.decode_signed(data, schema.Stats, where)
         expected = {"fingerprint": self.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
-        if stats | expected != stats:
-            raise ValueError(f"the stats of {shard.name} are those of another plan or shard")
+        if wrong := [name for name, value in expected.items() if stats[name] != value]:
+            raise InputError(f"{where}, field {wrong[0]}: it is of another data set, or of another shard")
         return stats
 
     def files(self) -> dict[str, bytes]:
         """Name and content of the files of a plan, `dataset.json`, which has the hashes of the others, last."""
-        tables = {"patches.parquet": self.patches.to_parquet()}
+        files = {"patches.parquet": self.patches.to_parquet()}
         if self.phrases is not None:
-            tables["phrases.arrow"] = self.phrases.to_arrow()
+            files["phrases.arrow"] = self.phrases.to_arrow()
         document = {
             "format": FORMAT,
             "engine": ENGINE,
@@ -90,28 +86,57 @@ class Plan(Recipe):
             "split_report": self.split_report,
             "hidden": self.hidden,
             "left_out_as_silent": self.silent,
-            "tables": {name: hashlib.sha256(data).hexdigest() for name, data in tables.items()},
+            "tables": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
-        return tables | {"dataset.json": add_hash(document)}
-
-    def write(self, folder: Path) -> None:
-        """Put the plan into a folder; a folder with a dataset.json has all of it."""
-        for name, data in self.files().items():
-            write_atomically(folder / name, lambda file, data=data: file.write(data))
+        return files | {"dataset.json": add_hash(document)}
 
 
-def _read_document(path: Path) -> dict:
+def _read_document(path: Path) -> schema.PlanDocument:
     try:
-        data = path.read_bytes()
-        version = json.loads(data)
-        found = (version.get("format"), version.get("engine")) if isinstance(version, dict) else None
-        if found not in ((FORMAT, ENGINE), READ_ONLY):
-            raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
-        return check_hash(data)
+        data = schema.read_regular(path, schema.DOCUMENT_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
-    except (OSError, ValueError) as error:
+    version = schema.decode(data, schema.Version, path)
+    if (version["format"], version["engine"]) not in ((FORMAT, ENGINE), READ_ONLY):
+        raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
+    return schema.decode_plan(data, path)
+
+
+def _check_table(path: Path, digest: str) -> None:
+    """Is it the table that the plan was written with? Raises InputError."""
+    try:
+        with schema.open_regular(path) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                return
+    except FileNotFoundError:
+        pass
+    raise InputError(f"{path} is not what it was: put a copy back, or make the plan anew")
+
+
+def _load_patches(path: Path, count: int) -> Patches:
+    table = tables.read_table(schema.read_regular(path, tables.PLAN_BYTES), tables.list_patch_columns(), path, count)
+    try:
+        return Patches.from_table(table)
+    except ValueError as error:
+        raise InputError(f"{path}, column packed: {error}") from None
+
+
+def _load_phrases(folder: Path, document: schema.PlanDocument) -> Phrases | None:
+    """None: they are drawn."""
+    names = [name for name in document["tables"] if name.startswith("phrases")]
+    count = document["phrases"]
+    if len(names) != (count != "drawn"):
+        raise InputError(f"{folder / 'dataset.json'}, field tables: it does not say where {count} phrases are")
+    if not names:
+        return None
+    path = folder / names[0]
+    try:
+        phrases = Phrases.map(path) if path.suffix == ".arrow" else Phrases.from_parquet(path.read_bytes())
+    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
+    if len(phrases) != count or not all(len(phrases.within(split)) for split in document["samples"]):
+        raise InputError(f"{path} has {len(phrases):,} phrases, not {count:,}, or none for a split that has samples")
+    return phrases
 
 
 def find_differences(old: Plan, new: Plan) -> list[str]:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from itertools import chain
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio import clips, gain
+from dx7data.audio.markup import html, join
 from dx7data.audio.player import make_player
 from dx7data.audio.resample import engine_rate
 from dx7data.audio.wav import encode_wav
@@ -55,9 +55,9 @@ class Sample:
         """What a notebook shows: a player for each clip."""
         clips = {f"prefix {codec}": audio for codec, audio in self.prefixes.items()}
         clips = {"source": self.source, **clips, "target": self.target}
-        names = " + ".join(escape(layer["name"]) for layer in self.meta["layers"])
-        players = "".join(make_player(label, audio, self.meta["sample_rate"]) for label, audio in clips.items())
-        return f"<section><p><b>{escape(self.key)}</b> {names}</p>{players}</section>"
+        names = " + ".join(layer["name"] for layer in self.meta["layers"])
+        players = join(make_player(label, audio, self.meta["sample_rate"]) for label, audio in clips.items())
+        return str(html("<section><p><b>{}</b> {}</p>{}</section>", self.key, names, players))
 
 
 def batch_size(plan: Recipe) -> int:
@@ -77,7 +77,7 @@ def render_samples(
     prefixes, count = encode_prefixes(plan, choices, device), len(places)
     return [
         Sample(
-            key=_make_key(split, j),
+            key=make_key(split, j),
             source=audio[i],
             target=audio[count + i],
             prefixes={codec: of_codec[i] for codec, of_codec in prefixes.items()},
@@ -98,7 +98,7 @@ def _render_clips(
 
 
 def make_score(plan: Recipe, choices: list[Choice]) -> dict:
-    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of clips.render."""
+    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of render_clips."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
     # A part is what one patch plays in one row: it has an LFO of its own.
@@ -202,7 +202,7 @@ def _describe_pair(plan: Recipe, split: str, own_layer: int, there: tuple[int, i
     own, other = plan.patches.stored[own_layer], plan.patches.stored[layer]
     changed = int(np.flatnonzero(own[: patch.PARAMETERS] != other[: patch.PARAMETERS])[0])
     return {
-        "with": _make_key(split, j),
+        "with": make_key(split, j),
         "parameter": patch.FIELDS[changed],
         "value": int(own[changed]),
         "value_there": int(other[changed]),
@@ -253,7 +253,8 @@ def _dump(stored: bytes) -> bytes:
     return sysex.write_voice(np.frombuffer(stored, np.uint8))
 
 
-def _make_key(split: str, j: int) -> str:
+def make_key(split: str, j: int) -> str:
+    """The name of sample (split, j), which its members begin with."""
     return f"{split}_{j:08d}"
 
 

@@ -224,10 +224,11 @@ def test_several_shards_to_a_task_and_several_devices(tmp_path):
 def test_a_worker_takes_no_more_threads_than_there_are():
     """NUMBA_NUM_THREADS may be less than the cores."""
     context = multiprocessing.get_context("spawn")
-    devices = context.Queue()
-    devices.put("cpu")
-    process = context.Process(target=worker.start, args=(None, None, 10**6, devices, {}))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=worker.run, args=(theirs, None, None, 10**6, "cpu", None))
     process.start()
+    ours.close()
+    theirs.close()
     process.join(60)
     assert process.exitcode == 0
 

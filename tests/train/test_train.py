@@ -799,3 +799,52 @@ def test_one_process_is_alone():
     assert (found.rank, found.count, found.first) == (0, 1, True)
     assert found.mean(torch.ones(2)).tolist() == [1, 1]
     assert not distributed.is_connection_lost(RuntimeError("gloo"))
+
+
+@pytest.mark.parametrize("name", ["samples", "checkpoints", "pictures", "train.log", "metrics.csv", ".lock"])
+def test_a_link_out_of_a_run_is_not_followed(copy, tmp_path, capsys, name):
+    """Going on with a run removes samples and writes to tables: of this run, and not of another folder."""
+    (copy / "result.json").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    (copy / name).rename(elsewhere)
+    (elsewhere / "00000099").mkdir() if elsewhere.is_dir() else None
+    (copy / name).symlink_to(elsewhere)
+    before = sorted((str(path), path.is_dir() or path.read_bytes()) for path in [elsewhere, *elsewhere.rglob("*")])
+    assert resume(copy) == 2
+    assert f"{copy / name} leads out of the run" in sentence(capsys)
+    assert sorted((str(path), path.is_dir() or path.read_bytes()) for path in [elsewhere, *elsewhere.rglob("*")]) == before
+
+
+def test_a_table_that_a_power_cut_left(whole, tmp_path):
+    """A file system that has kept the new length and lost the last bytes fills them with zeros."""
+    lines = (whole / "metrics.csv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "metrics.csv").write_bytes(b"".join(lines[:5]) + bytes(40) + b"\n" + bytes(100))
+    Log(tmp_path, 100).close()
+    assert rows(tmp_path) == rows(whole)[:4]
+
+
+def test_tables_are_on_the_disk_before_the_checkpoint(shards, tmp_path, monkeypatch):
+    """Else a run would go on from a checkpoint with rows missing before it."""
+    calls, sync, rename = [], os.fsync, os.rename
+
+    def fsync(descriptor):
+        sync(descriptor)
+        calls.append(os.fstat(descriptor).st_ino)
+
+    def move(source, target):
+        rename(source, target)
+        calls.append(Path(target).name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", move)
+    assert train(shards, tmp_path / "run", "--steps", "4") == 0
+    assert calls.index((tmp_path / "run" / "metrics.csv").stat().st_ino) < calls.index("00000004")
+
+
+def test_too_little_shared_memory(shards, tmp_path, monkeypatch, capsys):
+    """The real thing, in a container with a small /dev/shm, is a bus error, or torch's "unable to allocate: Success"."""
+    small = os.statvfs_result((4096, 4096, 16, 3, 3, 16, 16, 16, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
+    assert train(shards, tmp_path / "run", "--workers", "2") == 2
+    assert "take --workers 0" in sentence(capsys)
+    assert train(shards, tmp_path / "run2", "--workers", "0") == 0

@@ -30,7 +30,7 @@ class Score(NamedTuple):
 
     prefix: torch.Tensor  # int16 (N, P): of each patch always the same, so it is kept, not rendered again
     starts: torch.Tensor  # int64 (N,): where the crops begin
-    played: dict  # see dx7data.plan.sample.score
+    played: dict  # see dx7data.plan.sample.make_score
 
 
 class Scores(Dataset):

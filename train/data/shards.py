@@ -11,8 +11,8 @@ import torch
 
 from dx7data.audio.wav import HEADER_BYTES, encode_header
 from dx7data.errors import InputError
-from dx7data.files import decode_parquet
 from dx7data.patches import sysex
+from dx7data.plan import schema, tables
 from dx7data.plan.plan import Plan
 from train.data.clips import Clips
 from train.data.example import NO_PREFIX, Example
@@ -54,7 +54,7 @@ class ShardClips(Clips):
         return ShardClips(self._at, self.plan, split, skip_missing=True, **options)
 
     def target_patches(self, index: int) -> np.ndarray:
-        dump = sysex.read(self._read_member(*self.locate(SampleKey(0, 0, index)), "target.syx"))
+        dump = sysex.read(self._read_dump(*self.locate(SampleKey(0, 0, index))))
         return np.array([np.frombuffer(record.patch, np.uint8) for record in dump.voices])
 
     def __getstate__(self) -> dict:
@@ -70,7 +70,7 @@ class ShardClips(Clips):
         elif self._from_shards:
             prefix = torch.from_numpy(self._read_clip(s, i, f"prefix.{format.codec}.wav").astype(np.int16))
         else:
-            prefix = format.encode_prefix(self._read_member(s, i, "target.syx"))
+            prefix = format.encode_prefix(self._read_dump(s, i))
         return Example(prefix, *(format.clip(self._read_clip(s, i, name), start) for name in ("source.wav", "target.wav")))
 
     def _read_clip(self, s: int, i: int, name: str) -> np.ndarray:
@@ -85,6 +85,13 @@ class ShardClips(Clips):
     def _read_member(self, s: int, i: int, name: str) -> bytes:
         offset = self._find_member(s, i, name)
         return self._open_map(s)[offset : offset + int(self._load_table(s)[name.replace(".", "_") + "_bytes"][i])]
+
+    def _read_dump(self, s: int, i: int) -> bytes:
+        """The patches of a sample's target, as a dump of a voice for each layer. Raises InputError if it is none."""
+        dump = self._read_member(s, i, "target.syx")
+        if not 1 <= len(sysex.read(dump).voices) <= self.plan.spec.layers[1]:
+            raise self._damage_error(s, i, "target.syx")
+        return dump
 
     def _find_member(self, s: int, i: int, name: str) -> int:
         """Where a member begins. Raises InputError if the tar has another one there."""
@@ -103,19 +110,17 @@ class ShardClips(Clips):
     def _load_table(self, s: int) -> dict[str, np.ndarray]:
         """The columns of a shard's table that say where members lie, read when first needed."""
         if s not in self._tables:
-            each, expected = self.shards[s], self._stats[s]["parquet"]
+            each, stats = self.shards[s], self._stats[s]
+            where = f"{self._at.name}/{each.name}.parquet"
             try:
-                data = self._at.read(f"{each.name}.parquet")
+                data = self._at.read(f"{each.name}.parquet", stats["parquet"]["bytes"])
             except OSError:
                 data = b""
-            if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-                raise InputError(
-                    f"{self._at.name}/{each.name}.parquet is damaged or gone: `dx7data verify --fix` makes it again"
-                )
+            if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
+                raise InputError(f"{where} is damaged or gone: `dx7data verify --fix` makes it again")
+            table = tables.read_shard_table(data, self.plan.spec, each, stats["tar"]["bytes"], where)
             columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
-            # One thread: a pool of threads does not survive the fork that makes a worker.
-            table = decode_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
-            self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
+            self._tables[s] = {name: table[name].to_numpy() for name in (*columns, "target_syx_bytes")}
         return self._tables[s]
 
     def _open_map(self, s: int) -> mmap.mmap:
@@ -126,7 +131,7 @@ class ShardClips(Clips):
         name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
         path = self._at.local_path(name, tar["bytes"], tar["sha256"])
         try:
-            with open(path, "rb") as file:
+            with schema.open_regular(path) as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from dx7data.audio.wav import encode_wav
+from dx7data.files import write_atomically
 from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -225,4 +226,5 @@ def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int)
     folder.mkdir(parents=True, exist_ok=True)
     for name, clips in (("source", examples.source), ("target", examples.target), ("generated", audio)):
         for i, clip in enumerate(clips.numpy()):
-            (folder / f"{i}-{name}.wav").write_bytes(encode_wav(clip, sample_rate))
+            data = encode_wav(clip, sample_rate)
+            write_atomically(folder / f"{i}-{name}.wav", lambda file, data=data: file.write(data))

@@ -30,7 +30,7 @@ from train.loop import checkpoint, checkpoint_reader, optim
 from train.loop.checks import check_data, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
-from train.loop.folder import lock_run
+from train.loop.folder import lock_run, refuse_links
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.signals import Stop
 from train.loop.timer import StepTimer
@@ -47,6 +47,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
 
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
+    refuse_links(run)
     data = open_training_clips(settings)
     check_data(run, data, settings.shards)
     settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)
@@ -230,6 +231,7 @@ class Trainer:
                 "stream": self.batches.state(self.step),
                 "seconds": self.timer.total,
             }
+            self.log.sync()  # the run goes on from the checkpoint, and its tables with it
             checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state)
 
     def evaluate(self) -> None:
