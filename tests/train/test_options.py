@@ -45,7 +45,7 @@ def test_help_has_every_default(capsys):
             if "help" in field.metadata and field.name != "device" and value is not None and value is not False:
                 about = shown[shown.rindex(f" --{field.name.replace('_', '-')} ") :]
                 assert about.partition("(default: ")[2].startswith(f"{value})"), field.name
-        assert "--model.d-state VALUE of layers (default: 32 in mamba2, 32 in s4d)" in shown
+        assert "--model.d-state VALUE of layers (default: 32 in s4d, 32 in mamba2)" in shown
         assert "--model.pool VALUE steps that become one, from stage to stage; of sashimi alone (default: 4,4)" in shown
 
 
