@@ -248,13 +248,13 @@ def _samples(runs: list[Run]) -> Iterator[Markup]:
             pair = [(clips[kind].audio.tobytes(), clips[kind].rate) for kind in ("source", "target")]
             groups.setdefault((number, *pair), {})[i] = clips
     for (number, *_), found in groups.items():
-        clips = [(html("<b>{}</b>", kind), next(iter(found.values()))[kind]) for kind in ("source", "target")]
-        clips += [
+        heard = [(html("<b>{}</b>", kind), next(iter(found.values()))[kind]) for kind in ("source", "target")]
+        heard += [
             (html("{} step {:,}", _name(i, runs[i]), runs[i].samples_step), own["generated"]) for i, own in found.items()
         ]
-        levels = [figures.mel(clip) for _, clip in clips]
+        levels = [figures.mel(clip) for _, clip in heard]
         top = figures.loudest(levels)
-        players = join(_player(label, clip, own, top) for (label, clip), own in zip(clips, levels, strict=True))
+        players = join(_player(label, clip, own, top) for (label, clip), own in zip(heard, levels, strict=True))
         without = [run.name for i, run in enumerate(runs) if i not in found]
         note = html(" <span>not of {}</span>", ", ".join(without)) if without else ""
         yield html('<h3>Sample {}{}</h3><div class="players">{}</div>', number, note, players)

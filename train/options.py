@@ -135,7 +135,7 @@ def make_reader(kind: Any, choices: Container[str] | Iterable[str] = (), many: b
 
 def read_value(text: str, kind: Any) -> Any:
     """Text as a value of a type with limits; `4,4` as a tuple. Raises ArgumentTypeError."""
-    if kind is Path:
+    if Path in (kind, *get_args(kind)):
         return Path(text)
     try:
         return msgspec.convert(text.split(",") if get_origin(kind) is tuple else text, kind, strict=False)

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 from dx7data.errors import InputError
 from models.registry import LAYERS, MODELS, preset
-from train import arguments, baselines, convert, study
+from train import arguments, baselines, compare, convert, study
 from train.config import PRESETS, RunSettings, find_defaults, make_settings
 from train.options import parse, setting
 
@@ -45,7 +45,7 @@ def test_help_has_every_default(capsys):
             if "help" in field.metadata and field.name != "device" and value is not None and value is not False:
                 about = shown[shown.rindex(f" --{field.name.replace('_', '-')} ") :]
                 assert about.partition("(default: ")[2].startswith(f"{value})"), field.name
-        assert "--model.d-state VALUE of layers (default: 32 in mamba2, 32 in s4d)" in shown
+        assert "--model.d-state VALUE of layers (default: 32 in s4d, 32 in mamba2)" in shown
         assert "--model.pool VALUE steps that become one, from stage to stage; of sashimi alone (default: 4,4)" in shown
 
 
@@ -116,6 +116,8 @@ def test_commands_have_typed_options():
     words = ["--checkpoint", "a", "--source", "b", "--out", "c.wav", "--patch", "x:1", "y:2", "--patch", "z:3"]
     converted = parse(convert.ConvertOptions, words, "train.convert", "")
     assert (converted.patch, converted.decode, converted.checkpoint) == (("x:1", "y:2", "z:3"), "mean", Path("a"))
+    found = parse(compare.CompareOptions, ["a", "b", "--baselines", "c"], "train.compare", "")
+    assert found == compare.CompareOptions((Path("a"), Path("b")), baselines=Path("c"))
     with pytest.raises(InputError, match=r"^--out is missing: "):
         parse(convert.ConvertOptions, words[:4], "train.convert", "")
 

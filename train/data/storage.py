@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 
@@ -141,7 +141,7 @@ class Remote:
             partial.unlink(missing_ok=True)
             raise
 
-    def _reserve(self, file, size: int) -> None:
+    def _reserve(self, file: BinaryIO, size: int) -> None:
         """Let a file have `size` bytes, so that others who fetch count them. Shards go only for what has come: whatever a
         data set says of its shards, no more of the cache is lost than is needed.
         """

@@ -44,7 +44,7 @@ def verdict(runs: list[Run]) -> Markup:
         equal = "runs have seen equally many tokens of the same data, in the same form."
         said = html("<b>Comparable.</b> All {} {}", len(runs), equal)
     else:
-        said = "One run: there is nothing to compare it with."
+        said = html("One run: there is nothing to compare it with.")
     more = html("<details><summary>All else that differs: {}</summary>{}</details>", len(others), _list_values(others))
     return html(
         '<p class="verdict{}">{}</p>{}<dl class="facts">{}</dl>{}',
