@@ -5,9 +5,9 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check -q
-RUFF = $$(sed -n 's/.*"\(ruff==[^"]*\)".*/\1/p' pyproject.toml)
+LINTERS = $$(sed -n 's/.*"\(\(ruff\|mypy\|types-[a-z]*\)==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help demo install test test-integrations lint bench docs mamba
+.PHONY: help demo install test test-integrations lint bench campaign docs mamba
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,12 +26,13 @@ install: .venv/core.stamp ## set up .venv with dx7data and its few core dependen
 test: .venv/test.stamp ## run the tests, one on each core; options for pytest: make test ARGS="-k sysex -x"
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-test-integrations: .venv/test.stamp ## run the tests of the installed package and of the page in a browser
+test-integrations: .venv/test.stamp ## run the longer ones: the page in a browser, the package installed elsewhere, models that learn
 	$(BIN)/python -m pytest -m integration $(ARGS)
 
-lint: .venv/lint.stamp ## check style and formatting with ruff
+lint: .venv/lint.stamp ## check style and formatting with ruff, and types with mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy dx7data models train
 
 docs: .venv/docs.stamp ## build the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -40,6 +41,15 @@ bench: .venv/test.stamp ## measure the engine, the rendering of shards and their
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_render.py
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_plan.py
+
+# A summary line each. Longer: .venv/bin/python -m benchmarks.campaign.kills --count 1000
+campaign: .venv/test.stamp ## kill, cut the power, race, fill disks, read hostile data: the figures of docs/reliability.md (as root)
+	$(BIN)/python -m benchmarks.campaign.kills
+	$(BIN)/python -m benchmarks.campaign.power_cuts
+	$(BIN)/python -m benchmarks.campaign.races
+	$(BIN)/python -m benchmarks.campaign.full_disks
+	$(BIN)/python -m benchmarks.campaign.hostile
+	$(BIN)/python benchmarks/campaign/checkpoints.py
 
 # Always runs: whether the kept wheels fit depends on today's torch and GPU. ARCHIVES=folder: no network, see train/wheels.py.
 mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; for another: make mamba ARCH=9.0
@@ -62,9 +72,9 @@ mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; 
 	@$(PIP) -e '.[train]'
 	@touch $@ .venv/core.stamp
 
-# Ruff alone: linting should not wait for the rest of the `dev` extra.
-.venv/lint.stamp: pyproject.toml | $(BIN)/pip
-	@$(PIP) "$(RUFF)"
+# mypy reads the types of what is imported, torch among it, so it needs the set-up of the tests.
+.venv/lint.stamp: .venv/test.stamp
+	@$(PIP) $(LINTERS)
 	@touch $@
 
 .venv/docs.stamp: pyproject.toml | $(BIN)/pip

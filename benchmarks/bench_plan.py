@@ -31,6 +31,11 @@ from train.data.datasets import open_clips
 from train.evaluation.evaluate import load_held_out
 
 
+def make_plan(spec, patches, phrases, counts):
+    report = {"split_by": "patch"}
+    return Plan(spec=spec, patches=patches, phrases=phrases, counts=counts, silent=[], split_report=report)
+
+
 def near_copies(paths, count):
     rng = np.random.default_rng(0)
     stored = bank.load(paths).patches
@@ -73,7 +78,7 @@ def choosing(plan, count, samples=4000):
 def bench_choose(patches, spec):
     for phrases in (None, 10, 24_000, 1_000_000):
         played = None if phrases is None else music(phrases)
-        plan = Plan(spec, patches, played, [], {"train": 10**8, "val": 1000}, {"split_by": "patch"})
+        plan = make_plan(spec, patches, played, {"train": 10**8, "val": 1000})
         one_by_one, at_random = choosing(plan, 10**8)
         what = "drawn phrases" if phrases is None else f"{phrases:,} phrases"
         print(f"choose, {what}: {one_by_one:.1f} us, at random {at_random:.1f} us, {at_random / one_by_one:.2f} x")
@@ -82,7 +87,7 @@ def bench_choose(patches, spec):
 def bench_held_out(patches, spec):
     spec = replace(spec, source=patch.pack(patch.SINE).tobytes().hex(), seconds=0.5, sample_rate=8000)
     for phrases in (24_000, 1_000_000):
-        plan = Plan(spec, patches.take([0]), music(phrases), [], {"train": 1_600_000, "val": 1000}, {"split_by": "patch"})
+        plan = make_plan(spec, patches.take([0]), music(phrases), {"train": 1_600_000, "val": 1000})
         time_call(
             f"1,024 held-out clips of one voice, {phrases:,} phrases",
             lambda plan=plan: load_held_out(open_clips(plan, reader="live"), 1024),

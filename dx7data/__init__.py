@@ -9,6 +9,7 @@ Each name is imported on first use, so importing the package takes no time.
 """
 
 from importlib import import_module
+from typing import Any
 
 _PLACES = {
     "load_patches": "patches.bank",
@@ -20,7 +21,7 @@ _PLACES = {
 __all__ = [*_PLACES, "prefix", "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(f"dx7data.{_PLACES[name]}"), name)
     if name == "prefix":

@@ -11,3 +11,8 @@ def suggest_install(extra: str) -> str:
     """The command that installs an extra of pyproject.toml: of the checkout that this runs from, else of the package."""
     checkout = (Path(__file__).resolve().parents[1] / "pyproject.toml").exists()
     return f"pip install -e '.[{extra}]'" if checkout else f"pip install 'dx7data[{extra}]'"
+
+
+def make_printable(name: object) -> str:
+    """A name or a sentence that is safe to print and to store: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

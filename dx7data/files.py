@@ -1,38 +1,140 @@
-"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there."""
+"""Files: found and read, with what goes wrong in a report; and written so that they are whole or not there.
 
+Whole also after a power cut: a file system may keep a new name and lose the bytes behind it, unless these are synced first.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
 import hashlib
 import json
 import operator
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTIAL = ".partial"
 
 
+class Refusals(Protocol):
+    """A report of files that are refused, or doubtful."""
+
+    def refuse(self, file: object, reason: str) -> None: ...
+
+    def warn(self, file: object, sentence: str) -> None: ...
+
+
 @contextmanager
-def open_atomically(path: Path):
-    """A binary file to write; it gets its name at the end of the block, or vanishes if the block raises."""
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write; at the end of the block it is on the disk and gets its name; it vanishes if the block raises.
+
+    The name itself is on the disk after `sync_folder`, once for several files. A link at `path` is replaced, not followed.
+    """
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a sign of life, see remove_left_over
             yield file
-        os.replace(partial, path)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(partial, path)  # before it is closed, which would end the sign of life
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
 def write_atomically(path: Path, write: Callable) -> None:
-    """Let `write(file)` make the file at `path`."""
+    """Let `write(file)` make the file at `path`; afterwards it survives a power cut."""
     with open_atomically(path) as file:
+        write(file)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Let what was added to a file survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems can't
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove a partial file, unless the process that writes it is alive."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone by now, or a link
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError:  # a file system without locks
+        pass
+    finally:
+        os.close(descriptor)
+    if path.is_file():
+        path.unlink(missing_ok=True)
+
+
+def open_log(path: Path) -> TextIO:
+    """A text file to add lines to. Raises OSError where there is a link, which would lead out of the folder, or a device."""
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is no regular file: remove it", str(path))
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "a")
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write what a person asked for at `path`.
+
+    A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to.
+    """
+    if is_stream(path):
+        with open(path, "wb") as file:
+            yield file
+        return
+    real = Path(os.path.realpath(path))
+    with open_atomically(real) as file:
+        yield file
+    sync_folder(real.parent)
+
+
+def write_output(path: Path, write: Callable) -> None:
+    """Let `write(file)` make what a person asked for at `path`, see `open_output`."""
+    with open_output(path) as file:
         write(file)
 
 
-def to_canonical_json(value) -> bytes:
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to a device or a pipe, such as /dev/stdout."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def to_canonical_json(value: object) -> bytes:
     """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()
 
@@ -44,14 +146,14 @@ def add_hash(document: dict) -> bytes:
 
 
 def check_hash(data: bytes) -> dict:
-    """The document that `signed` made a file of. Raises ValueError if a single bit of it is another one."""
+    """The document that `add_hash` made a file of. Raises ValueError if a single bit of it is another one."""
     document = json.loads(data)
     if not isinstance(document, dict) or document.pop("sha256", None) is None or add_hash(document) != data:
         raise ValueError("its own hash does not match: it was edited or damaged")
     return document
 
 
-def encode_parquet(table) -> bytes:
+def encode_parquet(table: pa.Table) -> bytes:
     """A pyarrow table as the content of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -61,7 +163,7 @@ def encode_parquet(table) -> bytes:
     return buffer.getvalue().to_pybytes()
 
 
-def decode_parquet(data: bytes, **options):
+def decode_parquet(data: bytes, **options: Any) -> pa.Table:
     """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
 
     It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
@@ -75,7 +177,7 @@ def decode_parquet(data: bytes, **options):
     return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable = lambda file: None) -> list[Path]:
+def find_files(folder: Path, suffixes: tuple[str, ...], report: Refusals, leave: Callable = lambda file: None) -> list[Path]:
     """The files under a folder that have one of these suffixes, sorted; `leave` is called with each of the others.
 
     Links to folders are not followed.
@@ -95,7 +197,7 @@ def find_files(folder: Path, suffixes: tuple[str, ...], report, leave: Callable 
     return found
 
 
-def read_file(path: Path, limit: int, report) -> bytes | None:
+def read_file(path: Path, limit: int, report: Refusals) -> bytes | None:
     """The bytes of a regular file that has no more than `limit`."""
     try:
         status = os.stat(path)

@@ -4,8 +4,10 @@ Only the standard library is imported here, so that Ctrl-C is answered before an
 """
 
 import _thread
+import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 import time
@@ -13,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has stopped: 128 + SIGINT
 
@@ -30,6 +32,7 @@ def exit_on_interrupt() -> None:
 def run_main(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run a program and exit with its status, see `run`. A Ctrl-C leaves no traceback at any moment."""
     exit_on_interrupt()
+    _open_closed_streams()
     sys.unraisablehook = _raise_again
     answers = signal.getsignal(signal.SIGINT) is _exit
 
@@ -52,21 +55,45 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
     except KeyboardInterrupt:
         return _end(f"{name}: {stopped}", INTERRUPTED)
     except InputError as error:
-        return _end(f"{name}: {error}", 2)
+        return _end(f"{name}: {make_printable(error)}", 2)
     except BrokenPipeError:  # `dx7data patches ls bank.syx | head`
         _drop_output()
-        return 0
+        return 128 + signal.SIGPIPE if _has_no_reader(2) else 0  # nobody reads what was to be said: maybe not all is done
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _UNWRITABLE:
             raise
         _drop_output()
-        return _end(f"{name}: {error.filename or 'the output'} can't be written: {error.strerror}; free some space", 2)
+        advice = "; free some space" if error.errno in _FULL else ""
+        return _end(f"{name}: {error.filename or 'the output'} can't be written: {error.strerror}{advice}", 2)
     return status
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {*_FULL, errno.EBADF, errno.EIO, errno.EFBIG}  # what a print raises
 
 
 def _end(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr may be on the same full disk
+        print(sentence, file=sys.stderr)
     return status
+
+
+def _open_closed_streams() -> None:
+    """Of `>&-` and the like: else the next file that is opened takes their place, and gets what is said."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    """Whether it is a pipe whose other end is closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _drop_output() -> None:

@@ -5,7 +5,7 @@ Shapes: B batch, L steps, D width. A factory makes each layer for its width; fac
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,8 @@ Factory = Callable[[int], SequenceLayer]
 
 class Block(nn.Module):
     """Two residual branches, each after a LayerNorm: the sequence layer, then a feed-forward part `ff` times as wide."""
+
+    feed_forward: nn.Sequential | None
 
     def __init__(self, layer: SequenceLayer, d_model: int, ff: int, dropout: float):
         super().__init__()
@@ -44,7 +46,7 @@ class Block(nn.Module):
     def residual_weights(self) -> list[Tensor]:
         """The weights of each branch that its output is proportional to."""
         own = self.layer.residual_weights()
-        return own if self.feed_forward is None else [*own, self.feed_forward[3].weight]
+        return own if self.feed_forward is None else [*own, cast(nn.Linear, self.feed_forward[3]).weight]
 
 
 class Stack(nn.Module):
@@ -55,27 +57,32 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(layer(d_model), d_model, ff, dropout) for _ in range(n_layers))
         branches = n_layers * (2 if ff else 1)
         with torch.no_grad():  # n branches of variance 1/n: the sum has that of one, however deep the stack is
-            for block in self.blocks:
+            for block in self.each:
                 for weight in block.residual_weights():
                     weight /= math.sqrt(branches)
 
+    @property
+    def each(self) -> list[Block]:
+        """The blocks in order; nn.ModuleList does not know the type of its items."""
+        return cast("list[Block]", self.blocks)
+
     def forward(self, x: Tensor) -> Tensor:
-        layers = [block.layer for block in self.blocks]
+        layers = [block.layer for block in self.each]
         # A CPU's caches hold the numbers of one kernel, not of eight: there, each layer makes its own.
         ready = compute_kernels(layers, x.shape[1]) if x.is_cuda else [None] * len(layers)
-        for block, kernel in zip(self.blocks, ready, strict=True):
+        for block, kernel in zip(self.each, ready, strict=True):
             x = block(x, kernel)
         return x
 
     def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:
         states = []
-        for block, before in zip(self.blocks, state, strict=True):
+        for block, before in zip(self.each, state, strict=True):
             x, after = block.step(x, before)
             states.append(after)
         return x, tuple(states)
 
     def initial_state(self, batch: int) -> tuple:
-        return tuple(block.layer.initial_state(batch) for block in self.blocks)
+        return tuple(block.layer.initial_state(batch) for block in self.each)
 
     def path(self) -> list[str]:
         """Names of the parts in the order in which the data passes them."""
@@ -83,7 +90,7 @@ class Stack(nn.Module):
 
     def layers(self) -> list[tuple[str, int, SequenceLayer]]:
         """Name, divisor of the sample rate, layer."""
-        return [(f"blocks.{i}", 1, block.layer) for i, block in enumerate(self.blocks)]
+        return [(f"blocks.{i}", 1, block.layer) for i, block in enumerate(self.each)]
 
 
 class SaShiMi(nn.Module):
@@ -108,6 +115,11 @@ class SaShiMi(nn.Module):
         deepest_first = [Stack(layer, width, n_layers, ff, dropout) for width in reversed(widths)]
         self.stages = nn.ModuleList(reversed(deepest_first))
 
+    @property
+    def each(self) -> list[Stack]:
+        """The stages; nn.ModuleList does not know the type of its items."""
+        return cast("list[Stack]", self.stages)
+
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[1]
         x = F.pad(x, (0, 0, 0, -length % self.divisors[-1]))
@@ -125,8 +137,8 @@ class SaShiMi(nn.Module):
     def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:
         """A pooled stage works once its step is complete; what it makes is held for the steps after this one."""
         time, states, gathered, made = state[0], *map(list, state[1:])
-        output = None
-        for i, stage in enumerate(self.stages):
+        output = x  # of stage 0, the first
+        for i, stage in enumerate(self.each):
             inner = i < len(self.pool)
             phase = time // self.divisors[i] % self.pool[i] if inner else 0
             y = x + made[i][:, phase].to(x.dtype) if inner else x
@@ -149,13 +161,13 @@ class SaShiMi(nn.Module):
         unfinished step (B, p - 1, D) and what the stage below made last for this one (B, p, D)."""
 
         def zeros(i: int, steps: int) -> Tensor:
-            weight = self.up[i].weight  # p D of the stage above, D of the stage below
+            weight = cast(nn.Linear, self.up[i]).weight  # p D of the stage above, D of the stage below
             dtype = torch.promote_types(weight.dtype, torch.float32)
             return torch.zeros(batch, steps, len(weight) // self.pool[i], dtype=dtype, device=weight.device)
 
         gathered = tuple(zeros(i, p - 1) for i, p in enumerate(self.pool))
         made = tuple(zeros(i, p) for i, p in enumerate(self.pool))
-        return 0, tuple(stage.initial_state(batch) for stage in self.stages), gathered, made
+        return 0, tuple(stage.initial_state(batch) for stage in self.each), gathered, made
 
     def path(self) -> list[str]:
         """Names of the parts in the order in which the data passes them."""
@@ -164,7 +176,7 @@ class SaShiMi(nn.Module):
 
     def layers(self) -> list[tuple[str, int, SequenceLayer]]:
         """Name, divisor of the sample rate, layer; in the order of the data, slowest stage first."""
-        stages = reversed(list(enumerate(zip(self.divisors, self.stages, strict=True))))
+        stages = reversed(list(enumerate(zip(self.divisors, self.each, strict=True))))
         return [
             (f"stages.{i}.{name}", divisor, layer) for i, (divisor, stage) in stages for name, _, layer in stage.layers()
         ]

@@ -1,8 +1,10 @@
 """How much memory a training step takes, found without taking any: shapes alone go through the model, as fake tensors."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +32,14 @@ def out_of_memory(error: Exception) -> bool:
 class Allocated(TorchDispatchMode):
     """Counts the bytes of the tensors that are made inside it, for as long as they live."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.bytes = self.peak = 0
-        self._storages = weakref.WeakSet()
+        self._storages: weakref.WeakSet = weakref.WeakSet()
 
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, arguments: tuple = (), keywords: dict | None = None
+    ) -> Any:
         made = function(*arguments, **(keywords or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage()) not in self._storages:
@@ -64,7 +68,7 @@ def activation_bytes(model: Model, batch: int, length: int, precision: str) -> i
 
     for block in model.modules():
         if isinstance(block, Block):
-            block.forward = partial(pass_by, block)
+            setattr(block, "forward", partial(pass_by, block))  # noqa: B010  (a method can't be assigned to, says mypy)
     tokens = torch.zeros(batch, length, dtype=torch.int64)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         with Allocated() as outside:  # embedding, pools, logits and loss

@@ -5,7 +5,7 @@ from itertools import cycle
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
-from .layers.base import SequenceLayer, upcast
+from .layers.base import SequenceLayer, mark, upcast
 from .mulaw import CLASSES
 from .registry import LAYERS
 from .settings import ModelSettings
@@ -30,6 +30,7 @@ class Model(nn.Module):
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name} of width {width} can't be made with {options}: {error}") from None
 
+        self.backbone: Stack | SaShiMi
         sizes = settings.d_model, settings.n_layers, settings.ff, settings.dropout
         self.embedding = nn.Embedding(CLASSES, settings.d_model)
         if settings.backbone == "stack":
@@ -40,7 +41,7 @@ class Model(nn.Module):
         self.head = nn.Linear(settings.d_model, CLASSES)
 
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.embedding.weight._no_weight_decay = True  # rare classes would fade between their gradients
+        mark(self.embedding.weight, no_weight_decay=True)  # rare classes would fade between their gradients
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None and not hasattr(module.bias, "_no_reinit"):
                 nn.init.zeros_(module.bias)

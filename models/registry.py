@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from .layers import LAYERS
 from .settings import ModelSettings, check_known
 
-__all__ = ["LAYERS", "MODELS", "SIZES", "preset"]
+__all__ = ["LAYERS", "MODELS", "SIZES", "interleave", "preset"]
 
 # Models to compare: each has as many parameters as the predecessor's SaShiMi with S4, within 5 % of one another. A Mamba
 # layer of expand 2 has 6 D^2 weights; S4 has 2 D^2 and the feed-forward part beside it 4 D^2, so Mamba goes without one,
 # as its authors have it. What it has beyond 6 D^2, for B, C and dt, costs one block in eight. S4D has an A for each channel
 # where S4 shares one: half the states for the same number.
-_S4D = {"d_state": 32}
-_MAMBA2 = {"d_state": 64, "headdim": 16, "d_conv": 16}
+_S4D: dict[str, Any] = {"d_state": 32}
+_MAMBA2: dict[str, Any] = {"d_state": 64, "headdim": 16, "d_conv": 16}
 _BASE = {
     "s4": ModelSettings(("s4",)),
     "s4d": ModelSettings(("s4d",), options={"s4d": _S4D}),
@@ -35,7 +36,7 @@ _BASE = {
         options={"s4d": _S4D, "mamba2": _MAMBA2 | {"d_state": 32, "bc_norm": True, "rotary": True, "chunk_size": 64}},
     ),
 }
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "base": {},
     "tiny": {"backbone": "stack", "d_model": 32, "n_layers": 2},  # below 60,000 parameters, for a CPU
 }
@@ -53,3 +54,13 @@ def preset(name: str, size: str = "base") -> ModelSettings:
     check_known("model", name, MODELS)
     check_known("size", size, SIZES)
     return MODELS[name](size)
+
+
+def interleave(layers: tuple[str, ...], size: str = "base") -> ModelSettings:
+    """Any layers in turn through the blocks, each with a feed-forward part, as in the hybrid.
+
+    Their options are those of the model of the same name; where there is none, a layer's own defaults hold.
+    """
+    check_known("size", size, SIZES)
+    options = {name: _BASE[name].options[name] for name in layers if name in _BASE and name in _BASE[name].options}
+    return _resize(replace(_BASE["hybrid"], layers=layers, options=options), size)

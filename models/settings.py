@@ -3,8 +3,8 @@
 import difflib
 import inspect
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
@@ -16,6 +16,10 @@ _MAX = {"d_model": 65_536, "n_layers": 256, "expand": 64, "ff": 64, "pool": 4096
 _MAX_POOLS = 6
 
 
+def _field(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """All of a model's structure, in values that JSON keeps. Raises ValueError, a sentence, for what can't be.
@@ -25,16 +29,16 @@ class ModelSettings:
     """
 
     layers: tuple[str, ...] = ("s4",)  # of LAYERS, in turn through the blocks
-    backbone: str = "sashimi"
-    d_model: int = 64
-    n_layers: int = 8  # blocks of each stage
-    pool: tuple[int, ...] = (4, 4)  # sashimi alone
-    expand: int = 2  # how much wider a stage is than the one above; sashimi alone
-    ff: int = 2  # how much wider the feed-forward part is inside; 0: none
-    dropout: float = 0.0
+    backbone: str = _field("sashimi", "sashimi, whose inner stages run at a part of the rate, or stack")
+    d_model: int = _field(64, "width")
+    n_layers: int = _field(8, "blocks of each stage")
+    pool: tuple[int, ...] = _field((4, 4), "steps that become one, from stage to stage; of sashimi alone")
+    expand: int = _field(2, "how much wider a stage is than the one above; of sashimi alone")
+    ff: int = _field(2, "how much wider the feed-forward part is inside; 0: none")
+    dropout: float = _field(0.0, "part of each branch that is left out in training")
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("layers", "pool"):  # JSON has no tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.layers:
@@ -84,11 +88,50 @@ def free_arguments(name: str) -> list[str]:
     return [argument for argument in arguments if argument not in fixed]
 
 
+def find_types(name: str) -> dict[str, Any]:
+    """The type of each argument of a layer's constructor, as its annotations say."""
+    layer = LAYERS[name]
+    return get_type_hints(getattr(layer, "func", layer).__init__)
+
+
+def find_default(settings: ModelSettings, name: str, option: str) -> Any:
+    """What a layer of a model has for an option."""
+    return settings.options.get(name, {}).get(option, inspect.signature(LAYERS[name]).parameters[option].default)
+
+
+def override(settings: ModelSettings, texts: dict[str, str]) -> ModelSettings:
+    """With other values: `d_model` of the model, `d_state` of each layer that has it, `s4d.d_state` of one kind of layer.
+
+    Raises ValueError, a sentence, for what there is not in this model, or can't be.
+    """
+    own = {name: kind for name, kind in get_type_hints(ModelSettings).items() if name not in ("layers", "options")}
+    layers = {name: free_arguments(name) for name in settings.layers}
+    known = {*own, *(option for options in layers.values() for option in options)}
+    known |= {f"{name}.{option}" for name, options in layers.items() for option in options}
+    changed: dict[str, Any] = {}
+    options = {name: dict(settings.options.get(name, {})) for name in settings.layers}
+    for place, text in texts.items():
+        check_known("setting of this model", place, sorted(known))
+        if place in own:
+            changed[place] = _read(place, text, own[place])
+            continue
+        one, _, option = place.rpartition(".")
+        for name in [one] if one else settings.layers:
+            if option in layers[name]:
+                options[name][option] = _read(place, text, find_types(name).get(option, Any))
+    return replace(settings, **changed, options={name: found for name, found in options.items() if found})
+
+
+def _read(place: str, text: str, kind: Any) -> Any:
+    try:
+        return msgspec.convert(text.split(",") if get_origin(kind) is tuple else text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{place} is {text!r}: {error}".replace("`", "")) from None
+
+
 def check_option(name: str, option: str, value: Any) -> None:
     """Raises ValueError for a value of another type than the layer's constructor takes, as its annotations say."""
-    layer = LAYERS[name]
-    constructor = getattr(layer, "func", layer).__init__
     try:
-        msgspec.convert(value, get_type_hints(constructor).get(option, Any))
+        msgspec.convert(value, find_types(name).get(option, Any))
     except msgspec.ValidationError as error:
         raise ValueError(f"option {option} of {name} is {value!r:.80}: {error}".replace("`", "")) from None

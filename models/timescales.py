@@ -6,10 +6,11 @@ Shape letters: B batch, L steps, D width, H channels or heads, N state, S angles
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,14 @@ class Modes:
     fastest: float | None = None  # cycles a step that the head with the largest dt can reach, if the input sets frequencies
 
 
+class Layer(Protocol):
+    """A SequenceLayer, as far as this is about it."""
+
+    def modes(self, inputs: Tensor | None) -> Modes | None: ...
+
+
 @torch.no_grad()
-def modes(layer: nn.Module, inputs: Tensor | None) -> Modes | None:
+def modes(layer: Layer, inputs: Tensor | None) -> Modes | None:
     """`inputs` (B, L, D), as the layer sees them, matter to Mamba layers alone, whose dt, A and angles follow them.
 
     Decays of Mamba layers are what their biases alone give: the projections that move dt and A count as 0. None for a layer

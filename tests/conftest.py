@@ -16,7 +16,7 @@ def pytest_configure(config):
     if getattr(config.option, "numprocesses", None):
         import dx7data
 
-        dx7data.render(dx7data.voices(dx7data.load_patches("example"), 60, 100), seconds=0.1)
+        dx7data.render(dx7data.voices(dx7data.load_patches("example"), 60, 100, held=0.1, rate=44100), seconds=0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)

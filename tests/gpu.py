@@ -39,9 +39,9 @@ from dx7data.engine import cuda as driver, cuda_kernels, render
 np.seterr(over="ignore")  # int32 wraps, on purpose
 cuda_kernels.THREADS = driver._CONTROL_THREADS = 32
 driver._CLEAR_BLOCKS = 1
-driver.usable = lambda number: True
-plain = render.increment_table
-render.increment_table = lambda rate: plain(rate).astype(np.int64)  # a compiler would widen it by itself
+driver.is_usable = lambda number: True
+plain = render.make_increment_table
+render.make_increment_table = lambda rate: plain(rate).astype(np.int64)  # a compiler would widen it by itself
 """
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dx7data import cli
+from train import options
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
@@ -33,8 +34,8 @@ def folder(tmp_path_factory):
     (made / "more").mkdir()
     for name in ("bank.syx", "more/other.syx"):
         (made / name).write_bytes((ROOT / "dx7data" / "patches" / "example_bank.syx").read_bytes())
-    options = ["--samples", "40", "--seconds", "0.2", "--prefix", "fsk", "--workers", "1"]
-    assert cli.main(["render", "--patches", str(made / "bank.syx"), "--out", str(made / "shards"), *options]) == 0
+    more = ["--samples", "40", "--seconds", "0.2", "--prefix", "fsk", "--workers", "1"]
+    assert cli.main(["render", "--patches", str(made / "bank.syx"), "--out", str(made / "shards"), *more]) == 0
     return made
 
 
@@ -55,18 +56,21 @@ def commands():
                 yield pytest.param(words, id=" ".join(words))
 
 
+def exit_after(parse):
+    def parse_and_exit(*arguments, **more):
+        parse(*arguments, **more)
+        raise SystemExit(0)
+
+    return parse_and_exit
+
+
 @pytest.mark.parametrize("words", list(commands()))
 def test_commands_parse(words, monkeypatch):
     """By the parser of the command itself, which goes no further."""
     package = find_spec(words[0]).submodule_search_locations is not None
     main = cli.main if words[0] == "dx7data" else import_module(words[0] + ".__main__" * package).main
-    parse = ArgumentParser.parse_args
-
-    def parse_and_exit(parser, argv=None, namespace=None):
-        parse(parser, argv, namespace)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(ArgumentParser, "parse_args", parse_and_exit)
+    for parser, name in ((ArgumentParser, "parse_args"), (options.Parser, "read")):
+        monkeypatch.setattr(parser, name, exit_after(getattr(parser, name)))
     with pytest.raises(SystemExit) as ended:
         main(words[1:])
     assert ended.value.code == 0

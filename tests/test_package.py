@@ -105,7 +105,8 @@ def test_the_sdist_holds_the_whole_project(files, built):
 
 def test_data_tests_of_the_sdist(built):
     """From its own files: pytest puts the folder that it runs in before all others."""
-    tests = ["tests/patches", "tests/engine", "tests/dataset/test_format_2.py"]
+    names = ["patches/test_bank", "patches/test_exports", "engine/test_engine", "dataset/test_format_2", "test_imports"]
+    tests = [f"tests/{name}.py" for name in names]
     said = run(sys.executable, "-m", "pytest", *tests, "-m", "not slow", cwd=built / "sdist", OMP_NUM_THREADS="1")
     assert " passed" in said
     where = run(sys.executable, "-c", "import dx7data; print(dx7data.__file__)", cwd=built / "sdist")

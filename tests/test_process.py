@@ -116,3 +116,34 @@ def test_a_closed_pipe():
         2,
         "x: the output can't be written: No space left on device; free some space\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "streams", "status", "said"),
+    [
+        ("patches ls example", ">&-", 0, ""),
+        ("patches ls example", ">/dev/full", 2, "dx7data: the output can't be written: No space left on device"),
+        ("patches ls example", "1</dev/null", 2, "dx7data: the output can't be written: Bad file descriptor"),
+        ("patches ls example", "2>/dev/full", 2, ""),
+        ("wav --patch example:1 --seconds 0.1 --out OUT", ">&- 2>&- <&-", 0, ""),
+        ("wav --patch example:1 --seconds 0.1 --out /dev/full", "", 2, "dx7data: can't write /dev/full: No space left"),
+    ],
+)
+def test_streams_that_are_closed_or_full(tmp_path, command, streams, status, said):
+    command = command.replace("OUT", str(tmp_path / "out.wav"))
+    found = subprocess.run(
+        f"{sys.executable} -m dx7data {command} {streams}", shell=True, capture_output=True, text=True, timeout=100
+    )
+    assert found.returncode == status, found.stderr
+    assert said in found.stderr
+    assert "Traceback" not in found.stderr
+    if "out.wav" in command:
+        assert (tmp_path / "out.wav").read_bytes()[:4] == b"RIFF", "and not something that was printed"
+
+
+def test_a_command_that_nobody_listens_to_says_that_it_was_cut_short():
+    """What went to stderr may have been a warning: the status is that of SIGPIPE, not 0."""
+    command = f"{sys.executable} -m dx7data patches ls example"
+    process = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process.stderr.close()
+    assert process.wait(100) == 141

@@ -4,31 +4,34 @@ A run with the same data, crop and number of clips is evaluated on these clips, 
 silence and the copied source below, the target through mu-law and back above.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torchaudio
 from torch import Tensor
 from tqdm import tqdm
 
-from dx7data.cli.types import number, whole
+from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
-from dx7data.process import run_main
+from dx7data.files import write_output
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
-from train.config import PRESETS, RunSettings
+from train.arguments import NO_PLACE, add_places, find_place
+from train.config import Count, DataSettings, RunSettings
 from train.data.clips import Clips
+from train.data.web import UrlClips
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
 from train.evaluation.verdict import UNIFORM_BITS
 from train.loop.loader import open_training_clips
+from train.options import Parser, setting
 
 TAPS = 512  # of the linear filter: 64 ms at 8 kHz
 HEAD = ["set", "baseline", "bits", "SNR dB", "STFT", "log-mel dB"]
@@ -40,62 +43,54 @@ _AT_ONCE = 64  # clips
 _DIGITS = {"snr_db": 1, "mrstft": 2, "mel_db": 1}  # digits of each column
 
 
+@dataclass(frozen=True)
+class BaselineOptions:
+    """Beside the options of the data: those are of `train`."""
+
+    preset: Literal["tiny", "seed", "base"] = setting("seed", "of rate and seconds")
+    samples: Count = setting(1024, "clips of each set", metavar="N")
+    out: Path = setting(Path("baselines.json"), "where the figures are put", metavar="FILE")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(argv)
-    try:
-        found = measure(run_settings(options))
+
+    def measure_and_write() -> None:
+        settings, out = read_options(sys.argv[1:] if argv is None else argv)
+        found = measure(settings)
         print("\n".join(describe(found)))
-        write(options.out, found)
-    except InputError as error:
-        print(f"train.baselines: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.baselines: stopped; nothing was written", file=sys.stderr)
-        return 130
-    print(f"\nIn {options.out}, for train.compare --baselines")
-    return 0
+        write(out, found)
+        print(f"\nIn {out}, for train.compare --baselines")
+
+    return process.run("train.baselines", measure_and_write, "stopped; nothing was written")
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m train.baselines",
-        description="Measures floors and a ceiling of a data set. Give it the data options of the run that it is for.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    where = top.add_mutually_exclusive_group(required=True)
-    where.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
-    where.add_argument("--live", metavar="FOLDER", help="instead, one with a plan")
-    top.add_argument("--preset", choices=PRESETS, default="seed", help="of rate and seconds (default: %(default)s)")
-    top.add_argument("--split", choices=("train", "val", "test"), help="that is trained on (default: train)")
-    top.add_argument("--skip-missing", action="store_true", help="do without shards that are not there")
-    top.add_argument("--sample-rate", type=whole(1), metavar="HZ", help="that of the shards, or a part of it")
-    top.add_argument("--seconds", type=number(0.01, 600, "seconds"), help="of a crop")
-    top.add_argument("--samples", type=whole(1), default=1024, metavar="N", help="of each set (default: %(default)s)")
-    top.add_argument("--out", type=Path, default=Path("baselines.json"), metavar="FILE", help="default: baselines.json")
-    return top
+def read_options(argv: list[str]) -> tuple[RunSettings, Path]:
+    """The settings of a run with these options, whose model is not used, and where to write. Raises InputError."""
+    what = "Measures floors and a ceiling of a data set. Give it the data options of the run that it is for."
+    parser = Parser("train.baselines", what)
+    add_places(parser)
+    parser.add_fields(DataSettings, ("split", "skip_missing", "sample_rate", "seconds"), group="data", shown=config.seed())
+    parser.add_fields(BaselineOptions)
+    given = find_place(parser.read(argv))
+    if "shards" not in given:
+        raise InputError(NO_PLACE)
+    own = BaselineOptions(**{name: given.pop(name) for name in ("preset", "samples", "out") if name in given})
+    return config.make_settings(model="s4d", preset=own.preset, evaluate_samples=own.samples, **given), own.out
 
 
-def run_settings(options: argparse.Namespace) -> RunSettings:
-    """Of a run that these options would start; its model is not used."""
-    overrides = dict(vars(options))
-    overrides.pop("out")
-    if "live" in overrides:
-        overrides |= {"shards": overrides.pop("live"), "reader": "live"}
-    return config.make_settings(model="s4d", evaluate_samples=overrides.pop("samples"), **overrides)
-
-
-def measure(run: RunSettings) -> dict:
+def measure(settings: RunSettings) -> dict:
     """Every baseline on each evaluation set of a run: what baselines.json holds. Raises InputError."""
     # No baseline hears a prefix, and no crop depends on it.
-    data = open_training_clips(dataclasses.replace(run, prefix=None))
-    sets = load_held_out(data, run.evaluate_samples)
+    data = open_training_clips(dataclasses.replace(settings, prefix=None))
+    if isinstance(data, UrlClips):
+        raise InputError(f"{settings.shards} is read by webdataset: what training sees can't be told apart there")
+    sets = load_held_out(data, settings.evaluate_samples)
     if not sets:
-        raise InputError(f"{run.shards} has no clips that training does not see: there is nothing to measure")
+        raise InputError(f"{settings.shards} has no clips that training does not see: there is nothing to measure")
     taps = fit_filter(training_clips(data), TAPS)
-    about = {"fingerprint": data.fingerprint, "split": run.split, "sample_rate": data.format.sample_rate}
-    about |= {"seconds": run.seconds, "evaluate_samples": run.evaluate_samples}
+    about = {"fingerprint": data.fingerprint, "split": settings.split, "sample_rate": data.format.sample_rate}
+    about |= {"seconds": settings.seconds, "evaluate_samples": settings.evaluate_samples}
     return about | {"sets": {one.name: {"samples": len(one), "baselines": measure_set(one, taps)} for one in sets}}
 
 
@@ -165,7 +160,7 @@ def apply_filter(source: Tensor, taps: Tensor) -> Tensor:
 def write(path: Path, found: dict) -> None:
     """Raises InputError."""
     try:
-        write_atomically(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+        write_output(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
 
@@ -210,4 +205,4 @@ def describe(found: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_main("train.baselines", main)
+    process.run_main("train.baselines", main)

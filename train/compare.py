@@ -1,26 +1,29 @@
 """`python -m train.compare runs/a runs/b`: runs on one HTML page, which needs no network, and whether they are comparable.
 
-Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Whatever comes from a run is escaped.
+Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Whatever is no markup of our own is escaped.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
-from html import escape
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from string import Template
 from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
+from dx7data import process
+from dx7data.audio.markup import html, join
 from dx7data.audio.player import encode_data_uri
+from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
-from dx7data.process import run_main
+from dx7data.files import write_output
+from dx7data.page.head import fill_page
 from train import baselines
 from train.evaluation import paired
+from train.options import parse, setting
 from train.results import comparable, figures, reader
 from train.results.chart import Curve, chart, colour, frame
 from train.results.reader import Clip, Row, Run
@@ -34,28 +37,27 @@ class Column(NamedTuple):
     group: str
     title: str
     cells: list[tuple[str, str]]
-    best: Callable | None = None  # min, max
+    best: Callable[[list[float]], float] | None = None  # min, max
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which runs, and where their page is put."""
+
+    runs: tuple[Path, ...] = setting(help="folders: runs/a runs/b", positional=True, metavar="RUN", kwargs={"nargs": "+"})
+    out: Path = setting(Path("compare.html"), "the page", metavar="FILE")
+    baselines: Path | None = setting(None, "what python -m train.baselines has written", metavar="FILE")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.compare", description="Puts runs on one page.", allow_abbrev=False
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders: runs/a runs/b")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
-    parser.add_argument("--baselines", type=Path, metavar="FILE", help="what python -m train.baselines has written")
-    options = parser.parse_args(argv)
-    try:
-        write(options.runs, options.out, options.baselines)
-    except InputError as error:
-        print(f"train.compare: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.compare: stopped; nothing was written", file=sys.stderr)
-        return 130
-    print(f"Open it in a browser: {options.out}")
-    return 0
+
+    def compare() -> None:
+        options = parse(CompareOptions, sys.argv[1:] if argv is None else argv, "train.compare", "Puts runs on one page.")
+        write(list(options.runs), options.out, options.baselines)
+        print(f"Open it in a browser: {options.out}")
+
+    return process.run("train.compare", compare, "stopped; nothing was written")
 
 
 def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
@@ -64,9 +66,9 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
     floors: a baselines.json, which must be of the clips of all these runs.
     """
     runs = read(folders)
-    html = page(runs, read_floors(floors, runs) if floors else None)
+    text = page(runs, read_floors(floors, runs) if floors else None)
     try:
-        write_atomically(path, lambda file: file.write(html.encode(errors="replace")))
+        write_output(path, lambda file: file.write(text.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 
@@ -94,9 +96,9 @@ def read_floors(path: Path, runs: list[Run]) -> dict:
 
 
 def page(runs: list[Run], floors: dict | None = None) -> str:
-    template = Template(Path(__file__).with_name("compare.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(", ".join(run.name for run in runs)),
+    return fill_page(
+        Path(__file__).with_name("compare.html"),
+        title=", ".join(run.name for run in runs),
         count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
         verdict=comparable.verdict(runs),
         table=_table(runs),
@@ -106,15 +108,15 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
             baselines.rows(floors) if floors else [],
             "Not given: python -m train.baselines measures them, --baselines shows them.",
         ),
-        key=" ".join(f"<span>{_name(i, run)}</span>" for i, run in enumerate(runs)),
-        charts="".join(_charts(runs)),
-        samples="".join(_samples(runs)) or "<p>No run has left samples yet.</p>",
+        key=join((html("<span>{}</span>", _name(i, run)) for i, run in enumerate(runs)), " "),
+        charts=join(_charts(runs)),
+        samples=join(_samples(runs)) or html("<p>No run has left samples yet.</p>"),
     )
 
 
-def _name(number: int, run: Run) -> str:
-    line = f'<svg class="{colour(number)}" viewBox="0 0 24 6" aria-hidden="true"><path d="M0 3H24"/></svg>'
-    return f'<span class="name">{line}{escape(run.name)}</span>'
+def _name(number: int, run: Run) -> Markup:
+    line = make_svg(html('<path d="M0 3H24"/>'), (0, 0, 24, 6), colour(number))
+    return html('<span class="name">{}{}</span>', line, run.name)
 
 
 def columns(runs: list[Run]) -> list[Column]:
@@ -151,9 +153,9 @@ def columns(runs: list[Run]) -> list[Column]:
     cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
     for title, form, name, scale, better in cost:
         found.append(Column("cost, medians", title, [_cell(seconds(run, name), form, scale) for run in runs], better))
-    ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1)]
-    for title, form, name, scale in ended:
-        found.append(Column("cost, in all", title, [_cell(str(run.result.get(name, "")), form, scale) for run in runs], min))
+    ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1.0)]
+    for title, form, name, size in ended:
+        found.append(Column("cost, in all", title, [_cell(str(run.result.get(name, "")), form, size) for run in runs], min))
     return found
 
 
@@ -169,39 +171,45 @@ def _sets(runs: list[Run]) -> list[str]:
     return list(dict.fromkeys(which for run in runs for which in run.validation))
 
 
-def _table(runs: list[Run]) -> str:
+def _table(runs: list[Run]) -> Markup:
     table = columns(runs)
     groups = [(name, len(list(own))) for name, own in groupby(table, lambda column: column.group)]
-    head = "".join(f'<th colspan="{count}" scope="colgroup">{escape(name)}</th>' for name, count in groups)
-    titles = "".join(f'<th scope="col">{escape(column.title)}</th>' for column in table)
-    rows = "".join(
-        f'<tr><th scope="row">{_name(i, run)}</th>' + "".join(_td(column, i) for column in table) + "</tr>"
+    head = join(html('<th colspan="{}" scope="colgroup">{}</th>', count, name) for name, count in groups)
+    titles = join(html('<th scope="col">{}</th>', column.title) for column in table)
+    rows = join(
+        html('<tr><th scope="row">{}</th>{}</tr>', _name(i, run), join(_td(column, i) for column in table))
         for i, run in enumerate(runs)
     )
-    head = f'<tr><td></td>{head}</tr><tr><th scope="col">run</th>{titles}</tr>'
-    return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    return html(
+        '<table><thead><tr><td></td>{}</tr><tr><th scope="col">run</th>{}</tr></thead><tbody>{}</tbody></table>',
+        head,
+        titles,
+        rows,
+    )
 
 
-def _td(column: Column, i: int) -> str:
+def _td(column: Column, i: int) -> Markup:
     exact, shown = column.cells[i]
     known = [float(each) for each, _ in column.cells if each] if column.best else []
-    best = len(set(known)) > 1 and exact and float(exact) == column.best(known)
-    return f'<td{" class=best" * bool(best)}><data value="{escape(exact)}">{escape(shown) or "–"}</data></td>'
+    best = column.best and len(set(known)) > 1 and exact and float(exact) == column.best(known)
+    return html('<td{}><data value="{}">{}</data></td>', " class=best" * bool(best), exact, shown or "–")
 
 
-def _plain(head: list[str], rows: list[list[str]], otherwise: str) -> str:
+def _plain(head: list[str], rows: list[list[str]], otherwise: str) -> Markup:
     """A table of texts, or what is said where it has no rows."""
     if not rows:
-        return f'<p class="note">{escape(otherwise)}</p>'
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
-    return f'<div class="table" tabindex="0"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+        return html('<p class="note">{}</p>', otherwise)
+    return html(
+        '<div class="table" tabindex="0"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
+        join(html('<th scope="col">{}</th>', title) for title in head),
+        join(html("<tr>{}</tr>", join(html("<td>{}</td>", text) for text in row)) for row in rows),
+    )
 
 
-def _charts(runs: list[Run]) -> Iterator[str]:
+def _charts(runs: list[Run]) -> Iterator[Markup]:
     """Figures of the training loss and of what validation has measured."""
-    tokens = [run.tokens_a_step for run in runs]
-    across, each = ("tokens seen", tokens) if all(tokens) else ("steps", [1] * len(runs))
+    tokens = [run.tokens_a_step for run in runs if run.tokens_a_step]
+    across, each = ("tokens seen", tokens) if len(tokens) == len(runs) else ("steps", [1] * len(runs))
     last = max(run.steps * size for run, size in zip(runs, each, strict=True))
 
     def curves(rows: list[list[Row]], name: str, scale: float = 1) -> list[Curve]:
@@ -232,7 +240,7 @@ def _charts(runs: list[Run]) -> Iterator[str]:
 # --- Samples ---
 
 
-def _samples(runs: list[Run]) -> Iterator[str]:
+def _samples(runs: list[Run]) -> Iterator[Markup]:
     """Each fixed sample: source, target, and what every run that has it made of it."""
     groups: dict[tuple, dict[int, dict[str, Clip]]] = {}  # by number, source and target; then by run
     for i, run in enumerate(runs):
@@ -240,23 +248,28 @@ def _samples(runs: list[Run]) -> Iterator[str]:
             pair = [(clips[kind].audio.tobytes(), clips[kind].rate) for kind in ("source", "target")]
             groups.setdefault((number, *pair), {})[i] = clips
     for (number, *_), found in groups.items():
-        clips = {f"<b>{kind}</b>": next(iter(found.values()))[kind] for kind in ("source", "target")}
-        clips |= {f"{_name(i, runs[i])} step {runs[i].samples_step:,}": own["generated"] for i, own in found.items()}
-        levels = {label: figures.mel(clip) for label, clip in clips.items()}
-        top = figures.loudest(levels.values())
-        players = "".join(_player(label, clip, levels[label], top) for label, clip in clips.items())
-        without = [escape(run.name) for i, run in enumerate(runs) if i not in found]
-        note = f" <span>not of {', '.join(without)}</span>" * bool(without)
-        yield f'<h3>Sample {number}{note}</h3><div class="players">{players}</div>'
+        heard = [(html("<b>{}</b>", kind), next(iter(found.values()))[kind]) for kind in ("source", "target")]
+        heard += [
+            (html("{} step {:,}", _name(i, runs[i]), runs[i].samples_step), own["generated"]) for i, own in found.items()
+        ]
+        levels = [figures.mel(clip) for _, clip in heard]
+        top = figures.loudest(levels)
+        players = join(_player(label, clip, own, top) for (label, clip), own in zip(heard, levels, strict=True))
+        without = [run.name for i, run in enumerate(runs) if i not in found]
+        note = html(" <span>not of {}</span>", ", ".join(without)) if without else ""
+        yield html('<h3>Sample {}{}</h3><div class="players">{}</div>', number, note, players)
 
 
-def _player(label: str, clip: Clip, levels: np.ndarray, top: float) -> str:
-    picture = encode_data_uri("image/png", figures.spectrogram(levels, top))
-    return (
-        f'<figure><figcaption>{label}</figcaption><img alt="Mel spectrogram, 0 to {clip.rate / 2000:g} kHz" src="{picture}">'
-        f'<audio controls preload="none" src="{encode_data_uri("audio/wav", encode_wav(*clip))}"></audio></figure>'
+def _player(label: Markup, clip: Clip, levels: np.ndarray, top: float) -> Markup:
+    return html(
+        '<figure><figcaption>{}</figcaption><img alt="Mel spectrogram, 0 to {:g} kHz" src="{}">'
+        '<audio controls preload="none" src="{}"></audio></figure>',
+        label,
+        clip.rate / 2000,
+        encode_data_uri("image/png", figures.spectrogram(levels, top)),
+        encode_data_uri("audio/wav", encode_wav(*clip)),
     )
 
 
 if __name__ == "__main__":
-    run_main("train.compare", main)
+    process.run_main("train.compare", main)

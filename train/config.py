@@ -3,59 +3,79 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from dx7data.errors import InputError
 from dx7data.prefix import CODECS
 from models import registry as models
-from models.settings import ModelSettings
+from models.settings import ModelSettings, override
 from train.documents import Name, convert
-from train.evaluation.decode import DECODERS
+from train.evaluation.decode import Decoder
+from train.options import setting
 
-PRECISIONS = ("fp32", "bf16")
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
 INDIFFERENT = ("device", "workers", "grad_accum")  # settings on which it does not depend what a run computes
 _RENAMED = {"accumulation": "grad_accum"}
-
 
 Count = Annotated[int, Meta(ge=1, le=10**12)]
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """All that decides what a run computes. A batch is of all processes together, whatever their number."""
+class DataSettings:
+    """What is read, and in which form. `--data.split` is another name of `--split`."""
 
     shards: Name  # folder or URL
+    _: KW_ONLY
+    split: Literal["train", "val", "test"] = setting("train", "what is trained on")
+    reader: Literal["shards", "live", "webdataset"] = setting(
+        "shards", "webdataset: --shards is any address that it reads; no evaluation, no exact resume"
+    )
+    skip_missing: bool = setting(False, "do without shards that are not there, and say how many")
+    prefix: Name | None = setting(None, "what gives the patch to the model", choices=CODECS)
+    sample_rate: Annotated[int, Meta(ge=1, le=10**6)] | None = setting(
+        None, "the shards' own, or a part of it", metavar="HZ", shown="the shards' own"
+    )
+    seconds: Annotated[float, Meta(gt=0, le=600)] | None = setting(None, "of a crop; none: whole clips", metavar="SECONDS")
+    workers: Annotated[int, Meta(ge=0, le=1024)] = setting(
+        0, "processes that read; 0: the training process does", metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """How weights are found. `--optim.lr` is another name of `--lr`."""
+
+    _: KW_ONLY
+    steps: Count = setting(10_000, "steps of the optimiser", metavar="N")
+    batch: Count = setting(32, "clips of a step, over all processes", metavar="N")
+    grad_accum: Count = setting(1, "compute a batch in N parts, one after the other, to save memory", metavar="N")
+    lr: Annotated[float, Meta(gt=0, le=1000)] = setting(3e-3, "the learning rate at the end of the warm-up", metavar="LR")
+    warmup: Annotated[float, Meta(ge=0, le=1)] = setting(0.02, "part of the steps in which the rate rises", metavar="PART")
+    weight_decay: Annotated[float, Meta(ge=0, le=10)] = setting(0.01, "of matrices and convolutions", metavar="DECAY")
+    clip: Annotated[float, Meta(gt=0)] = setting(1.0, "largest norm of all gradients together", metavar="NORM")
+    ema: Annotated[float, Meta(ge=0, le=1)] = setting(0.999, "decay of the averaged weights, a step", metavar="DECAY")
+    precision: Literal["fp32", "bf16"] = setting("fp32", "bf16: autocast, with states in fp32")
+    compile: bool = setting(False, "by torch.compile")
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = setting(0, "of weights and of the order of data", metavar="N")
+
+
+@dataclass(frozen=True)
+class RunSettings(OptimSettings, DataSettings):
+    """All that decides what a run computes. A batch is of all processes together, whatever their number."""
+
     model_name: Name
     preset: Name
     model: ModelSettings
-    split: Literal["train", "val", "test"] = "train"
-    reader: Literal["shards", "live", "webdataset"] = "shards"
-    skip_missing: bool = False  # do without shards that are not there
-    prefix: Name | None = None  # codec
-    sample_rate: Annotated[int, Meta(ge=1, le=10**6)] | None = None  # None: the shards' own
-    seconds: Annotated[float, Meta(gt=0, le=600)] | None = None  # of a crop; None: whole clips
-    steps: Count = 10_000
-    batch: Count = 32  # clips that make one step of the optimiser
-    grad_accum: Count = 1  # parts of a batch that are in memory one after the other
-    lr: Annotated[float, Meta(gt=0, le=1000)] = 3e-3  # at the end of the warm-up
-    warmup: Annotated[float, Meta(ge=0, le=1)] = 0.02  # part of the steps in which the rate rises
-    weight_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
-    clip: Annotated[float, Meta(gt=0)] = 1.0  # norm of all gradients together
-    ema: Annotated[float, Meta(ge=0, le=1)] = 0.999  # decay of the averaged weights, a step
-    precision: Literal[PRECISIONS] = "fp32"
-    compile: bool = False
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
-    workers: Annotated[int, Meta(ge=0, le=1024)] = 0  # processes that read; 0: the training process does
-    evaluate_every: Count = 1000  # steps
-    evaluate_samples: Count = 64  # of each set
-    decode: Literal[DECODERS] = "mean"  # what evaluation listens to
-    checkpoint_every: Count = 1000  # steps
-    device: Literal["cpu", "cuda"] = "cpu"
+    _: KW_ONLY
+    evaluate_every: Count = setting(1000, "steps", metavar="N")
+    evaluate_samples: Count = setting(64, "clips of each set", metavar="N")
+    decode: Decoder = setting("mean", "what evaluation listens to")
+    checkpoint_every: Count = setting(1000, "steps", metavar="N")
+    device: Literal["cpu", "cuda"] = setting("cpu", "where it is computed", shown="cuda if there is one")
 
     def to_json(self) -> dict:
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -102,19 +122,23 @@ def base() -> dict:
 PRESETS: dict[str, Callable[[], dict]] = {"tiny": tiny, "seed": seed, "base": base}
 
 
-def make_settings(shards: str, model: str | tuple[str, ...], preset: str, **overrides) -> RunSettings:
-    """A preset, with more clips to evaluate on a GPU, and `overrides` instead. model: one of MODELS, or layers in turn.
+def find_defaults(preset: str, device: str) -> dict:
+    """What a preset sets, with more clips to evaluate on a GPU."""
+    return PRESETS[preset]() | (ON_A_GPU if device == "cuda" else {})
+
+
+def make_settings(
+    shards: str, model: str | tuple[str, ...], preset: str, of_model: dict[str, str] | None = None, **overrides: Any
+) -> RunSettings:
+    """A preset, and `overrides` instead. model: one of MODELS, or any layers in turn; of_model: what `override` takes.
 
     Raises InputError if there is no such model.
     """
     size = "tiny" if preset == "tiny" else "base"
-    overrides = PRESETS[preset]() | (ON_A_GPU if overrides.get("device") == "cuda" else {}) | overrides
+    overrides = find_defaults(preset, overrides.get("device", "cpu")) | overrides
     try:
-        if isinstance(model, str):
-            return RunSettings(shards, model, preset, models.preset(model, size), **overrides)
-        known = {name: models.preset(name, size).options for name in model if name in models.MODELS}
-        options = {name: found[name] for name, found in known.items() if name in found}
-        mixed = dataclasses.replace(models.preset("hybrid", size), layers=model, options=options)
-        return RunSettings(shards, "-".join(model), preset, mixed, **overrides)
+        found = models.preset(model, size) if isinstance(model, str) else models.interleave(model, size)
+        name = model if isinstance(model, str) else "-".join(model)
+        return RunSettings(shards, name, preset, override(found, of_model or {}), **overrides)
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -5,33 +5,36 @@ given everything at once or, in constant memory, one sample after another: the l
 Shape letters: P samples of the prefix, L of the source, T of a piece.
 """
 
-import argparse
-import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import soundfile
 import soxr
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dx7data import process
 from dx7data.audio.wav import write_wav
 from dx7data.errors import InputError
-from dx7data.files import open_atomically
+from dx7data.files import open_output
 from dx7data.patches import bank, sysex
-from dx7data.process import run_main
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
+from models.model import Model
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
-from train.evaluation.decode import DECODERS, decode
+from train.evaluation.decode import Decoder, decode
 from train.loop.checkpoint_reader import load_model
+from train.options import parse, setting
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
 PIECE = 256  # samples between two moves of the progress bar
@@ -41,74 +44,55 @@ _MIN_SECONDS = 0.01  # as in `dx7data render`
 _SILENT = 5  # of 32,768, -76 dB: up to it mu-law has but the two classes around zero
 
 
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What is converted by which model, and how."""
+
+    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER")
+    source: Path = setting(help="wav, flac, mp3, ...: any rate and channels", metavar="FILE")
+    out: Path = setting(help="wav: 16 bits, mono, the model's rate", metavar="FILE")
+    patch: tuple[str, ...] = setting(
+        (),
+        "the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
+        metavar="FILE:INDEX",
+        kwargs={"nargs": "+", "action": "extend"},
+    )
+    decode: Decoder = setting(
+        "mean",
+        "what each sample becomes: the mean of what the model holds possible, which has the best SNR, the likeliest class, "
+        "or one that is drawn",
+    )
+    temperature: Annotated[float, Meta(ge=0, le=1e6)] | None = setting(
+        None, "of --decode sample: draw by probabilities to the power of 1/T", metavar="T", shown="1"
+    )
+    seed: int = setting(0, "of what is drawn", metavar="N")
+    streaming: bool = setting(False, "one sample after another, in constant memory")
+    device: Literal["cpu", "cuda"] | None = setting(None, "where it is computed", shown="cuda if there is one")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    options = parser().parse_args(argv)
+
+    def read_and_convert() -> None:
+        what = "Plays a recording in the voice of a patch."
+        convert(parse(ConvertOptions, sys.argv[1:] if argv is None else argv, "train.convert", what))
+
+    return process.run("train.convert", read_and_convert, "stopped; nothing was written")
+
+
+def convert(options: ConvertOptions) -> None:
+    """Convert one recording. Raises InputError."""
     try:
-        run(options)
-    except InputError as error:
-        print(f"train.convert: {error}", file=sys.stderr)
-        return 2
+        _convert(options)
     except ImportError as error:  # kernels that are there and do not work
-        print(f"train.convert: {error}", file=sys.stderr)
-        return 2
+        raise InputError(str(error)) from None
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        print("train.convert: memory is too small for all of it at once: --streaming needs little", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.convert: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+        raise InputError("memory is too small for all of it at once: --streaming needs little") from None
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m train.convert", description="Plays a recording in the voice of a patch.", allow_abbrev=False
-    )
-    top.add_argument("--checkpoint", required=True, type=Path, metavar="FOLDER", help="a run, or one of its checkpoints")
-    top.add_argument("--source", required=True, type=Path, metavar="FILE", help="wav, flac, mp3, ...: any rate and channels")
-    top.add_argument(
-        "--patch",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="FILE:INDEX",
-        help="the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
-    )
-    top.add_argument("--out", required=True, type=Path, metavar="FILE", help="wav: 16 bits, mono, the model's rate")
-    top.add_argument(
-        "--decode",
-        choices=DECODERS,
-        default="mean",
-        help="what each sample becomes: the mean of what the model holds possible (default: it has the best SNR), the "
-        "likeliest class, or one that is drawn",
-    )
-    top.add_argument(
-        "--temperature",
-        type=_temperature,
-        metavar="T",
-        help="of --decode sample: draw by probabilities to the power of 1/T (default: 1)",
-    )
-    top.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
-    top.add_argument("--streaming", action="store_true", help="one sample after another, in constant memory")
-    top.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    return top
-
-
-def _temperature(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError("must be 0 or more, as in 0.8")
-    return value
-
-
-_temperature.__name__ = "number"  # so argparse calls it
-
-
-def run(options) -> None:
-    """Convert one recording. Raises InputError."""
+def _convert(options: ConvertOptions) -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
     if options.out.is_dir() or options.out.resolve() == options.source.resolve():
@@ -123,6 +107,7 @@ def run(options) -> None:
     model, settings, meta = load_model(options.checkpoint, device=device)
     cache_recurrences(model)
     rate = settings.sample_rate
+    assert rate is not None  # a run has that of its shards
     prefix = encode_patches(patches, settings.prefix, meta["layers"], rate)
     length = check_length(options.source, rate)
 
@@ -149,7 +134,7 @@ def cache_recurrences(model: nn.Module) -> None:
     """Let S4 layers form their discrete matrices once, not at each step: it halves the time, and weights stay."""
     for layer in model.modules():
         if isinstance(layer, S4Block):
-            layer.recurrence = cache(layer.recurrence)
+            setattr(layer, "recurrence", cache(layer.recurrence))  # noqa: B010  (a method, says mypy, can't be assigned to)
 
 
 def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
@@ -210,13 +195,13 @@ def check_length(path: Path, sample_rate: int) -> int:
 
 
 @torch.inference_mode()
-def compute(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+def compute(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
     """Logits (T, 256) of pieces of classes (T,), prefix and source, all computed at once."""
     yield from model(torch.cat(list(tokens))[None])[0].split(PIECE)
 
 
 @torch.inference_mode()
-def stream(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+def stream(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
     """The same logits, computed one after another; between them only the state is kept."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a step is too small to share: two threads took twice the CPU time, for the same wall time
@@ -233,7 +218,7 @@ def stream(model: nn.Module, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def decode_pieces(
-    logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance
+    logits: Iterable[Tensor], skipped: int, how: str, temperature: float, seed: int, advance: Callable[[int], Any]
 ) -> Iterator[np.ndarray]:
     """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(seed % 2**64)
@@ -247,11 +232,11 @@ def decode_pieces(
 def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
     """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
     try:
-        with open_atomically(path) as file:
+        with open_output(path) as file:
             write_wav(file, pieces, length, sample_rate)
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":
-    run_main("train.convert", main)
+    process.run_main("train.convert", main)

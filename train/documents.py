@@ -6,7 +6,7 @@ A run may be damaged, edited, or come from anybody: whatever is wrong is one sen
 import os
 import stat
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 from msgspec import Meta
@@ -15,11 +15,13 @@ from dx7data.errors import InputError
 
 MAX_JSON_BYTES = 1 << 20  # of config.json, checkpoint.json and result.json; ours have some 2 kB
 
-Name = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]  # a text that a terminal may show
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]  # SHA-256
+_PRINTABLE, _SHA256 = r"^[^\x00-\x1f\x7f-\x9f]*\Z", r"^[0-9a-f]{64}\Z"
+Name = Annotated[str, Meta(max_length=4096, pattern=_PRINTABLE)]  # a text that a terminal may show
+Digest = Annotated[str, Meta(pattern=_SHA256)]
+_IN_WORDS = {_PRINTABLE: "text without control characters", _SHA256: "64 hexadecimal digits"}
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BinaryIO:
     """A regular file, to read. Raises FileNotFoundError; and InputError for a link, a folder, a pipe or a device.
 
     None of these is followed or waited for.
@@ -58,13 +60,17 @@ def convert(document: Any, kind: type, where: Path | str, above: str = "") -> An
     except msgspec.ValidationError as error:
         reason, _, place = str(error).replace("`", "").rpartition(" - at $")
         reason, place = (reason, place) if reason else (place, "")  # without a place it is of the document itself
+        for pattern, words in _IN_WORDS.items():
+            reason = reason.replace(f"str matching regex {pattern!r}", words)
         field = (above + place.removeprefix(".")).removesuffix(".")
         raise InputError(f"{where}{f', field {field}' if field else ''}: {reason[0].lower()}{reason[1:]}") from None
 
 
 def decode(data: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, as a plain one of JSON does, for what is none, or too deep to be ours."""
+    """The value of a JSON text. Raises ValueError for what is none, or nested too deeply to be ours."""
     try:
         return msgspec.json.decode(data)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None

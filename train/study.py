@@ -4,7 +4,6 @@ Every run is a `python -m train` of its own. The same command goes on where it w
 begun is resumed. On several GPUs the runs are shared out.
 """
 
-import argparse
 import dataclasses
 import os
 import queue
@@ -12,22 +11,23 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from msgspec import Meta
 from tqdm import tqdm
 
-from dx7data.cli.types import number, whole
+from dx7data import process
 from dx7data.errors import InputError
-from dx7data.process import run_main
+from dx7data.files import write_atomically
 from models.registry import MODELS
-from train import baselines, compare
-from train.__main__ import choose_run
-from train.__main__ import parser as run_parser
-from train.config import INDIFFERENT, RunSettings
+from train import arguments, baselines, compare
+from train.config import INDIFFERENT, Count, RunSettings
 from train.evaluation import paired, verdict
 from train.evaluation.bootstrap import describe_error
+from train.options import parse, setting
 from train.results import reader
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
     @property
     def settings(self) -> RunSettings:
-        return choose_run(vars(run_parser().parse_args(self.argv)))[1]
+        return arguments.choose_run(arguments.read(self.argv))[1]
 
     @property
     def done(self) -> bool:
@@ -70,42 +70,43 @@ class Job(NamedTuple):
         return [sys.executable, "-m", "train", *self.argv, "--out", str(self.run), *begun]
 
 
+@dataclass(frozen=True)
+class StudyOptions:
+    """What is compared, and for how long."""
+
+    shards: str = setting(help="what `dx7data render` has written", metavar="FOLDER")
+    out: Path = setting(Path("runs/study"), "where the runs and the table are put", metavar="FOLDER")
+    models: tuple[str, ...] = setting(VARIANTS, "that are compared", choices=MODELS, metavar="NAME", kwargs={"nargs": "+"})
+    lrs: tuple[Annotated[float, Meta(gt=0, le=1000)], ...] = setting(
+        LRS, "learning rates that are tried", metavar="LR", kwargs={"nargs": "+"}
+    )
+    trial_steps: Count = setting(500, "steps of each rate", metavar="N")
+    steps: Count = setting(2000, "steps at the best rate", metavar="N")
+    at_once: Count = setting(1, "trials that share a GPU", metavar="N")
+    options: tuple[str, ...] = setting((), "of python -m train, after --", positional=True, kwargs={"nargs": "*"})
+
+
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0, 2 if a run failed or for a person's error, 130 when stopped by Ctrl-C."""
-    options = parser().parse_args(argv)
+    return process.run("train.study", lambda: start(read_options(argv)), "stopped; the same command goes on")
+
+
+def read_options(argv: list[str] | None = None) -> StudyOptions:
+    """Raises InputError."""
+    what = "Train several models on the same data, each at its best learning rate, and make a table of them."
+    more = "Options of `python -m train` come after --: python -m train.study --shards shards/ -- --preset seed"
+    return parse(StudyOptions, sys.argv[1:] if argv is None else argv, "train.study", what, epilog=more)
+
+
+def start(options: StudyOptions) -> int:
+    """The study; its exit status. Raises InputError."""
     try:
-        failed = study(options)
-    except InputError as error:
-        print(f"train.study: {error}", file=sys.stderr)
-        return 2
+        return 2 if study(options) else 0
     except OSError as error:
-        print(f"train.study: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.study: stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 2 if failed else 0
+        raise InputError(f"{error.filename or options.out}: {error.strerror or error}") from None
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m train.study",
-        description="Train several models on the same data, each at its best learning rate, and make a table of them.",
-        epilog="Options of `python -m train` come after --: python -m train.study --shards shards/ -- --preset seed",
-        allow_abbrev=False,
-    )
-    top.add_argument("--shards", required=True, metavar="FOLDER")
-    top.add_argument("--out", type=Path, default=Path("runs/study"), metavar="FOLDER", help="default: runs/study")
-    top.add_argument("--models", nargs="+", choices=MODELS, default=VARIANTS, help=f"default: {' '.join(VARIANTS)}")
-    top.add_argument("--lrs", nargs="+", type=number(1e-9, 1000), default=LRS, help="that are tried (default: %(default)s)")
-    top.add_argument("--trial-steps", type=whole(1), default=500, metavar="N", help="of each rate (default: %(default)s)")
-    top.add_argument("--steps", type=whole(1), default=2000, metavar="N", help="at the best one (default: %(default)s)")
-    top.add_argument("--at-once", type=whole(1), default=1, metavar="N", help="trials that share a GPU (default: 1)")
-    top.add_argument("options", nargs="*", help="of python -m train, after --")
-    return top
-
-
-def study(options: argparse.Namespace) -> dict[str, str]:
+def study(options: StudyOptions) -> dict[str, str]:
     """All runs, then table.md and compare.html; which runs failed, and why."""
     if own := [word for word in options.options if word.partition("=")[0] in _OWN]:
         raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
@@ -116,7 +117,7 @@ def study(options: argparse.Namespace) -> dict[str, str]:
         tried = {rate: trials[model, rate] for rate in options.lrs}
         bits = {rate: last_bits(job.run) for rate, job in tried.items() if job.done and not job.diverged}
         if bits:
-            best[model] = min(bits, key=bits.get)
+            best[model] = min(bits, key=bits.__getitem__)
     runs = {model: full(options, model, rate) for model, rate in best.items()}
     # One for each GPU: what shares it would be in their step times.
     failed |= run_jobs(runs.values(), "runs", 1)
@@ -125,7 +126,7 @@ def study(options: argparse.Namespace) -> dict[str, str]:
     if any(job.done for job in trials.values()):
         floors = find_floors(options, next(iter(sound.values()))) if sound else None
         text = table(options, trials, ended, best, floors)
-        (options.out / "table.md").write_text(text + "\n")
+        write_atomically(options.out / "table.md", lambda file: file.write(f"{text}\n".encode()))
         if sound:
             compare.write([job.run for job in sound.values()], options.out / "compare.html", floors)
         where = [options.out / "table.md", *([options.out / "compare.html"] if sound else [])]
@@ -135,15 +136,15 @@ def study(options: argparse.Namespace) -> dict[str, str]:
     return failed
 
 
-def trial(options: argparse.Namespace, model: str, rate: float) -> Job:
+def trial(options: StudyOptions, model: str, rate: float) -> Job:
     return _job(options, f"trial-{model}-{rate:g}", model, rate, options.trial_steps, options.trial_steps)
 
 
-def full(options: argparse.Namespace, model: str, rate: float) -> Job:
+def full(options: StudyOptions, model: str, rate: float) -> Job:
     return _job(options, model, model, rate, options.steps, max(1, options.steps // 4))
 
 
-def _job(options: argparse.Namespace, name: str, model: str, rate: float, steps: int, every: int) -> Job:
+def _job(options: StudyOptions, name: str, model: str, rate: float, steps: int, every: int) -> Job:
     argv = ["--shards", options.shards, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
     argv += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
     return Job(options.out / name, argv)
@@ -154,7 +155,8 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
     waiting = [job for job in jobs if not job.done]
     gpus = torch.cuda.device_count()
     gpus_free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    for place in list(range(gpus)) * at_once or [None]:
+    turns: list[int | None] = [*range(gpus)] * at_once or [None]
+    for place in turns:
         gpus_free.put(place)
     failed = {}
 
@@ -186,7 +188,7 @@ def _name_gpu(place: int) -> str:
     return named.split(",")[place] if named else str(place)
 
 
-def find_floors(options: argparse.Namespace, job: Job) -> Path | None:
+def find_floors(options: StudyOptions, job: Job) -> Path | None:
     """baselines.json of a study, measured when it is first asked for; None, with a reason, where it can't be."""
     path = options.out / "baselines.json"
     if not path.exists():
@@ -213,7 +215,7 @@ def last_bits(run: Path) -> float:
 # --- The table ---
 
 
-def table(options: argparse.Namespace, trials: dict, runs: dict[str, Job], best: dict, floors: Path | None) -> str:
+def table(options: StudyOptions, trials: dict, runs: dict[str, Job], best: dict, floors: Path | None) -> str:
     """Markdown: what was the same in all runs, the runs, their differences, floors, and all rates that were tried."""
     sound = [reader.read(job.run, model) for model, job in runs.items() if not job.diverged]
     lines = [f"{options.steps:,} steps; no run came to its end."]
@@ -283,4 +285,4 @@ def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run_main("train.study", main)
+    process.run_main("train.study", main)

@@ -3,21 +3,25 @@
 At initialisation or as trained; models/timescales.py says what is computed.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import open_atomically
-from dx7data.process import run_main
+from dx7data.files import open_output
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
 from train.loop.checkpoint_reader import load_model
+from train.options import parse, setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RATE = 8000  # Hz, for which the layers' dt of 0.001 to 0.1 is meant
 STEPS = 2048  # of random classes; 128 are left after pooling by 4 and 4
@@ -32,7 +36,7 @@ _BAND_TITLES = ("<20", "20-50", "50-1000", "1000+", "alias")
 _STILL = 0.15  # Hz: where modes below _SLOW are drawn on a logarithmic axis
 _SLOW, _FAST = 0.3, 20_000
 _COLOUR = {"s4": "#0b766f", "s4d": "#3d8fd1", "mamba1": "#8d5424", "mamba2": "#c2571a", "mamba3": "#6a3d9a"}
-_STYLE = {"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titleweight": "bold"}
+_STYLE: Any = {"font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titleweight": "bold"}
 
 
 @dataclass(frozen=True)
@@ -56,38 +60,31 @@ class Row:
         return 100 * counts / len(self.frequency)
 
 
+@dataclass(frozen=True)
+class TimescaleOptions:
+    """Of which layers, and where they are drawn."""
+
+    model: tuple[str, ...] = setting((), f"at initialisation: {', '.join(MODELS)}", metavar="NAME", kwargs={"nargs": "+"})
+    checkpoint: Path | None = setting(None, "as trained: a run, or one of its checkpoints", metavar="FOLDER")
+    sample_rate: float | None = setting(None, "of the data", metavar="HZ", shown=f"the checkpoint's, or {RATE}")
+    out: Path | None = setting(None, "draw decay time against frequency", metavar="FILE.png")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for a person's error, 130 for Ctrl-C."""
-    try:
-        run(parser().parse_args(argv))
-    except InputError as error:
-        print(f"train.timescales: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.timescales: stopped", file=sys.stderr)
-        return 130
-    return 0
+    what = "Decay times and frequencies of a model's layers."
+    words = sys.argv[1:] if argv is None else argv
+    return process.run("train.timescales", lambda: show(parse(TimescaleOptions, words, "train.timescales", what)))
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m train.timescales", description="Decay times and frequencies of a model's layers.", allow_abbrev=False
-    )
-    top.add_argument("--model", nargs="+", default=[], metavar="NAME", help=f"at initialisation: {', '.join(MODELS)}")
-    top.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="as trained: a run, or one of its checkpoints")
-    top.add_argument("--sample-rate", type=float, metavar="HZ", help=f"default: the checkpoint's, or {RATE}")
-    top.add_argument("--out", type=Path, metavar="FILE.png", help="draw decay time against frequency")
-    return top
-
-
-def run(options) -> None:
+def show(options: TimescaleOptions) -> None:
     """Print the table, and draw the picture if asked. Raises InputError."""
     if options.sample_rate is not None and not 0 < options.sample_rate < np.inf:
         raise InputError(f"--sample-rate {options.sample_rate:g} must be above 0: the data's rate, such as {RATE}")
     if options.out and options.out.suffix != ".png":
         raise InputError(f"--out {options.out} must end in .png")
     if options.checkpoint:
-        rows = measure_trained(options.checkpoint, options.model, options.sample_rate)
+        rows = measure_trained(options.checkpoint, list(options.model), options.sample_rate)
     elif options.model:
         rows = [row for name in options.model for row in measure_initial(name, options.sample_rate or RATE)]
     else:
@@ -102,7 +99,7 @@ def run(options) -> None:
         )
     if options.out:
         try:
-            with open_atomically(options.out) as file:
+            with open_output(options.out) as file:
                 draw(rows).savefig(file, format="png")
         except OSError as error:
             raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None
@@ -123,7 +120,7 @@ def measure_trained(folder: Path, names: list[str], sample_rate: float | None) -
     model, settings, _ = load_model(folder)
     if names and names != [settings.model_name]:
         raise InputError(f"--model {' '.join(names)}: {folder} holds {settings.model_name}; leave --model out")
-    return measure(settings.model_name, model, sample_rate or settings.sample_rate)
+    return measure(settings.model_name, model, sample_rate or settings.sample_rate or RATE)
 
 
 @torch.no_grad()
@@ -186,7 +183,7 @@ def remarks(rows: list[Row]) -> list[str]:
                 f"{name}: decays are of the biases alone; random classes move dt |A| by x/÷ {spread:.2f} (deviation)."
             )
         if own[0].fastest:
-            bound, rate = max((row.fastest, row.rate) for row in own)
+            bound, rate = max((row.fastest, row.rate) for row in own if row.fastest)
             found.append(
                 f"{name}: the input sets the frequencies; these are mean speeds on random classes. The bound is pi dt "
                 f"a step, {_format(bound)} Hz where the rate is {rate:g} Hz, for the largest dt of the biases."
@@ -197,13 +194,13 @@ def remarks(rows: list[Row]) -> list[str]:
 # --- Picture ---
 
 
-def draw(rows: list[Row]):
+def draw(rows: list[Row]) -> "Figure":
     """Decay time against frequency, a matplotlib Figure: the stages of one model, or of several their fastest stages."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     several = len({row.model for row in rows}) > 1
-    panels = {}
+    panels: dict[str, list[Row]] = {}
     for row in rows:
         if not several:
             panels.setdefault(f"{row.model} at {row.rate:g} Hz", []).append(row)
@@ -223,12 +220,12 @@ def draw(rows: list[Row]):
         legend = {
             label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        place = {"loc": "outside upper left", "ncols": 4, "frameon": False, "markerscale": 4}
-        figure.legend(legend.values(), legend.keys(), **place)
+        place: dict[str, Any] = {"loc": "outside upper left", "ncols": 4, "frameon": False, "markerscale": 4}
+        figure.legend(list(legend.values()), list(legend), **place)
     return figure
 
 
-def _draw_panel(axes, title: str, rows: list[Row]) -> None:
+def _draw_panel(axes: Any, title: str, rows: list[Row]) -> None:
     rng = np.random.default_rng(0)
     axes.axvspan(*BANDS[1:], color="#eeeeee", label="50 to 1000 Hz")
     axes.axvline(rows[0].rate / 2, color="black", linewidth=0.8, linestyle=":", label="half the rate")
@@ -254,4 +251,4 @@ def _draw_panel(axes, title: str, rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    run_main("train.timescales", main)
+    process.run_main("train.timescales", main)

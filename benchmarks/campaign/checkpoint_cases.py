@@ -35,16 +35,18 @@ VALUES = {
     "null": None,
     "true": True,
     "text": "\u001b[31mx",
-    "empty": "",
     "negative": -1,
     "zero": 0,
     "half": 0.5,
     "huge": 10**18,
-    "beyond": 10**400,
-    "infinite": float("inf"),
-    "nan": float("nan"),
     "list": [[], "a", 1],
     "object": {"a": {"b": 1}},
+}
+RARE_VALUES = {  # of the outermost fields
+    "empty": "",
+    "beyond all": 10**400,
+    "infinite": float("inf"),
+    "nan": float("nan"),
     "nested": _DEEP,
     "long": "x" * 100_000,
 }
@@ -76,7 +78,7 @@ def change_field(run: Path, file: str, place: tuple, value) -> None:
 
 def of_fields(run: Path, file: str) -> Iterator[Case]:
     for place in leaves(json.loads((run / file).read_text())):
-        for name, value in VALUES.items():
+        for name, value in (VALUES | (RARE_VALUES if len(place) == 1 else {})).items():
             change = partial(change_field, file=file, place=place, value=value)
             yield Case(f"{file} {'.'.join(place)} {name}", change, READERS[Path(file).name])
 
@@ -310,7 +312,8 @@ def of_tensors() -> Iterator[Case]:
             for name, change in changes.items():
                 for signed in (True, False):
                     what = f"{part}.safetensors {name}{', hash right' * signed}"
-                    yield Case(what, partial(function, part=part, change=change, signed=signed))
+                    readers = READERS["checkpoint.json"] if part == "ema" else ("resume",)
+                    yield Case(what, partial(function, part=part, change=change, signed=signed), readers)
 
 
 # --- What is there in the place of files and folders ---

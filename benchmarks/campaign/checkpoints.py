@@ -45,6 +45,7 @@ class Ended:
 def prepare(folder: Path) -> None:
     """A data set, a recording, and a run that was killed after step 8. It ends the process."""
     import numpy as np
+    import torch
 
     from dx7data import cli
     from dx7data.plan.sample import encode_wav
@@ -62,6 +63,7 @@ def prepare(folder: Path) -> None:
             os._exit(0)
 
     trainer.Trainer.save = save_and_end
+    torch.set_num_threads(1)  # sums depend on it
     os._exit(command.main(["--shards", str(folder / "shards"), "--out", str(folder / "run"), *TRAIN]) or 1)
 
 
@@ -88,7 +90,7 @@ def read_result(command: str, folder: Path, said: str):
         return said[said.index("s4d") :]
     if command == "resume":
         rows = [line.split(",") for line in (folder / "run" / "metrics.csv").read_text().splitlines()]
-        return [(row[0], row[2]) for row in rows]
+        return [(row[0], row[2]) for row in rows[-(STEPS - 8) :]]  # of the steps after the newest checkpoint
     return None
 
 
@@ -172,10 +174,11 @@ def campaign(folder: Path, options: argparse.Namespace) -> int:
     began, counts, faults = time.monotonic(), Counter(), Counter()
     pid = os.fork()  # it renders and trains: threads that a fork of this process would lack
     if not pid:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        for stream in (1, 2):
+            os.dup2(os.open(folder / "said", os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
         prepare(folder)
     if os.waitpid(pid, 0)[1]:
-        raise RuntimeError("the good run can't be made")
+        raise RuntimeError(f"the good run can't be made: {(folder / 'said').read_text()}")
     import_all()
     good = {command: [] for command in COMMANDS}
     for last in ("newest", "older"):

@@ -5,13 +5,14 @@ import numpy as np
 from dx7data.audio import gain
 from dx7data.audio.resample import decimate
 from dx7data.engine.device import choose
-from dx7data.engine.render import Curves, mix
+from dx7data.engine.render import mix
+from dx7data.engine.voice import Curves, Voices
 
 
 def render_clips(
-    voices,
-    row,
-    part,
+    voices: Voices,
+    row: np.ndarray,
+    part: np.ndarray,
     rows: int,
     seconds: float,
     sample_rate: int,

@@ -6,9 +6,11 @@ from numba import cuda
 from dx7data import cache
 from dx7data.audio import gain
 from dx7data.audio.resample import HALF_TAPS, PHASES, REACH, SHIFT, engine_rate
-from dx7data.engine.cuda import OWN
+from dx7data.engine.arrays import GpuArray
+from dx7data.engine.cuda import OWN, Memory
 from dx7data.engine.device import use_gpu
-from dx7data.engine.render import Curves, mix_on_gpu
+from dx7data.engine.render import mix_on_gpu
+from dx7data.engine.voice import Curves, Voices
 
 THREADS = 256  # of a block; so many outputs of a filter are computed together
 _PHASES = max(HALF_TAPS)  # the most that a filter has
@@ -18,26 +20,26 @@ _pinned_buffer = np.empty(0, np.int16)  # page-locked, and kept: to lock pages t
 
 def render_clips(
     gpu: int,
-    voices,
-    row,
-    part,
+    voices: Voices,
+    row: np.ndarray,
+    part: np.ndarray,
     rows: int,
     seconds: float,
     sample_rate: int,
     length: int,
     policy: str,
-    volume,
-    curves: Curves,
+    volume: np.ndarray,
+    curves: Curves | None,
     pinned_buffer: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """As clips.render, but that the volume is there. Raises InputError when the GPU fails."""
+    """As clips.render_clips, but that the volume is there. Raises InputError when the GPU fails."""
     clips = (
         np.empty((rows, length), np.int16) if pinned_buffer is None else pinned_buffer[: rows * length].reshape(rows, length)
     )
     levels = np.zeros((3, rows), np.int64)  # gain, peak, samples cut
     levels[0] = gain.parse_policy(policy)
 
-    def finish(place: slice, native) -> None:
+    def finish(place: slice, native: GpuArray) -> None:
         low = decimate(native, sample_rate)
         bring_to_16_bits(low, policy == "peak", volume[place], voices.rate // sample_rate, clips[place], levels[:, place])
 
@@ -54,10 +56,24 @@ def get_pinned_buffer(gpu: int, size: int) -> np.ndarray:
     return _pinned_buffer[:size]
 
 
-def fill(out, gpu: int, memory, voices, row, part, rows, seconds, sample_rate, length, policy, volume, curves) -> None:
-    """Put what `render` gives into `out`, int16 (R, L) in GPU memory, in the order of the stream of `memory` (mix_on)."""
+def fill(
+    out: GpuArray,
+    gpu: int,
+    memory: Memory,
+    voices: Voices,
+    row: np.ndarray,
+    part: np.ndarray,
+    rows: int,
+    seconds: float,
+    sample_rate: int,
+    length: int,
+    policy: str,
+    volume: np.ndarray,
+    curves: Curves,
+) -> None:
+    """Put what `render_clips` gives into `out`, int16 (R, L) in GPU memory, in the order of the stream of `memory`."""
 
-    def finish(place: slice, native) -> None:
+    def finish(place: slice, native: GpuArray) -> None:
         low, levels = decimate(native, sample_rate, memory), np.zeros((3, place.stop - place.start), np.int64)
         levels[0] = gain.parse_policy(policy)
         _bring_to_16_bits(low, policy == "peak", volume[place], voices.rate // sample_rate, out[place], levels, memory)
@@ -65,7 +81,7 @@ def fill(out, gpu: int, memory, voices, row, part, rows, seconds, sample_rate, l
     mix_on_gpu(gpu, voices, row, part, rows, seconds, finish, curves, memory)
 
 
-def decimate(native, sample_rate: int, memory=OWN):
+def decimate(native: GpuArray, sample_rate: int, memory: Memory = OWN) -> GpuArray:
     """What `decimate` gives, int32 (R, L), of integers (R, T) in GPU memory."""
     factor = engine_rate(sample_rate) // sample_rate
     if factor == 1:
@@ -79,7 +95,9 @@ def decimate(native, sample_rate: int, memory=OWN):
     return out
 
 
-def bring_to_16_bits(low, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndarray, levels: np.ndarray) -> None:
+def bring_to_16_bits(
+    low: GpuArray, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndarray, levels: np.ndarray
+) -> None:
     """Bring int32 (R, L), in GPU memory, to 16 bits: fills `clips` and, of `levels` (3, R), what is not known beforehand."""
     if not clips.size:
         return
@@ -89,14 +107,16 @@ def bring_to_16_bits(low, to_peak: bool, volume: np.ndarray, factor: int, clips:
     levels[:] = known.copy_to_host()
 
 
-def _bring_to_16_bits(low, to_peak: bool, volume: np.ndarray, factor: int, out, levels: np.ndarray, memory):
-    """As `finished`, but that the clips, `out`, and the levels, which are the result, stay in GPU memory."""
+def _bring_to_16_bits(
+    low: GpuArray, to_peak: bool, volume: np.ndarray, factor: int, out: GpuArray, levels: np.ndarray, memory: Memory
+) -> GpuArray:
+    """As `bring_to_16_bits`, but that the clips, `out`, and the levels, which are the result, stay in GPU memory."""
     known = memory.put(levels)
     _level[out.shape[0], THREADS, memory.stream](low, to_peak, memory.put(volume), factor, out, known)
     return known
 
 
-def _filter_tile(native, taps, centre, tiles, out):
+def _filter_tile(native: np.ndarray, taps: np.ndarray, centre: int, tiles: int, out: np.ndarray) -> None:
     """A block of threads computes THREADS samples of a row, a thread each. taps: int32, laid out as PHASES."""
     window = cuda.shared.array((_PHASES, _WIDTH), np.int32)
     shared_taps = cuda.shared.array((_PHASES, REACH), np.int32)
@@ -117,7 +137,9 @@ def _filter_tile(native, taps, centre, tiles, out):
         out[r, start + n] = total >> SHIFT
 
 
-def _level_row(low, to_peak, volume, factor, clips, levels):
+def _level_row(
+    low: np.ndarray, to_peak: bool, volume: np.ndarray, factor: int, clips: np.ndarray, levels: np.ndarray
+) -> None:
     """A block of threads brings a row to 16 bits. levels: int64 (3, R); to_peak: the gain among them is to be found."""
     found = cuda.shared.array(1, np.int64)
     r, n = cuda.blockIdx.x, cuda.threadIdx.x
@@ -146,6 +168,5 @@ def _level_row(low, to_peak, volume, factor, clips, levels):
     cuda.atomic.add(levels, (2, r), cut)
 
 
-with cache.use_folder():
-    _filter = cuda.jit(cache=True)(_filter_tile)
-    _level = cuda.jit(cache=True)(_level_row)
+_filter = cache.keep(cuda.jit()(_filter_tile))
+_level = cache.keep(cuda.jit()(_level_row))

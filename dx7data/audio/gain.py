@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from dx7data import cache
+from dx7data.engine.arrays import Integer
 
 ONE = 1 << 16  # gain
 FULL = 1 << 14  # volume
@@ -42,7 +43,7 @@ def parse_policy(policy: str) -> int:
 
 
 @njit(inline="always")
-def apply_volume(native, volume, r, position):
+def apply_volume(native: Integer, volume: np.ndarray, r: int, position: int) -> np.int64:
     """A sample times the volume of row r at an engine sample, int64."""
     block = min(position >> 6, volume.shape[1] - 2)
     here, step = np.int64(volume[r, block]), np.int64(volume[r, block + 1]) - volume[r, block]
@@ -50,14 +51,14 @@ def apply_volume(native, volume, r, position):
 
 
 @njit(inline="always")
-def find_peak_gain(loudest):
+def find_peak_gain(loudest: Integer) -> Integer:
     """The gain that policy "peak" gives a clip whose loudest sample, at its volume, this is."""
     peak = (loudest + (FULL >> 1)) >> 14
     return _PEAK * ONE // peak if peak > 0 else ONE
 
 
 @njit(inline="always")
-def amplify(loud, gain):
+def amplify(loud: np.int64, gain: np.int64) -> np.int64:
     """A sample at its volume, with its gain, rounded, before it is cut to 16 bits."""
     return (loud * gain + (1 << 29)) >> 30
 
@@ -65,7 +66,7 @@ def amplify(loud, gain):
 # --- The loops on the CPU ---
 
 
-def _find_peak_gains(native, volume, factor):
+def _find_peak_gains(native: np.ndarray, volume: np.ndarray, factor: int) -> np.ndarray:
     gains = np.empty(native.shape[0], np.int64)
     for r in range(native.shape[0]):
         minimum, maximum = np.int64(0), np.int64(0)
@@ -76,20 +77,21 @@ def _find_peak_gains(native, volume, factor):
     return gains
 
 
-def _saturate(native, gains, volume, factor, clips):
+def _saturate(
+    native: np.ndarray, gains: np.ndarray, volume: np.ndarray, factor: int, clips: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     peaks = np.zeros(native.shape[0], np.int64)
     cut = np.zeros(native.shape[0], np.int64)
     for r in range(native.shape[0]):
         gain = gains[r]
         for i in range(native.shape[1]):
             x = amplify(apply_volume(native[r, i], volume, r, i * factor), gain)
-            y = min(max(x, -32768), 32767)
+            y = min(max(x, np.int64(-32768)), np.int64(32767))
             cut[r] += x != y
             peaks[r] = max(peaks[r], abs(y))
             clips[r, i] = y
     return peaks, cut
 
 
-with cache.use_folder():
-    _find_peak_gains = njit(cache=True, nogil=True)(_find_peak_gains)
-    _saturate = njit(cache=True, nogil=True)(_saturate)
+_find_peak_gains = cache.keep(njit(nogil=True)(_find_peak_gains))
+_saturate = cache.keep(njit(nogil=True)(_saturate))

@@ -1,10 +1,12 @@
 """A clip in HTML, to see and to listen to: its waveform as SVG, its audio in the document itself."""
 
 import base64
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
+from dx7data.audio.markup import html
+from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 
 _COLUMNS = 300  # of a waveform
@@ -15,23 +17,24 @@ def encode_data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def draw_waveform(audio: np.ndarray) -> str:
+def draw_waveform(audio: np.ndarray, style: str = "") -> Markup:
     """Between the lowest and highest value of each column, scaled to the clip's own peak; SVG. int16 audio (L,)."""
     columns = np.array_split(audio.astype(np.int64), min(_COLUMNS, audio.size))
     peak = max(1, int(np.abs(audio.astype(np.int64)).max()))
     upper = "L".join(f"{i} {round(-100 * int(column.max()) / peak)}" for i, column in enumerate(columns))
     lower = "L".join(f"{i} {round(-100 * int(columns[i].min()) / peak)}" for i in reversed(range(len(columns))))
-    return (
-        f'<svg class="wave" viewBox="0 -104 {max(1, len(columns) - 1)} 208" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path d="M{upper}L{lower}Z"/></svg>'
-    )
+    box = (0, -104, max(1, len(columns) - 1), 208)
+    more = html('style="{}"', style) if style else None
+    return make_svg(html('<path d="M{}L{}Z"/>', upper, lower), box, "wave", stretch=True, more=more)
 
 
-def make_player(label: str, audio: np.ndarray, rate: int) -> str:
+def make_player(label: str, audio: np.ndarray, rate: int) -> Markup:
     """A figure with the waveform and the controls to play it; int16 audio (L,)."""
-    wave = draw_waveform(audio).replace("<svg ", '<svg style="display:block;width:100%;height:3em;fill:currentColor" ', 1)
-    source = encode_data_uri("audio/wav", encode_wav(audio, rate))
-    return (
-        f'<figure style="margin:0 0 1em"><figcaption>{escape(label)}, {audio.size / rate:.3g} s</figcaption>{wave}'
-        f'<audio controls preload="none" aria-label="{escape(label)}" style="width:100%" src="{source}"></audio></figure>'
+    return html(
+        '<figure style="margin:0 0 1em"><figcaption>{label}, {seconds:.3g} s</figcaption>{wave}'
+        '<audio controls preload="none" aria-label="{label}" style="width:100%" src="{source}"></audio></figure>',
+        label=label,
+        seconds=audio.size / rate,
+        wave=draw_waveform(audio, "display:block;width:100%;height:3em;fill:currentColor"),
+        source=encode_data_uri("audio/wav", encode_wav(audio, rate)),
     )

@@ -46,7 +46,7 @@ REACH = 18  # taps per phase, padded with zeros: 35, 53, 69, 105 taps over 2, 3,
 _TILE = 256  # outputs computed together: 6 x 273 int32, 273 + 256 float64: 11 KB of first-level cache
 
 
-def engine_rate(sample_rate):
+def engine_rate(sample_rate: int) -> int:
     """The engine rate for a sample rate, both in Hz; ValueError, naming the legal rates, for any other."""
     if sample_rate not in ENGINE_RATE:
         legal = ", ".join(str(rate) for rate in sorted(ENGINE_RATE))
@@ -54,7 +54,7 @@ def engine_rate(sample_rate):
     return ENGINE_RATE[sample_rate]
 
 
-def decimate(native, sample_rate):
+def decimate(native: np.ndarray, sample_rate: int) -> np.ndarray:
     """int32 (..., T) at the engine rate -> a new int32 array (..., L) at the sample rate, L = ceil(T / factor).
 
     Output n is centred on input n * factor (no delay); outside its T samples the input is zero. Rounded half up.
@@ -73,7 +73,7 @@ def decimate(native, sample_rate):
     return out.reshape(*batch, L)
 
 
-def _phases(factor):
+def _phases(factor: int) -> np.ndarray:
     """The whole filter as float64 (factor, REACH): tap k * factor + p at [p, k]."""
     half = HALF_TAPS[factor]
     taps = np.zeros(REACH * factor)
@@ -87,7 +87,7 @@ PHASES = {factor: _phases(factor) for factor in HALF_TAPS}
 # Float64, yet exact: every partial sum is an integer below 1.74 * 2^17 * 2^31 < 2^49, and float64 holds integers up to 2^53,
 # so no addition rounds, whatever the order, and a fused multiply-add ("contract") changes nothing. int64 sums give the same
 # bits and take 10 to 30 % longer.
-def _filter_rows(native, phases, centre, out):
+def _filter_rows(native: np.ndarray, phases: np.ndarray, centre: int, out: np.ndarray) -> None:
     """native int32 (R, T), phases from `_phases`, `centre` taps before the centre one; fills out int32 (R, L)."""
     factor = phases.shape[0]
     T, L = native.shape[1], out.shape[1]
@@ -116,7 +116,7 @@ def _filter_rows(native, phases, centre, out):
 
 
 @njit(nogil=True, fastmath={"contract"})
-def _add_six(lane, taps, total):
+def _add_six(lane: np.ndarray, taps: np.ndarray, total: np.ndarray) -> None:
     """Adds taps[k] * lane[i + k] to total[i] for six taps at once: a sixth of the loads and stores of total."""
     a, b, c, d, e, f = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
     for i in range(_TILE):
@@ -124,5 +124,4 @@ def _add_six(lane, taps, total):
         total[i] += early + d * lane[i + 3] + e * lane[i + 4] + f * lane[i + 5]
 
 
-with cache.use_folder():
-    _filter_rows = njit(cache=True, nogil=True, fastmath={"contract"})(_filter_rows)
+_filter_rows = cache.keep(njit(nogil=True, fastmath={"contract"})(_filter_rows))

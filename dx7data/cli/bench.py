@@ -3,10 +3,10 @@
 from argparse import Namespace
 
 from dx7data.cli.inputs import announce_compilation, load_patches
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     bench = add_verb(verbs, "bench", run, "measure the engine here: on a core, on all cores, on the GPUs there are")
     bench.add_argument("--patches", nargs="+", default=["example"], metavar="PATH", help="default: the example bank")
 

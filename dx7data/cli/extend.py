@@ -8,11 +8,11 @@ from dx7data.cli.inputs import announce_compilation, load_patches
 from dx7data.cli.planning import announce
 from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
 from dx7data.cli.types import whole
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     extend = add_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
     extend.add_argument("folder", type=Path)
     extend.add_argument("--samples", type=whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
@@ -35,19 +35,23 @@ def run(options: Namespace) -> None:
         raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
     if options.patches and options.out.resolve() == options.folder.resolve():
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
+    if not options.patches:
+        with folders.lock_folder(options.folder):
+            plan = Plan.load(options.folder)
+            announce_compilation()
+            plan = builder.add_samples(plan, options.samples)
+            folders.extend(options.folder, plan)
+            render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)
+        return
     plan = Plan.load(options.folder)
-    loaded = load_patches(options.patches) if options.patches else None
+    loaded = load_patches(options.patches)
     announce_compilation()
-    if options.patches:
-        plan, refused = builder.add_patches(plan, loaded)
-        for reason in refused:
-            print(reason, file=sys.stderr)
+    plan, refused = builder.add_patches(plan, loaded)
+    for reason in refused:
+        print(reason, file=sys.stderr)
     if options.samples:
         plan = builder.add_samples(plan, options.samples)
-    if options.patches:
-        announce(plan, False)
+    announce(plan, False)
+    with folders.lock_folder(options.out, new=True):
         folders.prepare(plan, options.out, overwrite=False)
-        print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
-        return
-    folders.extend(options.folder, plan)
-    render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)
+    print(f"The plan is in {options.out}: dx7data render --plan {options.out}")

@@ -1,15 +1,29 @@
 """Patches and music that are named on the command line, and what is said of them. Slow imports are inside the functions."""
 
+from __future__ import annotations
+
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
+from dx7data.files import is_stream
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
 
+if TYPE_CHECKING:
+    from dx7data.patches.bank import Bank
+    from dx7data.patches.report import Report
+    from dx7data.phrases.phrase import Phrases
+    from dx7data.phrases.report import MusicReport
+    from dx7data.plan.spec import Spec
 
-def load_patches(paths: list[str], report: Path | None = None, dedupe: str = "bytes", music=None):
+
+def load_patches(
+    paths: list[str], report: Path | None = None, dedupe: str = "bytes", music: MusicReport | None = None
+) -> Bank:
     """The patches of some files, with a report for people and, if asked for, for programs: with that of the music."""
     from dx7data.patches import bank
 
@@ -25,18 +39,23 @@ def load_patches(paths: list[str], report: Path | None = None, dedupe: str = "by
     return loaded
 
 
-def write_report(path: Path, patches, music=None) -> None:
+def write_report(path: Path, patches: Report, music: MusicReport | None = None) -> None:
     """Reports of patches and, as its entry `music`, of music as JSON."""
-    from dx7data.files import write_atomically
+    from dx7data.files import write_output
 
     document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
     try:
-        write_atomically(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+        write_output(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
 
 
-def load_phrases(options, spec):
+def say_written(path: Path, text: str) -> None:
+    """What was written, on stderr if that went into a pipe: maybe stdout's, which holds nothing else then."""
+    print(text, file=sys.stderr if is_stream(path) else sys.stdout)
+
+
+def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicReport | None]:
     """Phrases from music and their report, None both for drawn ones; says what was met, and what the filters took."""
     from dx7data.patches.report import Report
     from dx7data.phrases import filters
@@ -60,7 +79,7 @@ def load_phrases(options, spec):
     return None, None
 
 
-def choose_source(options) -> PhraseSource:
+def choose_source(options: Namespace) -> PhraseSource:
     """The source of phrases that is asked for. Raises InputError for an option that belongs to another one."""
     music = [source for source in SOURCES.values() if source.value and getattr(options, source.name)]
     chosen = music[0] if music else next(source for source in SOURCES.values() if source.value is None)

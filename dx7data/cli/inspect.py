@@ -4,11 +4,13 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+from dx7data.cli.inputs import say_written
 from dx7data.cli.types import whole
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
+from dx7data.errors import make_printable
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
     inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
@@ -23,14 +25,14 @@ def run(options: Namespace) -> None:
         from dx7data.page import page
 
         page.write_page(options.folder, options.html)
-        print(f"Open it in a browser: {options.html}")
+        say_written(options.html, make_printable(f"Open it in a browser: {options.html}"))
         return
     with folders.explain_errors(options.folder):
         found = folders.summarize(options.folder, options.rows)
-    print(json.dumps(found, indent=1) if options.json else _describe(found))
+    print(json.dumps(found, indent=1) if options.json else "\n".join(map(make_printable, _describe(found))))
 
 
-def _describe(found: dict) -> str:
+def _describe(found: dict) -> list[str]:
     from dx7data.plan import hidden
 
     made, wanted = found["shards"]
@@ -67,4 +69,4 @@ def _describe(found: dict) -> str:
         patch = f"{row['patch_id']}  {row['patch_name']:10}{more}  algorithm {row['algorithm']:2}"
         lines.append(f"  {row['key']}  {patch}  {notes} {row['phrase_kind']:8}  peak {row['target_peak']:6,}")
         lines += [f"    prefix.{codec}: {' + '.join(names)}" for codec, names in row["prefixes"].items()]
-    return "\n".join(lines)
+    return lines

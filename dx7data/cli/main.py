@@ -4,17 +4,16 @@ import argparse
 from argparse import Namespace
 from typing import Any
 
-from dx7data.cli import bench, extend, inspect, patches, plan, render, verify, wav
+from dx7data.cli import bench, extend, inspect, patches, plan, play, render, verify, wav
 from dx7data.process import run
 
-_VERBS = (render, plan, extend, inspect, verify, bench, patches, wav)
+_VERBS = (render, plan, extend, inspect, verify, bench, patches, wav, play)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
     options: Namespace = make_parser().parse_args(argv)
-    stopped = "stopped; what is whole is kept, and the same command goes on from there"
-    return run("dx7data", lambda: options.run(options), stopped)
+    return run("dx7data", lambda: options.run(options), options.stopped)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -22,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="dx7data", description="Turns Yamaha DX7 patches into training data.", allow_abbrev=False
     )
-    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    top.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
     for verb in _VERBS:
         verb.add_to(verbs)

@@ -4,11 +4,12 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from dx7data.cli.inputs import load_patches
-from dx7data.cli.verb import add_verb
+from dx7data.cli.inputs import load_patches, say_written
+from dx7data.cli.verb import Verbs, add_verb
+from dx7data.errors import make_printable
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     patches = verbs.add_parser("patches", help="list, show and convert patches").add_subparsers(
         required=True, metavar="VERB"
     )
@@ -33,7 +34,7 @@ def _list(options: Namespace) -> None:
 
     loaded = load_patches(options.paths, options.report, "none" if options.keep_duplicates else "bytes")
     for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
-        print(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}")
+        print(make_printable(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}"))
 
 
 def _show(options: Namespace) -> None:
@@ -49,4 +50,4 @@ def _export(options: Namespace) -> None:
 
     loaded = load_patches(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
     bank.export(loaded, options.out, options.full_bank)
-    print(f"{len(loaded.ids)} patches: {options.out}")
+    say_written(options.out, f"{len(loaded.ids)} patches: {options.out}")

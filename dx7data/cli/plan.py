@@ -4,10 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli.planning import add_plan_options, make_plan
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     plan = add_verb(verbs, "plan", run, "write the plan of a data set alone, for others to render with --plan")
     plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the plan goes")
     plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
@@ -17,5 +17,7 @@ def add_to(verbs) -> None:
 def run(options: Namespace) -> None:
     from dx7data.dataset import folders
 
-    folders.prepare(make_plan(options), options.out, options.overwrite)
+    plan = make_plan(options)
+    with folders.lock_folder(options.out, new=True):
+        folders.prepare(plan, options.out, options.overwrite)
     print(f"The plan is in {options.out}: dx7data render --plan {options.out}")

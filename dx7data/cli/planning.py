@@ -1,20 +1,30 @@
 """From the options of `render` and `plan` to a plan."""
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, check_rate, choose_source, load_patches, load_phrases
 from dx7data.cli.types import number, span, whole
+from dx7data.cli.verb import Options
 from dx7data.errors import InputError
 from dx7data.phrases.source import Option
 from dx7data.phrases.sources import SOURCES
+
+if TYPE_CHECKING:
+    from dx7data.plan.plan import Plan
+    from dx7data.plan.spec import Spec
 
 RATES = "8000, 12000, 16000, 24000, 48000, 11025, 22050 or 44100"
 SECONDS = number(0.01, 600, "seconds")
 
 
-def add_plan_options(verb) -> None:
+def add_plan_options(verb: ArgumentParser) -> None:
     _clip_options(verb)
     _patch_options(verb.add_argument_group("patches"))
     _phrase_options(
@@ -22,7 +32,7 @@ def add_plan_options(verb) -> None:
     )
 
 
-def _clip_options(render) -> None:
+def _clip_options(render: ArgumentParser) -> None:
     count = render.add_mutually_exclusive_group()
     count.add_argument(
         "--samples", type=whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
@@ -67,7 +77,7 @@ def _clip_options(render) -> None:
     )
 
 
-def _patch_options(render) -> None:
+def _patch_options(render: Options) -> None:
     render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, exports, folders, zips; 'example' is ours")
     render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in patch and music files, as JSON")
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
@@ -112,7 +122,7 @@ def _patch_options(render) -> None:
     )
 
 
-def _phrase_options(render) -> None:
+def _phrase_options(render: Options) -> None:
     music = render.add_mutually_exclusive_group()
     for source in SOURCES.values():
         if source.value:
@@ -129,18 +139,19 @@ def _phrase_options(render) -> None:
     )
 
 
-def _add_option(group, name: str, option: Option) -> None:
+def _add_option(group: Options, name: str, option: Option) -> None:
     """An option of a source of phrases."""
-    kind = option.type
+    kind: Callable[[str], Any] = option.type
     if option.names:
         kind = types.choices(*option.names)
     elif option.limits:
-        kind = whole(*option.limits) if option.type is int else number(*option.limits, option.unit)
-    more = {"nargs": "+"} if option.many else {"default": ()} if option.names else {}
+        low, high = option.limits
+        kind = whole(int(low), int(high)) if option.type is int else number(low, high, option.unit)
+    more: dict[str, Any] = {"nargs": "+"} if option.many else {"default": ()} if option.names else {}
     group.add_argument(f"--{name}", type=kind, metavar=option.metavar, help=option.help, **more)
 
 
-def make_plan(options):
+def make_plan(options: Namespace) -> Plan:
     """The plan that the options ask for; says what it is."""
     from dx7data.patches import bank
     from dx7data.plan import builder
@@ -158,7 +169,7 @@ def make_plan(options):
     return plan
 
 
-def _check(options) -> None:
+def _check(options: Namespace) -> None:
     """Options that have no meaning without another."""
     check_rate(options.sample_rate)
     choose_source(options)
@@ -173,7 +184,7 @@ def _check(options) -> None:
         raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")
 
 
-def _make_spec(options):
+def _make_spec(options: Namespace) -> Spec:
     from dx7data.patches import bank, patch
     from dx7data.phrases import filters
     from dx7data.plan import spec
@@ -202,7 +213,7 @@ def _make_spec(options):
     )
 
 
-def announce(plan, by_default: bool) -> None:
+def announce(plan: Plan, by_default: bool) -> None:
     """Say what a plan is, and what is wrong with it."""
     from dx7data.plan import hidden
 
@@ -211,7 +222,7 @@ def announce(plan, by_default: bool) -> None:
         print(warning, file=sys.stderr)
 
 
-def _describe(plan, by_default: bool) -> str:
+def _describe(plan: Plan, by_default: bool) -> str:
     from collections import Counter
 
     from dx7data.plan import hidden, split

@@ -1,18 +1,24 @@
 """`dx7data render`: patches in, shards out."""
 
+from __future__ import annotations
+
 import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.planning import add_plan_options, make_plan
 from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
 
+if TYPE_CHECKING:
+    from dx7data.plan.plan import Plan
 
-def add_to(verbs) -> None:
+
+def add_to(verbs: Verbs) -> None:
     _add_options(
         add_verb(verbs, "render", run, "render a bank of patches into WebDataset shards of source and target clips")
     )
@@ -45,6 +51,7 @@ def run(options: Namespace) -> None:
         from dx7data.plan.plan import Plan
 
         plan = Plan.load(options.plan)
+        plan.check_current()
         announce_compilation()
     else:
         plan = make_plan(options)
@@ -53,13 +60,14 @@ def run(options: Namespace) -> None:
         return
     from dx7data.dataset import folders
 
-    folder = options.out or options.plan
-    missing = folders.prepare(plan, folder, options.overwrite)
-    if options.only or options.job:
-        missing = _select(plan, missing, options)
-    else:
-        folders.remove_partial(folder)
-    render_shards(plan, folder, missing, options)
+    folder, is_part = options.out or options.plan, bool(options.only or options.job)
+    with folders.lock_folder(folder, new=True, shared=is_part):
+        missing = folders.prepare(plan, folder, options.overwrite)
+        if is_part:
+            missing = _select(plan, missing, options)
+        else:
+            folders.remove_partial(folder)
+        render_shards(plan, folder, missing, options)
     if not (folder / "index.json").exists():
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
 
@@ -71,11 +79,11 @@ def _refuse_beside_plan(options: Namespace) -> None:
         _add_options(parser)
         defaults = vars(parser.parse_args([]))
         how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run", "run"}
-        if given := [name for name, value in vars(options).items() if name not in how and value != defaults[name]]:
+        if given := [name for name, value in defaults.items() if name not in how and getattr(options, name) != value]:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
 
-def _select(plan, missing: list, options) -> list:
+def _select(plan: Plan, missing: list, options: Namespace) -> list:
     """Of the missing shards those that --only or --job asks for."""
     shards, still = plan.shards(), set(missing)
     if options.job:
@@ -88,7 +96,7 @@ def _select(plan, missing: list, options) -> list:
     return [each for each in chosen if each in still]
 
 
-def _estimate(plan, options) -> str:
+def _estimate(plan: Plan, options: Namespace) -> str:
     from dx7data.dataset import executors
     from dx7data.plan import sample
 

@@ -1,15 +1,27 @@
 """Rendering, for `render` and `extend`: on which machines, with how many workers, and how far it is."""
 
+from __future__ import annotations
+
 import sys
+from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.cli import types
 from dx7data.cli.types import whole
+from dx7data.errors import make_printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from dx7data.plan.plan import Plan
+    from dx7data.plan.spec import Shard
 
 _WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it needs some seconds to begin
 
 
-def add_machine_options(verb) -> None:
+def add_machine_options(verb: ArgumentParser) -> None:
     verb.add_argument(
         "--workers", type=whole(1), metavar="N", help="processes (default: one for each core, up to 8 for each GPU)"
     )
@@ -22,7 +34,7 @@ def add_machine_options(verb) -> None:
     )
 
 
-def start_early(options) -> None:
+def start_early(options: Namespace) -> None:
     """Let the workers begin to load what they need."""
     from dx7data.dataset import executors
 
@@ -50,7 +62,7 @@ def _choose_devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
     return executors.CPU if gpu is None else (f"cuda:{gpu}",)
 
 
-def render_shards(plan, folder, missing: list, options) -> None:
+def render_shards(plan: Plan, folder: Path, missing: list, options: Namespace) -> None:
     from dx7data import cache
     from dx7data.dataset import executors, folders
     from dx7data.plan import sample
@@ -63,11 +75,11 @@ def render_shards(plan, folder, missing: list, options) -> None:
     print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
     with _open_bar(plan, missing) as bar:
         folders.render_missing(plan, folder, missing, workers, lambda count: _advance(bar, count, plan), devices)
-    print(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}")
-    print(f"Look at them: dx7data inspect {folder}")
+    print(make_printable(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}"))
+    print(make_printable(f"Look at them: dx7data inspect {folder}"))
 
 
-def _open_bar(plan, missing):
+def _open_bar(plan: Plan, missing: list[Shard]) -> tqdm:
     from tqdm import tqdm
 
     total = sum(plan.counts.values())
@@ -75,7 +87,7 @@ def _open_bar(plan, missing):
     return tqdm(total=total, initial=there, unit=" samples", file=sys.stderr, smoothing=0.1)
 
 
-def _advance(bar, count: int, plan) -> None:
+def _advance(bar: tqdm, count: int, plan: Plan) -> None:
     bar.update(count)
     rate = bar.format_dict["rate"] or (bar.n - bar.initial) / max(bar.format_dict["elapsed"], 1e-9)
     bar.set_postfix_str(f"{rate * plan.spec.seconds:,.0f} x real time", refresh=False)

@@ -5,19 +5,23 @@ A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the s
 
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def _set_name(name: str):
+def _set_name(name: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
     """Gives a function the name by which argparse speaks of it."""
 
-    def rename(parse):
+    def rename(parse: Callable[[str], T]) -> Callable[[str], T]:
         parse.__name__ = name
         return parse
 
     return rename
 
 
-def whole(minimum: int, maximum: int | None = None):
+def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """A whole number within limits."""
 
     @_set_name("whole number")
@@ -30,7 +34,7 @@ def whole(minimum: int, maximum: int | None = None):
     return parse
 
 
-def number(minimum: float, maximum: float, unit: str = ""):
+def number(minimum: float, maximum: float, unit: str = "") -> Callable[[str], float]:
     """A number within limits, of some unit."""
 
     @_set_name("number")
@@ -43,7 +47,7 @@ def number(minimum: float, maximum: float, unit: str = ""):
     return parse
 
 
-def span(minimum: int, maximum: int | None):
+def span(minimum: int, maximum: int | None) -> Callable[[str], tuple[int, int | None]]:
     """`A..B`, `A..`, which goes as far as there is, or `A` alone, which is A..A."""
 
     @_set_name("range A..B")
@@ -51,7 +55,7 @@ def span(minimum: int, maximum: int | None):
         low, dots, high = text.partition("..")
         first = int(low)
         last = int(high) if high else maximum if dots else first
-        if high and last < first:
+        if high and last is not None and last < first:
             raise ArgumentTypeError(f"{text} is empty: the lower end comes first, as in {last}..{first}")
         if not minimum <= first <= (first if last is None else last) <= (maximum or 10**9):
             raise ArgumentTypeError(f"must be A..B, from {minimum} up" + (f" to {maximum}" if maximum else ""))
@@ -60,7 +64,7 @@ def span(minimum: int, maximum: int | None):
     return parse
 
 
-def choices(*names: str):
+def choices(*names: str) -> Callable[[str], tuple[str, ...]]:
     """`A,B`: some of these names, in order of the alphabet and each once."""
 
     @_set_name("list of names")

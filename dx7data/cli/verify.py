@@ -3,39 +3,60 @@
 import sys
 import time
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 from dx7data.cli.inputs import announce_compilation
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
+from dx7data.errors import InputError, make_printable
+
+_LINES = 1000  # of a list: a folder may hold a million things
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     verify = add_verb(verbs, "verify", run, "check every byte of a folder of shards, and render a few samples again")
     verify.add_argument("folder", type=Path)
+    verify.add_argument("--full", action="store_true", help="render all samples again, and compare every byte")
     verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")
 
 
 def run(options: Namespace) -> int:
-    """0 when every byte is as it was rendered, or is so again, else 1."""
+    """0 when nothing is wrong, or all is mended, else 1."""
     from tqdm import tqdm
 
-    from dx7data.dataset.verify import verify
+    from dx7data.dataset import folders, verify
 
     announce_compilation()
-    size = sum(path.stat().st_size for pattern in ("*.tar", "*.parquet") for path in options.folder.glob(pattern))
-    began = time.perf_counter()
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
-        wrong = verify(options.folder, bar.update, options.fix)
+    size, began = _measure(options.folder), time.perf_counter()
+    bar = tqdm(total=size * (1 + options.full), unit="B", unit_scale=True, file=sys.stderr)
+    with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
+        wrong = verify.verify(options.folder, bar.update, options.fix, options.full)
     took = time.perf_counter() - began
-    for problem in wrong:
-        print(problem)
-    checked = f"{options.folder}: {size / 1e6:,.0f} MB at {size / 1e6 / took:,.0f} MB/s"
+    left = verify.verify(options.folder) if wrong and options.fix else wrong
+    _print(wrong)
+    if options.fix:
+        _print([f"left: {problem}" for problem in left])
+    _print([f"note: {remark}" for remark in verify.list_remarks(options.folder)])
+    checked = make_printable(f"{options.folder}: {size / 1e6:,.0f} MB at {size / 1e6 / took:,.0f} MB/s")
     if not wrong:
-        print(f"{checked}; every byte is as it was rendered")
-        return 0
-    if not options.fix:
+        print(f"{checked}; {verify.describe_checks(options.folder, options.full)}")
+    elif options.fix:
+        print(f"{checked}; {len(wrong)} problems, {len(left)} of them are left")
+    else:
         print(f"{checked}; {len(wrong)} problems, --fix makes again what is damaged")
-        return 1
-    left = verify(options.folder)
-    print("\n".join([*left, f"{checked}; {len(wrong)} problems, {len(left)} of them are left"]))
     return 1 if left else 0
+
+
+def _measure(folder: Path) -> int:
+    """Bytes of the files that verify reads."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder")
+    files = (path for pattern in ("*.tar", "*.parquet") for path in folder.glob(pattern) if path.is_file())
+    return sum(path.stat().st_size for path in files)
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines[:_LINES]:
+        print(make_printable(line))
+    if len(lines) > _LINES:
+        print(f"and {len(lines) - _LINES:,} more")

@@ -4,14 +4,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli import types
-from dx7data.cli.inputs import announce_compilation, check_rate
+from dx7data.cli.inputs import announce_compilation, check_rate, say_written
 from dx7data.cli.planning import RATES, SECONDS
 from dx7data.cli.types import whole
-from dx7data.cli.verb import add_verb
+from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
 
 
-def add_to(verbs) -> None:
+def add_to(verbs: Verbs) -> None:
     wav = add_verb(verbs, "wav", run, "hear one patch: render a note to a wav file")
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
     wav.add_argument("--note", type=whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
@@ -31,7 +31,7 @@ def run(options: Namespace) -> None:
     from dx7data.audio.wav import encode_wav
     from dx7data.engine.render import render
     from dx7data.engine.voice import voices
-    from dx7data.files import write_atomically
+    from dx7data.files import write_output
     from dx7data.patches import bank, patch
 
     rate = check_rate(options.sample_rate)
@@ -41,11 +41,11 @@ def run(options: Namespace) -> None:
     native = decimate(native, options.sample_rate)
     clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
     try:
-        write_atomically(options.out, lambda file: file.write(encode_wav(clip, options.sample_rate)))
+        write_output(options.out, lambda file: file.write(encode_wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
-    print(
-        f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, ",
-        end="",
+    say_written(
+        options.out,
+        f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, "
+        f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}",
     )
-    print(f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}")

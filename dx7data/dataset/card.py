@@ -1,10 +1,13 @@
 """The data-set card: `README.md` of a data-set folder, which says what is in it and how it was made."""
 
+import re
 from collections import Counter
 
+from dx7data.errors import make_printable
 from dx7data.patches import patch
 from dx7data.plan import hidden, split
-from dx7data.plan.plan import ENGINE, Plan
+from dx7data.plan.plan import Plan
+from dx7data.plan.recipe import ENGINE
 from dx7data.plan.sample import get_source_patch
 from dx7data.plan.spec import RANDOM_SOURCE
 
@@ -55,7 +58,7 @@ def format_card(plan: Plan) -> str:
         seconds=spec.seconds,
         hours=samples * spec.seconds / 3600,
         engine=ENGINE,
-        source="any patch" if spec.source == RANDOM_SOURCE else patch.patch_name(get_source_patch(plan)),
+        source="any patch" if spec.source == RANDOM_SOURCE else _escape(patch.patch_name(get_source_patch(plan))),
         layers="a DX7 patch" if maximum == 1 else f"{minimum} to {maximum} DX7 patches together",
         patches=", ".join(f"{count} ({kind})" for kind, count in sorted(kinds.items()))
         + (f"; {len(plan.silent)} more are silent and left out" if plan.silent else ""),
@@ -77,8 +80,12 @@ def format_card(plan: Plan) -> str:
     )
 
 
+def _escape(name: str) -> str:
+    """A name as text, whatever of it Markdown would take for something else."""
+    return re.sub(r"([\\`*_<>&|#\[\]])", r"\\\1", make_printable(name))
+
+
 def _describe_phrases(plan: Plan) -> str:
     """Where the phrases come from, which kinds of drawn ones were asked for, and which filters all have passed."""
-    music = plan.phrases is not None
-    where = f"{len(plan.phrases)} from music, none in two parts" if music else "drawn for each sample"
+    where = "drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts"
     return "; ".join(filter(None, [where, ", ".join(plan.spec.kinds), plan.spec.filters.text()]))

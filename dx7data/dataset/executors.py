@@ -5,17 +5,20 @@ turns on a GPU: while it renders for one of them, the others compose, hash and w
 take time are inside the functions: `start_early` comes before them.
 """
 
+from __future__ import annotations
+
 import multiprocessing
 import os
-import queue
 import signal
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
+
+if TYPE_CHECKING:
+    from dx7data.plan.plan import Plan
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
@@ -46,7 +49,7 @@ def start_early(workers: int, gpu: bool) -> None:
 
 
 def render_shards(
-    plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
+    plan: Plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
 ) -> None:
     """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
@@ -70,41 +73,54 @@ def render_shards(
 
 
 def _use_processes(
-    plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
+    plan: Plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
 ) -> None:
+    """Through pipes alone: queues and locks of multiprocessing have names, which stay when this process is killed."""
     from dx7data.dataset import worker
 
     context = multiprocessing.get_context(_METHOD)
-    done, places = context.Queue(), context.Queue()
-    for i in range(workers):
-        places.put(devices[i % len(devices)])
-    threads, gpu_locks = max(1, count_workers() // workers), {each: context.Lock() for each in devices}
-    pool = ProcessPoolExecutor(workers, context, initializer=worker.start, initargs=(plan, done, threads, places, gpu_locks))
+    threads, gpu_locks = max(1, count_workers() // workers), {each: worker.GpuLock() for each in devices if each != "cpu"}
+    left, processes, tasks_of = iter(tasks), [], dict[connection.Connection, int]()
     try:
-        left = iter(tasks)  # few are submitted at a time: to wait for all of them takes as long as there are many
-        pending = {pool.submit(worker.render_shards, some, folder) for some in islice(left, 2 * workers)}
-        while pending:
-            finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-            _drain(done, progress)
-            for future in finished:
-                future.result()
-            pending |= {pool.submit(worker.render_shards, some, folder) for some in islice(left, len(finished))}
-        _drain(done, progress)
-    except BrokenProcessPool:
+        for i in range(workers):
+            pipe, theirs = context.Pipe()
+            device = devices[i % len(devices)]
+            arguments = (theirs, plan, folder, threads, device, gpu_locks.get(device))
+            process = context.Process(target=worker.run, args=arguments, daemon=True)  # type: ignore[attr-defined]
+            process.start()
+            processes.append(process)
+            theirs.close()
+            tasks_of[pipe] = 0
+        for pipe in [*tasks_of] * 2:  # while one is rendered, the next one waits
+            _submit(pipe, left, tasks_of)
+        while tasks_of:
+            for pipe in connection.wait(list(tasks_of)):  # type: ignore[assignment]  # they are what it was given
+                message = pipe.recv()
+                if isinstance(message, Exception):
+                    raise message
+                if message is not None:
+                    progress(message)
+                    continue
+                tasks_of[pipe] -= 1
+                _submit(pipe, left, tasks_of)
+                if not tasks_of[pipe]:
+                    del tasks_of[pipe]
+                    pipe.close()  # which ends the worker
+    except (EOFError, ConnectionError):
         raise InputError(
             "a worker was killed, perhaps for want of memory; the same command goes on, best with fewer --workers"
         ) from None
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for pipe in tasks_of:  # after an error or Ctrl-C: the others have no time to end their shards
+            pipe.close()
+        for process in processes:
+            if tasks_of:
+                process.terminate()
+            process.join()
 
 
-def _drain(done, progress: Callable[[int], None]) -> None:
-    while True:
-        try:
-            progress(done.get_nowait())
-        except queue.Empty:
-            return
+def _submit(pipe: connection.Connection, left: Iterator[list], tasks_of: dict) -> None:
+    """Give a worker one more task, if one is left."""
+    if (task := next(left, None)) is not None:
+        pipe.send(task)
+        tasks_of[pipe] += 1

@@ -1,24 +1,26 @@
 """A data-set folder: rendering a plan into it, and reading back what is there."""
 
 import json
+import os
 import platform
 import re
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
-from dx7data.dataset import card, executors, shard
-from dx7data.errors import InputError
-from dx7data.files import PARTIAL, write_atomically
+from dx7data.dataset import card, executors, lock, shard
+from dx7data.errors import InputError, make_printable
+from dx7data.files import PARTIAL, open_log, remove_left_over, sync_folder, write_atomically
 from dx7data.patches import patch
-from dx7data.patches.report import make_printable
+from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
 from dx7data.plan.spec import Shard
 
@@ -34,6 +36,36 @@ _OTHER_FILES = {
 }
 
 
+@contextmanager
+def lock_folder(folder: Path, new: bool = False, shared: bool = False) -> Iterator[None]:
+    """Inside the block this process alone, or with others who share it, writes to a data set, which may be new.
+
+    Raises InputError when another process does, and when the folder holds other things or, if not new, no data set.
+    """
+    try:
+        if new and not folder.exists():
+            folder.mkdir(parents=True)
+            sync_folder(folder.parent)
+        if new:
+            _refuse_foreign(folder)
+        elif not (folder / "dataset.json").exists():
+            raise InputError(f"{folder} is no data set: it has no dataset.json")
+    except OSError as error:
+        raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
+    with lock.lock(folder, shared):
+        yield
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raises InputError for a folder that is in use for something else."""
+    if not (folder / "dataset.json").exists():
+        for path in folder.iterdir():
+            if not path.name.startswith(".") and not is_own(path):
+                raise InputError(
+                    f"{folder} holds {make_printable(path.name)} and no data set; choose an empty or a new folder"
+                )
+
+
 def prepare(plan: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     """Put the plan into the folder, or find it there; returns the shards that are still to be made.
 
@@ -44,31 +76,59 @@ def prepare(plan: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     plan.check_current()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "dataset.json").exists():
-            if foreign := [path.name for path in folder.iterdir() if not path.name.startswith(".") and not is_own(path)]:
+        _refuse_foreign(folder)
+        with lock.plan_lock(folder):
+            if overwrite:
+                _clear(folder)
+            if not (folder / "dataset.json").exists() or (differences := _compare(plan, folder)) is None:
+                _refuse_shards_of_others(plan, folder)
+                write_plan(plan, folder)
+            elif differences:
+                more = "; `dx7data extend` adds samples" if differences[0].startswith("samples") else ""
                 raise InputError(
-                    f"{folder} holds {make_printable(foreign[0])} and no data set; choose an empty or a new folder"
+                    f"{folder} holds another data set: {'; '.join(differences)}. "
+                    f"Choose another --out, or --overwrite it{more}"
                 )
-            write_plan(plan, folder)
-        elif overwrite:
-            _clear(folder)
-            write_plan(plan, folder)
-        elif differences := find_differences(Plan.load(folder), plan):
-            more = "; `dx7data extend` adds samples" if differences[0].startswith("samples") else ""
-            raise InputError(
-                f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it{more}"
-            )
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
     return find_missing(plan, folder)
 
 
+def _compare(plan: Plan, folder: Path) -> list[str] | None:
+    """How the plan in a folder differs; None if a loss of power has torn it: it is no JSON, or its tables are not its own.
+
+    Raises InputError for what was damaged otherwise: a person may have edited it.
+    """
+    try:
+        return find_differences(Plan.load(folder), plan)
+    except InputError:
+        document = (folder / "dataset.json").read_bytes()
+        try:
+            json.loads(document)
+        except ValueError:
+            return None
+        if document == plan.files()["dataset.json"]:
+            return None
+        raise
+
+
+def _refuse_shards_of_others(plan: Plan, folder: Path) -> None:
+    """Raises InputError if a folder without a plan has shards of another one, which are not ours to replace."""
+    for path in folder.glob("*.stats.json"):
+        fingerprint = shard.read_fingerprint(path)
+        if fingerprint and fingerprint != plan.fingerprint:
+            raise InputError(
+                f"{folder} has lost its plan, and {path.name} is of another one: put dataset.json back, or --overwrite"
+            )
+
+
 def remove_partial(folder: Path, only: list[Shard] | None = None) -> None:
-    """Remove what a killed render had begun to write, at all or of some shards; not while another one writes that."""
+    """Remove what killed renders had begun to write, of some shards or of all; not what others are writing."""
     names = None if only is None else {each.name for each in only}
     for path in folder.glob(f".*{PARTIAL}"):
-        if is_own(path) and (names is None or _final_name(path).partition(".")[0] in names):
-            path.unlink(missing_ok=True)
+        of_shard, name = _SHARD_FILES.fullmatch(_final_name(path)), _final_name(path).partition(".")[0]
+        if is_own(path) and (names is None or not of_shard or name in names):
+            remove_left_over(path)
 
 
 def find_missing(plan: Plan, folder: Path) -> list[Shard]:
@@ -98,6 +158,11 @@ def is_own(path: Path) -> bool:
     return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
 
 
+def is_shard_file(path: Path) -> bool:
+    """Whether a shard of some plan has a file of this name."""
+    return _SHARD_FILES.fullmatch(path.name) is not None
+
+
 def _final_name(path: Path) -> str:
     """The name of a file, of a partial one the name that it would have got."""
     return re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
@@ -114,10 +179,13 @@ def render_missing(
     """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards."""
     began = time.time()
     try:
-        remove_partial(folder, missing)
-        executors.render_shards(plan, missing, folder, workers, progress, devices)
-        write_index(plan, folder)
-        with open(folder / "render.log", "a") as log:
+        with open_log(folder / "render.log") as log:  # before anything is rendered: it may be a link
+            remove_partial(folder, missing)
+            try:
+                executors.render_shards(plan, missing, folder, workers, progress, devices)
+                write_index(plan, folder)
+            finally:
+                remove_partial(folder, missing)  # of workers that were stopped
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
             log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.2f} s\n")
     except OSError as error:
@@ -125,22 +193,23 @@ def render_missing(
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
-def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, dict | None]]:
+def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, schema.Stats | None]]:
     """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
+    there = set(os.listdir(folder))  # once: a plan may have a million shards, and none of them made
     for each in plan.shards():
-        yield each, shard.read_stats(plan, each, folder)
+        yield each, shard.read_stats(plan, each, folder) if f"{each.name}.stats.json" in there else None
 
 
 def read_samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
     """The samples of one shard in order: members by extension, and `__key__`."""
     with tarfile.open(folder / f"{name}.tar") as tar:
         current: dict = {}
-        for member in tar:
+        for member in filter(tarfile.TarInfo.isfile, tar):
             key, _, extension = member.name.partition(".")
             if current and current["__key__"] != key:
                 yield current
                 current = {}
-            current |= {"__key__": key, extension: tar.extractfile(member).read()}
+            current |= {"__key__": key, extension: cast(IO[bytes], tar.extractfile(member)).read()}
         if current:
             yield current
 
@@ -156,13 +225,12 @@ def explain_errors(folder: Path) -> Iterator[None]:
 
 def summarize(folder: Path, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
-    import pyarrow.parquet as pq
-
     plan = Plan.load(folder)
-    samples, algorithms, kinds, first, peaks = Counter(), Counter(), Counter(), [], []
+    samples, algorithms, kinds = Counter[str](), Counter[int](), Counter[str]()
+    first, peaks = list[dict](), []
     made = [(each, stats) for each, stats in list_shards(folder, plan) if stats]
     for each, _ in made:
-        table = pq.read_table(folder / f"{each.name}.parquet")
+        table = shard.read_table(plan, each, folder)
         samples[each.split] += table.num_rows
         algorithms.update(table["algorithm"].to_pylist())
         kinds.update(table["phrase_kind"].to_pylist())
@@ -217,20 +285,37 @@ def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str,
 
 def write_index(plan: Plan, folder: Path) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
-    made, path = list(list_shards(folder, plan)), folder / "index.json"
-    if all(stats for _, stats in made):
-        data = make_index(plan, made)
-        if not path.exists() or path.read_bytes() != data:
-            write_atomically(path, lambda file: file.write(data))
+    data, path = make_index(plan, list_shards(folder, plan)), folder / "index.json"
+    if data is not None and not is_written(path, data):
+        write(path, data)
 
 
-def make_index(plan: Plan, made: list[tuple[Shard, dict]]) -> bytes:
-    """The content of `index.json`."""
-    listed = [{"name": each.name, "samples": each.count, "tar": s["tar"], "parquet": s["parquet"]} for each, s in made]
+def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:
+    """The content of `index.json`, from all shards with their stats; None if one is missing."""
+    listed = []
+    for each, stats in shards:
+        if stats is None:
+            return None
+        listed.append({"name": each.name, "samples": each.count, "tar": stats["tar"], "parquet": stats["parquet"]})
     return (json.dumps({"fingerprint": plan.fingerprint, "shards": listed}, indent=1) + "\n").encode()
 
 
 def write_plan(plan: Plan, folder: Path) -> None:
     """Write the plan and its card."""
-    write_atomically(folder / "README.md", lambda file: file.write(card.format_card(plan).encode()))
-    plan.write(folder)
+    remove_partial(folder, [])
+    for name, data in ({"README.md": card.format_card(plan).encode()} | plan.files()).items():
+        write(folder / name, data)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file of a data set."""
+    shard.make_way(path)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def is_written(path: Path, data: bytes) -> bool:
+    """Whether a file of a data set has this content."""
+    try:
+        return schema.read_regular(path, len(data)) == data
+    except (FileNotFoundError, InputError):
+        return False

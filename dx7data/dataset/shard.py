@@ -9,13 +9,18 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from dx7data.audio import clips
+from dx7data.errors import InputError
 from dx7data.files import add_hash, encode_parquet, open_atomically, write_atomically
-from dx7data.plan import sample
+from dx7data.plan import sample, schema, tables
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size
 from dx7data.plan.spec import Shard
+
+if TYPE_CHECKING:  # it takes a tenth of a second to import
+    import pyarrow as pa
 
 _GPU_BATCH_BYTES = 512 << 20  # of clips, on a GPU, which wants tens of thousands of notes: 3,355 samples of 2.5 s at 16 kHz
 _RECORD = tarfile.RECORDSIZE
@@ -27,7 +32,7 @@ _REST = int(_HEADER[_CHECKSUM], 8) - sum(_HEADER[_SIZE])  # what all but name an
 class _HashedFile:
     """A file whose length and SHA-256 are known at its end."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._state = hashlib.sha256()
         self.size = 0
@@ -68,6 +73,8 @@ def _render_batches(
 
 
 def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sample.Sample]) -> None:
+    for kind in ("tar", "parquet", "stats.json"):
+        make_way(folder / f"{shard.name}.{kind}")
     with open_atomically(folder / f"{shard.name}.tar") as file:
         tar = _HashedFile(file)
         table = [_make_row(one, _append(tar, one)) for one in samples]
@@ -85,23 +92,50 @@ def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sampl
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
         "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
     }
+    # Last, and with it the names of all three are on the disk.
     write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(add_hash(summary)))
 
 
-def read_stats(plan: Plan, shard: Shard, folder: Path) -> dict | None:
+def load_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats:
+    """The stats of a shard that is whole and of this plan. Raises InputError, which says what is wrong with it."""
+    path = folder / f"{shard.name}.stats.json"
+    try:
+        summary = plan.check_stats(shard, schema.read_regular(path, schema.STATS_BYTES), path)
+        for kind in ("tar", "parquet"):
+            size = schema.measure_regular(folder / f"{shard.name}.{kind}")
+            if size != summary[kind]["bytes"]:
+                raise InputError(f"the {kind} was cut or changed: it has {size:,} bytes, not {summary[kind]['bytes']:,}")
+    except FileNotFoundError as error:
+        raise InputError(f"{Path(error.filename).name} is missing") from None
+    return summary
+
+
+def read_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats | None:
     """The stats of a shard that is whole and of this plan, else None."""
     try:
-        summary = plan.check_stats(shard, (folder / f"{shard.name}.stats.json").read_bytes())
-        size = (folder / f"{shard.name}.tar").stat().st_size
-        (folder / f"{shard.name}.parquet").stat()
-    except (OSError, ValueError):
+        return load_stats(plan, shard, folder)
+    except InputError:
         return None
-    return summary if summary["tar"]["bytes"] == size else None
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
+    try:
+        data = schema.read_regular(path, schema.STATS_BYTES)
+        return schema.decode_signed(data, schema.Stats, path)["fingerprint"]
+    except (FileNotFoundError, InputError):
+        return None
 
 
 def gpu_batch_size(plan: Plan) -> int:
     """As sample.batch_size, on a GPU, whose memory is divided elsewhere: two bytes a sample, in page-locked memory."""
     return max(1, _GPU_BATCH_BYTES // (2 * 2 * plan.spec.samples))
+
+
+def make_way(path: Path) -> None:
+    """Remove a link, a pipe or an empty folder that stands where a file is to be written: nothing is written through it."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _append(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
@@ -127,20 +161,48 @@ def make_header(name: str, size: int) -> bytes:
 
 
 def read_members(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
-    """The members of one row of a shard's table, by name, such as `source.wav`; nothing else of the tar is read."""
+    """The members of one row of a shard's table, by name, such as `source.wav`; nothing else of the tar is read.
+
+    Raises InputError where the tar has another member than the table says.
+    """
     members = {}
-    with open(folder / f"{shard.name}.tar", "rb") as file:
+    with schema.open_regular(folder / f"{shard.name}.tar") as file:
         for column in (name.removesuffix("_offset") for name in row if name.endswith("_offset")):
-            file.seek(row[f"{column}_offset"])
-            members[column.replace("_", ".")] = file.read(row[f"{column}_bytes"])
+            name, size = column.replace("_", "."), row[f"{column}_bytes"]
+            _seek_member(file, f"{row['key']}.{name}", row[f"{column}_offset"], size)
+            members[name] = file.read(size)
     return members
 
 
-def read_rows(folder: Path, shard: Shard) -> list[dict]:
-    """The table of a shard, a dictionary for each sample."""
-    import pyarrow.parquet as pq
+def _seek_member(file: BinaryIO, name: str, offset: int, size: int) -> None:
+    """Go to where a member of a tar begins. Raises InputError where another one does."""
+    file.seek(offset - tarfile.BLOCKSIZE)
+    if file.read(tarfile.BLOCKSIZE) != make_header(name, size):
+        raise InputError(f"{file.name} has another member than {name} where its table says: dx7data verify --fix mends it")
 
-    return pq.read_table(folder / f"{shard.name}.parquet").to_pylist()
+
+def check_members(shard: Shard, folder: Path, rows: list[dict]) -> None:
+    """Raises InputError where a tar has another member than its table says, such as one that unpacks to another folder."""
+    columns = [name.removesuffix("_offset") for name in rows[0] if name.endswith("_offset")]
+    with schema.open_regular(folder / f"{shard.name}.tar") as file:
+        for row in rows:
+            for column in columns:
+                name = f"{row['key']}.{column.replace('_', '.')}"
+                _seek_member(file, name, row[f"{column}_offset"], row[f"{column}_bytes"])
+
+
+def read_table(plan: Plan, shard: Shard, folder: Path) -> "pa.Table":
+    """The table of a shard, as it was written. Raises InputError."""
+    stats, path = load_stats(plan, shard, folder), folder / f"{shard.name}.parquet"
+    data = schema.read_regular(path, stats["parquet"]["bytes"])
+    if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
+        raise InputError(f"{path} has changed since it was rendered: dx7data verify says what is wrong, and --fix mends it")
+    return tables.read_shard_table(data, plan.spec, shard, stats["tar"]["bytes"], path)
+
+
+def read_rows(plan: Plan, shard: Shard, folder: Path) -> list[dict]:
+    """The table of a shard, a dictionary for each sample. Raises InputError."""
+    return read_table(plan, shard, folder).to_pylist()
 
 
 def _make_row(one: sample.Sample, places: dict[str, int]) -> dict:
@@ -170,5 +232,6 @@ def _write_table(rows: list[dict], path: Path) -> dict:
     import pyarrow as pa
 
     data = encode_parquet(pa.Table.from_pylist(rows))
-    write_atomically(path, lambda file: file.write(data))
+    with open_atomically(path) as file:
+        file.write(data)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

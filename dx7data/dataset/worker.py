@@ -1,44 +1,85 @@
 """What runs in a worker process. The fork server imports it once, early, and hands it on to every worker, loaded."""
 
+from __future__ import annotations
+
+import fcntl
 import gc
 import multiprocessing
 import os
 import signal
 import threading
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 
 from dx7data.audio import gain
 from dx7data.dataset import shard
-from dx7data.engine import device
-
-_plan = None
-_progress = None  # the queue that takes counts of finished samples
-_device = "cpu"
+from dx7data.engine.device import use_gpu_lock
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 
 # A first call loads numba's machinery, a third of a second. This function starts no threads, which would not survive a fork.
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def start(plan, progress, threads: int, devices, gpu_locks: dict) -> None:
-    """Make this process ready for `render_shards`. devices: a queue with one for each process; gpu_locks: by device."""
-    global _plan, _progress, _device
-    _plan, _progress, _device = plan, progress, devices.get()
+def run(pipe: Connection, plan: Plan, folder: Path, threads: int, device: str, gpu_lock: GpuLock | None) -> None:
+    """Render the shards that come through a pipe, some at a time, until it is closed.
+
+    Back go the numbers of finished samples, None after each task, and the error that ends it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    # For the lock that numba makes: without a name, which would stay when this process is killed. It starts no others.
+    multiprocessing.set_start_method("fork", force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # the latter: what the environment allows
-    if _device != "cpu":
-        device.use_gpu_lock(gpu_locks[_device])
+    allowed = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it when it loads
+    numba.set_num_threads(min(threads, allowed))
+    if gpu_lock:
+        use_gpu_lock(gpu_lock)
     gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
+    with suppress(ConnectionError):  # the parent is gone, or has had enough of an error of another worker
+        try:
+            while (shards := _receive(pipe)) is not None:
+                shard.write_shards(plan, shards, folder, pipe.send, device)
+                pipe.send(None)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            pipe.send(error)
+
+
+def _receive(pipe: Connection) -> list[Shard] | None:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
 
 
 def _end_with_parent() -> None:
     """A parent that is killed sends no notice: without this, its workers would wait for it for ever."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 
-def render_shards(shards, folder) -> None:
-    """Render some shards."""
-    shard.write_shards(_plan, shards, folder, _progress.put, _device)
+class GpuLock:
+    """A lock among processes, given to each as it starts; a file of memory alone, which is gone with the last of them."""
+
+    def __init__(self, descriptor: int | None = None):
+        self._descriptor = os.memfd_create("gpu") if descriptor is None else descriptor
+
+    def __reduce__(self) -> tuple:
+        return _inherit, (multiprocessing.reduction.DupFd(self._descriptor),)
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)  # not flock, which processes with the same descriptor hold together
+
+    def __exit__(self, *error: object) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+
+def _inherit(descriptor: Any) -> GpuLock:
+    return GpuLock(descriptor.detach())

@@ -7,7 +7,9 @@ from numba import njit
 
 from dx7data.cache import inner
 from dx7data.engine import envelope, lfo, operators, pitch
+from dx7data.engine.arrays import Integer, Truth
 from dx7data.engine.tables import BLOCK
+from dx7data.engine.voice import Curves, Voices
 from dx7data.patches.algorithms import CARRIERS, OPERATORS
 
 CHUNK = 64  # blocks: enough that what is done once for a chunk does not count
@@ -31,7 +33,17 @@ class State(NamedTuple):
 
 
 @njit(inline="always")
-def modulation(voices, v, notes, now, wheel, phase, random, counter, note):
+def modulation(
+    voices: Voices,
+    v: Integer,
+    notes: np.ndarray,
+    now: Integer,
+    wheel: Integer,
+    phase: Integer,
+    random: Integer,
+    counter: Integer,
+    note: Integer,
+) -> tuple[Integer, Integer, Integer, Integer, Integer, Integer]:
     """One block of the LFO of voice v: its state after block `now` of the row, then vibrato and tremolo.
 
     The notes notes[v, 0] to notes[v, 1] - 1, in order of time, share it and restart it; `note` is the next one.
@@ -49,7 +61,18 @@ def modulation(voices, v, notes, now, wheel, phase, random, counter, note):
 
 
 @njit(inline="always")
-def envelope_block(stage, level, countdown, k, release, target, steps, plateau, tremolo, sensitivity):
+def envelope_block(
+    stage: Integer,
+    level: Integer,
+    countdown: Integer,
+    k: Integer,
+    release: Integer,
+    target: np.ndarray,
+    steps: np.ndarray,
+    plateau: np.ndarray,
+    tremolo: Integer,
+    sensitivity: Integer,
+) -> tuple[Integer, Integer, Integer, Integer]:
     """One block of an operator's envelope: its state after block k of the voice, then the attenuation."""
     if k == release:
         stage = envelope.RELEASE
@@ -60,7 +83,9 @@ def envelope_block(stage, level, countdown, k, release, target, steps, plateau, 
 
 
 @njit(inline="always")
-def pitch_block(stage, level, k, release, target, steps):
+def pitch_block(
+    stage: Integer, level: Integer, k: Integer, release: Integer, target: np.ndarray, steps: np.ndarray
+) -> tuple[Integer, Integer]:
     """One block of the pitch envelope: its state after block k of the voice."""
     if k == release:
         stage = envelope.RELEASE
@@ -68,7 +93,7 @@ def pitch_block(stage, level, k, release, target, steps):
 
 
 @inner
-def note_on(voices, members, notes):
+def note_on(voices: Voices, members: np.ndarray, notes: np.ndarray) -> State:
     count = members.size
     state = State(
         np.zeros((count, 4), np.int64),
@@ -97,7 +122,18 @@ def note_on(voices, members, notes):
 
 
 @inner
-def _modulation(voices, v, notes, state, w, now, blocks, wheel, vibrato, tremolo):
+def _modulation(
+    voices: Voices,
+    v: int,
+    notes: np.ndarray,
+    state: np.ndarray,
+    w: int,
+    now: int,
+    blocks: int,
+    wheel: np.ndarray,
+    vibrato: np.ndarray,
+    tremolo: np.ndarray,
+) -> None:
     """The LFO's block values in a chunk."""
     phase, random, counter, note = state[w]
     for k in range(blocks):
@@ -108,19 +144,28 @@ def _modulation(voices, v, notes, state, w, now, blocks, wheel, vibrato, tremolo
 
 
 @inner
-def _follow(curve, c, first, out):
+def _follow(curve: np.ndarray, c: int, first: int, out: np.ndarray) -> None:
     """The values of controller curve c in a chunk whose first block is `first`; what lies beyond the row does not matter."""
     for k in range(CHUNK):
         out[k] = curve[c, min(first + k, curve.shape[1] - 1)]
 
 
 @inner
-def _four(row):
+def _four(row: np.ndarray) -> tuple[int, int, int, int]:
     return row[0], row[1], row[2], row[3]
 
 
 @inner
-def _bend(stage, level, w, release, target, steps, vibrato, bend):
+def _bend(
+    stage: np.ndarray,
+    level: np.ndarray,
+    w: int,
+    release: int,
+    target: np.ndarray,
+    steps: np.ndarray,
+    vibrato: np.ndarray,
+    bend: np.ndarray,
+) -> None:
     """Add pitch EG and vibrato to the pitch modulation of a chunk, Q24 octaves."""
     s, x = stage[w, OPERATORS], level[w, OPERATORS]
     for k in range(CHUNK):
@@ -130,14 +175,27 @@ def _bend(stage, level, w, release, target, steps, vibrato, bend):
 
 
 @inner
-def _gains(gain, stage, level, countdown, w, j, release, target, steps, plateau, sensitivity, tremolo):
+def _gains(
+    gain: np.ndarray,
+    stage: np.ndarray,
+    level: np.ndarray,
+    countdown: np.ndarray,
+    w: int,
+    j: int,
+    release: int,
+    target: np.ndarray,
+    steps: np.ndarray,
+    plateau: np.ndarray,
+    sensitivity: int,
+    tremolo: np.ndarray,
+) -> Truth:
     """The attenuations of operator j at the block boundaries of a chunk. True when it sounds in one of the blocks."""
     gain[w, j, 0] = gain[w, j, CHUNK]
     s, x, c = stage[w, j], level[w, j], countdown[w, j]
     if sensitivity == 0 and c <= 0 and not 0 <= release < CHUNK and envelope.is_at_rest(s, release > 0):
         gain[w, j, 1:] = operators.gain(x)  # most chunks: the note is held, or has ended
         return operators.sounds(gain[w, j, 0], gain[w, j, 1])
-    sounds = False
+    sounds: Truth = False
     for k in range(CHUNK):
         s, x, c, gain[w, j, k + 1] = envelope_block(s, x, c, k, release, target, steps, plateau, tremolo[k], sensitivity)
         sounds = sounds or operators.sounds(gain[w, j, k], gain[w, j, k + 1])
@@ -146,7 +204,16 @@ def _gains(gain, stage, level, countdown, w, j, release, target, steps, plateau,
 
 
 @inner
-def _phases(phase, increment, w, j, frequency, fixed, bend, table):
+def _phases(
+    phase: np.ndarray,
+    increment: np.ndarray,
+    w: int,
+    j: int,
+    frequency: Integer,
+    fixed: bool,
+    bend: np.ndarray,
+    table: np.ndarray,
+) -> None:
     """The phase at each block of a chunk and the increment within it; fixed frequencies are deaf to `bend`."""
     position, step = phase[w, j, CHUNK], _i32(0)
     phase[w, j, 0] = position
@@ -159,7 +226,16 @@ def _phases(phase, increment, w, j, frequency, fixed, bend, table):
 
 
 @inner
-def advance(voices, curves, members, alive, notes, state, begin, table):
+def advance(
+    voices: Voices,
+    curves: Curves,
+    members: np.ndarray,
+    alive: np.ndarray,
+    notes: np.ndarray,
+    state: State,
+    begin: int,
+    table: np.ndarray,
+) -> np.ndarray:
     """Stage 1 for one chunk; returns which of the voices `alive` go on after it."""
     stage, level, countdown, gain = state.stage, state.level, state.countdown, state.gain
     eg_target, eg_increment, eg_plateau = voices.eg_target, voices.eg_increment, voices.eg_plateau

@@ -14,8 +14,9 @@ from numba import njit, prange
 from dx7data import cache
 from dx7data.cache import inner
 from dx7data.engine import control, operators
-from dx7data.engine.control import CHUNK
+from dx7data.engine.control import CHUNK, State
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+from dx7data.engine.voice import Curves, Voices
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
 
 GROUP = 64  # voices that share the feedback stage: enough to hide the latency of the look-ups
@@ -28,7 +29,7 @@ _SAMPLE = np.arange(BLOCK, dtype=np.int32)  # a loop's own index is 64 bits wide
 
 
 @inner
-def _feedback(voices, members, alive, state):
+def _feedback(voices: Voices, members: np.ndarray, alive: np.ndarray, state: State) -> None:
     """Stage 2: the feedback loops of the voices `alive`, which come in order of loop length, longest first."""
     gain, phase, increment, memory, loop = state.gain, state.phase, state.increment, state.memory, state.loop
     lane_phase = np.zeros((3, GROUP), np.int32)
@@ -73,26 +74,44 @@ def _feedback(voices, members, alive, state):
 
 
 @inner
-def _loop_block(output, phase, increment, gain, slope, shift, lanes):
+def _loop_block(
+    output: np.ndarray,
+    phase: np.ndarray,
+    increment: np.ndarray,
+    gain: np.ndarray,
+    slope: np.ndarray,
+    shift: np.ndarray,
+    lanes: np.ndarray,
+) -> None:
     for i in range(BLOCK):
         older, newer, out = _u64(i), _u64(i + 1), _u64(i + 2)
-        i = _i32(i)
+        n = _i32(i)
         for lane in range((lanes[1] + _REGISTER - 1) // _REGISTER * _REGISTER):
-            lane = _u64(lane)
-            back = _i32(_i32(output[older, lane] + output[newer, lane]) << _i32(shift[lane] & _i32(31)))
-            position = _i32(_i32(phase[0, lane] + _i32(increment[0, lane] * i)) + back)
-            attenuation = _i32(gain[0, lane] + _i32(slope[lane] * _i32(i + 1)))
-            output[out, lane] = operators.oscillate(_i32(position >> _i32(12)), attenuation, SINE, EXPONENTIAL)
+            at = _u64(lane)
+            back = _i32(_i32(output[older, at] + output[newer, at]) << _i32(shift[at] & _i32(31)))
+            position = _i32(_i32(phase[0, at] + _i32(increment[0, at] * n)) + back)
+            attenuation = _i32(gain[0, at] + _i32(slope[at] * _i32(n + 1)))
+            output[out, at] = operators.oscillate(_i32(position >> _i32(12)), attenuation, SINE, EXPONENTIAL)
         for link in range(1, 3):  # Quirk: the later operators have the gain of the block's end throughout
             for lane in range(lanes[link + 1]):
-                lane = _u64(lane)
-                position = _i32(phase[link, lane] + _i32(increment[link, lane] * i))
-                index = _i32(_i32(position >> _i32(12)) + _i32(output[out, lane] << _i32(1)))
-                output[out, lane] = operators.oscillate(index, gain[link, lane], SINE, EXPONENTIAL)
+                at = _u64(lane)
+                position = _i32(phase[link, at] + _i32(increment[link, at] * n))
+                index = _i32(_i32(position >> _i32(12)) + _i32(output[out, at] << _i32(1)))
+                output[out, at] = operators.oscillate(index, gain[link, at], SINE, EXPONENTIAL)
 
 
 @inner
-def _operator(out, keep, modulation, silent, phase, increment, gain, w, j):
+def _operator(
+    out: np.ndarray,
+    keep: np.ndarray,
+    modulation: np.ndarray,
+    silent: np.ndarray,
+    phase: np.ndarray,
+    increment: np.ndarray,
+    gain: np.ndarray,
+    w: int,
+    j: int,
+) -> None:
     """Operator j of voice w over a chunk; `keep` is -1 to add to what `out` holds, 0 to replace it."""
     for k in range(CHUNK):
         if silent[k]:
@@ -110,14 +129,14 @@ def _operator(out, keep, modulation, silent, phase, increment, gain, w, j):
 
 
 @inner
-def _add(out, signal):
+def _add(out: np.ndarray, signal: np.ndarray) -> None:
     for k in range(CHUNK):
         for i in range(BLOCK):
             out[k, i] += signal[k, i]
 
 
 @inner
-def _add_to_row(out, filled, first, mix):
+def _add_to_row(out: np.ndarray, filled: int, first: int, mix: np.ndarray) -> int:
     """Add `mix` to a row at sample `first`; of the row only `filled` samples hold something yet. Returns how many now do."""
     last = min(first + mix.size, out.size)
     begun = min(max(filled, first), last)
@@ -131,7 +150,17 @@ def _add_to_row(out, filled, first, mix):
 
 
 @inner
-def _operators(voices, members, alive, state, begin, signal, row, out, filled):
+def _operators(
+    voices: Voices,
+    members: np.ndarray,
+    alive: np.ndarray,
+    state: State,
+    begin: int,
+    signal: np.ndarray,
+    row: np.ndarray,
+    out: np.ndarray,
+    filled: np.ndarray,
+) -> None:
     """Stage 3 for one chunk: every voice is added to its row of `out`."""
     gain, phase, increment, loop = state.gain, state.phase, state.increment, state.loop
     silent = np.zeros(CHUNK, np.bool_)
@@ -186,7 +215,16 @@ def _operators(voices, members, alive, state, begin, signal, row, out, filled):
 
 
 @inner
-def _render_group(voices, curves, members, notes, row, out, filled, table):
+def _render_group(
+    voices: Voices,
+    curves: Curves,
+    members: np.ndarray,
+    notes: np.ndarray,
+    row: np.ndarray,
+    out: np.ndarray,
+    filled: np.ndarray,
+    table: np.ndarray,
+) -> None:
     state = control.note_on(voices, members, notes)
     signal = np.zeros((OPERATORS + 3, CHUNK, BLOCK), np.int32)
     alive = np.arange(members.size)  # the first `count` are those that still sound
@@ -204,7 +242,17 @@ def _render_group(voices, curves, members, notes, row, out, filled, table):
         count = still
 
 
-def _render(voices, curves, notes, row, order, bounds, out, filled, table):
+def _render(
+    voices: Voices,
+    curves: Curves,
+    notes: np.ndarray,
+    row: np.ndarray,
+    order: np.ndarray,
+    bounds: np.ndarray,
+    out: np.ndarray,
+    filled: np.ndarray,
+    table: np.ndarray,
+) -> None:
     """Add V voices to the rows of `out`, int32 (R, T), of which the first `filled` samples (R,) hold something.
 
     curves: Curves, `of` each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,);
@@ -216,5 +264,4 @@ def _render(voices, curves, notes, row, order, bounds, out, filled, table):
             _render_group(voices, curves, members, notes, row, out, filled, table)
 
 
-with cache.use_folder():
-    render = njit(parallel=True, nogil=True, cache=True)(_render)
+render = cache.keep(njit(parallel=True, nogil=True)(_render))

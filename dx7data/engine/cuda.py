@@ -4,18 +4,25 @@ Control stage: every voice's gains and phase increments, one value per block. Sy
 of voices whose control values fit the memory; integers add up to the same whatever the batches.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import cuda
 
 from dx7data.engine import cuda_kernels as kernels
+from dx7data.engine.arrays import GpuArray
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+from dx7data.engine.voice import Voices
 from dx7data.patches.algorithms import OPERATORS
 from dx7data.patches.scales import SILENCE
+
+if TYPE_CHECKING:
+    from dx7data.engine.voice import Curves
 
 warnings.filterwarnings("ignore", ".*Grid size .* under-utilization")  # a small job has a small grid, by right
 
@@ -39,11 +46,11 @@ class Memory:
         context.deallocations.clear()  # numba frees late
         return context.get_memory_info().free * _SHARE
 
-    def put(self, array: np.ndarray):
+    def put(self, array: np.ndarray) -> GpuArray:
         """A copy of a host's array."""
         return cuda.to_device(np.ascontiguousarray(array))
 
-    def empty(self, shape: tuple[int, ...], dtype):
+    def empty(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> GpuArray:
         return cuda.device_array(shape, dtype)
 
 
@@ -59,12 +66,12 @@ def is_usable(number: int) -> bool:
         return int(out.copy_to_host()[0]) == 0
 
 
-def count_rows(samples: int, memory=OWN) -> int:
+def count_rows(samples: int, memory: Memory = OWN) -> int:
     """How many rows of so many samples fit the free memory and leave room for control values."""
     return int(min(max(1, memory.free() / 2 / (4 * samples + 1)), 1 << 30))
 
 
-def zeros(shape: tuple[int, int], dtype=np.int32, memory=OWN):
+def zeros(shape: tuple[int, int], dtype: np.typing.DTypeLike = np.int32, memory: Memory = OWN) -> GpuArray:
     """Zeros in the memory of the current GPU."""
     out = memory.empty(shape, dtype)
     if out.size:
@@ -72,7 +79,16 @@ def zeros(shape: tuple[int, int], dtype=np.int32, memory=OWN):
     return out
 
 
-def mix(voices, curves, notes, row, out, table, alone=False, memory=OWN) -> None:
+def mix(
+    voices: Voices,
+    curves: Curves,
+    notes: np.ndarray,
+    row: np.ndarray,
+    out: GpuArray,
+    table: np.ndarray,
+    alone: bool = False,
+    memory: Memory = OWN,
+) -> None:
     """Add V voices to `out`, in the order of the memory's stream: nothing waits here. Arguments as of `Mix`."""
     work = Mix(voices, curves, notes, row, out, table, alone, memory)
     for batch in work.batches():
@@ -83,17 +99,27 @@ def mix(voices, curves, notes, row, out, table, alone=False, memory=OWN) -> None
 class Batch(NamedTuple):
     """What the kernels need to know of some voices, in GPU memory."""
 
-    order: object  # (V,) int64: which voices
-    blocks: object  # (V,) int32: blocks from the note-on to the end of the row
-    first: object  # (V,) int64: word of the output at which a voice begins
-    words_left: object  # (V,) int32: words from there to the end of the row
-    spans: object  # (warps,) int32, zeros: see cuda_kernels.py
+    order: GpuArray  # (V,) int64: which voices
+    blocks: GpuArray  # (V,) int32: blocks from the note-on to the end of the row
+    first: GpuArray  # (V,) int64: word of the output at which a voice begins
+    words_left: GpuArray  # (V,) int32: words from there to the end of the row
+    spans: GpuArray  # (warps,) int32, zeros: see cuda_kernels.py
 
 
 class Mix:
     """Voices and their control values in GPU memory, and the rows that they are added to."""
 
-    def __init__(self, voices, curves, notes, row, out, table, alone=False, memory=OWN):
+    def __init__(
+        self,
+        voices: Voices,
+        curves: Curves,
+        notes: np.ndarray,
+        row: np.ndarray,
+        out: GpuArray,
+        table: np.ndarray,
+        alone: bool = False,
+        memory: Memory = OWN,
+    ) -> None:
         """
         curves: Curves, `of` each voice; notes: (V, 2) range of the voices that share an LFO; row: (V,); out: zeros in GPU
         memory, int32 (R, T), or, for rows with one voice, int16 (R, T), T even; table: increments of the engine's rate;
@@ -106,7 +132,8 @@ class Mix:
         one = np.zeros((1, 1), np.int32)
         curves = curves if curves.bend.size else curves._replace(bend=one, wheel=one)
         self.curves = [memory.put(each) for each in curves]
-        self.voices = voices._replace(**{name: memory.put(getattr(voices, name)) for name in voices._fields[1:]})
+        there: dict[str, Any] = {name: memory.put(getattr(voices, name)) for name in voices._fields[1:]}
+        self.voices = voices._replace(**there)
         self.notes, self.table = memory.put(notes), memory.put(table)
         self.sine, self.exponential = memory.put(SINE), memory.put(EXPONENTIAL)
 
@@ -153,7 +180,7 @@ class Mix:
         )
 
 
-def _order(voices) -> np.ndarray:
+def _order(voices: Voices) -> np.ndarray:
     """Voices that do the same side by side, so that the 32 of a warp do."""
     loudest = 16384 - (voices.eg_target.max(axis=2) >> 14)  # the least attenuation of each operator
     sounding = ((loudest <= SILENCE) << np.arange(OPERATORS)).sum(axis=1)

@@ -9,7 +9,9 @@ from numba import cuda
 
 from dx7data import cache
 from dx7data.engine import control, envelope, lfo, operators, pitch
+from dx7data.engine.arrays import Integer
 from dx7data.engine.tables import BLOCK
+from dx7data.engine.voice import Voices
 from dx7data.patches.algorithms import OPERATORS, SLOT_CARRIERS, SLOT_MODULATORS, SLOT_OPERATOR
 
 WARP = 32
@@ -25,17 +27,35 @@ _u32 = np.uint32
 _EVERY_SLOT = np.int32(0x108421)  # times five bits: the same in each of five groups
 
 
-def _clear(out):
+def _clear(out: np.ndarray) -> None:
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         out[i] = 0
 
 
-def _modulation(voices, curve, bends, wheels, notes, order, blocks, bend, tremolo):
+def _modulation(
+    voices: Voices,
+    curve: np.ndarray,
+    bends: np.ndarray,
+    wheels: np.ndarray,
+    notes: np.ndarray,
+    order: np.ndarray,
+    blocks: np.ndarray,
+    bend: np.ndarray,
+    tremolo: np.ndarray,
+) -> None:
     """Control stage, one thread a voice: pitch modulation (Q24 octaves) and tremolo of each block, int32 (K, V)."""
     i = cuda.grid(1)
     if i >= order.size:
         return
     v = order[i]
+    phase: Integer
+    random: Integer
+    counter: Integer
+    note: Integer
+    vibrato: Integer
+    shake: Integer
+    stage: Integer
+    level: Integer
     start, c = np.int64(voices.start[v]), curve[v]
     shaken = voices.pitch_mod_depth[v] > 0 or voices.amp_mod_depth[v] > 0 or c >= 0
     phase = np.int64(lfo.SYNC_PHASE if voices.lfo_sync[v] else 0)
@@ -62,7 +82,18 @@ def _modulation(voices, curve, bends, wheels, notes, order, blocks, bend, tremol
         tremolo[k, i] = _i32(shake)
 
 
-def _envelopes(voices, order, blocks, table, bend, tremolo, gain, increment, written, spans):
+def _envelopes(
+    voices: Voices,
+    order: np.ndarray,
+    blocks: np.ndarray,
+    table: np.ndarray,
+    bend: np.ndarray,
+    tremolo: np.ndarray,
+    gain: np.ndarray,
+    increment: np.ndarray,
+    written: np.ndarray,
+    spans: np.ndarray,
+) -> None:
     """Control stage, one thread an operator of a voice: its slot's attenuation and phase increment of each block.
 
     gain: int16 (K + 1, 6, V), attenuations at block boundaries; increment: int32 (K, 6, V); written: (6, V), the blocks from
@@ -103,7 +134,17 @@ def _envelopes(voices, order, blocks, table, bend, tremolo, gain, increment, wri
 
 
 @cuda.jit(device=True, forceinline=True)
-def _begin(slot, k, i, gains, increments, written, increment, gain, slope):
+def _begin(
+    slot: int,
+    k: int,
+    i: int,
+    gains: np.ndarray,
+    increments: np.ndarray,
+    written: np.ndarray,
+    increment: np.ndarray,
+    gain: np.ndarray,
+    slope: np.ndarray,
+) -> np.int32:
     """Load a slot's block k; returns its bit when it sounds."""
     increment[slot], gain[slot], slope[slot] = _i32(0), _i32(0), _i32(0)
     if k >= written[slot, i]:
@@ -116,20 +157,31 @@ def _begin(slot, k, i, gains, increments, written, increment, gain, slope):
 
 
 @cuda.jit(device=True, forceinline=True)
-def _skip(slot, active, position, increment):
+def _skip(slot: int, active: int, position: np.ndarray, increment: np.ndarray) -> None:
     """The phase of a slot that is not computed in a block goes on."""
     if not active & (1 << slot):
         position[slot] = _i32(position[slot] + _i32(increment[slot] * _i32(BLOCK)))
 
 
 @cuda.jit(device=True, forceinline=True)
-def _oscillate(argument, attenuation, sine, exponential):
+def _oscillate(argument: np.int32, attenuation: np.int32, sine: np.ndarray, exponential: np.ndarray) -> np.int32:
     """`argument`: a phase of which 2^32 are a period, so that it wraps by itself."""
     return operators.oscillate(_i32(_u32(argument) >> _u32(20)), attenuation, sine, exponential)
 
 
 @cuda.jit(device=True, forceinline=True)
-def _feedback(length, shift, memory, signal, position, increment, gain, slope, sine, exponential):
+def _feedback(
+    length: int,
+    shift: int,
+    memory: np.ndarray,
+    signal: np.ndarray,
+    position: np.ndarray,
+    increment: np.ndarray,
+    gain: np.ndarray,
+    slope: np.ndarray,
+    sine: np.ndarray,
+    exponential: np.ndarray,
+) -> None:
     """Slot 0 with feedback, SPAN samples, and the rest of its loop if that is longer."""
     for n in range(SPAN):
         back = _i32(_i32(memory[0] + memory[1]) << shift)
@@ -145,7 +197,18 @@ def _feedback(length, shift, memory, signal, position, increment, gain, slope, s
 
 
 @cuda.jit(device=True, forceinline=True)
-def _play(slot, active, links, signal, position, increment, gain, slope, sine, exponential):
+def _play(
+    slot: int,
+    active: int,
+    links: int,
+    signal: np.ndarray,
+    position: np.ndarray,
+    increment: np.ndarray,
+    gain: np.ndarray,
+    slope: np.ndarray,
+    sine: np.ndarray,
+    exponential: np.ndarray,
+) -> None:
     """SPAN samples of an ordinary operator, if it is `active`; links: of `modulators`, those that are active."""
     if not active & (1 << slot):
         return
@@ -163,19 +226,21 @@ def _play(slot, active, links, signal, position, increment, gain, slope, sine, e
 
 
 @cuda.jit(device=True, forceinline=True)
-def _mix(slot, heard, signal, mix):
+def _mix(slot: int, heard: int, signal: np.ndarray, mix: np.ndarray) -> None:
     if heard & (1 << slot):
         for n in range(SPAN):
             mix[n] = _i32(mix[n] + signal[slot * SPAN + n])
 
 
 @cuda.jit(device=True, forceinline=True)
-def _saturate(sample):
+def _saturate(sample: np.int32) -> np.int32:
     return min(max(sample, _i32(-32768)), _i32(32767))
 
 
 @cuda.jit(device=True, forceinline=True)
-def _write(tile, first, limit, base, word, mode, out):
+def _write(
+    tile: np.ndarray, first: np.ndarray, limit: np.ndarray, base: np.ndarray, word: int, mode: int, out: np.ndarray
+) -> None:
     """A warp writes _WORDS words of each of its voices, the first of which is word `word` of the voice."""
     lane = cuda.threadIdx.x % WARP
     column = lane % _WORDS
@@ -190,8 +255,19 @@ def _write(tile, first, limit, base, word, mode, out):
 
 
 def _synthesis(
-    voices, order, gains, increments, written, spans, sine_table, exponential_table, first_word, words_left, mode, out
-):
+    voices: Voices,
+    order: np.ndarray,
+    gains: np.ndarray,
+    increments: np.ndarray,
+    written: np.ndarray,
+    spans: np.ndarray,
+    sine_table: np.ndarray,
+    exponential_table: np.ndarray,
+    first_word: np.ndarray,
+    words_left: np.ndarray,
+    mode: int,
+    out: np.ndarray,
+) -> None:
     """The voices' samples, one thread a voice, from what the control stage has written.
 
     first_word: (V,) where in `out`, flat int32, each voice's sample 0 goes; words_left: (V,) from there on.
@@ -292,8 +368,7 @@ def _synthesis(
                 word += _WORDS
 
 
-with cache.use_folder():
-    clear = cuda.jit(cache=True)(_clear)
-    modulation = cuda.jit(cache=True)(_modulation)
-    envelopes = cuda.jit(cache=True)(_envelopes)
-    synthesis = cuda.jit(cache=True, launch_bounds=(THREADS, 2))(_synthesis)
+clear = cache.keep(cuda.jit()(_clear))
+modulation = cache.keep(cuda.jit()(_modulation))
+envelopes = cache.keep(cuda.jit()(_envelopes))
+synthesis = cache.keep(cuda.jit(launch_bounds=(THREADS, 2))(_synthesis))

@@ -1,11 +1,17 @@
 """Which device renders: the CPU, or one of the GPUs that numba-cuda finds here."""
 
+from __future__ import annotations
+
 import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError, suggest_install
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 class Unusable(InputError, ValueError):
@@ -50,7 +56,7 @@ def _find_obstacle(number: int) -> str | None:
 _gpu_lock = None  # the lock of use_gpu_lock
 
 
-def use_gpu_lock(lock) -> None:
+def use_gpu_lock(lock: AbstractContextManager) -> None:
     """From now on `hold_gpu_lock` waits for `lock`, which this process has in common with the others that use its GPU.
 
     A GPU runs the kernels of several processes in turn anyway, and large ones better than many. So each has all its memory.

@@ -7,6 +7,7 @@ import math
 
 from numba import njit
 
+from dx7data.engine.arrays import Integer
 from dx7data.engine.tables import LFO_SINE, ONE_Q24
 
 SYNC_PHASE = (1 << 31) - 1  # where a key-synchronised LFO starts: half a period in, at the centre going up
@@ -16,7 +17,7 @@ TRIANGLE, SAW_DOWN, SAW_UP, SQUARE, SINE, SAMPLE_AND_HOLD = range(6)
 
 
 @njit(inline="always")
-def step(phase, random, increment):
+def step(phase: Integer, random: Integer, increment: Integer) -> tuple[Integer, Integer]:
     """Phase and random number one block later; the random number changes when the phase wraps."""
     phase = (phase + increment) & _MASK
     if phase < increment:
@@ -25,7 +26,7 @@ def step(phase, random, increment):
 
 
 @njit(inline="always")
-def value(phase, random, wave):
+def value(phase: Integer, random: Integer, wave: Integer) -> Integer:
     """The LFO's value, Q24: 0 at the trough, 2^24 at the crest."""
     if wave == TRIANGLE:
         x = phase >> 7
@@ -47,7 +48,7 @@ def value(phase, random, wave):
 
 
 @njit(inline="always")
-def fade_in(counter, slow, fast):
+def fade_in(counter: Integer, slow: Integer, fast: Integer) -> tuple[Integer, Integer]:
     """The delay's counter one block later, and the factor (Q24) by which it lets modulation through: 0, a ramp, then one."""
     increment = slow if counter < _HALF else fast
     if counter + increment > _MASK:
@@ -59,7 +60,7 @@ def fade_in(counter, slow, fast):
 
 
 @njit(inline="always")
-def vibrato(value, factor, depth, wheel, sensitivity):
+def vibrato(value: Integer, factor: Integer, depth: Integer, wheel: Integer, sensitivity: Integer) -> Integer:
     """Pitch modulation in Q24 octaves: by the patch's depth (0-255, with fade-in) or the wheel (0-127), the stronger one."""
     swing = sensitivity * (value - (ONE_Q24 >> 1))
     own, wheeled = (depth * factor * swing) >> 39, (wheel * swing) >> 14
@@ -67,13 +68,13 @@ def vibrato(value, factor, depth, wheel, sensitivity):
 
 
 @njit(inline="always")
-def tremolo(value, factor, depth):
+def tremolo(value: Integer, factor: Integer, depth: Integer) -> Integer:
     """Amplitude modulation before an operator's own sensitivity, Q24; `depth` 0-255."""
     return (((depth * factor) >> 8) * (ONE_Q24 - value)) >> 24
 
 
 @njit(inline="always")
-def attenuate(level, tremolo, sensitivity):
+def attenuate(level: Integer, tremolo: Integer, sensitivity: Integer) -> Integer:
     """An envelope level lowered by tremolo. The one float of the engine: a double, and never near a rounding edge."""
     # Quirk: without tremolo the factor is not 1: an operator with sensitivity loses 1.2 %.
     amount = (tremolo * sensitivity) >> 24

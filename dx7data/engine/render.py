@@ -3,28 +3,27 @@
 A native integer is the DX7's own: `mix >> 13` of engine-spec.md. A carrier at output level 99 peaks at 4,093; notes add up.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
 from dx7data.engine import cpu
+from dx7data.engine.arrays import GpuArray
 from dx7data.engine.device import choose, hold_gpu_lock, use_gpu
 from dx7data.engine.tables import BLOCK, count_samples, make_increment_table
+from dx7data.engine.voice import Curves, Voices
+
+if TYPE_CHECKING:
+    from dx7data.engine.cuda import Memory
 
 _SORTED_TOGETHER = 512  # voices in a task, where there are many: long feedback loops then meet in few groups
 
 
-class Curves(NamedTuple):
-    """Controller curves, one value per block of a row. A row without one is at rest."""
-
-    of: np.ndarray  # int64 (rows,): which curve is whose; -1: none
-    bend: np.ndarray  # int32 (C, K), Q24 octaves
-    wheel: np.ndarray  # int32 (C, K), 0-127: modulation wheel, range already taken off
-
-
-def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None = None) -> np.ndarray:
+def render(voices: Voices, seconds: float, device: str = "cpu", out: np.ndarray | None = None) -> np.ndarray:
     """Render each voice by itself: native integers, int32 `(V, T)`. One carrier at full level peaks at 4,093.
 
     - voices: what `voices` returned
@@ -39,9 +38,9 @@ def render(voices, seconds: float, device: str = "cpu", out: np.ndarray | None =
 
 
 def mix(
-    voices,
-    row,
-    part,
+    voices: Voices,
+    row: np.ndarray,
+    part: np.ndarray,
     rows: int,
     seconds: float,
     device: str = "cpu",
@@ -75,14 +74,14 @@ def mix(
 
 def mix_on_gpu(
     gpu: int,
-    voices,
-    row,
-    part,
+    voices: Voices,
+    row: np.ndarray,
+    part: np.ndarray,
     rows: int,
     seconds: float,
     take: Callable,
     curves: Curves | None = None,
-    memory=None,
+    memory: Memory | None = None,
 ) -> None:
     """What `mix` gives, in the memory of a GPU, as many rows at a time as that has room for.
 
@@ -112,7 +111,7 @@ def _rest_curves(rows: int) -> Curves:
     return Curves(np.full(rows, -1), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
 
 
-def _sort_by_row(voices, row, part, samples: int):
+def _sort_by_row(voices: Voices, row: np.ndarray, part: np.ndarray, samples: int) -> tuple[Voices, np.ndarray, np.ndarray]:
     """The voices that begin within so many samples, in order of row, part and time; their rows; and of each the range,
     (V, 2), that shares its LFO.
     """
@@ -125,7 +124,7 @@ def _sort_by_row(voices, row, part, samples: int):
     return voices, row, notes
 
 
-def _add(voices, curves: Curves, notes, row: np.ndarray, out: np.ndarray, filled: np.ndarray) -> None:
+def _add(voices: Voices, curves: Curves, notes: np.ndarray, row: np.ndarray, out: np.ndarray, filled: np.ndarray) -> None:
     """Sort the voices as the CPU driver wants them, and let it add them to `out`; `filled`: how far each row then goes."""
     bounds = _divide_tasks(row)
     task = np.searchsorted(bounds, np.arange(row.size), "right")
@@ -135,7 +134,9 @@ def _add(voices, curves: Curves, notes, row: np.ndarray, out: np.ndarray, filled
     )
 
 
-def _mix_rows(voices, curves: Curves, notes, row: np.ndarray, begin: int, shape: tuple[int, int], memory):
+def _mix_rows(
+    voices: Voices, curves: Curves, notes: np.ndarray, row: np.ndarray, begin: int, shape: tuple[int, int], memory: Memory
+) -> GpuArray:
     """The mix of the rows from `begin` on, int32 `shape`, in the memory of the current GPU."""
     from dx7data.engine import cuda
 

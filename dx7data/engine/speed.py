@@ -4,21 +4,28 @@ A voice is 4 s at 44.1 kHz, its key held for 3; patches are taken in turn. Wall 
 stored patches; on a GPU it begins with the voices' integers in its memory, and ends with 16-bit samples there.
 """
 
+from __future__ import annotations
+
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
+from dx7data.engine.arrays import GpuArray
 from dx7data.engine.device import Unusable, choose, use_gpu
-from dx7data.engine.render import Curves, render
+from dx7data.engine.render import render
 from dx7data.engine.tables import make_increment_table
-from dx7data.engine.voice import Voices, voices
+from dx7data.engine.voice import Curves, Voices, voices
+
+if TYPE_CHECKING:
+    from dx7data.engine.cuda import Mix
 
 SECONDS, HELD, RATE = 4.0, 3.0, 44100
 _ON_CPU, _ON_GPU = 512, 32768  # voices
@@ -29,12 +36,14 @@ def measure(patches: np.ndarray) -> str:
     """The machine, and a row for one core, for all of them, and for each GPU; or why there is none."""
     lines = [describe_machine(), "", "| | voices | M samples/s | x real time |", "|---|---|---|---|"]
     lines += [_format_row(name, _ON_CPU, seconds) for name, seconds in _measure_cpu(patches)]
-    for gpu in count():
+    gpu = 0
+    while True:
         try:
             choose(f"cuda:{gpu}")
         except Unusable as reason:
             return "\n".join(lines) if gpu else "\n".join([*lines, "", f"No GPU: {reason}"])
         lines.append(_format_row(*_measure_gpu(patches, gpu)))
+        gpu += 1
 
 
 def describe_machine() -> str:
@@ -93,7 +102,7 @@ def _measure_gpu(patches: np.ndarray, gpu: int) -> tuple[str, int, float]:
         return name.decode() if isinstance(name, bytes) else name, voices, _median(lambda: sum(time_stages(mix)))
 
 
-def prepare_mix(some: Voices, out):
+def prepare_mix(some: Voices, out: GpuArray) -> Mix:
     """The work of a GPU, not yet begun: each voice into its own row of `out`, in the memory of the current one."""
     from dx7data.engine.cuda import Mix
 
@@ -102,7 +111,7 @@ def prepare_mix(some: Voices, out):
     return Mix(some, at_rest, np.stack([alone, alone + 1], axis=1), alone, out, make_increment_table(RATE), alone=True)
 
 
-def time_stages(mix) -> tuple[float, float]:
+def time_stages(mix: Mix) -> tuple[float, float]:
     """Seconds of the control stage and of the synthesis, over all batches, by the GPU's clock."""
     from numba import cuda
 

@@ -8,6 +8,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 BLOCK = 64  # samples between two control values
 ONE_Q24 = 1 << 24  # one octave, one full modulation, one period of a phase
@@ -38,7 +39,7 @@ _magnitude = 4096 + np.floor(np.float32((2 ** ((1023 - _quarter) / 1024) - 1) * 
 EXPONENTIAL = np.stack([_magnitude, ~_magnitude], axis=1).ravel()
 
 
-def count_samples(seconds, rate: int) -> np.ndarray:
+def count_samples(seconds: ArrayLike, rate: int) -> np.ndarray:
     """Samples in `seconds`, int64: from single precision, rounded half up (engine-spec.md, Time)."""
     return (np.asarray(seconds, np.float32).astype(np.float64) * rate + 0.5).astype(np.int64)
 

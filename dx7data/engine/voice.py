@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dx7data.engine import tables
 from dx7data.patches import scales
@@ -45,7 +46,7 @@ class Voices(NamedTuple):
     loop_length: np.ndarray  # (V,) operators in the feedback loop; 0: no feedback
     feedback_shift: np.ndarray  # (V,) bits
 
-    def take(self, index) -> "Voices":
+    def take(self, index: np.ndarray | slice) -> "Voices":
         """The voices that `index` (anything NumPy indexes by) selects."""
         return Voices(self.rate, *(field[index] for field in self[1:]))
 
@@ -54,7 +55,17 @@ class Voices(NamedTuple):
         return Voices(self.rate, *(np.concatenate(fields) for fields in zip(self[1:], other[1:], strict=True)))
 
 
-def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
+class Curves(NamedTuple):
+    """Controller curves, one value per block of a row. A row without one is at rest."""
+
+    of: np.ndarray  # int64 (rows,): which curve is whose; -1: none
+    bend: np.ndarray  # int32 (C, K), Q24 octaves
+    wheel: np.ndarray  # int32 (C, K), 0-127: modulation wheel, range already taken off
+
+
+def voices(
+    patches: ArrayLike, notes: ArrayLike, velocities: ArrayLike, held: ArrayLike, rate: int, start: ArrayLike = 0
+) -> Voices:
     """Turn patches and notes into V voices: the integers from which `render` computes audio.
 
     - patches: uint8 (V, 155), legal ones, as `load_patches` gives them
@@ -82,11 +93,14 @@ def voices(patches, notes, velocities, held, rate: int, start=0) -> Voices:
         raise ValueError("start must be a block, 0 or more")
 
     bounds = range(0, max(count[0], 1), _PIECE)
-    pieces = [_integers(*(each[i : i + _PIECE] for each in (patches, note, velocity, held, start)), rate) for i in bounds]
+    cut = [slice(i, i + _PIECE) for i in bounds]
+    pieces = [_integers(patches[one], note[one], velocity[one], held[one], start[one], rate) for one in cut]
     return Voices(int(rate), *map(np.concatenate, zip(*(piece[1:] for piece in pieces), strict=True)))
 
 
-def _integers(patches, note, velocity, held, start, rate: int) -> Voices:
+def _integers(
+    patches: np.ndarray, note: np.ndarray, velocity: np.ndarray, held: np.ndarray, start: np.ndarray, rate: int
+) -> Voices:
     """As `voices`, of what it found to be legal."""
     patches = patches.astype(np.int64)
     operator = patches[:, : OPERATORS * _OPERATOR_BYTES].reshape(-1, OPERATORS, _OPERATOR_BYTES)

@@ -1,1 +1,1 @@
-"""A page to look at and to listen to."""
+"""A page to look at and to listen to, and one to play on."""

@@ -3,13 +3,17 @@
 Colours and line widths are in template.html, by class. What stretches with the page has `preserveAspectRatio="none"`.
 """
 
-from html import escape
+from collections.abc import Collection
 
 import numpy as np
+from markupsafe import Markup
 from numba import njit
 
 from dx7data import cache
+from dx7data.audio.markup import html, join
+from dx7data.audio.svg import join_points, make_svg
 from dx7data.engine import envelope, pitch
+from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
 from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
@@ -25,7 +29,7 @@ _BOX, _STEP, _MARGIN = 20, 34, 12  # pixels: an operator, from one to the next, 
 _BRANCH, _LOOP = 4, 5  # pixels: feedback leaves its line so far below the box, and passes the box at this distance
 
 
-def draw_algorithm(number: int, off: set[int] = frozenset(), changed: int | None = None, feedback: int = 7) -> str:
+def draw_algorithm(number: int, off: Collection[int] = (), changed: int | None = None, feedback: int = 7) -> Markup:
     """Algorithm 1-32; operators whose output level is 0 and feedback 0 look faint, a changed operator stands out."""
     places = place_operators(number)
     across = max(column for column, _ in places.values())
@@ -39,20 +43,17 @@ def draw_algorithm(number: int, off: set[int] = frozenset(), changed: int | None
     lines = [_draw_connection(centre, m, n) for m in _NUMBERS for n in list_targets(number, m)]
     lines += [_draw_feedback_loop(number, centre, feedback)]
     bus = height - 2
-    lines += [f'<path class="out" d="M{centre[n][0]:g} {centre[n][1] + _BOX / 2:g}V{bus:g}"/>' for n in carriers]
-    lines += [f'<path class="out" d="M{centre[carriers[0]][0]:g} {bus:g}H{centre[carriers[-1]][0]:g}"/>']
+    lines += [html('<path class="out" d="M{:g} {:g}V{:g}"/>', centre[n][0], centre[n][1] + _BOX / 2, bus) for n in carriers]
+    lines += [html('<path class="out" d="M{:g} {:g}H{:g}"/>', centre[carriers[0]][0], bus, centre[carriers[-1]][0])]
     boxes = []
     for n, (x, y) in centre.items():
         role = "carrier" if n in carriers else "modulator"
         role += " off" * (n in off) + " changed" * (n == changed)
-        boxes.append(
-            f'<g class="{role}" data-operator="{n}"><rect x="{x - _BOX / 2:g}" y="{y - _BOX / 2:g}" width="{_BOX}" '
-            f'height="{_BOX}" rx="2"/><text x="{x:g}" y="{y + 4.5:g}">{n}</text></g>'
-        )
-    return (
-        f'<svg class="algorithm" role="img" aria-label="Algorithm {number}: {escape(describe_algorithm(number))}" '
-        f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">{"".join(lines + boxes)}</svg>'
-    )
+        box = html('<rect x="{:g}" y="{:g}" width="{}" height="{}" rx="2"/>', x - _BOX / 2, y - _BOX / 2, _BOX, _BOX)
+        number_in_it = html('<text x="{:g}" y="{:g}">{}</text>', x, y + 4.5, n)
+        boxes.append(html('<g class="{}" data-operator="{}">{}{}</g>', role, n, box, number_in_it))
+    label, size = f"Algorithm {number}: {describe_algorithm(number)}", html('width="{:g}" height="{:g}"', width, height)
+    return make_svg(join(lines + boxes), (0, 0, width, height), "algorithm", label, more=size)
 
 
 def place_operators(number: int) -> dict[int, tuple[float, int]]:
@@ -106,19 +107,18 @@ def find_feedback_loop(number: int) -> tuple[int, int]:
     return first, first - int(LOOP_LENGTH[number - 1]) + 1
 
 
-def _draw_connection(centre: dict, m: int, n: int) -> str:
+def _draw_connection(centre: dict, m: int, n: int) -> Markup:
     (x, y), (to_x, to_y) = centre[m], centre[n]
-    half_way = to_y - _STEP / 2
-    return f'<path data-from="{m}" data-to="{n}" d="M{x:g} {y + _BOX / 2:g}V{half_way:g}H{to_x:g}V{to_y - _BOX / 2:g}"/>'
+    path = f"M{x:g} {y + _BOX / 2:g}V{to_y - _STEP / 2:g}H{to_x:g}V{to_y - _BOX / 2:g}"
+    return html('<path data-from="{}" data-to="{}" d="{}"/>', m, n, path)
 
 
-def _draw_feedback_loop(number: int, centre: dict, feedback: int) -> str:
+def _draw_feedback_loop(number: int, centre: dict, feedback: int) -> Markup:
     first, last = find_feedback_loop(number)
     x, top, bottom = centre[first][0], centre[first][1] - _BOX / 2, centre[last][1] + _BOX / 2
-    return (
-        f'<path class="feedback{" off" * (feedback == 0)}" data-from="{last}" data-to="{first}" '
-        f'd="M{x:g} {bottom + _BRANCH:g}H{x + _BOX / 2 + _LOOP:g}V{top - _LOOP:g}H{x:g}V{top:g}"/>'
-    )
+    path = f"M{x:g} {bottom + _BRANCH:g}H{x + _BOX / 2 + _LOOP:g}V{top - _LOOP:g}H{x:g}V{top:g}"
+    off = " off" * (feedback == 0)
+    return html('<path class="feedback{}" data-from="{}" data-to="{}" d="{}"/>', off, last, first, path)
 
 
 # --- Envelopes, by the engine's own rules ---
@@ -129,7 +129,7 @@ _FLOOR_DB = 96  # below full level the engine computes nothing
 _DECIBELS = 20 * np.log10(2) / 1024  # of the engine's steps of attenuation
 
 
-def draw_envelopes(stored: np.ndarray, changed: int | None = None) -> str:
+def draw_envelopes(stored: np.ndarray, changed: int | None = None) -> Markup:
     """What the six operators put out, op 1 first, and the pitch envelope if it moves; uint8 (155,)."""
     played = voices(stored, _KEY, _VELOCITY, _HELD, _RATE)
     blocks = int(_DRAWN * _RATE) // BLOCK
@@ -140,15 +140,14 @@ def draw_envelopes(stored: np.ndarray, changed: int | None = None) -> str:
         role = "modulator" if list_targets(fields["algorithm"] + 1, n) else "carrier"
         role += " off" * (operator["output_level"] == 0) + " changed" * (n == changed)
         loss = compute_operator_decibels(played, OPERATORS - n, blocks)
-        title = f"<b>{n}</b> <span>{format_frequency(operator)}</span>"
+        title = html("<b>{}</b> <span>{}</span>", n, format_frequency(operator))
         drawn.append(_draw_envelope(title, role, loss, _FLOOR_DB, closed=True))
     octaves = compute_pitch_octaves(played, blocks)
     if octaves.any():
         reach = max(1, int(np.ceil(np.abs(octaves).max())))
-        drawn.append(
-            _draw_envelope(f"<b>pitch</b> <span>±{12 * reach} semitones</span>", "pitch", reach - octaves, 2 * reach)
-        )
-    return f'<div class="envelopes">{"".join(drawn)}</div>'
+        title = html("<b>pitch</b> <span>±{} semitones</span>", 12 * reach)
+        drawn.append(_draw_envelope(title, "pitch", reach - octaves, 2 * reach))
+    return html('<div class="envelopes">{}</div>', join(drawn))
 
 
 def format_frequency(operator: dict) -> str:
@@ -173,22 +172,27 @@ def compute_pitch_octaves(played: Voices, blocks: int) -> np.ndarray:
     return _compute_pitch_levels(played.pitch_target[0], played.pitch_increment[0], played.release[0], blocks) / ONE_Q24
 
 
-def _compute_operator_levels(target, increment, plateau, release, blocks):
+def _compute_operator_levels(
+    target: np.ndarray, increment: np.ndarray, plateau: np.ndarray, release: int, blocks: int
+) -> np.ndarray:
     out = np.empty(blocks + 1, np.int64)
-    stage, level, countdown = 0, 0, np.int64(plateau[0])
+    stage: Integer = 0
+    level: Integer = 0
+    countdown: Integer = int(plateau[0])
     out[0] = gain(level)
     for k in range(blocks):
         if k == release:
             stage = envelope.RELEASE
-            countdown = np.int64(envelope.enter(stage, level, target, plateau))
+            countdown = envelope.enter(stage, level, target, plateau)
         stage, level, countdown = envelope.step(stage, level, countdown, k < release, target, increment, plateau)
         out[k + 1] = gain(level)
     return out
 
 
-def _compute_pitch_levels(target, increment, release, blocks):
+def _compute_pitch_levels(target: np.ndarray, increment: np.ndarray, release: int, blocks: int) -> np.ndarray:
     out = np.empty(blocks + 1, np.int64)
-    stage, level = 0, np.int64(target[3])
+    stage: Integer = 0
+    level: Integer = int(target[3])
     out[0] = level
     for k in range(blocks):
         if k == release:
@@ -198,22 +202,20 @@ def _compute_pitch_levels(target, increment, release, blocks):
     return out
 
 
-with cache.use_folder():
-    _compute_operator_levels = njit(cache=True)(_compute_operator_levels)
-    _compute_pitch_levels = njit(cache=True)(_compute_pitch_levels)
+_compute_operator_levels = cache.keep(njit(_compute_operator_levels))
+_compute_pitch_levels = cache.keep(njit(_compute_pitch_levels))
 
 
-def _draw_envelope(title: str, role: str, values: np.ndarray, height: float, closed: bool = False) -> str:
+def _draw_envelope(title: Markup, role: str, values: np.ndarray, height: float, closed: bool = False) -> Markup:
     """A curve of `values` from the top, `height` in all, with the moment at which the key is released."""
     kept = simplify(values, height / 100)
     x, y = kept * 1000 / (len(values) - 1), values[kept] * 100 / height
-    line = "L".join(f"{a:.0f} {b:.1f}" for a, b in zip(x, y, strict=True))
-    curve = f'<path class="under" d="M0 100L{line}L1000 100Z"/>' * closed + f'<path class="curve" d="M{line}"/>'
-    released = 1000 * _HELD / _DRAWN
-    return (
-        f'<figure class="{role}"><figcaption>{title}</figcaption><svg viewBox="0 0 1000 100" preserveAspectRatio="none" '
-        f'aria-hidden="true"><path class="key-up" d="M{released:.0f} 0V100"/>{curve}</svg></figure>'
-    )
+    line = join_points(x, y)
+    under = html('<path class="under" d="M0 100L{}L1000 100Z"/>', line) if closed else ""
+    key_up = html('<path class="key-up" d="M{:.0f} 0V100"/>', 1000 * _HELD / _DRAWN)
+    drawn = html('{}{}<path class="curve" d="M{}"/>', key_up, under, line)
+    svg = make_svg(drawn, (0, 0, 1000, 100), stretch=True)
+    return html('<figure class="{}"><figcaption>{}</figcaption>{}</figure>', role, title, svg)
 
 
 def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
@@ -233,66 +235,101 @@ def simplify(values: np.ndarray, tolerance: float) -> np.ndarray:
 # --- The phrase ---
 
 _BLACK_KEYS = (1, 3, 6, 8, 10)
-_LEAST_KEYS = 13  # that a roll shows: two notes an octave apart
+_MIN_KEYS = 13  # that a roll shows: two notes an octave apart
 
 
-def draw_roll(notes: list[dict], seconds: float) -> str:
+def draw_roll(notes: list[dict], seconds: float) -> Markup:
     """A piano roll: time to the right, keys upwards, louder notes in a stronger colour."""
     keys = [note["note"] for note in notes]
     low, high = min(keys), max(keys)
-    more = max(0, _LEAST_KEYS - (high - low + 1))
+    more = max(0, _MIN_KEYS - (high - low + 1))
     bottom, top = low - 1 - more // 2, high + 1 + more - more // 2
     rows = top - bottom + 1
     black = [
-        f'<rect class="black" x="0" y="{top - key}" width="{seconds:g}" height="1"/>'
+        html('<rect class="black" x="0" y="{}" width="{:g}" height="1"/>', top - key, seconds)
         for key in range(bottom, top + 1)
         if key % 12 in _BLACK_KEYS
     ]
-    played = [_draw_note(note, top, seconds / 400) for note in notes]
-    return (
-        f'<svg class="roll" role="img" aria-label="Piano roll: {len(notes)} notes from {low} to {high}" '
-        f'viewBox="0 0 {seconds:g} {rows}" preserveAspectRatio="none">{"".join(black)}{_draw_ticks(seconds, rows)}'
-        f'{"".join(played)}</svg><span class="high">{name_key(top - 1)}</span>'
-        f'<span class="low">{name_key(bottom + 1)}</span>'
+    drawn = join([*black, _draw_ticks(seconds, rows), *(_draw_note(note, top, seconds / 400) for note in notes)])
+    label = f"Piano roll: {len(notes)} notes from {low} to {high}"
+    return html(
+        '{}<span class="high">{}</span><span class="low">{}</span>',
+        make_svg(drawn, (0, 0, seconds, rows), "roll", label, stretch=True),
+        name_key(top - 1),
+        name_key(bottom + 1),
     )
 
 
-def _draw_note(note: dict, top: int, minimum: float) -> str:
-    strength, width = 0.35 + 0.65 * note["velocity"] / 127, max(note["held"], minimum)
-    return (
-        f'<rect class="note" x="{note["start"]:.3f}" y="{top - note["note"]}" width="{width:.3f}" height="1" '
-        f'opacity="{strength:.2f}"><title>{name_key(note["note"])}, velocity {note["velocity"]}</title></rect>'
+def _draw_note(note: dict, top: int, minimum: float) -> Markup:
+    return html(
+        '<rect class="note" x="{start:.3f}" y="{y}" width="{width:.3f}" height="1" opacity="{strength:.2f}">'
+        "<title>{key}, velocity {velocity}</title></rect>",
+        start=note["start"],
+        y=top - note["note"],
+        width=max(note["held"], minimum),
+        strength=0.35 + 0.65 * note["velocity"] / 127,
+        key=name_key(note["note"]),
+        velocity=note["velocity"],
     )
 
 
-def draw_controller(values: list[list[float]], rest: float, low: float, high: float, seconds: float) -> str:
+def draw_controller(values: list[list[float]], rest: float, low: float, high: float, seconds: float) -> Markup:
     """The steps of one controller's [time, value] list, from its value at rest."""
     line = f"M0 {high - rest:g}" + "".join(f"H{time:.3f}V{high - value:.4g}" for time, value in values) + f"H{seconds:g}"
     span, margin = high - low, (high - low) / 16  # half the width of the line at top and bottom
-    return (
-        f'<svg class="controller" viewBox="0 {-margin:g} {seconds:g} {span + 2 * margin:g}" preserveAspectRatio="none" '
-        f'aria-hidden="true">{_draw_ticks(seconds, span)}<path class="curve" d="{line}"/></svg>'
-    )
+    content = html('{}<path class="curve" d="{}"/>', _draw_ticks(seconds, span), line)
+    return make_svg(content, (0, -margin, seconds, span + 2 * margin), "controller", stretch=True)
 
 
-def _draw_ticks(seconds: float, height: float) -> str:
+def _draw_ticks(seconds: float, height: float) -> Markup:
     """A line for every half second, or for more when there are many."""
     apart = next(each for each in (0.1, 0.5, 1, 5, 10, 60, 600) if seconds / each <= 12)
-    return f'<path class="tick" d="{"".join(f"M{time:g} 0V{height:g}" for time in np.arange(apart, seconds, apart))}"/>'
+    path = "".join(f"M{time:g} 0V{height:g}" for time in np.arange(apart, seconds, apart))
+    return html('<path class="tick" d="{}"/>', path)
 
 
 # --- Counts ---
 
 
-def draw_histogram(title: str, counts: list[tuple[str, int]], ends: tuple[str, ...]) -> str:
+def draw_histogram(title: str, counts: list[tuple[str, int]], ends: tuple[str, ...]) -> Markup:
     """Columns with what each one counts as its tooltip, and a few words below them."""
     maximum = max(count for _, count in counts)
     described = ", ".join(f"{label}: {count:,}" for label, count in counts if count)
-    columns = "".join(
-        f'<i style="--part:{count / maximum:.3f}" title="{escape(label)}: {count:,}"></i>' for label, count in counts
+    columns = join(
+        html(
+            '<rect x="{}" y="{:.3f}" width="0.9" height="{:.3f}"><title>{}: {:,}</title></rect>',
+            i,
+            1 - count / maximum,
+            count / maximum,
+            label,
+            count,
+        )
+        for i, (label, count) in enumerate(counts)
     )
-    return (
-        f'<figure class="histogram"><figcaption>{escape(title)} <span>{maximum:,}</span></figcaption>'
-        f'<div class="columns" role="img" aria-label="{escape(title)}: {escape(described)}">{columns}</div>'
-        f'<p class="ends">{"".join(f"<span>{escape(end)}</span>" for end in ends)}</p></figure>'
+    return html(
+        '<figure class="histogram"><figcaption>{title} <span>{maximum:,}</span></figcaption>'
+        '<svg class="columns" role="img" aria-label="{title}: {described}" viewBox="0 0 {width} 1" '
+        'preserveAspectRatio="none">{columns}</svg><p class="ends">{ends}</p></figure>',
+        title=title,
+        maximum=maximum,
+        described=described,
+        width=len(counts),
+        columns=columns,
+        ends=join(html("<span>{}</span>", end) for end in ends),
     )
+
+
+def draw_bars(title: str, counts: dict[str, int]) -> Markup:
+    """A bar for each name."""
+    maximum = max(counts.values())
+    rows = join(
+        html(
+            '<li><span>{}</span><svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">'
+            '<rect width="{:.3f}" height="1"/></svg><b>{:,}</b></li>',
+            name,
+            max(0.003, count / maximum),
+            count,
+        )
+        for name, count in counts.items()
+    )
+    return html('<figure class="histogram"><figcaption>{}</figcaption><ul class="bars">{}</ul></figure>', title, rows)

@@ -1,12 +1,15 @@
 """The histograms of the page: levels, notes, algorithms, splits, phrases and near-duplicate groups of a data set."""
 
 from collections import Counter
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
+from dx7data.audio.markup import join
+from dx7data.dataset import shard
 from dx7data.page import drawing
+from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60
@@ -14,16 +17,14 @@ _LEAST_COLUMNS = 12  # a few would be too broad
 _COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
-def read_columns(folder: Path, made: list[Shard]) -> dict[str, np.ndarray]:
+def read_columns(plan: Plan, made: list[Shard], folder: Path) -> dict[str, np.ndarray]:
     """What the histograms count, of all samples."""
-    import pyarrow.parquet as pq
-
-    tables = [pq.read_table(folder / f"{each.name}.parquet", columns=_COLUMNS) for each in made]
-    return {name: np.concatenate([read_columns[name].to_numpy() for read_columns in tables]) for name in _COLUMNS}
+    tables = [shard.read_table(plan, each, folder).select(_COLUMNS) for each in made]
+    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
 
 
-def draw_histograms(summary: dict, table: dict) -> str:
-    """All of them, from dataset.summary and `table`."""
+def draw_histograms(summary: dict, table: dict) -> Markup:
+    """All of them, from folders.summarize and `read_columns`."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
     steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)
@@ -33,15 +34,15 @@ def draw_histograms(summary: dict, table: dict) -> str:
     keys = range(lowest, highest + 1)
     reach = [(f"key {key}", int(((table["lowest_note"] <= key) & (key <= table["highest_note"])).sum())) for key in keys]
     algorithms = [(f"algorithm {n}", summary["algorithms"].get(n, 0)) for n in range(1, 33)]
-    return "".join(
+    return join(
         (
             drawing.draw_histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
             drawing.draw_histogram("Notes in a phrase", *_count_integers(table["notes"])),
             drawing.draw_histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
             drawing.draw_histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
-            _draw_bars("Splits", summary["samples"]),
-            _draw_bars("Phrases", summary["phrases"]),
-            _draw_bars("Near-duplicate groups of patches", _group_sizes(summary["families"])),
+            drawing.draw_bars("Splits", summary["samples"]),
+            drawing.draw_bars("Phrases", summary["phrases"]),
+            drawing.draw_bars("Near-duplicate groups of patches", _group_sizes(summary["families"])),
         )
     )
 
@@ -61,12 +62,3 @@ def _count_integers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[st
     counts = np.bincount((values - 1) // step, minlength=_LEAST_COLUMNS)
     labels = [f"{1 + i * step}" + f" to {(i + 1) * step}" * (step > 1) for i in range(len(counts))]
     return list(zip(labels, counts.tolist(), strict=True)), ("1", str(len(counts) * step))
-
-
-def _draw_bars(title: str, counts: dict[str, int]) -> str:
-    maximum = max(counts.values())
-    rows = "".join(
-        f'<li><span>{escape(name)}</span><i style="--part:{count / maximum:.3f}"></i><b>{count:,}</b></li>'
-        for name, count in counts.items()
-    )
-    return f'<figure class="histogram"><figcaption>{title}</figcaption><ul class="bars">{rows}</ul></figure>'

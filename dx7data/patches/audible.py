@@ -22,6 +22,8 @@ and velocity, however long the key is held; the modulation wheel stays down. The
 Whatever else nobody hears (a stage too short for a block, or longer than any note) counts as audible.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
@@ -43,7 +45,7 @@ _LOUDEST = (
 )
 
 
-def find_audible(patches) -> np.ndarray:
+def find_audible(patches: np.ndarray) -> np.ndarray:
     """Legal uint8 (..., 155) -> bool (..., 145): which parameters can be heard, by the rules above."""
     patches = np.asarray(patches)
     parameters = patches[..., :PARAMETERS].reshape(-1, PARAMETERS).astype(np.int64)
@@ -59,7 +61,7 @@ def find_audible(patches) -> np.ndarray:
     return result.reshape(*patches.shape[:-1], PARAMETERS)
 
 
-def find_differences(a, b) -> np.ndarray:
+def find_differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Indices, ascending, of the parameters that differ between two legal patches (155,) and can be heard in one of them.
 
     Where there are none, the two sound the same: what decides whether something acts can be heard wherever it does act.
@@ -68,7 +70,7 @@ def find_differences(a, b) -> np.ndarray:
     return np.flatnonzero(different & (find_audible(a) | find_audible(b)))
 
 
-def find_distinct(patches) -> np.ndarray:
+def find_distinct(patches: np.ndarray) -> np.ndarray:
     """Legal uint8 (N, 155) -> indices, ascending, of the first patch of each sound: the others differ from one of these in
     nothing that can be heard."""
     heard = find_audible(patches)
@@ -76,7 +78,7 @@ def find_distinct(patches) -> np.ndarray:
     return np.sort(np.unique(sounds, axis=0, return_index=True)[1])
 
 
-def _scaling(operators: np.ndarray):
+def _scaling(operators: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """Of each side of the break point: its name, depth, curve, and what +LIN adds at the last key (+EXP never adds more)."""
     break_point = operators[..., _FIELD["break_point"]]
     for side, groups in (("left", (break_point + 18) // 3), ("right", (111 - break_point) // 3)):
@@ -130,10 +132,12 @@ def _find_routes(common: np.ndarray, loud: np.ndarray) -> tuple[np.ndarray, np.n
     return connected, sounding
 
 
-def _find_audible_common(operators, common, used, loud, heard) -> np.ndarray:
+def _find_audible_common(
+    operators: np.ndarray, common: np.ndarray, used: np.ndarray, loud: np.ndarray, heard: np.ndarray
+) -> np.ndarray:
     """Bool (N, 19): which of the common parameters can be heard, where `heard` (N, 6) are the operators that can."""
 
-    def some(condition):
+    def some(condition: np.ndarray) -> np.ndarray:
         return (heard & condition).any(axis=1)
 
     algorithm = common[:, _COMMON["algorithm"]]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import write_output
 from dx7data.patches import audible, containers, exports, patch, sysex
 from dx7data.patches.report import Report, make_printable
 
@@ -43,14 +43,15 @@ def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
     return containers.read_files((_EXAMPLE_FILE if path == EXAMPLE else path for path in paths), report)
 
 
-def load(paths, keep_duplicates: bool = False) -> Bank:
+def load(paths: str | os.PathLike | Iterable[str | os.PathLike], keep_duplicates: bool = False) -> Bank:
     """The patches of files, folders (searched recursively) and zips; in these the suffix says what to read (containers.py).
 
     paths: one or several; the word `example` stands for the shipped bank. A file named here is read whatever its suffix.
     What is not read is named in the report.
     With keep_duplicates, patches of the same id stay, each with its own origin.
     """
-    report, rows, origins, first = Report(), [], [], {}
+    report, rows, origins = Report(), list[np.ndarray](), list[dict]()
+    first: dict[str, int] = {}  # id -> row
     for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
         reading = exports.read(path, data)
         report.add(path, reading)
@@ -68,7 +69,7 @@ def load(paths, keep_duplicates: bool = False) -> Bank:
     return Bank(patches, [patch.patch_id(row) for row in rows], [patch.patch_name(row) for row in rows], origins, report)
 
 
-def load_patches(*paths) -> np.ndarray:
+def load_patches(*paths: str | os.PathLike) -> np.ndarray:
     """Read the patches of files, folders and zips: uint8 (V, 155), each once, in order of first appearance.
 
     paths: as of `--patches` on the command line; "example" is the bank that comes with dx7data. Damaged data is repaired or
@@ -168,8 +169,8 @@ def _strip_comment(bank: Bank, line: str) -> str:
 def drop_same_sounds(bank: Bank) -> Bank:
     """The bank without the patches that sound like an earlier one (audible.py)."""
     kept = audible.find_distinct(bank.patches)
-    lists = ([column[i] for i in kept] for column in (bank.ids, bank.names, bank.origins))
-    return Bank(bank.patches[kept], *lists, bank.report)
+    ids, names, origins = ([column[i] for i in kept] for column in (bank.ids, bank.names, bank.origins))
+    return Bank(bank.patches[kept], ids, names, origins, bank.report)
 
 
 def _read(file: str, data: bytes, report: Report) -> list[sysex.Record]:
@@ -178,7 +179,7 @@ def _read(file: str, data: bytes, report: Report) -> list[sysex.Record]:
     return reading.voices
 
 
-def read_table(path) -> np.ndarray:
+def read_table(path: str | os.PathLike) -> np.ndarray:
     """A table of patches like example_bank.toml, whose head explains it, as legal uint8 (N, 155)."""
     rows = []
     for entry in tomllib.loads(Path(path).read_text("utf-8"))["patch"]:
@@ -197,7 +198,7 @@ _WRITERS = {
 }
 
 
-def export(bank: Bank, path, full_bank: bool = False) -> None:
+def export(bank: Bank, path: str | os.PathLike, full_bank: bool = False) -> None:
     """Write all patches to `path`, whole or not at all, in the format of its suffix: .json, .parquet, .syx or .txt.
 
     .json and .parquet hold stored values by name (algorithm 0-31), .parquet the packed 128 bytes too; `load` reads both.
@@ -214,6 +215,6 @@ def export(bank: Bank, path, full_bank: bool = False) -> None:
         raise InputError(f"there are no patches to write to {make_printable(path)}")
     written = _WRITERS[suffix](bank, full_bank)
     try:
-        write_atomically(path, lambda file: file.write(written))
+        write_output(path, lambda file: file.write(written))
     except OSError as error:
         raise InputError(f"{make_printable(path)} cannot be written: {error.strerror}") from error

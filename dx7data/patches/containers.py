@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
-from dx7data.files import find_files, read_file
+from dx7data.files import Refusals, find_files, read_file
 from dx7data.patches.report import Report, make_printable
 
 SUFFIXES = (".syx", ".bin", ".dx7", ".tx7", ".mid", ".midi", ".kar", ".rmi", ".json", ".parquet", ".zip")
@@ -41,7 +41,7 @@ def read_files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, byte
                 yield make_printable(file), make_printable(file.name), data
 
 
-def leave(report, file) -> None:
+def leave(report: Refusals, file: Path | str) -> None:
     """Note that a file was passed over."""
     report.warn(file, "was not read, for its suffix is none that is looked for: rename it, or name the file itself")
 
@@ -49,7 +49,9 @@ def leave(report, file) -> None:
 class Zip:
     """A zip and the zips in it, which share what they may unpack to."""
 
-    def __init__(self, report, suffixes: tuple[str, ...] = SUFFIXES, largest: int = _LIMIT, total: int = _LIMIT):
+    def __init__(
+        self, report: Refusals, suffixes: tuple[str, ...] = SUFFIXES, largest: int = _LIMIT, total: int = _LIMIT
+    ) -> None:
         """suffixes: of the files that are read; largest, total: bytes of one of them, and of all together."""
         self._report, self._suffixes, self._largest, self._total = report, suffixes, largest, total
         self._left = total
@@ -73,7 +75,9 @@ class Zip:
         except _ZIP_ERRORS as error:
             self._report.refuse(path, f"is no zip file that can be read: {make_printable(error)}")
 
-    def _member(self, archive, entry: zipfile.ZipInfo, path: str, name: str, depth: int) -> Iterator[tuple[str, str, bytes]]:
+    def _member(
+        self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, name: str, depth: int
+    ) -> Iterator[tuple[str, str, bytes]]:
         path, name = f"{path}/{entry.filename}", f"{name}/{entry.filename}"
         nested = entry.filename.lower().endswith(".zip")
         if not entry.filename.lower().endswith(self._suffixes):
@@ -87,7 +91,7 @@ class Zip:
         else:
             yield make_printable(path), make_printable(name), data
 
-    def _unpack(self, archive, entry: zipfile.ZipInfo, path: str) -> bytes | None:
+    def _unpack(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str) -> bytes | None:
         name = PureWindowsPath(entry.filename)  # knows both kinds of slash, and drives
         if name.anchor or ".." in name.parts:
             self._report.refuse(path, "has a name that leads out of its zip: rename it")

@@ -1,15 +1,22 @@
 """Patches as .json, .parquet, .syx and .txt files, and back from the first two: the same bytes, in the same order."""
 
+from __future__ import annotations
+
 import json
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dx7data.errors import make_printable
 from dx7data.files import decode_parquet, encode_parquet
 from dx7data.patches import patch, sysex
 from dx7data.patches.algorithms import OPERATORS
 from dx7data.patches.reading import Reading, Record, add_voices
-from dx7data.patches.report import make_printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MOST_ROWS = 1_000_000  # of a table: packed well, a small file could hold any number
 _MOST_REFUSED = 1_000  # entries of a file
@@ -32,7 +39,10 @@ def to_parquet(patches: np.ndarray, origins: list[dict]) -> bytes:
     """A table with a row for each patch: stored values by name, and `packed`, the 128 bytes that are all of it."""
     import pyarrow as pa
 
-    columns = {"id": [patch.patch_id(row) for row in patches], "name": [patch.patch_name(row) for row in patches]}
+    columns: dict[str, Any] = {
+        "id": [patch.patch_id(row) for row in patches],
+        "name": [patch.patch_name(row) for row in patches],
+    }
     columns |= {key: [origin[key] for origin in origins] for key in ("file", "sha256", "index", "copies")}
     columns["packed"] = pa.array([row.tobytes() for row in patch.pack(patches)], pa.binary(patch.PACKED_BYTES))
     columns |= {name: np.ascontiguousarray(patches[:, i]) for i, name in enumerate(patch.FIELDS)}
@@ -74,23 +84,28 @@ def _read_json(data: bytes) -> Reading:
     return reading
 
 
-def _entries(text: str):
+def _entries(text: str) -> Iterator[Any]:
     """The entries of a JSON list, one at a time: all together they would take several times the memory of the text."""
-    decoder, position = json.JSONDecoder(), _BLANK.match(text).end()
+    decoder, position = json.JSONDecoder(), _skip_blanks(text, 0)
     if text[position : position + 1] != "[":
         raise ValueError("it does not begin with [")
-    position = _BLANK.match(text, position + 1).end()
+    position = _skip_blanks(text, position + 1)
     while text[position : position + 1] != "]":
         entry, position = decoder.raw_decode(text, position)
         yield entry
-        position = _BLANK.match(text, position).end()
+        position = _skip_blanks(text, position)
         if text[position : position + 1] == ",":
-            position = _BLANK.match(text, position + 1).end()
+            position = _skip_blanks(text, position + 1)
         elif text[position : position + 1] != "]":
             raise ValueError(f"after character {position:,} a comma or ] is missing")
 
 
-def _take(reading: Reading, number: int, entry) -> None:
+def _skip_blanks(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _take(reading: Reading, number: int, entry: Any) -> None:
     try:
         row = _row(entry)
     except ValueError as error:
@@ -102,7 +117,7 @@ def _take(reading: Reading, number: int, entry) -> None:
         reading.warnings.append((None, sentence))
 
 
-def _row(entry) -> np.ndarray:
+def _row(entry: Any) -> np.ndarray:
     if not isinstance(entry, dict):
         raise ValueError("it is no object")
     operators = entry.get("operators")
@@ -164,7 +179,7 @@ def _read_parquet(data: bytes) -> Reading:
     return reading
 
 
-def _cells(column) -> list[bytes]:
+def _cells(column: pa.ChunkedArray) -> list[bytes]:
     """The values of a column, all of the right length. Those of a dictionary are looked at there: a few bytes of a file can
     repeat a long value any number of times."""
     for chunk in column.chunks:

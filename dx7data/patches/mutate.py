@@ -20,8 +20,8 @@ _ATTEMPTS = 16  # to mix two patches: if they differ in two places only, one mix
 def mutate(rng: KeyedRng, patch: np.ndarray, heard: np.ndarray) -> np.ndarray:
     """The patch with one to eight audible amounts moved, each by at most a tenth of its range (at least 1).
 
-    heard: bool (145,), what can be heard of it, as `audible` says. The name stays, and so do algorithm, modes, curves, waves
-    and synchronisations. Raises ValueError if nothing can be heard.
+    heard: bool (145,), what can be heard of it, as `find_audible` says. The name stays, and so do algorithm, modes, curves,
+    waves and synchronisations. Raises ValueError if nothing can be heard.
     """
     movable = _list_choices(heard & _IS_ORDINAL)
     count = min(rng.between(1, _MAX_MOVES), len(movable))
@@ -35,7 +35,7 @@ def mutate(rng: KeyedRng, patch: np.ndarray, heard: np.ndarray) -> np.ndarray:
 def change_one(rng: KeyedRng, patch: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, int]:
     """The patch with a single audible parameter changed to another legal value, any with the same chance; and its index.
 
-    heard: as for `mutation`. The name stays. Raises ValueError if nothing can be heard.
+    heard: as for `mutate`. The name stays. Raises ValueError if nothing can be heard.
     """
     field = int(rng.pick(_list_choices(heard)))
     changed = patch.copy()

@@ -63,26 +63,26 @@ _PACKED_OPERATOR, _PACKED_COMMON = 17, 102
 _SEVEN_BITS = [i for i in range(PARAMETERS) if MAXIMA[i] >= 48 and (i >= _COMMON_START or i % len(OPERATOR_FIELDS) > 10)]
 
 
-def _bytes(data, size: int) -> np.ndarray:
+def _bytes(data: np.ndarray, size: int) -> np.ndarray:
     data = np.asarray(data)
     if data.dtype != np.uint8 or data.shape[-1:] != (size,):
         raise ValueError(f"expected uint8 of shape (..., {size}), not {data.dtype} of shape {data.shape}")
     return data
 
 
-def require_legal(patches) -> np.ndarray:
+def require_legal(patches: np.ndarray) -> np.ndarray:
     """The patches, uint8 (..., 155), if every field is in range and the name is 7-bit; else ValueError names the field."""
     patches = _bytes(patches, STORED_BYTES)
     wrong = np.argwhere(patches > np.concatenate([MAXIMA, np.full(NAME_BYTES, 127, np.uint8)]))
     if wrong.size:
         byte = wrong[0, -1]
         field = FIELDS[byte] if byte < PARAMETERS else "the name"
-        raise ValueError(f"{field} is {patches[tuple(wrong[0])]}, out of range: use patch.legal_stored first")
+        raise ValueError(f"{field} is {patches[tuple(wrong[0])]}, out of range: use patch.legalize_stored first")
     return patches
 
 
-def unpack(packed) -> np.ndarray:
-    """uint8 (..., 128) -> (..., 155): the layout only; values out of range stay so (legal_packed mends them)."""
+def unpack(packed: np.ndarray) -> np.ndarray:
+    """uint8 (..., 128) -> (..., 155): the layout only; values out of range stay so (legalize_packed mends them)."""
     packed = _bytes(packed, PACKED_BYTES)
     lead = packed.shape[:-1]
     out = np.empty((*lead, STORED_BYTES), np.uint8)
@@ -114,7 +114,7 @@ def unpack(packed) -> np.ndarray:
     return out
 
 
-def pack(patches) -> np.ndarray:
+def pack(patches: np.ndarray) -> np.ndarray:
     """Legal uint8 (..., 155) -> (..., 128). Raises ValueError on a field out of range: it would spill over."""
     patches = require_legal(patches)
     lead = patches.shape[:-1]
@@ -146,7 +146,7 @@ def _clip(stored: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return legal, parameters != stored[..., :PARAMETERS]
 
 
-def legalize_packed(packed) -> tuple[np.ndarray, np.ndarray]:
+def legalize_packed(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Any uint8 (..., 128) -> legal uint8 (..., 155) and bool (..., 145): the fields that had to be changed.
 
     As dexed-py's Patch.from_packed does it; bits that belong to no field are ignored and not counted.
@@ -160,7 +160,7 @@ def legalize_packed(packed) -> tuple[np.ndarray, np.ndarray]:
     return _clip(stored, legal)
 
 
-def legalize_stored(patches) -> tuple[np.ndarray, np.ndarray]:
+def legalize_stored(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Any uint8 (..., 155) -> legal uint8 (..., 155) and bool (..., 145): the fields that had to be changed.
 
     As dexed-py's Patch.from_sysex and from_raw do it: a field keeps the bits it has when packed, then its maximum.
@@ -171,18 +171,18 @@ def legalize_stored(patches) -> tuple[np.ndarray, np.ndarray]:
     return _clip(stored, legal)
 
 
-def patch_id(patch) -> str:
+def patch_id(patch: np.ndarray) -> str:
     """16 hex digits of the SHA-256 of the 145 parameter bytes: the same sound under another name has the same id."""
     return hashlib.sha256(_bytes(patch, STORED_BYTES)[:PARAMETERS].tobytes()).hexdigest()[:16]
 
 
-def patch_name(patch) -> str:
+def patch_name(patch: np.ndarray) -> str:
     """The name in printable ASCII, any other byte as `?`, without trailing blanks."""
     name = _bytes(patch, STORED_BYTES)[PARAMETERS:].tolist()
     return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in name).rstrip()
 
 
-def to_dict(patch) -> dict:
+def to_dict(patch: np.ndarray) -> dict:
     """JSON-ready: id, name, the 19 common fields and `operators`, six dictionaries, op 6 first, each with its number.
 
     All values as stored, so algorithm is 0-31, transpose 24 and detune 7 mean none.
@@ -197,7 +197,7 @@ def to_dict(patch) -> dict:
     return {"id": patch_id(patch), "name": patch_name(patch), **common, "operators": operators}
 
 
-def summarize(patch) -> str:
+def summarize(patch: np.ndarray) -> str:
     """One line: name, algorithm as on the panel (1-32), feedback, carriers, transpose and LFO wave if they act."""
     fields = to_dict(patch)
     carriers = [OPERATORS - i for i in range(OPERATORS) if CARRIERS[fields["algorithm"]] >> i & 1]

@@ -33,11 +33,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found: voices in order, warnings as (offset, sentence), and what was refused as (offset, reason)."""
+    """What was found: voices in order, warnings as (offset, sentence), what was refused as (offset, reason)."""
 
     voices: list[Record] = field(default_factory=list)
-    warnings: list[tuple[int, str]] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
+    warnings: list[tuple[int | None, str]] = field(default_factory=list)
+    refused: list[tuple[int | None, str]] = field(default_factory=list)
 
 
 def count_illegal(voices: np.ndarray) -> np.ndarray:
@@ -48,8 +48,8 @@ def count_illegal(voices: np.ndarray) -> np.ndarray:
 def add_voices(reading: Reading, voices: np.ndarray, places: np.ndarray, kept: np.ndarray) -> None:
     """Take the voices, uint8 (N, 128) or (N, 155), that are to be kept, bool (N,); places (N,) are where they start."""
     legal, changed = (legalize_packed if voices.shape[1] == PACKED_BYTES else legalize_stored)(voices)
-    repaired = [()] * len(legal)
-    for row in np.flatnonzero(changed.any(axis=1)):
+    repaired: list[tuple[str, ...]] = [()] * len(legal)
+    for row in np.flatnonzero(changed.any(axis=1)).tolist():
         repaired[row] = tuple(FIELDS[i] for i in np.flatnonzero(changed[row]))
     for row in np.flatnonzero(kept).tolist():
         reading.voices.append(Record(legal[row].tobytes(), int(places[row]), row + 1, repaired[row]))

@@ -3,12 +3,10 @@
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
+from dx7data.errors import make_printable
+from dx7data.patches.reading import Reading
+
 _LINES = 10  # of a kind in a report for people
-
-
-def make_printable(name) -> str:
-    """A file name that is safe to print and to store: what is not printable is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,15 @@ class Report:
         """Everything, ready for JSON."""
         return asdict(self) | {"repaired_fields": dict(self.repaired_fields)}
 
-    def refuse(self, file, reason: str) -> None:
+    def refuse(self, file: object, reason: str) -> None:
         """Note that a whole file was left out; any name is safe here."""
         self.refused.append(Line(make_printable(file), None, reason))
 
-    def warn(self, file, sentence: str) -> None:
+    def warn(self, file: object, sentence: str) -> None:
         """Note something about a whole file; any name is safe here."""
         self.warnings.append(Line(make_printable(file), None, sentence))
 
-    def add(self, file: str, reading) -> None:
+    def add(self, file: str, reading: Reading) -> None:
         """Count what sysex.read found in a file."""
         self.files += 1
         self.found += len(reading.voices)

@@ -19,7 +19,7 @@ _TILE = 4096  # patches compared with one at a time: their counts stay in the fi
 class Codes:
     """Patches as the comparison wants them: a column each, with what can be heard of it."""
 
-    def __init__(self, stored: np.ndarray):
+    def __init__(self, stored: np.ndarray) -> None:
         self.values = np.ascontiguousarray(stored[:, :PARAMETERS].T)
         self.masks = np.ascontiguousarray(find_audible(stored).T).view(np.uint8)
 
@@ -38,26 +38,35 @@ def find_nearest(codes: Codes, others: Codes, labels: np.ndarray, labels_of_othe
 
 
 @cache.inner
-def _distances(values, masks, i, others, other_masks, first, count, out):
+def _distances(
+    values: np.ndarray,
+    masks: np.ndarray,
+    i: int,
+    others: np.ndarray,
+    other_masks: np.ndarray,
+    first: int,
+    count: int,
+    out: np.ndarray,
+) -> None:
     """Distances from patch i to the `count` others from `first` on."""
     out[:count] = 0
     for p in range(values.shape[0]):
         value, mask = values[p, i], masks[p, i]
         those, heard = others[p, first : first + count], other_masks[p, first : first + count]
         for j in range(count):
-            j = np.uint64(j)  # an index that can't be negative, and single bytes: what it takes to vectorise
-            out[j] = np.uint8(out[j] + np.uint8(np.uint8(those[j] != value) & np.uint8(heard[j] | mask)))
+            k = np.uint64(j)  # an index that can't be negative, and single bytes: what it takes to vectorise
+            out[k] = np.uint8(out[k] + np.uint8(np.uint8(those[k] != value) & np.uint8(heard[k] | mask)))
 
 
 @cache.inner
-def _root(parent, i):
+def _root(parent: np.ndarray, i: int) -> int:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
 
 
-def _connect(values, masks):
+def _connect(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
     count = values.shape[1]
     parent = np.arange(count)
     distance = np.empty(_TILE, np.uint8)
@@ -74,7 +83,14 @@ def _connect(values, masks):
     return parent
 
 
-def _nearest(values, masks, labels, others, other_masks, other_labels):
+def _nearest(
+    values: np.ndarray,
+    masks: np.ndarray,
+    labels: np.ndarray,
+    others: np.ndarray,
+    other_masks: np.ndarray,
+    other_labels: np.ndarray,
+) -> np.ndarray:
     result = np.full(values.shape[1], _FAR, np.uint8)
     distance = np.empty(_TILE, np.uint8)
     for first in range(0, others.shape[1], _TILE):
@@ -87,6 +103,5 @@ def _nearest(values, masks, labels, others, other_masks, other_labels):
     return result
 
 
-with cache.use_folder():
-    _connect = njit(cache=True, nogil=True)(_connect)
-    _nearest = njit(cache=True, nogil=True)(_nearest)
+_connect = cache.keep(njit(nogil=True)(_connect))
+_nearest = cache.keep(njit(nogil=True)(_nearest))

@@ -23,7 +23,7 @@ _BULK = bytes((0x09, _BANK_BYTES >> 7, _BANK_BYTES & 127))  # format and 14-bit 
 _MISPRINT = bytes((0x09, 0x10, 0x00))  # the same count as if it had 8 bits a byte: as some manuals and programs have it
 _SINGLE = bytes((0x00, STORED_BYTES >> 7, STORED_BYTES & 127))
 _FORMATS = b"|".join(map(re.escape, (_BULK, _MISPRINT, _SINGLE)))
-_CHANNEL = rb"(?:\r\n|[\x00-\x0f])"  # CR and LF: channel 11 or 14 after what `_undone` undoes
+_CHANNEL = rb"(?:\r\n|[\x00-\x0f])"  # CR and LF: channel 11 or 14 after what `_undo_text_transfer` undoes
 _HEADER = re.compile(rb"\xf0\x43" + _CHANNEL + rb"(?P<format>" + _FORMATS + rb")")
 # In a MIDI file the length of a message comes after its F0; a message in parts goes on with a delay, F7 and a length.
 _NUMBER = rb"[\x80-\xff]{0,3}[\x00-\x7f]"
@@ -107,16 +107,17 @@ def _bytes(data: bytes, match: re.Match, size: int) -> _Bytes:
 
 
 def _bytes_in_midi(data: bytes, match: re.Match, size: int) -> _Bytes:
-    first, stop, places, limit = match.end(), match.start("first") + _read_number(match["length"]), [], 2 * size
+    first, stop, limit = match.end(), match.start("first") + _read_number(match["length"]), 2 * size
+    parts = []
     while True:
         stop = min(stop, first + limit, len(data))
-        places.append(np.arange(first, stop))
-        limit -= len(places[-1])
+        parts.append(np.arange(first, stop))
+        limit -= len(parts[-1])
         part = _NEXT_PART.match(data, stop) if limit > 0 and data[stop - 1] != _END else None
         if not part or not _read_number(part["length"]):
             break
         first, stop = part.end(), part.end() + _read_number(part["length"])
-    places = np.concatenate(places)
+    places = np.concatenate(parts)
     raw = np.frombuffer(data, np.uint8)[places]
     ended = bool(len(raw)) and raw[-1] == _END
     return _Bytes(raw[: len(raw) - ended], places[: len(raw) - ended], ended, max(stop, match.end()))
@@ -232,12 +233,12 @@ def _dump(head: bytes, body: np.ndarray, channel: int) -> bytes:
     return bytes(mido.Message("sysex", data=data).bin())
 
 
-def write_voice(patch, channel: int = 1) -> bytes:
+def write_voice(patch: np.ndarray, channel: int = 1) -> bytes:
     """A single-voice dump, 163 bytes, of a legal patch uint8 (155,). Raises ValueError on an illegal patch or channel."""
     return _dump(_SINGLE, require_legal(patch).reshape(STORED_BYTES), channel)
 
 
-def write_bank(patches) -> bytes:
+def write_bank(patches: np.ndarray) -> bytes:
     """A bulk dump, 4,104 bytes, of legal patches uint8 (N, 155), N up to 32; the places left are INIT VOICEs.
 
     Raises ValueError on an illegal patch or more than 32.

@@ -5,8 +5,9 @@ is the same for all of them: a rhythm on a tempo grid with rests and ties, a tou
 velocities.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from dx7data.phrases.filters import NO_FILTERS, Filters
 from dx7data.phrases.phrase import Note, Phrase
@@ -88,7 +89,11 @@ def draw(rng: KeyedRng, seconds: float, kinds: tuple[str, ...] = (), filters: Fi
     kind = rng.pick([name for name in KINDS if name in kinds] if kinds else KINDS)
     compose, patterns, minimum_keys = _KINDS[kind]
     maximum = filters.polyphony[1] and max(filters.polyphony[1], minimum_keys)
-    about = {"bpm": rng.between(60, 160), "touch": rng.pick(tuple(_TOUCHES)), "contour": rng.pick(tuple(_CONTOURS))}
+    about: dict[str, Any] = {
+        "bpm": rng.between(60, 160),
+        "touch": rng.pick(tuple(_TOUCHES)),
+        "contour": rng.pick(tuple(_CONTOURS)),
+    }
     velocity = _dynamics(rng, about["contour"], end * about["bpm"] // _MINUTE, filters.velocity)
     first = rng.pick((0, 0, rng.below(min(end // 8, 250) + 1)))
     strokes = compose(rng, about)
@@ -104,7 +109,7 @@ def draw(rng: KeyedRng, seconds: float, kinds: tuple[str, ...] = (), filters: Fi
     return Phrase(tuple(_release(notes, maximum) if maximum else notes), kind=kind, about=about)
 
 
-def _rhythm(rng: KeyedRng, patterns) -> Iterator[tuple[int, int, bool]]:
+def _rhythm(rng: KeyedRng, patterns: tuple[tuple[int, ...], ...]) -> Iterator[tuple[int, int, bool]]:
     """For ever: when a stroke comes and how long it lasts, in ticks, and whether it is a rest."""
     ties, rests = rng.pick((0, 0, 12, 6)), rng.pick((0, 0, 16, 8, 5))
     tick = tied = 0
@@ -117,7 +122,7 @@ def _rhythm(rng: KeyedRng, patterns) -> Iterator[tuple[int, int, bool]]:
             tick, tied = tick + tied, 0
 
 
-def _dynamics(rng: KeyedRng, contour: str, clip: int, limits: tuple[int, int]):
+def _dynamics(rng: KeyedRng, contour: str, clip: int, limits: tuple[int, int]) -> Callable[[int], int]:
     """The velocity of a note, within limits, as a function of its tick, in a clip of so many ticks."""
     minimum, maximum = limits
     loudness = rng.between(min(max(30, minimum), maximum), max(min(115, maximum), minimum))
@@ -134,7 +139,8 @@ def _dynamics(rng: KeyedRng, contour: str, clip: int, limits: tuple[int, int]):
 
 def _lift(notes: list[Note]) -> list[Note]:
     """The notes, each let go before its key is struck again."""
-    struck, lifted = {}, []
+    struck: dict[int, int] = {}
+    lifted = []
     for note in reversed(notes):
         last = struck.get(note.note, note.start + note.held + _LIFT) - _LIFT
         lifted.append(Note(note.start, min(note.held, last - note.start), note.note, note.velocity))
@@ -242,7 +248,10 @@ def _melodies(rng: KeyedRng, about: dict) -> Iterator[list[int]]:
             yield []
 
 
-_KINDS = {  # what is played, in which rhythms, and the fewest keys at once that it is still itself with
+_Compose = Callable[[KeyedRng, dict[str, Any]], Iterator[list[int]]]
+_KINDS: dict[
+    str, tuple[_Compose, tuple[tuple[int, ...], ...], int]
+] = {  # what is played, in which rhythms, and the fewest keys at once that it is still itself with
     "walk": (_walks, _SINGING, 1),
     "scale": (partial(_runs, "scale", _SCALES), _RUNNING, 1),
     "arpeggio": (partial(_runs, "chord", _CHORDS), _RUNNING, 1),

@@ -1,5 +1,7 @@
 """Reads music: MIDI files cut into windows, or a Parquet table of notes."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from bisect import bisect_left
@@ -7,17 +9,20 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.files import find_files, read_file
 from dx7data.patches import containers
-from dx7data.patches.report import make_printable
 from dx7data.phrases import midi
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 from dx7data.phrases.report import MusicReport
 from dx7data.phrases.selection import Passage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
@@ -27,7 +32,9 @@ _UNPACKED_LIMIT = 4 << 30  # bytes of all files in a zip: 100,000 songs
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
 
 
-def read_midi(paths, clip: int, beats: int | None, report: MusicReport) -> Iterator[Passage]:
+def read_midi(
+    paths: str | os.PathLike | Iterable[str | os.PathLike], clip: int, beats: int | None, report: MusicReport
+) -> Iterator[Passage]:
     """The passages of MIDI files, folders and zips, for clips of so many ms.
 
     paths: one or several; a file named here is read whatever its suffix; folders are searched recursively for .mid, .midi,
@@ -94,7 +101,7 @@ def _cut_windows(performance: midi.Performance, beats: int | None, clip: int) ->
         first = after
 
 
-def read_table(path, bpm: float | None, report: MusicReport) -> Iterator[Passage]:
+def read_table(path: str | os.PathLike, bpm: float | None, report: MusicReport) -> Iterator[Passage]:
     """The passages of a Parquet table with a row for each note.
 
     phrase_id: integers or strings; start_time, from the beginning of the phrase, and duration: numbers of seconds, or of
@@ -138,7 +145,7 @@ def _read_notes(path: Path, bpm: float) -> tuple[list, np.ndarray, np.ndarray]:
     return ids.dictionary.to_pylist(), ids.indices.to_numpy(), notes
 
 
-def _read_parquet(path: Path):
+def _read_parquet(path: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -157,7 +164,7 @@ def _read_parquet(path: Path):
     return table
 
 
-def _get_column(path: Path, table, name: str, *kinds: str):
+def _get_column(path: Path, table: pa.Table, name: str, *kinds: str) -> pa.ChunkedArray:
     """A column of one of these kinds of types, without nulls; where it holds categories, their values."""
     from pyarrow import types
 
@@ -178,7 +185,7 @@ def _get_column(path: Path, table, name: str, *kinds: str):
     return column
 
 
-def _get_numbers(path: Path, table, name: str, minimum: float, maximum: float, whole: bool = False) -> np.ndarray:
+def _get_numbers(path: Path, table: pa.Table, name: str, minimum: float, maximum: float, whole: bool = False) -> np.ndarray:
     """A column as float64, all of it from least to most."""
     values = _get_column(path, table, name, "integer", "floating", "decimal").cast("float64", safe=False).to_numpy()
     good = (values >= minimum) & (values <= maximum)  # NaN is neither

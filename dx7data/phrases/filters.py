@@ -2,20 +2,28 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Annotated
+
+from msgspec import Meta
 
 from dx7data.phrases.phrase import Note, Phrase
+
+# Types with limits, which plan/schema.py checks. A number may be written without a point: 1 and 1.0 are not the same hash.
+Key = Annotated[int, Meta(ge=0, le=127)]
+Fraction = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[int, Meta(ge=1, le=10**9)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
     """What phrases must be like. Pairs are the least and the most, both included; None: no limit."""
 
-    notes: tuple[int, int | None] = (1, None)
-    polyphony: tuple[int, int | None] = (1, None)  # the most notes that sound at one moment; (1, 1) is monophonic
-    pitch_range: tuple[int, int] = (0, 127)  # of all notes: 60 is middle C
-    velocity: tuple[int, int] = (1, 127)  # of all notes
-    different_notes: int = 1  # at least so many keys
-    filled: float = 0.0  # at least this part of the time in which a note sounds
+    notes: tuple[Positive, Positive | None] = (1, None)
+    polyphony: tuple[Positive, Positive | None] = (1, None)  # the most notes that sound at one moment; (1, 1) is monophonic
+    pitch_range: tuple[Key, Key] = (0, 127)  # of all notes: 60 is middle C
+    velocity: tuple[Key, Key] = (1, 127)  # of all notes
+    different_notes: Positive = 1  # at least so many keys
+    filled: Fraction = 0.0  # at least this part of the time in which a note sounds
 
     def first_to_refuse(self, phrase: Phrase, length_ms: int) -> str | None:
         """The name of the first filter that a phrase of this length does not pass."""
@@ -41,11 +49,6 @@ class Filters:
         return ", ".join(
             f"{name} {_format_limits(*limits)}" for name, limits in self.limits().items() if limits != every[name]
         )
-
-    @staticmethod
-    def from_json(document: dict) -> "Filters":
-        """What `dataclasses.asdict` and JSON made of filters. Raises TypeError or ValueError when it is something else."""
-        return Filters(**{name: tuple(each) if isinstance(each, list) else each for name, each in dict(document).items()})
 
 
 NO_FILTERS = Filters()

@@ -12,7 +12,9 @@ from operator import attrgetter, itemgetter
 from dx7data.phrases import smf
 from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
 
-BYTES_LIMIT = 4 << 20  # of a file; at worst some 20 s and 1 GB to parse. Long pieces for piano have less than 1 MiB
+BYTES_LIMIT = (
+    4 << 20
+)  # of a file; at worst 4 s and 0.3 GB to read and cut, see smf.MAX_MESSAGES. Long pieces have less than 1 MiB
 
 BEND_SEMITONES = 2  # of the pitch wheel, up and down, where RPN 0 says nothing else
 
@@ -27,7 +29,7 @@ class Bars:
     Times are exact: a sum of ticks × tempo, divided once and rounded, so that no error adds up.
     """
 
-    def __init__(self, division: int, tempos: Iterable[tuple[int, int]] = (), signatures: Iterable[tuple] = ()):
+    def __init__(self, division: int, tempos: Iterable[tuple[int, int]] = (), signatures: Iterable[tuple] = ()) -> None:
         """`division`: ticks in a quarter note; in order: (tick, microseconds), (tick, (numerator, denominator))."""
         self._division = division
         self._scale = 1000 * division  # ticks × microseconds in one millisecond
@@ -95,7 +97,7 @@ class Reading:
 class _Channel:
     """The state of a channel while its messages go by. A voice is (track, key): it may sound several times at once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.notes: dict[int, list[Note]] = defaultdict(list)  # by track
         self._down: dict[tuple[int, int], deque[tuple[int, int]]] = {}  # start and velocity, the oldest first
         self._held: dict[tuple[int, int], list[tuple[int, int]]] = {}  # of released keys, which the pedal alone holds
@@ -228,7 +230,7 @@ def _perform(tracks: list[smf.Track], division: int, reading: Reading) -> None:
     end = bars.milliseconds(max((track.end for track in tracks), default=0))
     if end > _LONGEST:
         raise ValueError("lasts for more than a day: its times are damaged, or its tempo is")
-    channels = defaultdict(_Channel)
+    channels: defaultdict[tuple[int, int], _Channel] = defaultdict(_Channel)
     for message in together("messages"):
         if message.channel != _DRUMS:
             channels[message.port, message.channel].take(bars.milliseconds(message.tick), message)

@@ -3,16 +3,21 @@
 Times are whole milliseconds from the beginning of the phrase, so that a phrase is the same on every machine.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
+from dx7data.errors import InputError
 from dx7data.files import decode_parquet, to_canonical_json
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
@@ -22,6 +27,12 @@ if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases d
 REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
 CONTROLLERS = tuple(REST)
 _KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
+
+_LONGEST = 24 * 60 * 60 * 1000  # ms: longer is no music, and might not fit into 32 bits
+_NOTE_LIMITS = {"start": (0, _LONGEST), "held": (1, _LONGEST), "note": (0, 127), "velocity": (1, 127)}
+# A bend of 127 semitones and as many cents is 10.7 octaves.
+_EVENT_LIMITS = {"time": (0, _LONGEST), "controller": (0, len(CONTROLLERS) - 1), "value": (-(11 << 24), 11 << 24)}
+Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None  # what may be known of a phrase
 
 
 class Note(NamedTuple):
@@ -66,14 +77,14 @@ class Phrase:
 class Phrases(Sequence):
     """P phrases as columns of an Arrow table, which may be a file that is mapped into memory: millions load at once."""
 
-    table: "pa.Table"  # one chunk a column, see _schema
+    table: pa.Table  # one chunk a column, see _schema
 
     @staticmethod
-    def of(phrases: Sequence[Phrase]) -> "Phrases":
+    def of(phrases: Sequence[Phrase]) -> Phrases:
         """Single phrases as one table, not yet in splits."""
         import pyarrow as pa
 
-        def lists(rows: list[tuple], fields: dict, items: Sequence[Sequence]):
+        def lists(rows: list[tuple], fields: dict, items: Sequence[Sequence]) -> pa.LargeListArray:
             columns = np.array(rows, np.int32).reshape(-1, len(fields)).T
             values = [pa.array(column).cast(kind) for column, kind in zip(columns, fields.values(), strict=True)]
             bounds = pa.array(np.cumsum([0, *map(len, items)]), pa.int64())
@@ -92,23 +103,40 @@ class Phrases(Sequence):
         return Phrases(pa.table(columns, schema=_schema()))
 
     @staticmethod
-    def map(path: Path) -> "Phrases":
+    def map(path: Path) -> Phrases:
         """What `to_arrow` gave, in the file's own memory. Raises OSError or ValueError when that is not so."""
         import pyarrow as pa
 
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             if file.schema != _schema() or file.num_record_batches != 1:
-                raise ValueError(f"{path} holds no phrases")
-            return Phrases(pa.Table.from_batches([file.get_batch(0)]))
+                raise ValueError("it holds no phrases")
+            return Phrases(pa.Table.from_batches([file.get_batch(0)])).check()
 
     @staticmethod
-    def from_parquet(data: bytes) -> "Phrases":
+    def from_parquet(data: bytes) -> Phrases:
         """`phrases.parquet` of data sets of format 2. Raises OSError, ValueError or KeyError when it is none."""
         import pyarrow as pa
 
         table = decode_parquet(data).select([field.name for field in _schema()])
         columns = [column.combine_chunks().cast(field.type) for column, field in zip(table.columns, _schema(), strict=True)]
-        return Phrases(pa.Table.from_arrays(columns, schema=_schema()))
+        return Phrases(pa.Table.from_arrays(columns, schema=_schema())).check()
+
+    def check(self) -> Phrases:
+        """These phrases. Raises ValueError where one is none that could be played, or points to what is not there."""
+        self.table.validate(full=True)
+        if any(column.null_count for column in self.table.columns):
+            raise ValueError("it lacks values")
+        for name, limits in (("notes", _NOTE_LIMITS), ("events", _EVENT_LIMITS)):
+            bounds, fields = self._columns[name]
+            for (what, (minimum, maximum)), values in zip(limits.items(), fields, strict=True):
+                if values.size and not minimum <= values.min() <= values.max() <= maximum:
+                    raise ValueError(f"in column {name}, {what} is not from {minimum:,} to {maximum:,}")
+            if name == "notes" and (np.diff(bounds) < 1).any():
+                raise ValueError("a phrase in it has no notes")
+        _, (_, controllers, values) = self._columns["events"]
+        if ((controllers > 0) & ((values < 0) | (values > 127))).any():
+            raise ValueError("in column events, a controller is not from 0 to 127")
+        return self
 
     def to_arrow(self) -> bytes:
         """`phrases.arrow`: an Arrow IPC file without compression, so that it can be mapped."""
@@ -120,7 +148,7 @@ class Phrases(Sequence):
             out.write_batch(batch)
         return buffer.getvalue().to_pybytes()
 
-    def with_splits(self, splits: Sequence[str]) -> "Phrases":
+    def with_splits(self, splits: Sequence[str]) -> Phrases:
         """The same phrases, each in one of SPLITS."""
         import pyarrow as pa
 
@@ -131,14 +159,14 @@ class Phrases(Sequence):
     def __len__(self) -> int:
         return self.table.num_rows
 
-    def __getitem__(self, i: int) -> Phrase:
+    def __getitem__(self, i: int) -> Phrase:  # type: ignore[override]  # no slices: nobody asks for them
         columns = self._columns
         notes, events = (
             tuple(map(kind._make, zip(*(field[bounds[i] : bounds[i + 1]].tolist() for field in fields), strict=True)))
             for kind, bounds, fields in ((Note, *columns["notes"]), (Event, *columns["events"]))
         )
         kind, cut, about = (columns[name][i].as_py() for name in ("kind", "cut", "about"))
-        return Phrase(notes, events, kind, cut, json.loads(about))
+        return Phrase(notes, events, kind, cut, _decode_about(about, i))
 
     @cached_property
     def _columns(self) -> dict:
@@ -164,26 +192,34 @@ class Phrases(Sequence):
 
         return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
 
-    def hash_into(self, state) -> None:
+    def hash_into(self, state: hashlib._Hash) -> None:
         """Update a hash with all that is here, whatever version of Arrow holds it."""
         for name in ("notes", "events"):
             bounds, fields = self._columns[name]
             for array in (bounds, *fields):
-                state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
-        state.update(np.packbits(np.asarray(self.table["cut"])))
+                state.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+        state.update(np.packbits(np.asarray(self.table["cut"])).data)
         for name in ("id", "split", "kind", "about"):
             for part in _split_texts(self.table[name]):
                 state.update(part)
 
 
-def _split_texts(column: "pa.ChunkedArray") -> tuple[np.ndarray, bytes]:
+def _decode_about(text: str, i: int) -> dict:
+    """What is known of a phrase: texts and numbers by name. Raises InputError."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Known])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"column about of the phrases, row {i}: {error}") from None
+
+
+def _split_texts(column: pa.ChunkedArray) -> tuple[memoryview, bytes | memoryview]:
     """Where the texts of a column begin and end, int64 (P + 1,), and all of them in one; none for a missing one."""
     import pyarrow as pa
 
     array = column.cast(pa.large_string()).combine_chunks()
     _, bounds, data = array.buffers()
     bounds = np.frombuffer(bounds, np.int64)[array.offset : array.offset + len(array) + 1]
-    return bounds - bounds[:1], memoryview(data)[bounds[0] : bounds[-1]] if data else b""
+    return (bounds - bounds[:1]).data, memoryview(data)[bounds[0] : bounds[-1]] if data else b""
 
 
 def _note_fields() -> dict:
@@ -199,7 +235,7 @@ def _event_fields() -> dict:
 
 
 @cache
-def _schema() -> "pa.Schema":
+def _schema() -> pa.Schema:
     """Of `phrases.arrow`. Bounds of lists have 64 bits: a corpus may have more notes and texts than 32 bits count."""
     import pyarrow as pa
 

@@ -1,6 +1,7 @@
 """What was met on the way from music to phrases: read, mended, refused and left out, for people and for programs."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from dx7data.patches.report import Line, format_list, make_printable
@@ -21,15 +22,22 @@ class MusicReport:
     refused: list[Line] = field(default_factory=list)
     warnings: list[Line] = field(default_factory=list)
 
-    def refuse(self, file, reason: str) -> None:
+    def refuse(self, file: object, reason: str) -> None:
         """Note that a file was left out; any name is safe here."""
         self.refused.append(Line(make_printable(file), None, reason))
 
-    def warn(self, file, sentence: str) -> None:
+    def warn(self, file: object, sentence: str) -> None:
         """Note something about a whole file; any name is safe here."""
         self.warnings.append(Line(make_printable(file), None, sentence))
 
-    def add(self, file, notes: int, zero_length: int, never_ending: int = 0, warnings=()) -> None:
+    def add(
+        self,
+        file: object,
+        notes: int,
+        zero_length: int,
+        never_ending: int = 0,
+        warnings: Sequence[tuple[int | None, str]] = (),
+    ) -> None:
         """Count what a file holds; warnings: byte offset, or None, and sentence."""
         self.files += 1
         self.zero_length += zero_length

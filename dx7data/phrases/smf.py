@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 NOTE_OFF, NOTE_ON, CONTROL, BEND = 0x80, 0x90, 0xB0, 0xE0  # status bytes, without their channel
 
+MAX_MESSAGES = 500_000  # of a file: with more, cutting it into phrases takes over 10 s; long pieces for piano have 100,000
 _WARNINGS = 20  # of one file; what is damaged all over would fill the report
 _PLAYED = {NOTE_OFF, NOTE_ON, CONTROL, BEND}
 _ONE_BYTE = {0xC0, 0xD0}  # program and channel pressure have one data byte, other messages of a channel two
@@ -19,6 +20,8 @@ _SYSEX = {0xF0, 0xF7}
 _META, _PORT, _END, _TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0xFF, 0x21, 0x2F, 0x51, 0x58, 0x59
 _END_EVENT = bytes([_META, _END, 0])
 _SHORTEST_NOTE = 128  # the note of a time signature's denominator
+
+_TOO_MANY = f"has more than the {MAX_MESSAGES:,} notes and changes of controllers that are read of a MIDI file: split it"
 
 Warn = Callable[[int, str], None]
 
@@ -106,6 +109,8 @@ def _read_chunks(data: bytes, place: int, file: File) -> None:
         if name == b"MTrk" and begin <= len(data):
             track, end = _read_track(data, begin, size, len(file.tracks), warn)
             file.tracks.append(track)
+            if sum(len(each.messages) for each in file.tracks) > MAX_MESSAGES:
+                raise ValueError(_TOO_MANY)
             place = begin + size
             if end < min(place, len(data)):  # the length is wrong, or something stands behind the end
                 warn(end, f"track {len(file.tracks)} ends here, before its {size:,} bytes do")
@@ -195,6 +200,8 @@ def _read_track(data: bytes, begin: int, size: int, number: int, warn: Warn) -> 
                 if kind in _PLAYED:
                     message = Message(track.end, number, port, kind, channel, min(first, 127), min(second, 127))
                     track.messages.append(message)
+                    if len(track.messages) > MAX_MESSAGES:
+                        raise ValueError(_TOO_MANY)
         except _Ended:
             if not missing:
                 reason = f"the event at byte {at:,} goes on when its track has ended"

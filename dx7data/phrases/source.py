@@ -4,7 +4,7 @@ Nothing slow is imported here, nor by our own sources before they read: `dx7data
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PhraseSource(ABC):
 SOURCES: dict[str, PhraseSource] = {}
 
 
-def register(name: str):
+def register(name: str) -> Callable[[type[PhraseSource]], type[PhraseSource]]:
     """Decorates a subclass of PhraseSource: --NAME chooses it."""
 
     def add(source: type[PhraseSource]) -> type[PhraseSource]:

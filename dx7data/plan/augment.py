@@ -111,7 +111,7 @@ def make_counterfactuals(spec: Spec, patches: Patches, of: set[str] | None = Non
             KeyedRng(spec.seed, "pairs", patches.ids[i], version),
             patches.splits[i],
         )
-        for i in np.flatnonzero(patches.targets)
+        for i in np.flatnonzero(patches.targets).tolist()
         if of is None or patches.ids[i] in of
         for version in range(spec.pairs)
     ]

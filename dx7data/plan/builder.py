@@ -1,5 +1,6 @@
 """Planning: a bank, phrases and a spec become a plan. Silent patches go, new ones come, all are divided into splits."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ def make_plan(
     per_patch: int | None = None,
     targets: set[str] | None = None,
     phrases: Phrases | None = None,
-    held_out: frozenset[str] = frozenset(),
+    held_out: Collection[str] = (),
 ) -> Plan:
     """The plan for a bank.
 
@@ -49,7 +50,8 @@ def make_plan(
         phrases = phrases.with_splits(split.divide_phrases(len(phrases), spec))
         # A split may hold patches that are held out, and no phrases for them to play.
         counts = {name: count for name, count in counts.items() if len(phrases.within(name))}
-    made = Plan(spec, patches, phrases, silent, counts, split.make_report(patches, spec))
+    report = split.make_report(patches, spec)
+    made = Plan(spec=spec, patches=patches, phrases=phrases, silent=silent, counts=counts, split_report=report)
     for name, part in zip(SPLITS, spec.split, strict=True):
         own = int((patches.within(name) & patches.targets).sum())
         if part and own < spec.layers[1]:
@@ -125,7 +127,7 @@ def _count_samples(spec: Spec, patches: Patches, samples: int | None, per_patch:
     if per_patch is not None and EVERY_SPLIT not in patches.splits:
         counts = {split: each * per_patch * own[split] for split in SPLITS}
     else:
-        total = samples if per_patch is None else each * per_patch * sum(patches.targets)
+        total = each * per_patch * sum(patches.targets) if per_patch is not None else samples or 0
         if total % each:
             raise InputError(f"--pairs makes two samples at a time: --samples must be even, not {total}")
         counts = dict(zip(SPLITS, (each * share for share in divide_evenly(total // each, spec.split)), strict=True))

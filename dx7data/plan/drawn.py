@@ -89,7 +89,8 @@ def estimate(spec: Spec) -> Acceptance:
 
 def _count_refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
     """Of the first draws: how many each filter refuses; and by filter, what those that it refused measure."""
-    left_out, measured = Counter(), {}
+    left_out: Counter[str] = Counter()
+    measured: dict[str, list] = {}
     for i in range(_ESTIMATED_WITH):
         drawn = _draw(KeyedRng(spec.seed, split, "estimate", i), spec, split)
         name = spec.filters.first_to_refuse(drawn, spec.milliseconds)

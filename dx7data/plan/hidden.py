@@ -13,6 +13,8 @@ import numpy as np
 from dx7data.audio import clips, mulaw
 from dx7data.patches import patch
 from dx7data.plan import sample
+from dx7data.plan.plan import Plan
+from dx7data.plan.recipe import Recipe
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.plan.split import divide_evenly
 from dx7data.plan.variation import OF_NOTES, Pool, shorten
@@ -35,7 +37,7 @@ _LOUDNESS = ("velocity", "volume", "expression")
 class _Tally:
     """What came out for one thing."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.samples = self.changed = self.hidden = 0
         # Of the samples in which one note was changed, and of those in which all were: see _sum_energies.
         self._energies = np.zeros((2, 2), object)
@@ -59,7 +61,7 @@ class _Tally:
         }
 
 
-def measure(plan) -> dict:
+def measure(plan: Recipe) -> dict:
     """What is hidden in a plan.Plan, for JSON.
 
     Of each thing by its name: in how many `samples` it was drawn anew, in how many of these the target `changed`, in how
@@ -89,7 +91,7 @@ def measure(plan) -> dict:
     }
 
 
-def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, bool, list[Choice]]]:
+def _draw_trials(plan: Recipe, spec: Spec, samples: int) -> Iterator[tuple[str | None, bool, list[Choice]]]:
     """Of each sample first itself, without a thing; then of each thing whether all notes get it anew, and what to render.
 
     spec: with the seconds to render. The samples are divided among the splits as all are.
@@ -109,7 +111,7 @@ def _draw_trials(plan, spec: Spec, samples: int) -> Iterator[tuple[str | None, b
                 yield thing, all_notes, [pool.vary(choice, thing, which, rng) for _ in range(RENDERS - 1)]
 
 
-def _render(plan, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _render(plan: Recipe, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of each choice what a model hears, its prefixes and its source, and the target; int16."""
     batch = sample.batch_size(plan)
     for done in range(0, len(choices), batch):
@@ -171,16 +173,17 @@ def describe(report: dict | None) -> list[str]:
     return found or ["nothing to measure"]
 
 
-def list_warnings(plan) -> list[str]:
+def list_warnings(plan: Plan) -> list[str]:
     """A sentence, with the option that mends it, for each cause of things that are hidden in more than a few samples."""
     causes: dict[str, list[str]] = {}
-    for thing, each in plan.hidden["things"].items():
+    report = plan.hidden or {"things": {}}
+    for thing, each in report["things"].items():
         if each["hidden"] > WORTH_A_WARNING * each["samples"]:
             causes.setdefault(_explain(thing, plan), []).append(thing)
     return [f"Warning: the target changes with {' and '.join(things)}, and {cause}" for cause, things in causes.items()]
 
 
-def _explain(thing: str, plan) -> str:
+def _explain(thing: str, plan: Recipe) -> str:
     source, level = plan.spec.source, plan.spec.gain
     if thing == "patch" or thing.startswith("layer"):
         return "nothing that is heard says which patch it is: --prefix bytes does"

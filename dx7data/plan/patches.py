@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dx7data.files import decode_parquet, encode_parquet
+from dx7data.files import encode_parquet
 from dx7data.patches import patch
 
+if TYPE_CHECKING:  # it takes a tenth of a second to import
+    import pyarrow as pa
+
 BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL = "bank", "random", "mutation", "crossover", "counterfactual"
+KINDS = (BANK, RANDOM, MUTATION, CROSSOVER, COUNTERFACTUAL)
 EVERY_SPLIT = "all"  # instead of a split, where there are too few patches to divide
 NOWHERE = {"file": None, "sha256": None, "index": None}  # origin of what was never in a file
 
@@ -29,7 +34,7 @@ class Patches:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, index) -> "Patches":
+    def take(self, index: Sequence[int] | np.ndarray) -> "Patches":
         """The rows with these indices, in this order."""
         lists = {name: [column[i] for i in index] for name, column in self._lists().items()}
         return replace(self, stored=self.stored[index], **lists)
@@ -66,19 +71,27 @@ class Patches:
         return encode_parquet(pa.table(columns))
 
     @staticmethod
-    def from_parquet(data: bytes) -> "Patches":
-        """What `to_parquet` gave. Raises OSError, ValueError or KeyError when that is not so."""
-        table = decode_parquet(data).to_pydict()
-        packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
+    def from_table(table: "pa.Table") -> "Patches":
+        """What `to_parquet` gave. Raises ValueError for patches that are out of range, or cut."""
+        columns = table.to_pydict()
+        if set(map(len, columns["packed"])) - {patch.PACKED_BYTES}:
+            raise ValueError(f"packed patches have {patch.PACKED_BYTES} bytes")
+        packed = np.frombuffer(b"".join(columns["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         return Patches(
-            patch.unpack(packed),
-            *(table[name] for name in ("id", "family", "split", "kind", "parents")),
-            [dict(zip(NOWHERE, row, strict=True)) for row in zip(*(table[name] for name in NOWHERE), strict=True)],
-            table["target"],
+            stored=patch.require_legal(patch.unpack(packed)),
+            ids=columns["id"],
+            families=columns["family"],
+            splits=columns["split"],
+            kinds=columns["kind"],
+            parents=columns["parents"],
+            origins=[dict(zip(NOWHERE, row, strict=True)) for row in zip(*(columns[name] for name in NOWHERE), strict=True)],
+            targets=columns["target"],
         )
 
 
-def make_rows(stored: Sequence[np.ndarray], kinds: list[str], origins: list[dict], targets: list[bool]) -> Patches:
+def make_rows(
+    stored: Sequence[np.ndarray] | np.ndarray, kinds: list[str], origins: list[dict], targets: list[bool]
+) -> Patches:
     """New rows, each a near-duplicate group of its own, without parents, and not yet in a split."""
     table = np.array(stored, np.uint8).reshape(-1, patch.STORED_BYTES)
     ids = [patch.patch_id(each) for each in table]

@@ -18,7 +18,7 @@ _MASK = (1 << 64) - 1
 class Permutation:
     """For every turn, a bijection of 0 to count - 1, all of them named like KeyedRng."""
 
-    def __init__(self, count: int, *name):
+    def __init__(self, count: int, *name: object) -> None:
         self._count = count
         self._left = isqrt(max(count - 1, 0)) + 1
         self._right = -(-count // self._left)
@@ -42,7 +42,7 @@ class Permutation:
 class Cycle:
     """Goes through some items over and over, each time in a new order: number i is the same whenever it is asked for."""
 
-    def __init__(self, items: np.ndarray, *name):
+    def __init__(self, items: np.ndarray, *name: object) -> None:
         self._items, self._order = items, Permutation(items.size, *name)
 
     def __call__(self, i: int) -> tuple[int, int]:

@@ -3,24 +3,26 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 
 from dx7data import prefix
 from dx7data.audio import clips, gain
+from dx7data.audio.markup import html, join
 from dx7data.audio.player import make_player
 from dx7data.audio.resample import engine_rate
 from dx7data.audio.wav import encode_wav
-from dx7data.engine.render import Curves
 from dx7data.engine.tables import BLOCK, ONE_Q24, count_samples
-from dx7data.engine.voice import voices
+from dx7data.engine.voice import Curves, voices
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
+from dx7data.plan.recipe import Recipe
 from dx7data.plan.spec import Choice
 
 _BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
+Times = TypeVar("Times", int, np.ndarray)
 _json = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -53,18 +55,18 @@ class Sample:
         """What a notebook shows: a player for each clip."""
         clips = {f"prefix {codec}": audio for codec, audio in self.prefixes.items()}
         clips = {"source": self.source, **clips, "target": self.target}
-        names = " + ".join(escape(layer["name"]) for layer in self.meta["layers"])
-        players = "".join(make_player(label, audio, self.meta["sample_rate"]) for label, audio in clips.items())
-        return f"<section><p><b>{escape(self.key)}</b> {names}</p>{players}</section>"
+        names = " + ".join(layer["name"] for layer in self.meta["layers"])
+        players = join(make_player(label, audio, self.meta["sample_rate"]) for label, audio in clips.items())
+        return str(html("<section><p><b>{}</b> {}</p>{}</section>", self.key, names, players))
 
 
-def batch_size(plan) -> int:
+def batch_size(plan: Recipe) -> int:
     """Samples that one call of the engine makes on a CPU: source and target, four bytes a native integer at up to 48 kHz."""
     return max(1, min(64, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1))))
 
 
 def render_samples(
-    plan, places: list[tuple[str, int]], device: str = "cpu", pinned_buffer: np.ndarray | None = None
+    plan: Recipe, places: list[tuple[str, int]], device: str = "cpu", pinned_buffer: np.ndarray | None = None
 ) -> list[Sample]:
     """The samples (split, j) of a plan.Plan at some places. Raises InputError when a GPU fails.
 
@@ -75,7 +77,7 @@ def render_samples(
     prefixes, count = encode_prefixes(plan, choices, device), len(places)
     return [
         Sample(
-            key=_make_key(split, j),
+            key=make_key(split, j),
             source=audio[i],
             target=audio[count + i],
             prefixes={codec: of_codec[i] for codec, of_codec in prefixes.items()},
@@ -88,15 +90,15 @@ def render_samples(
 
 
 def _render_clips(
-    plan, choices: list[Choice], device: str, pinned_buffer: np.ndarray | None
+    plan: Recipe, choices: list[Choice], device: str, pinned_buffer: np.ndarray | None
 ) -> tuple[np.ndarray, dict[str, list]]:
     """Int16 (2 B, L), all sources, then all targets; and the gain, peak and number of clipped samples of each."""
     audio, gains, peaks, cut = clips.render_clips(**make_score(plan, choices), device=device, pinned_buffer=pinned_buffer)
     return audio, {"gain": (gains / gain.ONE).tolist(), "peak": peaks.tolist(), "clipped": cut.tolist()}
 
 
-def make_score(plan, choices: list[Choice]) -> dict:
-    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of clips.render."""
+def make_score(plan: Recipe, choices: list[Choice]) -> dict:
+    """What is played in 2 B rows, all sources, then all targets, and how it becomes clips: arguments of render_clips."""
     spec, count = plan.spec, len(choices)
     rate = engine_rate(spec.sample_rate)
     # A part is what one patch plays in one row: it has an LFO of its own.
@@ -127,7 +129,7 @@ def make_score(plan, choices: list[Choice]) -> dict:
     }
 
 
-def encode_prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.ndarray]:
+def encode_prefixes(plan: Recipe, choices: list[Choice], device: str) -> dict[str, np.ndarray]:
     """Of each codec int16 (B, prefix samples)."""
     spec = plan.spec
     sample = np.repeat(np.arange(len(choices)), [len(choice.layers) for choice in choices])
@@ -142,7 +144,7 @@ def encode_prefixes(plan, choices: list[Choice], device: str) -> dict[str, np.nd
     return prefixes
 
 
-def _make_curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray]:
+def _make_curves(plan: Recipe, choices: list[Choice], rate: int) -> tuple[Curves | None, np.ndarray]:
     """Bend and wheel of the rows, None if nothing moves; and their volume at block boundaries, (2 B, K + 1)."""
     moved = [i for i, choice in enumerate(choices) if choice.phrase.events]
     if not moved:
@@ -163,7 +165,7 @@ def _make_curves(plan, choices: list[Choice], rate: int) -> tuple[Curves | None,
     return Curves(of, values["bend"].astype(np.int32), wheel.astype(np.int32)), volume
 
 
-def _make_meta(plan, split: str, j: int, choice: Choice) -> dict:
+def _make_meta(plan: Recipe, split: str, j: int, choice: Choice) -> dict:
     """The `json` of a sample, but for the levels of its clips.
 
     All samples of a data set have the same keys with values of the same types, none of them empty, for readers that infer a
@@ -184,22 +186,23 @@ def _make_meta(plan, split: str, j: int, choice: Choice) -> dict:
     if spec.prefixes:
         meta["prefix_samples"] = {codec: spec.prefix_samples(codec) for codec in spec.prefixes}
     if choice.other:
-        meta["pair"] = _describe_pair(plan, split, choice)
+        meta["pair"] = _describe_pair(plan, split, choice.layers[0], choice.other)
     return meta
 
 
-def _describe_patch(plan, i: int) -> dict:
+def _describe_patch(plan: Recipe, i: int) -> dict:
     stored, patches = plan.patches.stored[i], plan.patches
     about = {"id": patches.ids[i], "name": patch.patch_name(stored), "algorithm": int(stored[patch.ALGORITHM]) + 1}
     return about | {"kind": patches.kinds[i], "parents": ",".join(patches.parents[i])}
 
 
-def _describe_pair(plan, split: str, choice: Choice) -> dict:
-    j, layer = choice.other
-    own, other = plan.patches.stored[choice.layers[0]], plan.patches.stored[layer]
+def _describe_pair(plan: Recipe, split: str, own_layer: int, there: tuple[int, int]) -> dict:
+    """What a sample has that the other of its pair has not; there: that one's j and first layer."""
+    j, layer = there
+    own, other = plan.patches.stored[own_layer], plan.patches.stored[layer]
     changed = int(np.flatnonzero(own[: patch.PARAMETERS] != other[: patch.PARAMETERS])[0])
     return {
-        "with": _make_key(split, j),
+        "with": make_key(split, j),
         "parameter": patch.FIELDS[changed],
         "value": int(own[changed]),
         "value_there": int(other[changed]),
@@ -235,7 +238,7 @@ def _seconds(ms: int, rate: int) -> float:
     return round(_block(ms, rate) * BLOCK / rate, 6)
 
 
-def get_source_patch(plan) -> np.ndarray:
+def get_source_patch(plan: Recipe) -> np.ndarray:
     """The patch that plays the sources, uint8 (155,); not for random ones."""
     return _unpack(plan.spec.source)
 
@@ -250,16 +253,17 @@ def _dump(stored: bytes) -> bytes:
     return sysex.write_voice(np.frombuffer(stored, np.uint8))
 
 
-def _make_key(split: str, j: int) -> str:
+def make_key(split: str, j: int) -> str:
+    """The name of sample (split, j), which its members begin with."""
     return f"{split}_{j:08d}"
 
 
-def _span(start_ms, held_ms, rate: int):
+def _span(start_ms: Times, held_ms: Times, rate: int) -> tuple[Times, Times]:
     """The block at which a note begins, and for how many it is held: until the nearest one to its end, and one at least."""
     start = _block(start_ms, rate)
     return start, np.maximum(_block(start_ms + held_ms, rate) - start, 1)
 
 
-def _block(ms, rate: int):
+def _block(ms: Times, rate: int) -> Times:
     """The block, counted from 0, at which something begins: the nearest one."""
     return (ms * rate + 500 * BLOCK) // (1000 * BLOCK)

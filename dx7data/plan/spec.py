@@ -1,49 +1,49 @@
 """What a user asks for, and what a sample is made of: the types that plans and samples have in common."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from dx7data import prefix
 from dx7data.audio.resample import engine_rate
 from dx7data.engine.tables import count_samples
 from dx7data.phrases import midi
-from dx7data.phrases.filters import NO_FILTERS, Filters
+from dx7data.phrases.filters import NO_FILTERS, Filters, Fraction, Key
 from dx7data.phrases.phrase import Phrase
 
 SPLITS = ("train", "val", "test")
 RANDOM_SOURCE = "random"
+
+# Types with limits, which schema.py checks.
+Seconds = Annotated[int, Meta(ge=1, le=600)] | Annotated[float, Meta(ge=0.01, le=600)]
+Layers = Annotated[int, Meta(ge=1, le=8)]
+Made = Annotated[int, Meta(ge=0, le=10**6)]
+SplitBy = Literal["patch", "algorithm", "bank", "phrase"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """What a user asked for: with patches and phrases, all that the audio depends on. See `dx7data render --help`."""
 
-    seconds: float
+    seconds: Seconds
     sample_rate: int
     seed: int
     source: str  # packed source patch, hexadecimal; or "random"
-    split: tuple[float, ...]  # parts of the samples, and of the patches, in train, val and test
-    split_by: str = "patch"  # what is kept whole: "patch", "algorithm" or "bank", with near-duplicates; "phrase": no patches
+    split: tuple[Fraction, Fraction, Fraction]  # parts of the samples, and of the patches, in train, val and test
+    split_by: SplitBy = "patch"  # what is kept whole, with near-duplicates; "phrase": no patches
     gain: str  # "native", "peak" or decibels
     keep_silent: bool
-    shard_bytes: int
-    layers: tuple[int, int] = (1, 1)  # fewest and most patches that sound together as one target
-    pairs: int = 0  # changed versions of each patch; 0: no pairs
-    perturb: int = 0  # patches made from those of the bank
-    random_patches: int = 0
+    shard_bytes: Annotated[int, Meta(ge=1, le=10**15)]
+    layers: tuple[Layers, Layers] = (1, 1)  # fewest and most patches that sound together as one target
+    pairs: Annotated[int, Meta(ge=0, le=1000)] = 0  # changed versions of each patch; 0: no pairs
+    perturb: Made = 0  # patches made from those of the bank
+    random_patches: Made = 0
     prefixes: tuple[str, ...] = ()  # codecs
-    bend_semitones: int = midi.BEND_SEMITONES  # the bend of MIDI phrases, unless they say otherwise
-    wheel_range: int = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
+    bend_semitones: Key = midi.BEND_SEMITONES  # the bend of MIDI phrases, unless they say otherwise
+    wheel_range: Key = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
     kinds: tuple[str, ...] = ()  # of drawn phrases, in order of the alphabet; empty: all
     filters: Filters = NO_FILTERS  # of drawn phrases; with music, which they have passed, the record of what was asked for
-
-    @staticmethod
-    def from_json(document: dict) -> "Spec":
-        """What `dataclasses.asdict` and JSON made of a spec, of an earlier version too.
-
-        Raises TypeError or ValueError when it is something else.
-        """
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in dict(document).items()}
-        return Spec(**values | {"filters": Filters.from_json(values.get("filters", {}))})
 
     @property
     def milliseconds(self) -> int:

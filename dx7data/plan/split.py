@@ -5,7 +5,7 @@ are made from it.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +29,7 @@ def group_patches(patches: Patches) -> Patches:
     return replace(patches, families=[smallest[int(i)] for i in first])
 
 
-def divide(patches: Patches, spec: Spec, held_out: set[str]) -> Patches:
+def divide(patches: Patches, spec: Spec, held_out: Collection[str]) -> Patches:
     """The same rows with a split for each. held_out: ids of patches that belong to test, with their near-duplicate groups.
 
     Raises InputError when there is too little to divide by algorithm or by bank.

@@ -76,12 +76,18 @@ def register(name: str, **options: Any) -> Callable[[type], type]:
     return add
 
 
+def mark(parameter: Tensor, **marks: Any) -> None:
+    """What the optimiser and the start of a model ask a parameter: `_no_weight_decay`, `_no_reinit`, `_lr_cap`."""
+    for name, value in marks.items():
+        setattr(parameter, f"_{name}", value)
+
+
 def ssm_parameter(value: Tensor, lr_cap: float | None = None) -> nn.Parameter:
     """A parameter of the state space: decaying it to zero would change timescales, not the size of a weight."""
     parameter = nn.Parameter(value.to(torch.get_default_dtype()))
-    parameter._no_weight_decay = True
+    mark(parameter, no_weight_decay=True)
     if lr_cap is not None:
-        parameter._lr_cap = lr_cap
+        mark(parameter, lr_cap=lr_cap)
     return parameter
 
 

@@ -3,6 +3,8 @@
 Shape letters: B batch, L steps, E channels, W width.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class KernelConvolution(torch.autograd.Function):
     """By our own kernel: causal-conv1d knows 4 taps at most, and cuDNN is slow where each channel has its own."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         from . import convolution_kernel
 
         x = x if x.stride(2) == 1 else x.contiguous()
@@ -40,7 +42,7 @@ class KernelConvolution(torch.autograd.Function):
         return convolution_kernel.forward(x, weight, bias)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         from . import convolution_kernel
 
         x, weight, bias = ctx.saved_tensors

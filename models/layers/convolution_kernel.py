@@ -40,7 +40,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> tu
 
 
 @triton.jit
-def block(length, RUN: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):
+def block(length, RUN: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     """This program's item of the batch, the first steps of its runs, and its channels."""
     blocks = tl.cdiv(length, RUN * RUNS)
     first = (tl.program_id(0) % blocks * RUNS + tl.arange(0, RUNS)) * RUN
@@ -48,33 +48,33 @@ def block(length, RUN: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr)
 
 
 @triton.jit
-def place(item, step, channel, length, channels, item_stride, step_stride):
+def place(item, step, channel, length, channels, item_stride, step_stride):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     """Offsets of (RUNS, CHANNELS), and which are within the tensor."""
     within = ((step >= 0) & (step < length))[:, None] & (channel < channels)[None, :]
     return item * item_stride + step[:, None] * step_stride + channel[None, :], within
 
 
 @triton.jit
-def read(x, item, first, COUNT: tl.constexpr, channel, length, channels, item_stride, step_stride):
+def read(x, item, first, COUNT: tl.constexpr, channel, length, channels, item_stride, step_stride):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     """COUNT steps from the first on, each (RUNS, CHANNELS); zeros before the sequence and after it."""
     steps = ()
     for i in tl.static_range(COUNT):
         at, within = place(item, first + i, channel, length, channels, item_stride, step_stride)
-        steps += (tl.load(x + at, mask=within, other=0.0).to(tl.float32),)
+        steps += (tl.load(x + at, mask=within, other=0.0).to(tl.float32),)  # type: ignore[assignment]  # tuples of Triton grow
     return steps
 
 
 @triton.jit
-def read_rows(rows, COUNT: tl.constexpr, channel, channels):
+def read_rows(rows, COUNT: tl.constexpr, channel, channels):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     """COUNT rows of a table, each (1, CHANNELS)."""
     found = ()
     for i in tl.static_range(COUNT):
-        found += (tl.load(rows + i * channels + channel, mask=channel < channels, other=0.0).to(tl.float32)[None, :],)
+        found += (tl.load(rows + i * channels + channel, mask=channel < channels, other=0.0).to(tl.float32)[None, :],)  # type: ignore[assignment]  # tuples of Triton grow
     return found
 
 
 @triton.jit
-def convolve(seen, taps, start, bias, WIDTH: tl.constexpr):
+def convolve(seen, taps, start, bias, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     total = seen[start] * taps[0]
     for tap in tl.static_range(1, WIDTH):
         total += seen[start + tap] * taps[tap]
@@ -82,10 +82,10 @@ def convolve(seen, taps, start, bias, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def zeros(COUNT: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):
+def zeros(COUNT: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     made = ()
     for _ in tl.static_range(COUNT):
-        made += (tl.zeros((RUNS, CHANNELS), tl.float32),)
+        made += (tl.zeros((RUNS, CHANNELS), tl.float32),)  # type: ignore[assignment]  # tuples of Triton grow
     return made
 
 
@@ -93,7 +93,7 @@ def zeros(COUNT: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["length"])
-def forward_kernel(
+def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     x,
     weight,
     bias,
@@ -121,7 +121,7 @@ def forward_kernel(
 
 
 @triton.jit(do_not_specialize=["length"])
-def backward_kernel(
+def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     grad,
     x,
     weight,
@@ -158,8 +158,8 @@ def backward_kernel(
             counted = tl.where(step + i < RUN, slope, 0.0)
             more = ()
             for tap in tl.static_range(WIDTH):
-                more += (sums[tap] + counted * seen[i + tap],)
-            more += (sums[WIDTH] + counted,)
+                more += (sums[tap] + counted * seen[i + tap],)  # type: ignore[assignment]  # tuples of Triton grow
+            more += (sums[WIDTH] + counted,)  # type: ignore[assignment]  # tuples of Triton grow
             sums = more
             made = slopes[i] * taps[WIDTH - 1]
             for late in tl.static_range(1, WIDTH):

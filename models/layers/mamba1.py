@@ -13,6 +13,8 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..timescales import Modes, spread
-from .base import SequenceLayer, register, ssm_parameter, upcast
+from .base import SequenceLayer, mark, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_step, depthwise_conv
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ INT32 = 2**31  # the kernels index with 32 bits: beyond it they return wrong num
 OLDEST = (2, 2, 5)  # mamba-ssm before 2.2.3 has wrong gradients of A and dt, before 2.2.5 NaN in bf16
 
 
-def import_or_explain(name: str):
+def import_or_explain(name: str) -> ModuleType | None:
     """The module, or None where it is not installed; one installed and broken is an error, never a silent fallback."""
     if importlib.util.find_spec(name) is None:
         return None
@@ -82,8 +84,8 @@ def check_divides(name: str, value: int, of: str, total: int) -> None:
     if value < 1 or total % value:
         divisors = [n for n in range(1, total + 1) if total % n == 0]
         near = {max((n for n in divisors if n < value), default=1), min((n for n in divisors if n > value), default=total)}
-        near = " and ".join(map(str, sorted(near)))
-        raise ValueError(f"{name}={value} must divide {of}={total}: the nearest legal values are {near}")
+        nearest = " and ".join(map(str, sorted(near)))
+        raise ValueError(f"{name}={value} must divide {of}={total}: the nearest legal values are {nearest}")
 
 
 def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) -> Tensor:
@@ -94,7 +96,7 @@ def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) ->
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def run_segments(scan, sequences: tuple, constants: tuple, state, size: int) -> Tensor:
+def run_segments(scan: Callable[..., Any], sequences: tuple, constants: tuple, state: Any, size: int) -> Tensor:
     """Runs scan(*sequences, *constants, state) -> (y, state) over segments of `size` steps.
 
     What a scan keeps for its gradient is many times its input. So only the state between segments is kept and the
@@ -145,6 +147,9 @@ def selective_scan(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, state
 class MambaLayer(SequenceLayer):
     """What Mamba1, 2 and 3 have in common. kernels: "auto" is mamba-ssm's on CUDA and torch elsewhere, "torch" is torch."""
 
+    D: nn.Parameter  # of the skip
+    out_proj: nn.Linear
+
     def __init__(self, kernels: str, expand: float, **sizes: int):
         super().__init__()
         check_positive(**sizes)
@@ -167,6 +172,10 @@ class MambaLayer(SequenceLayer):
     @abstractmethod
     def mix(self, u: Tensor, kernels: bool) -> Tensor:
         """(B, L, D) -> (B, L, D), with mamba-ssm's kernels or in plain torch."""
+
+    @abstractmethod
+    def check_size(self, batch: int, length: int) -> None:
+        """Raises ValueError for what the kernels can't do."""
 
     @property
     @abstractmethod
@@ -199,7 +208,7 @@ class Mamba1(MambaLayer):
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2,
-        dt_rank: int | str = "auto",
+        dt_rank: int | Literal["auto"] = "auto",
         dt_min: float = 0.001,
         dt_max: float = 0.1,
         dt_init_floor: float = 1e-4,
@@ -208,18 +217,18 @@ class Mamba1(MambaLayer):
         chunk_size: int = 128,  # steps whose states exist at once, in plain torch
         kernels: str = "auto",
     ):
-        dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
-        sizes = {"d_model": d_model, "d_state": d_state, "d_conv": d_conv, "dt_rank": dt_rank, "chunk_size": chunk_size}
+        rank = math.ceil(d_model / 16) if isinstance(dt_rank, str) else dt_rank
+        sizes = {"d_model": d_model, "d_state": d_state, "d_conv": d_conv, "dt_rank": rank, "chunk_size": chunk_size}
         super().__init__(kernels, expand, **sizes)
-        self.d_conv, self.dt_rank = d_conv, dt_rank
+        self.d_conv, self.dt_rank = d_conv, rank
 
         self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)  # order: x, z
         self.conv1d = depthwise_conv(self.d_inner, d_conv, conv_bias)
-        self.x_proj = nn.Linear(self.d_inner, dt_rank + 2 * d_state, bias=False)  # order: dt, B, C
-        self.dt_proj = nn.Linear(dt_rank, self.d_inner)
-        nn.init.uniform_(self.dt_proj.weight, -(dt_rank**-0.5), dt_rank**-0.5)  # keeps the variance of its input
+        self.x_proj = nn.Linear(self.d_inner, rank + 2 * d_state, bias=False)  # order: dt, B, C
+        self.dt_proj = nn.Linear(rank, self.d_inner)
+        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)  # keeps the variance of its input
         self.dt_proj.bias = ssm_parameter(initial_dt_bias(self.d_inner, dt_min, dt_max, dt_init_floor))
-        self.dt_proj.bias._no_reinit = True  # a model that zeroes biases would lose the time constants
+        mark(self.dt_proj.bias, no_reinit=True)  # a model that zeroes biases would lose the time constants
         # S4D-Real: every channel has decay rates 1 .. N
         self.A_log = ssm_parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(self.d_inner, 1))
         self.D = ssm_parameter(torch.ones(self.d_inner))

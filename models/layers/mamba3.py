@@ -29,7 +29,20 @@ def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:
     return own, own + F.pad(((1 - share) * dt)[:, 1:], (0, 0, 0, 1))
 
 
-def scan_segment(x, log_decay, weight, now, B, C, dt, rate, B_bias, C_bias, chunk, state):
+def scan_segment(
+    x: Tensor,
+    log_decay: Tensor,
+    weight: Tensor,
+    now: Tensor,
+    B: Tensor,
+    C: Tensor,
+    dt: Tensor,
+    rate: Tensor,
+    B_bias: Tensor,
+    C_bias: Tensor,
+    chunk: int,
+    state: tuple[Tensor, Tensor],
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Angles, B and C per head exist for one segment only: of a whole sequence they would be the layer's largest tensors."""
     (angles, h), nheads = state, x.shape[2]
     angles = accumulate_angles(dt, rate, angles)
@@ -142,6 +155,7 @@ class Mamba3(MambaLayer):
         return tuple(self.zeros(batch, self.nheads, *shape) for shape in shapes)
 
     def modes(self, inputs: Tensor | None) -> Modes:
+        assert inputs is not None  # dt, A and the angles follow them
         *_, dt, A, _, rate = self._project(inputs)
         rest = F.softplus(self.dt_bias.double())
         at_rest = rest * max(math.log(2), self.A_floor)  # softplus(0)

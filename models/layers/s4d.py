@@ -8,7 +8,7 @@ are N/2 conjugate pairs, of which one each is kept: real outputs are twice the r
 import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -184,19 +184,19 @@ class S4D(S4Block):
         return Modes(-1 / log_A.real.flatten(), log_A.imag.abs().flatten() / (2 * math.pi), 2 * log_A.numel())
 
 
-def compute_kernels(layers: list[nn.Module], length: int) -> list[Tensor | None]:
+def compute_kernels(layers: Sequence[nn.Module], length: int) -> list[Tensor | None]:
     """Of each layer that is an S4Block, the impulse response, H L.
 
     Those of one kind are computed together. A kernel is hundreds of operations on few numbers: of the 7,200 of a pass forth
     and back through 24 blocks of S4, kernels made one by one are 6,500.
     """
-    alike: defaultdict[tuple, list[int]] = defaultdict(list)
+    alike: defaultdict[tuple, list[tuple[int, S4Block]]] = defaultdict(list)
     made: list[Tensor | None] = [None] * len(layers)
     for i, layer in enumerate(layers):
         if isinstance(layer, S4Block):
-            alike[layer.kind].append(i)
-    for places in alike.values():
-        some = [layers[i] for i in places]
+            alike[layer.kind].append((i, layer))
+    for group in alike.values():
+        places, some = zip(*group, strict=True)
         parameters = (torch.cat(parts) for parts in zip(*((layer.C, *layer.system()) for layer in some), strict=True))
         with torch.autocast(some[0].C.device.type, enabled=False):
             together = some[0].respond(length, *parameters)

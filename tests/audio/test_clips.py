@@ -27,12 +27,12 @@ from dx7data.audio import clips_cuda, gain
 clips_cuda.THREADS = 32
 given = np.load(sys.argv[1])
 factor = int(given["factor"])
-low = clips_cuda.decimated(cuda.to_device(given["native"]), int(given["rate"]))
+low = clips_cuda.decimate(cuda.to_device(given["native"]), int(given["rate"]))
 found = {"low": low.copy_to_host()}
 for policy in given["policies"].tolist():
     clips, levels = np.empty((5, int(given["length"])), np.int16), np.zeros((3, 5), np.int64)
-    levels[0] = gain.of_policy(policy)
-    clips_cuda.finished(cuda.to_device(given["quiet"]), policy == "peak", given["volume"], factor, clips, levels)
+    levels[0] = gain.parse_policy(policy)
+    clips_cuda.bring_to_16_bits(cuda.to_device(given["quiet"]), policy == "peak", given["volume"], factor, clips, levels)
     found |= {policy + " clips": clips, policy + " levels": levels}
 np.savez(sys.argv[2], **found)
 """
@@ -78,9 +78,9 @@ def wide(*arguments):
 
 sample.voices = wide
 of = plan.Plan.load(Path(sys.argv[1]))
-samples = sample.render(of, [("train", 4), ("train", 1)], "cuda")
+samples = sample.render_samples(of, [("train", 4), ("train", 1)], "cuda")
 left = cuda.device_array((4, of.spec.samples), np.int16)
-clips_cuda.fill(left, 0, driver.OWN, **sample.score(of, [of.choose("train", 4), of.choose("train", 1)]))
+clips_cuda.fill(left, 0, driver.OWN, **sample.make_score(of, [of.choose("train", 4), of.choose("train", 1)]))
 assert (left.copy_to_host() == [samples[0].source, samples[1].source, samples[0].target, samples[1].target]).all()
 np.savez(sys.argv[2], *[np.frombuffer(data, np.uint8) for one in samples for _, data in one.members()])
 """
@@ -179,7 +179,7 @@ def test_a_gpu_that_fails_half_way(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(shard, "gpu_batch_size", lambda plan: plan.spec.shard_samples)
     with monkeypatch.context() as patched:
-        patched.setattr(clips_cuda, "decimated", greedy)
+        patched.setattr(clips_cuda, "decimate", greedy)
         assert render(tmp_path / "gpu", "--device", "cuda", "--workers", 1) == 2
     assert "GPU 0 failed" in capsys.readouterr().err
     assert render(tmp_path / "cpu", "--device", "cpu") == 0
@@ -224,10 +224,11 @@ def test_several_shards_to_a_task_and_several_devices(tmp_path):
 def test_a_worker_takes_no_more_threads_than_there_are():
     """NUMBA_NUM_THREADS may be less than the cores."""
     context = multiprocessing.get_context("spawn")
-    devices = context.Queue()
-    devices.put("cpu")
-    process = context.Process(target=worker.start, args=(None, None, 10**6, devices, {}))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=worker.run, args=(theirs, None, None, 10**6, "cpu", None))
     process.start()
+    ours.close()
+    theirs.close()
     process.join(60)
     assert process.exitcode == 0
 

@@ -5,9 +5,9 @@ import pytest
 
 from dx7data.audio import mulaw
 from dx7data.audio.resample import decimate
-from dx7data.engine.render import Curves, mix
+from dx7data.engine.render import mix
 from dx7data.engine.tables import BLOCK
-from dx7data.engine.voice import voices
+from dx7data.engine.voice import Curves, voices
 from dx7data.patches.patch import SINE
 
 RATE, SECONDS = 48000, 0.25

@@ -275,7 +275,8 @@ def test_verify_finds_damage(made, tmp_path, capsys):
     data = bytearray(tar.read_bytes())
     data[len(data) // 2] ^= 1
     tar.write_bytes(data)
-    (broken / "val-000000.parquet").write_bytes(b"")
+    table = broken / "val-000000.parquet"
+    table.write_bytes(bytes(table.stat().st_size))
     (broken / "test-000000.tar").unlink()
     assert cli.main(["verify", str(broken)]) == 1
     out = capsys.readouterr().out
@@ -321,6 +322,9 @@ class FullDisk:
         if self._room < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return self._file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
 
     def __enter__(self):
         return self

@@ -244,7 +244,7 @@ def forge(folder):
     path = folder / "train-000000.tar"
     data = bytearray(path.read_bytes())
     first = Plan.load(folder).shards()[0]
-    (row, *_) = shard.read_rows(folder, first)
+    (row, *_) = shard.read_rows(Plan.load(folder), first, folder)
     start = row["target_wav_offset"] + 44
     data[start : start + 100] = bytes(100)
     path.write_bytes(data)
@@ -286,7 +286,7 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
     """Anywhere in the folder but the log; the hashes alone must find it, without rendering anything again."""
     options = ["--samples", 6, "--seconds", 0.05, "--split", "0.5,0.25,0.25"]
     assert run("render", "--patches", "example", "--out", tmp_path, *options) == 0
-    monkeypatch.setattr(verify, "_REBUILT", 0)
+    monkeypatch.setattr(verify, "_RENDERED_AGAIN", 0)
     assert verify.verify(tmp_path) == []
     files = [path for path in sorted(tmp_path.iterdir()) if path.name != "render.log"]
     rng = random.Random(1)
@@ -323,7 +323,7 @@ def test_ctrl_c_is_not_kept_waiting(made, monkeypatch):
 
     monkeypatch.setattr(executors, "count_workers", lambda: 1)
     monkeypatch.setattr(verify, "_check_files", lambda of, each, *_: begun.append(each) or time.sleep(0.1))
-    monkeypatch.setattr(verify, "_check_samples", stop)
+    monkeypatch.setattr(verify, "_check_content", stop)
     with pytest.raises(KeyboardInterrupt):
         verify.verify(made)
     assert len(begun) < len(Plan.load(made).shards())

@@ -74,6 +74,7 @@ def test_it_learns(batch, name):
     pytest.fail(f"{bits:.2f} bits after {STEPS} steps, not below {bound:.2f}")
 
 
+@pytest.mark.integration  # trains two models, for a minute on two idle cores
 @pytest.mark.slow
 def test_a_source_that_follows_velocity_is_worth_a_quarter_of_a_bit(tmp_path):
     """An electric piano of the example bank plays melodies; 0.32 bits were seen, 4.83 to 5.15."""

@@ -241,9 +241,12 @@ def test_settings_survive_json(name, size):
             lambda: ModelSettings(("s4",), options={"s4d": {}}),
             r"options has s4d, which is not among the layers, s4: leave it out",
         ),
-        (lambda: ModelSettings(d_model=63.7), r"d_model is 63.7: it must be a whole number from 1, the nearest is 64"),
-        (lambda: ModelSettings(pool=(4, 0)), r"pool is 0: it must be a whole number from 1, the nearest is 1"),
-        (lambda: ModelSettings(ff=-1), r"ff is -1: it must be a whole number from 0, the nearest is 0"),
+        (
+            lambda: ModelSettings(d_model=63.7),
+            r"d_model is 63.7: it must be a whole number from 1 to 65536, the nearest is 64$",
+        ),
+        (lambda: ModelSettings(pool=(4, 0)), r"pool is 0: it must be a whole number from 1 to 4096, the nearest is 1"),
+        (lambda: ModelSettings(ff=-1), r"ff is -1: it must be a whole number from 0 to 64, the nearest is 0"),
         (lambda: ModelSettings(dropout=1.0), r"dropout is 1.0: it must be a number from 0 to below 1"),
         (
             lambda: check_memory(ModelSettings(("mamba2",), d_model=32, options={"mamba2": {"headdim": 10}}), 1, 99),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ def test_velocity_is_that_of_every_note(velocities, one, other):
 )
 def test_in_words_and_as_json(filters, text):
     assert filters.text() == text
-    assert Filters.from_json(json.loads(json.dumps(asdict(filters)))) == filters
+    assert msgspec.json.decode(json.dumps(asdict(filters)), type=Filters) == filters
 
 
 def test_every_filter_has_limits_and_an_option():

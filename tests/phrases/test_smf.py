@@ -129,3 +129,17 @@ def test_a_file_that_is_damaged_all_over_has_a_few_warnings():
     found = warnings(header() + raw_track(b"\x00\xff\x51\x00" * 1000 + WHOLE))
     assert len(found) == 21
     assert found[-1] == (None, "and 980 more warnings")
+
+
+def test_too_many_messages_are_refused(monkeypatch):
+    """Of one track and of all together; the sentence has the number."""
+    note = b"\0\x90\x3c\x40\1\x3c\0"  # on and off, by running status
+    monkeypatch.setattr(smf, "MAX_MESSAGES", 10)
+    track = b"MTrk" + struct.pack(">L", 5 * len(note) + 4) + 5 * note + b"\0\xff\x2f\0"
+    head = b"MThd" + struct.pack(">LHH", 6, 1, 1)
+    assert len(smf.read(head + struct.pack(">H", 480) + track).tracks[0].messages) == 10
+    with pytest.raises(ValueError, match="more than the 500,000 notes"):
+        smf.read(b"MThd" + struct.pack(">LHHH", 6, 1, 2, 480) + 2 * track)
+    longer = b"MTrk" + struct.pack(">L", 6 * len(note) + 4) + 6 * note + b"\0\xff\x2f\0"
+    with pytest.raises(ValueError, match="more than the 500,000 notes"):
+        smf.read(head + struct.pack(">H", 480) + longer)

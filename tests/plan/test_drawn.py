@@ -13,7 +13,7 @@ from dx7data.errors import InputError
 from dx7data.phrases.compose import KINDS, draw
 from dx7data.phrases.filters import NO_FILTERS, Filters
 from dx7data.phrases.phrase import Note, Phrase
-from dx7data.plan import drawn
+from dx7data.plan import drawn, schema
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
 
@@ -214,15 +214,19 @@ def test_a_phrase_that_never_comes_ends_in_a_sentence(monkeypatch):
 def test_a_spec_comes_back_from_json(kinds, filters):
     of = spec(kinds=kinds, **filters)
     document = json.loads(json.dumps(asdict(of)))
-    assert Spec.from_json(document) == of
+    assert decode(document) == of
     if not kinds and not filters:  # an earlier version's
-        assert Spec.from_json({name: value for name, value in document.items() if name not in ("kinds", "filters")}) == of
+        assert decode({name: value for name, value in document.items() if name not in ("kinds", "filters")}) == of
 
 
-@pytest.mark.parametrize("filters", [5, None, [1], {"loudness": 3}])
+def decode(document):
+    return schema.decode(json.dumps(document), Spec, "a file")
+
+
+@pytest.mark.parametrize("filters", [5, None, [1], {"notes": 3}, {"notes": [0, None]}, {"filled": 1.5}])
 def test_a_spec_that_is_none(filters):
-    with pytest.raises((TypeError, ValueError)):
-        Spec.from_json(json.loads(json.dumps(asdict(spec()))) | {"filters": filters})
+    with pytest.raises(InputError, match="a file, field filters"):
+        decode(json.loads(json.dumps(asdict(spec()))) | {"filters": filters})
 
 
 def test_milliseconds():

@@ -16,9 +16,9 @@ import pytest
 from dx7data import cli, prefix
 from dx7data.audio.resample import decimate
 from dx7data.dataset import folders, verify
-from dx7data.engine.render import Curves, mix
+from dx7data.engine.render import mix
 from dx7data.engine.render import render as play
-from dx7data.engine.voice import voices
+from dx7data.engine.voice import Curves, voices
 from dx7data.patches import audible, bank, patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan.plan import Plan

@@ -1,5 +1,6 @@
 """A recording becomes what the model says of it: heard as in training, in one go and sample by sample, or refused."""
 
+import json
 import wave
 
 import numpy as np
@@ -11,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data import cli
+from dx7data.audio import wav
+from dx7data.errors import InputError
+from dx7data.page.play import conversion, notes
 from dx7data.patches import bank
 from models.model import build
 from models.settings import ModelSettings
-from train import convert
+from train import convert, describe
 from train.config import RunSettings
 from train.data.datasets import open_clips
 from train.evaluation import decode
@@ -320,10 +324,7 @@ def test_no_gpu(folder, capsys):
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "warm"])
 def test_bad_temperatures(folder, capsys, value):
-    with pytest.raises(SystemExit) as exit:
-        run(folder, "plain", f"--temperature={value}")
-    assert exit.value.code == 2
-    assert "--temperature" in capsys.readouterr().err
+    assert "--temperature" in refused(capsys, folder, "plain", f"--temperature={value}")
 
 
 @pytest.mark.parametrize(
@@ -348,3 +349,45 @@ def test_an_earlier_file_survives_until_the_new_one_is_whole(folder, capsys, mon
     monkeypatch.setattr(convert, "decode", decode.decode)
     assert run(folder, "plain", out="kept.wav") == 0
     assert read(folder / "kept.wav")[0] == RATE
+
+
+# --- As `dx7data play` uses it: a process of its own ---
+
+
+@pytest.mark.parametrize(("which", "codec", "prefix"), [("plain", None, False), ("prefixed", "bytes", True)])
+def test_takes_of_the_keyboard(folder, capsys, tmp_path, which, codec, prefix):
+    """The model is described, and converts a take as the command converts its source."""
+    assert describe.main(["--checkpoint", str(folder / which)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"sample_rate": RATE, "prefix": codec, "patches": 2 if prefix else 1}
+
+    model = conversion.open_model(folder / which)
+    assert model == conversion.Model((folder / which).resolve(), RATE, prefix)
+    stored = bank.load_example().patches[0]
+    source, _ = notes.render_take(stored, [notes.Note(60, 100, 0, 20), notes.Note(64, 100, 40, 60)], RATE)
+    (tmp_path / "converted.wav").write_bytes(conversion.convert(model, source, stored))
+    (tmp_path / "source.wav").write_bytes(wav.encode_wav(source, RATE))
+    voice = ["--patch", "example:1"] if prefix else []
+    files = ["--source", str(tmp_path / "source.wav"), "--out", str(tmp_path / "out.wav")]
+    assert convert.main(["--checkpoint", str(folder / which), *files, *voice]) == 0
+    assert (tmp_path / "converted.wav").read_bytes() == (tmp_path / "out.wav").read_bytes()
+
+
+def test_where_the_keyboard_has_no_model(folder, tmp_path, monkeypatch, capsys):
+    with pytest.raises(InputError, match="nothing"):
+        conversion.open_model(tmp_path / "nothing")
+    stored = bank.load_example().patches[0]
+    with pytest.raises(InputError, match="silent"):
+        conversion.convert(conversion.Model(folder / "plain", RATE, False), np.zeros(800, np.int16), stored)
+    assert cli.main(["play", "--patches", "example", "--checkpoint", str(tmp_path / "nothing"), "--no-open"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setattr(conversion, "_CHECKOUT", tmp_path)
+    with pytest.raises(InputError, match="checkout"):
+        conversion.open_model(folder / "plain")
+
+
+def test_a_keyboard_without_torch(folder, tmp_path, monkeypatch):
+    """A module of that name that can't be imported stands before torch, as where torch is not installed."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InputError, match="train extra"):
+        conversion.open_model(folder / "plain")

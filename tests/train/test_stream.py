@@ -8,6 +8,7 @@ import pickle
 import shutil
 import tarfile
 import wave
+from dataclasses import replace
 from itertools import islice
 
 import fsspec
@@ -202,7 +203,7 @@ def test_live_equals_shards(made, options):
 def test_splits_and_extensions_have_fingerprints_of_their_own(made, tmp_path):
     assert len({open_clips(made, split).fingerprint for split in ("train", "val", "test")}) == 3
     plan = Plan.load(made)
-    longer = open_clips(plan.__class__(**plan.__dict__ | {"counts": plan.counts | {"train": 50}}), reader="live")
+    longer = open_clips(replace(plan, counts=plan.counts | {"train": 50}), reader="live")
     assert longer.fingerprint != open_clips(made).fingerprint
 
 
@@ -354,6 +355,41 @@ def test_the_cache_is_of_these_shards(made, tmp_path):
         assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize(("name", "digest"), [("train-000000.tar", "../" * 8 + "x"), ("../x.tar", "0" * 64)])
+def test_what_climbs_out_of_the_cache(tmp_path, name, digest):
+    (tmp_path / "there").mkdir()
+    at = storage.Remote(f"file://{tmp_path / 'there'}", tmp_path / "cache")
+    with pytest.raises(InputError, match="has no such shard"):
+        at.local_path(name, 1000, digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_the_cache_gives_way_to_what_comes(tmp_path, monkeypatch):
+    """Not to what a data set says of a shard, of which only a little is there."""
+    monkeypatch.setattr(storage, "TRIES", 1)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "train-000000.tar").write_bytes(b"little")
+    cached = [tmp_path / "cache" / "other" / f"{i}-train-000000.tar" for i in range(3)]
+    cached[0].parent.mkdir(parents=True)
+    for path in cached:
+        with open(path, "wb") as file:
+            file.truncate(8 << 20)
+    at = storage.Remote(f"file://{tmp_path / 'there'}", tmp_path / "cache", cache_bytes=32 << 20)
+    with pytest.raises(InputError, match="not what was rendered"):
+        at.local_path("train-000000.tar", 30 << 20, "0" * 64)
+    with pytest.raises(InputError, match="enlarge it"):
+        at.local_path("train-000000.tar", 7 << 30, "0" * 64)
+    assert all(path.exists() for path in cached)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_document_that_is_too_long_is_not_read(tmp_path):
+    (tmp_path / "dataset.json").write_bytes(b"[" * 1000)
+    for where in (tmp_path, f"file://{tmp_path}"):
+        with pytest.raises(InputError, match="more than the 999"):
+            storage.open_folder(where, tmp_path / "cache").read("dataset.json", 999)
+
+
 def test_remote_with_workers(made, tmp_path):
     data, local = open_clips(f"file://{made}", cache=tmp_path), open_clips(made)
     loaded = DataLoader(data, batch_sampler=Batches(data, 8, group=3, epochs=1), num_workers=2)
@@ -466,7 +502,7 @@ def test_incomplete_and_damaged_shards(made, tmp_path):
     flip(broken / f"{names[3]}.parquet", 100)
     with pytest.raises(InputError, match=rf"{names[3]}.parquet is damaged or gone"):
         rest[0]
-    rows = folders.shard.read_rows(made, open_clips(made).shards[4])
+    rows = folders.shard.read_rows(Plan.load(made), open_clips(made).shards[4], made)
     for row, back in ((0, 0), (1, 512)):  # the header of a wav, the name of a member
         flip(broken / f"{names[4]}.tar", rows[row]["source_wav_offset"] - back)
         at = rest.counts[0] + row

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from dx7data.patches import sysex
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 from dx7data.rng import KeyedRng, OldKeyedRng
 from train.data.example import NO_PREFIX, Example, claim_engine, make_format
 from train.data.plans import list_shards
@@ -27,7 +29,9 @@ class Clips(Dataset):
     default_group: int | None = None
     largest_group: int | None = None
 
-    def __init__(self, plan: Plan, split: str, shards: list, codec: str | None, sample_rate: int | None, crop: int | None):
+    def __init__(
+        self, plan: Plan, split: str, shards: list[Shard], codec: str | None, sample_rate: int | None, crop: int | None
+    ):
         spec, self.plan = plan.spec, plan
         self.rng = OldKeyedRng if plan.old_fingerprint else KeyedRng  # what draws the order and the crops of a training
         found = make_format(codec, spec.layers[1], spec.sample_rate, spec.samples, sample_rate, crop)
@@ -55,9 +59,9 @@ class Clips(Dataset):
 
     def __getitems__(self, places: list[SampleKey | int]) -> list[Example]:
         """Several at once, as torch's DataLoader asks for them; an index alone is a place of seed 0 and epoch 0."""
-        places = [at if isinstance(at, tuple) else SampleKey(0, 0, at) for at in places]
-        found = [self.locate(at) for at in places]
-        starts = [self.format.start(at, self.shards[s].first + i) for at, (s, i) in zip(places, found, strict=True)]
+        keys = [at if isinstance(at, SampleKey) else SampleKey(0, 0, at) for at in places]
+        found = [self.locate(at) for at in keys]
+        starts = [self.format.start(at, self.shards[s].first + i) for at, (s, i) in zip(keys, found, strict=True)]
         return self._make_examples(found, starts)
 
     def locate(self, at: SampleKey) -> tuple[int, int]:
@@ -71,6 +75,10 @@ class Clips(Dataset):
         s, i = self.locate(SampleKey(0, 0, index))
         return self.shards[s].first + i
 
+    def open_split(self, split: str, **options: Any) -> "Clips":
+        """Those of another split, without shards that are missing."""
+        raise NotImplementedError
+
     def target_patches(self, index: int) -> np.ndarray:
         """The patches of a sample's target, uint8 (n, 155)."""
         raise NotImplementedError
@@ -83,13 +91,16 @@ class Clips(Dataset):
 class LiveClips(Clips):
     """Rendered here and now: the samples that the shards have, or would have."""
 
-    def __init__(self, plan: Plan, split: str, shards: list | None = None, **options):
+    def __init__(self, plan: Plan, split: str, shards: list[Shard] | None = None, **options: Any):
         """shards: of whatever samples of the split, also of ones beyond its last; None: all that it has.
 
         Raises InputError for a plan of an older format.
         """
         plan.check_current()
         super().__init__(plan, split, shards or list_shards(plan, split), **options)
+
+    def open_split(self, split: str, **options: Any) -> "LiveClips":
+        return LiveClips(self.plan, split, **options)
 
     def target_patches(self, index: int) -> np.ndarray:
         return self.plan.patches.stored[list(self.plan.choose(self.split, self.sample_number(index)).layers)]

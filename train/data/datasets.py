@@ -8,6 +8,7 @@ the same samples under torch's plain DataLoader, in the order of sampler.py, whi
 """
 
 from pathlib import Path
+from typing import Any
 
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
@@ -41,7 +42,7 @@ def open_clips(
     """
     if reader not in READERS:
         raise InputError(f"the reader must be one of {', '.join(READERS)}, not {reader!r}")
-    options = {"codec": codec, "sample_rate": sample_rate, "crop": crop}
+    options: dict[str, Any] = {"codec": codec, "sample_rate": sample_rate, "crop": crop}
     if reader == "webdataset":
         return UrlClips(str(where), **options, seed=seed)
     if isinstance(where, Plan):

@@ -69,7 +69,9 @@ class ExampleFormat:
 
 
 @lru_cache
-def make_format(codec, layers, own_rate, own_length, sample_rate, crop) -> ExampleFormat:
+def make_format(
+    codec: str | None, layers: int, own_rate: int, own_length: int, sample_rate: int | None, crop: int | None
+) -> ExampleFormat:
     """Raises InputError, with the legal values, when there can be no such examples."""
     legal = [rate for rate in sorted(ENGINE_RATE) if own_rate % rate == 0 and own_rate // rate in (1, *HALF_TAPS)]
     rate = sample_rate or own_rate

@@ -6,7 +6,7 @@ once, on a stream of its own, while the steps before them are computed. Letters:
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from train.data.clips import LiveClips
 from train.data.example import Example
 from train.data.sampler import Batches, SampleKey
 
+if TYPE_CHECKING:
+    from dx7data.engine.cuda import Memory
+
 BATCHES_PER_RENDER = 8  # to launch a render, and to wait for its longest voice, takes as long for one of them
 _BYTES = 1 << 30  # of the GPU's memory for the mix and its control values; what needs more is done in parts
 
@@ -27,7 +30,7 @@ class Score(NamedTuple):
 
     prefix: torch.Tensor  # int16 (N, P): of each patch always the same, so it is kept, not rendered again
     starts: torch.Tensor  # int64 (N,): where the crops begin
-    played: dict  # see dx7data.plan.sample.score
+    played: dict  # see dx7data.plan.sample.make_score
 
 
 class Scores(Dataset):
@@ -55,9 +58,16 @@ def choose_gpu(device: torch.device) -> tuple[int | None, str]:
     return number, "on the CPU" if number is None else f"on GPU {number}"
 
 
-def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **options) -> Iterator[Example]:
+def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **options: Any) -> Iterator[Example]:
     """The Examples that a DataLoader of the clips gives, in the memory of a GPU; options: of that DataLoader."""
-    scores = iter(DataLoader(Scores(clips), batch_sampler=_group_batches(batches), collate_fn=_keep, **options))
+    scores = iter(
+        DataLoader(
+            Scores(clips),
+            batch_sampler=_group_batches(batches),
+            collate_fn=_keep,  # type: ignore[arg-type]  # torch thinks of lists; here a Score comes whole
+            **options,
+        )
+    )
     return _split_renders(map(Renderer(clips, device), scores), batches.size, device)
 
 
@@ -89,7 +99,9 @@ class Renderer:
     """Scores become examples, the same to the bit as those of LiveClips. Nothing here waits for the GPU."""
 
     def __init__(self, clips: LiveClips, device: torch.device):
-        self._format, self._device, self._gpu = clips.format, device, choose(str(device))
+        gpu = choose(str(device))
+        assert gpu is not None  # or nothing could be rendered here
+        self._format, self._device, self._gpu = clips.format, device, gpu
         self._stream = torch.cuda.Stream(device)
         with use_gpu(self._gpu):
             self._memory = TorchMemory(device, self._stream)
@@ -101,10 +113,10 @@ class Renderer:
         format, count = self._format, len(score.starts)
         with use_gpu(self._gpu), torch.cuda.stream(self._stream):
             clips = torch.empty((2 * count, format.own_length), dtype=torch.int16, device=self._device)
-            own = self._memory.shared(clips)
-            clips_cuda.fill(own, self._gpu, self._memory, **score.played)
+            own, memory = self._memory.shared(clips), cast("Memory", self._memory)  # it has the same four
+            clips_cuda.fill(own, self._gpu, memory, **score.played)
             if format.factor > 1:  # as train.data.example.lower_rate
-                low = clips_cuda.decimate(own, 48000 // format.factor, self._memory)
+                low = clips_cuda.decimate(own, 48000 // format.factor, memory)
                 clips = torch.as_tensor(low, device=self._device).clamp(-32768, 32767).short()
             prefix, starts = (part.to(self._device, non_blocking=True) for part in (score.prefix, score.starts))
             windows = clips.unfold(1, format.crop or format.length, 1)  # a view: of each clip, all crops
@@ -126,16 +138,15 @@ class TorchMemory:
     def free(self) -> float:
         return _BYTES
 
-    def put(self, array: np.ndarray):
-        pinned = torch.empty(
-            array.shape, dtype=_torch_dtype(array.dtype), pin_memory=True
-        )  # else the copy waits for the stream
+    def put(self, array: np.ndarray) -> Any:
+        # Pinned, else the copy waits for the stream.
+        pinned = torch.empty(array.shape, dtype=_torch_dtype(array.dtype), pin_memory=True)
         pinned.numpy()[...] = array
         return self.shared(pinned.to(self._device, non_blocking=True))
 
-    def empty(self, shape: tuple[int, ...], dtype):
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.shared(torch.empty(shape, dtype=_torch_dtype(dtype), device=self._device))
 
 
-def _torch_dtype(dtype) -> torch.dtype:
+def _torch_dtype(dtype: Any) -> torch.dtype:
     return getattr(torch, np.dtype(dtype).name)

@@ -6,7 +6,7 @@ slices of it. So neither workers nor ranks change what a step sees, and a few nu
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -20,7 +20,7 @@ class SampleKey(NamedTuple):
 
     seed: int
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs of a key
 
 
 def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, rng: type[KeyedRng] = KeyedRng) -> np.ndarray:
@@ -32,6 +32,18 @@ def epoch_order(counts: Sequence[int], seed: int, epoch: int, group: int, rng: t
         inside = np.concatenate([np.arange(firsts[s], firsts[s + 1]) for s in shards[start : start + group]])
         order.append(inside[rng("samples", seed, epoch, g).permute(inside.size)])
     return np.concatenate(order)
+
+
+class Ordered(Protocol):
+    """What the order of samples goes by, as in clips.py."""
+
+    counts: list[int]  # samples of each shard
+    rng: type[KeyedRng]
+    default_group: int | None
+    largest_group: int | None
+
+    @property
+    def fingerprint(self) -> str: ...
 
 
 class Batches(Sampler):
@@ -48,7 +60,7 @@ class Batches(Sampler):
 
     def __init__(
         self,
-        data,
+        data: Ordered,
         batch_size: int,
         seed: int | None = None,
         group: int | None = None,
@@ -57,7 +69,7 @@ class Batches(Sampler):
         epochs: int | None = None,
         state: dict | None = None,
     ):
-        """data: has `counts`, `fingerprint`, `rng` and groups, as in clips.py. batch_size: of all ranks together.
+        """batch_size: of all ranks together.
 
         seed, group: of the state if there is one; else 0 and the data set's default, which for local shards is all of them.
         epochs: the last one ends the iteration, counted from the beginning of training; None: it never ends.

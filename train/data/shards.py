@@ -4,14 +4,15 @@ import hashlib
 import mmap
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dx7data.audio.wav import HEADER_BYTES, encode_header
 from dx7data.errors import InputError
-from dx7data.files import decode_parquet
 from dx7data.patches import sysex
+from dx7data.plan import schema, tables
 from dx7data.plan.plan import Plan
 from train.data.clips import Clips
 from train.data.example import NO_PREFIX, Example
@@ -26,7 +27,7 @@ _OPEN_TARS = 256  # maps of one process: each holds a file descriptor, of which 
 class ShardClips(Clips):
     """Read from shards, by the offsets in their tables; the headers of each member are compared with what they must be."""
 
-    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **options):
+    def __init__(self, at: Local | Remote, plan: Plan, split: str, skip_missing: bool, **options: Any):
         self._at = at
         stats = read_stats(at, plan, split)
         missing = [each.name for each, found in stats if not found]
@@ -39,7 +40,8 @@ class ShardClips(Clips):
         super().__init__(plan, split, [each for each, _ in whole], **options)
         self.skipped, self._stats = missing, [found for _, found in whole]
         self.largest_group = at.capacity(max(found["tar"]["bytes"] for found in self._stats))
-        self.default_group = at.default_group and min(at.default_group, self.largest_group)
+        if at.default_group is not None and self.largest_group is not None:
+            self.default_group = min(at.default_group, self.largest_group)
         self._tables: dict[int, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[int, tuple[Path, mmap.mmap]] = OrderedDict()
         header = encode_header(plan.spec.samples, plan.spec.sample_rate)
@@ -48,12 +50,11 @@ class ShardClips(Clips):
             samples = plan.spec.prefix_samples(options["codec"])
             self._headers[f"prefix.{options['codec']}.wav"] = encode_header(samples, plan.spec.sample_rate)
 
-    def open_split(self, split: str, **options) -> "ShardClips":
-        """Those of another split, without shards that are missing."""
+    def open_split(self, split: str, **options: Any) -> "ShardClips":
         return ShardClips(self._at, self.plan, split, skip_missing=True, **options)
 
     def target_patches(self, index: int) -> np.ndarray:
-        dump = sysex.read(self._read_member(*self.locate(SampleKey(0, 0, index)), "target.syx"))
+        dump = sysex.read(self._read_dump(*self.locate(SampleKey(0, 0, index))))
         return np.array([np.frombuffer(record.patch, np.uint8) for record in dump.voices])
 
     def __getstate__(self) -> dict:
@@ -69,7 +70,7 @@ class ShardClips(Clips):
         elif self._from_shards:
             prefix = torch.from_numpy(self._read_clip(s, i, f"prefix.{format.codec}.wav").astype(np.int16))
         else:
-            prefix = format.encode_prefix(self._read_member(s, i, "target.syx"))
+            prefix = format.encode_prefix(self._read_dump(s, i))
         return Example(prefix, *(format.clip(self._read_clip(s, i, name), start) for name in ("source.wav", "target.wav")))
 
     def _read_clip(self, s: int, i: int, name: str) -> np.ndarray:
@@ -84,6 +85,13 @@ class ShardClips(Clips):
     def _read_member(self, s: int, i: int, name: str) -> bytes:
         offset = self._find_member(s, i, name)
         return self._open_map(s)[offset : offset + int(self._load_table(s)[name.replace(".", "_") + "_bytes"][i])]
+
+    def _read_dump(self, s: int, i: int) -> bytes:
+        """The patches of a sample's target, as a dump of a voice for each layer. Raises InputError if it is none."""
+        dump = self._read_member(s, i, "target.syx")
+        if not 1 <= len(sysex.read(dump).voices) <= self.plan.spec.layers[1]:
+            raise self._damage_error(s, i, "target.syx")
+        return dump
 
     def _find_member(self, s: int, i: int, name: str) -> int:
         """Where a member begins. Raises InputError if the tar has another one there."""
@@ -102,19 +110,17 @@ class ShardClips(Clips):
     def _load_table(self, s: int) -> dict[str, np.ndarray]:
         """The columns of a shard's table that say where members lie, read when first needed."""
         if s not in self._tables:
-            each, expected = self.shards[s], self._stats[s]["parquet"]
+            each, stats = self.shards[s], self._stats[s]
+            where = f"{self._at.name}/{each.name}.parquet"
             try:
-                data = self._at.read(f"{each.name}.parquet")
+                data = self._at.read(f"{each.name}.parquet", stats["parquet"]["bytes"])
             except OSError:
                 data = b""
-            if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-                raise InputError(
-                    f"{self._at.name}/{each.name}.parquet is damaged or gone: `dx7data verify --fix` makes it again"
-                )
+            if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
+                raise InputError(f"{where} is damaged or gone: `dx7data verify --fix` makes it again")
+            table = tables.read_shard_table(data, self.plan.spec, each, stats["tar"]["bytes"], where)
             columns = [f"{name.replace('.', '_')}_offset" for name in (*self._headers, "target.syx")]
-            # One thread: a pool of threads does not survive the fork that makes a worker.
-            table = decode_parquet(data, columns=[*columns, "target_syx_bytes"], use_threads=False)
-            self._tables[s] = {name: table[name].to_numpy() for name in table.column_names}
+            self._tables[s] = {name: table[name].to_numpy() for name in (*columns, "target_syx_bytes")}
         return self._tables[s]
 
     def _open_map(self, s: int) -> mmap.mmap:
@@ -125,7 +131,7 @@ class ShardClips(Clips):
         name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
         path = self._at.local_path(name, tar["bytes"], tar["sha256"])
         try:
-            with open(path, "rb") as file:
+            with schema.open_regular(path) as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None

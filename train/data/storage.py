@@ -3,19 +3,26 @@
 import fcntl
 import hashlib
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 
 from dx7data.errors import InputError
+from dx7data.plan import schema
+
+T = TypeVar("T")
 
 TRIES = 5
 PAUSE = 0.2  # seconds before the second try, doubled before each one after it: 3 s in all
 CACHE_BYTES = 8 << 30  # 125 shards of the usual size
 _BLOCK = 1 << 20
+_RESERVED = 8 * _BLOCK  # of the cache at a time, as a shard comes
+_DIGEST = re.compile("[0-9a-f]{64}")
 _STALE = 600  # seconds without a byte, after which nobody is fetching that part any more
 _GROUP = 8  # shards, 512 MB of the usual size: with all of them in one group, every sample would fetch a whole shard
 
@@ -29,14 +36,17 @@ class Local:
         self.name = str(folder)
         self._folder = folder
 
-    def read(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError when there is none."""
-        return (self._folder / name).read_bytes()
+    def list_names(self) -> set[str] | None:
+        """The names of all files; None: it would take too long to ask for them."""
+        return set(os.listdir(self._folder))
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A whole file of no more than `limit` bytes. Raises FileNotFoundError when there is none, and InputError."""
+        return schema.read_regular(self._folder / name, limit)
 
     def is_complete(self, name: str, size: int) -> bool:
-        """Whether a shard is there in its full length."""
-        path = self._folder / name
-        return path.is_file() and path.stat().st_size == size
+        """Whether a shard is there in its full length. Raises FileNotFoundError when there is none, and InputError."""
+        return schema.measure_regular(self._folder / name) == size
 
     def local_path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine."""
@@ -64,21 +74,30 @@ class Remote:
         self._cache = self._root / hashlib.sha256(self.name.encode()).hexdigest()[:16]
         self._limit = cache_bytes
 
-    def read(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError when there is none."""
+    def list_names(self) -> set[str] | None:
+        """As of Local."""
+        return None
 
-        def read_all(fs, path):
+    def read(self, name: str, limit: int) -> bytes:
+        """A whole file of no more than `limit` bytes. Raises FileNotFoundError when there is none, and InputError."""
+
+        def read_all(fs: Any, path: str) -> bytes:
             with fs.open(path, "rb") as file:
-                return file.read()
+                return file.read(limit + 1)
 
-        return self._retry(name, read_all)
+        data = self._retry(name, read_all)
+        schema.check_length(len(data), limit, f"{self.name}/{name}")
+        return data
 
     def is_complete(self, name: str, size: int) -> bool:
         """Always: a request for each of thousands of shards takes minutes. A missing one is an error when it is needed."""
         return True
 
     def local_path(self, name: str, size: int, digest: str) -> Path:
-        """A shard as a file of this machine: exactly the bytes that were rendered."""
+        """A shard as a file of this machine: exactly the bytes that were rendered. Raises InputError."""
+        if not _DIGEST.fullmatch(digest) or Path(name).name != name:  # they become the name of a file in the cache
+            raise InputError(f"{self.name} has no such shard as {name} with the hash {digest}")
+        self.capacity(size)
         path = self._cache / f"{digest[:16]}-{name}"  # a data set that was rendered anew has other shards of the same names
         try:
             if not _touch(path, size):
@@ -101,19 +120,18 @@ class Remote:
     def _download(self, name: str, path: Path, size: int, digest: str) -> None:
         # The lock makes the name of the partial file safe, so what a killed process left is written over.
         partial = path.with_name(f"{path.name}.part")
-        with _lock(self._root / "room.lock"):
-            self._make_room(size)
-            with open(partial, "wb") as file:
-                file.truncate(size)  # its space is taken now, so that others who fetch count it
 
-        def copy(fs, remote):
-            state, copied = hashlib.sha256(), 0
-            with fs.open(remote, "rb") as source, open(partial, "r+b") as file:
-                while block := source.read(_BLOCK):
+        def copy(fs: Any, remote: str) -> None:
+            state, copied, reserved = hashlib.sha256(), 0, 0
+            with fs.open(remote, "rb") as source, open(partial, "wb") as file:
+                while (block := source.read(_BLOCK)) and copied + len(block) <= size:
+                    if copied + len(block) > reserved:
+                        reserved = min(size, reserved + _RESERVED)
+                        self._reserve(file, reserved)
                     file.write(block)
                     state.update(block)
                     copied += len(block)
-            if (copied, state.hexdigest()) != (size, digest):
+            if block or (copied, state.hexdigest()) != (size, digest):
                 raise ValueError("it is not what was rendered; `dx7data verify` tells more")
 
         try:
@@ -122,6 +140,14 @@ class Remote:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+    def _reserve(self, file: BinaryIO, size: int) -> None:
+        """Let a file have `size` bytes, so that others who fetch count them. Shards go only for what has come: whatever a
+        data set says of its shards, no more of the cache is lost than is needed.
+        """
+        with _lock(self._root / "room.lock"):
+            self._make_room(size - os.fstat(file.fileno()).st_size)
+            file.truncate(size)
 
     def _make_room(self, size: int) -> None:
         """Unlink shards until `size` bytes fit. A process that has one mapped reads on: its pages live until it lets go."""
@@ -142,7 +168,7 @@ class Remote:
             path.unlink(missing_ok=True)
             free += taken
 
-    def _retry(self, name: str, act: Callable):
+    def _retry(self, name: str, act: Callable[[Any, str], T]) -> T:
         """act(file system, path), as often as it takes. Raises FileNotFoundError at once, InputError after the last try."""
         for attempt in range(TRIES):
             try:
@@ -177,7 +203,7 @@ def _touch(path: Path, size: int) -> bool:
 
 
 @contextmanager
-def _lock(path: Path):
+def _lock(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -72,7 +72,7 @@ class UrlClips(IterableDataset):
         try:
             source, rate = decode_wav(members["source.wav"])
             target, _ = decode_wav(members["target.wav"])
-            audio = decode_wav(members[f"prefix.{codec}.wav"])[0] if codec else NO_PREFIX
+            audio = decode_wav(members[f"prefix.{codec}.wav"])[0] if codec else NO_PREFIX.numpy()
             layers = len(audio) // prefix.samples(codec, rate) if codec else 1
             found = make_format(codec, layers, rate, source.size, sample_rate, crop)
             prefix_audio = NO_PREFIX

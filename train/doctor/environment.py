@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ DEATHS = {
 class Outcome:
     """Of a probe: its figures, or why there are none. death: the signal that ended it."""
 
-    figures: dict | None = None
+    figures: dict[str, Any] = field(default_factory=dict)  # empty where there are none
     error: str = ""
     death: str = ""
 
@@ -55,7 +56,8 @@ class Facts:
         return self.gpu and self.versions["mamba-ssm"] is not None
 
     def is_below(self, name: str, *floor: int) -> bool:
-        return self.versions[name] is not None and parse_version(self.versions[name]) < floor
+        version = self.versions[name]
+        return version is not None and parse_version(version) < floor
 
 
 def parse_version(version: str) -> tuple[int, ...]:
@@ -64,9 +66,8 @@ def parse_version(version: str) -> tuple[int, ...]:
 
 def run(command: list[str], seconds: float = TIMEOUT) -> Outcome:
     """Run a command whose last line is JSON, with an "error" if it has one to tell."""
-    how = {"cwd": ROOT, "capture_output": True, "text": True, "errors": "replace", "timeout": seconds}
     try:
-        child = subprocess.run(command, **how)
+        child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=seconds)
     except subprocess.TimeoutExpired:
         return Outcome(error=f"no answer within {seconds:g} s, so it was stopped")
     said = child.stderr if child.returncode else child.stdout

@@ -10,7 +10,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 BATCH, LENGTH = 2, 300  # 300 steps cross a border of Mamba2's chunks of 256
 TYPICAL = 14, 4000  # clips in memory and steps of each, as the predecessor trained: half a second at 8 kHz
@@ -61,7 +63,7 @@ def guards() -> dict:
     }
 
 
-def refuses(act) -> bool:
+def refuses(act: Callable[[], object]) -> bool:
     try:
         act()
     except (ValueError, RuntimeError):
@@ -102,7 +104,7 @@ def disable_tuning() -> None:
 
     autotune = triton.autotune
 
-    def smallest(configs, **options):
+    def smallest(configs: list[Any], **options: Any) -> Any:
         return autotune([min(configs, key=lambda c: math.prod(c.kwargs.values()) * c.num_stages)], **options)
 
     triton.autotune = smallest
@@ -120,7 +122,7 @@ def layer(name: str) -> dict:
     torch.manual_seed(0)
     settings = MODELS[name]()
     kind = settings.layers[0]
-    kernels = LAYERS[kind](settings.d_model, **settings.options[kind]).cuda()
+    kernels: Any = LAYERS[kind](settings.d_model, **settings.options[kind]).cuda()  # a MambaLayer
     plain = LAYERS[kind](settings.d_model, kernels="torch", **settings.options[kind]).cuda()
     plain.load_state_dict(kernels.state_dict())
     u, direction = torch.randn(2, BATCH, LENGTH, settings.d_model, device="cuda")
@@ -129,7 +131,7 @@ def layer(name: str) -> dict:
 
     rounds = kind == "mamba3"  # its kernel is used in bfloat16 alone
 
-    def call(layer, half: bool = rounds) -> tuple[dict, float]:
+    def call(layer: Any, half: bool = rounds) -> tuple[dict, float]:
         layer.zero_grad()
         start = time.perf_counter()
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
@@ -151,7 +153,7 @@ def layer(name: str) -> dict:
     }
 
 
-def peak_error(ours, theirs) -> float:
+def peak_error(ours: Any, theirs: Any) -> float:
     """The largest difference, relative to the largest value. Infinite where there is a NaN: no comparison may pass it."""
     error = ((ours - theirs).abs().max() / theirs.abs().max()).item()
     return error if math.isfinite(error) else math.inf

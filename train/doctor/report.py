@@ -37,7 +37,7 @@ def versions(facts: Facts) -> list[Line]:
     torch, torchaudio, numpy = (facts.versions[name] for name in ("torch", "torchaudio", "numpy"))
     if torch and torchaudio and parse_version(torch)[:2] != parse_version(torchaudio)[:2]:
         lines.append(judge(f"torch {torch} and torchaudio {torchaudio} are not a pair", TRAIN))
-    if facts.versions["numba-cuda"] and parse_version(numpy)[:2] >= (2, 5):
+    if facts.versions["numba-cuda"] and parse_version(numpy or "")[:2] >= (2, 5):
         lines.append(judge(f"numba-cuda calls what numpy {numpy} no longer has", suggest_install("cuda")))
     return lines
 
@@ -85,7 +85,7 @@ def layer(name: str, outcome: Outcome) -> Line:
     if not outcome.figures:
         return wrong(f"{name}: {outcome.error}", suggest_cure(outcome.error))
     off = dict(outcome.figures["off"])
-    output, worst = off.pop("output"), max(off, key=off.get)
+    output, worst = off.pop("output"), max(off, key=off.__getitem__)
     output_bound, gradient_bound = BOUNDS.get(name, USUAL_BOUNDS)
     first, second = outcome.figures["first seconds"], outcome.figures["second seconds"]
     what = (

@@ -1,5 +1,7 @@
 """Audio from what a model says: its mean, its likeliest class or a drawn one at each sample."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,8 @@ from models.mulaw import CLASSES, mu_law_decode
 
 # mean: the least squared error that can be had if the model is right about its own doubt, so the best SNR; never a class
 # of its own, so softer where the model is in doubt. argmax: full loudness, with jumps. sample: noise as loud as the doubt.
-DECODERS = ("mean", "argmax", "sample")
+Decoder = Literal["mean", "argmax", "sample"]
+DECODERS: tuple[str, ...] = get_args(Decoder)
 
 
 def decode(logits: Tensor, how: str, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
@@ -27,7 +30,7 @@ def posterior_mean(logits: Tensor) -> Tensor:
     return logits.float().softmax(-1) @ levels
 
 
-def draw(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     """Classes (...) drawn from logits (..., 256) by their probability to the power of 1 / temperature; 0: the likeliest.
 
     The generator is the CPU's. It gives one number a position, so batches and pieces of any size give the same classes.

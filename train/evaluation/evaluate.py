@@ -12,8 +12,10 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from dx7data.audio.wav import encode_wav
+from dx7data.files import write_atomically
 from dx7data.patches.patch import ALGORITHM
-from dx7data.plan.plan import Plan, Shard
+from dx7data.plan.plan import Plan
+from dx7data.plan.spec import Shard
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.clips import Clips, LiveClips
 from train.data.example import Example
@@ -93,7 +95,7 @@ def _find_unheard(plan: Plan, split: str, count: int) -> tuple[Plan, str, range]
         return None
     splits = np.full(len(plan.phrases), "", f"U{len(split)}")
     splits[plan.phrases.within(spare)] = split
-    return replace(plan, phrases=plan.phrases.with_splits(splits)), split, range(count)
+    return replace(plan, phrases=plan.phrases.with_splits(splits.tolist())), split, range(count)
 
 
 def _open_live(plan: Plan, split: str, numbers: range, options: dict) -> LiveClips:
@@ -104,13 +106,18 @@ def _gather(name: str, clips: Clips, count: int) -> HeldOut:
     """The first samples of some clips, in memory."""
     count = min(count, len(clips))
     parts = [range(i, min(i + _AT_ONCE, count)) for i in range(0, count, _AT_ONCE)]
-    parts = tqdm(parts, f"prepare {name}", leave=False, delay=2)
     return HeldOut(
         name=name,
         places=[(clips.split, clips.sample_number(i)) for i in range(count)],
         algorithms=[int(clips.target_patches(i)[0, ALGORITHM]) + 1 for i in range(count)],
         sample_rate=clips.format.sample_rate,
-        examples=default_collate([each for part in parts for each in clips.__getitems__(list(part))]),
+        examples=default_collate(
+            [
+                each
+                for part in tqdm(parts, f"prepare {name}", leave=False, delay=2)
+                for each in clips.__getitems__(list(part))
+            ]
+        ),
     )
 
 
@@ -165,7 +172,13 @@ def average(columns: dict[str, Tensor], target: Tensor) -> dict[str, float]:
 
 
 def _measure(
-    model: nn.Module, examples: Example, sample_rate: int, device, precision: str, how: str, generator: torch.Generator
+    model: nn.Module,
+    examples: Example,
+    sample_rate: int,
+    device: torch.device | str,
+    precision: str,
+    how: str,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Every metric of each clip, by its column, (B,)."""
     logits = predict(model, examples, device, precision)
@@ -213,4 +226,5 @@ def write_wavs(folder: Path, examples: Example, audio: Tensor, sample_rate: int)
     folder.mkdir(parents=True, exist_ok=True)
     for name, clips in (("source", examples.source), ("target", examples.target), ("generated", audio)):
         for i, clip in enumerate(clips.numpy()):
-            (folder / f"{i}-{name}.wav").write_bytes(encode_wav(clip, sample_rate))
+            data = encode_wav(clip, sample_rate)
+            write_atomically(folder / f"{i}-{name}.wav", lambda file, data=data: file.write(data))

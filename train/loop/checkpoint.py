@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dx7data.errors import InputError
+from models.model import Model
 
 FORMAT = 1
 KEPT = 2  # the last ones of a run
@@ -33,7 +34,7 @@ _PARTIAL = re.compile(rf"\.({_NAME.pattern})\.partial")
 Tensors = dict[str, Tensor]
 
 
-def save(run: Path, step: int, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, state: dict) -> Path:
+def save(run: Path, step: int, model: Model, ema: nn.Module, optimiser: torch.optim.Optimizer, state: dict) -> Path:
     """Write a checkpoint beside its place, then move it there, then remove those that are not kept; its folder.
 
     state: what else goes into checkpoint.json. Raises OSError, on a full disk for example; then nothing of it is left.
@@ -100,7 +101,7 @@ def check_places(run: Path, step: int) -> None:
             raise InputError(f"{path} is in the place of a checkpoint, and not all of it was made by training: move it away")
 
 
-def layer_names(model: nn.Module) -> list[str]:
+def layer_names(model: Model) -> list[str]:
     """Place and class of each sequence layer."""
     return [f"{name}:{type(layer).__name__}" for name, _, layer in model.backbone.layers()]
 

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict, cast
 
 import msgspec
 import safetensors.torch
@@ -26,7 +26,7 @@ from models.model import Model, build
 from models.settings import ModelSettings
 from train.config import Count, RunSettings
 from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode, open_regular, read_regular
-from train.loop.checkpoint import FOLDER, FORMAT, META, PARTS, Tensors, layer_names, list_checkpoints
+from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, layer_names, list_checkpoints
 
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; 130 bytes a tensor are usual
 MAX_VOICES = 8  # that one prefix gives, as in `dx7data render --layers`
@@ -49,7 +49,15 @@ class Stream(TypedDict, total=False):
     fingerprint: Digest
 
 
-Hashes = TypedDict("Hashes", {f"{part}.safetensors": Digest for part in PARTS})
+Hashes = TypedDict(
+    "Hashes",
+    {
+        "model.safetensors": Digest,
+        "ema.safetensors": Digest,
+        "optimiser.safetensors": Digest,
+        "rng.safetensors": Digest,
+    },
+)
 
 
 class Metadata(TypedDict):
@@ -161,10 +169,10 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
     if settings and metadata["step"] > settings.steps:
         raise InputError(f"{path}, field step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps")
     forms = {"model": expected.weights, "ema": expected.weights, "optimiser": expected.moments, "rng": _CPU_GENERATOR}
-    tensors = {}
+    tensors, hashes = {}, cast("dict[str, str]", metadata["sha256"])
     for part in parts:
         file, optional = folder / f"{part}.safetensors", _CUDA_GENERATORS if part == "rng" else {}
-        tensors[part] = read_tensors(file, metadata["sha256"][file.name], forms[part], optional)
+        tensors[part] = read_tensors(file, hashes[file.name], forms[part], optional)
         check_values(tensors[part], file)
     return Checkpoint(folder, metadata, own, tensors)
 
@@ -207,7 +215,7 @@ def describe_model(settings: ModelSettings, where: Path) -> Expected:
     except Exception as error:  # a layer may raise anything for options that it can't have, and these came from a file
         raise InputError(f"{where}, field settings.model: {error}") from None
     weights = {name: _form(tensor) for name, tensor in model.state_dict().items()}
-    moments = {}
+    moments: dict[str, Form] = {}
     for name, parameter in model.named_parameters():
         moments |= {f"{name}:{key}": ("F32", ()) if key == "step" else _form(parameter) for key in _MOMENTS}
     return Expected(layer_names(model), weights, moments)

@@ -22,15 +22,17 @@ class Replay:
         self._function, self._calls, self.refused = function, 0, ""  # refused: why there is no graph though there could be
         self._records = device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
-        # autograd runs on the stream of the forward pass; work for the default stream can't be recorded
-        self._stream = torch.cuda.Stream(device) if self._records else None
+        if self._records:  # autograd runs on the stream of the forward pass; work for the default stream can't be recorded
+            self._stream = torch.cuda.Stream(device)
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         if not self._records:
             return self._function(*tensors)
         if self._graph is None:
             self._calls += 1
-            if self._calls <= _WARMUP_CALLS or not self._record(tensors):
+            if self._calls > _WARMUP_CALLS:
+                self._graph = self._record(tensors)
+            if self._graph is None:
                 return self._run_on_stream(tensors)
         for kept, given in zip(self._inputs, tensors, strict=True):
             kept.copy_(given, non_blocking=True)
@@ -45,8 +47,8 @@ class Replay:
         current.wait_stream(self._stream)
         return output
 
-    def _record(self, tensors: tuple[Tensor, ...]) -> bool:
-        """Record a call, which does not run it; False where a kernel can't be recorded."""
+    def _record(self, tensors: tuple[Tensor, ...]) -> torch.cuda.CUDAGraph | None:
+        """Record a call, which does not run it; None where a kernel can't be recorded."""
         graph, self._inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
         try:
             # The first: a recording that fails leaves its own stream current. thread_local: threads that pin memory or
@@ -63,6 +65,5 @@ class Replay:
             # It leaves random numbers in its mode too, in which no others can be drawn: a copy of their state is not.
             generator = torch.cuda.default_generators[self._stream.device.index]
             generator.graphsafe_set_state(generator.clone_state())
-            return False
-        self._graph = graph
-        return True
+            return None
+        return graph

@@ -18,7 +18,7 @@ class Ranks(NamedTuple):
     """This process is number `rank` of `count`."""
 
     rank: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     device: torch.device
 
     @property

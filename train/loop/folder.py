@@ -1,4 +1,4 @@
-"""The folder of a run belongs to one process at a time."""
+"""The folder of a run belongs to one process at a time, and what is written lies in it."""
 
 import fcntl
 import os
@@ -9,10 +9,17 @@ from dx7data.errors import InputError
 
 def lock_run(run: Path) -> int:
     """A descriptor to close when the run ends; the lock is gone with the process. Raises InputError if another has it."""
-    lock = os.open(run / ".lock", os.O_CREAT | os.O_WRONLY)
+    lock = os.open(run / ".lock", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, not of those that it starts
     except OSError:
         os.close(lock)
         raise InputError(f"another process trains in {run}: wait for it, or name another folder") from None
     return lock
+
+
+def refuse_links(run: Path) -> None:
+    """Raises InputError if something that is written, or removed when a run goes on, is a link that leads out of it."""
+    for path in [*run.glob("*"), run / ".lock", *run.glob("*/*"), *run.glob("*/*/*")]:
+        if path.is_symlink() and not path.resolve().is_relative_to(run.resolve()):
+            raise InputError(f"{path} leads out of the run: remove this link, or put what it leads to in its place")

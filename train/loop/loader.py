@@ -1,8 +1,10 @@
 """The clips of a run, and the loader that makes batches of them."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -46,6 +48,10 @@ def count_steps(format: ExampleFormat) -> int:
     return prefix_steps + (format.crop or format.length)
 
 
+_SHARED_MEMORY = Path("/dev/shm")
+_PREFETCHED = 2  # batches of each process that reads, torch's default
+
+
 class Unordered(NamedTuple):
     """What Batches are, where the data comes in an order of its own."""
 
@@ -57,7 +63,7 @@ class Unordered(NamedTuple):
 
 def make_batches(data: Clips | UrlClips, settings: RunSettings, ranks: Ranks, state: dict | None) -> Batches | Unordered:
     """Of this process, from a state on."""
-    if data.resumable:
+    if isinstance(data, Clips):
         return Batches(data, settings.batch, settings.seed, rank=ranks.rank, ranks=ranks.count, state=state)
     return Unordered(settings.batch // ranks.count)
 
@@ -66,19 +72,37 @@ def load_batches(
     data: Clips | UrlClips, batches: Batches | Unordered, workers: int, device: torch.device
 ) -> Iterator[Example]:
     """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
-    renders = isinstance(data, LiveClips)
-    options = {
+    if workers:
+        check_shared_memory(2 * batches.size * (count_steps(data.format) + data.format.length) * workers * _PREFETCHED)
+    options: dict[str, Any] = {
         "num_workers": workers,
         "pin_memory": device.type == "cuda",
-        "multiprocessing_context": "forkserver" if renders and workers else None,
+        "multiprocessing_context": "forkserver" if isinstance(data, LiveClips) and workers else None,
         "worker_init_fn": ignore_interrupts,
         "generator": torch.Generator(),  # of its own: torch's is a part of the checkpoint
     }
-    if not data.resumable:
+    if isinstance(data, UrlClips):
         return _repeat(data, DataLoader(data, batch_size=batches.size, drop_last=True, **options))
-    if renders and live.choose_gpu(device)[0] is not None:
+    assert isinstance(batches, Batches)  # as make_batches gives for such data
+    if isinstance(data, LiveClips) and live.choose_gpu(device)[0] is not None:
         return live.render_batches(data, batches, device, **options)
     return iter(DataLoader(data, batch_sampler=batches, **options))
+
+
+def check_shared_memory(needed: int) -> None:
+    """Raises InputError when the memory through which reading processes hand over batches has not so many bytes free.
+
+    Else one of them is killed by a bus error, or torch says that it failed with "Success".
+    """
+    if not _SHARED_MEMORY.is_dir():
+        return
+    found = os.statvfs(_SHARED_MEMORY)
+    free = 0 if found.f_flag & os.ST_RDONLY else found.f_bavail * found.f_frsize
+    if free < needed:
+        raise InputError(
+            f"{_SHARED_MEMORY} has {free / 1e6:,.1f} MB free, and the processes that read need {needed / 1e6:,.1f}: enlarge "
+            "it (docker: --shm-size), or take --workers 0, which needs none"
+        )
 
 
 def _repeat(data: UrlClips, loader: DataLoader) -> Iterator[Example]:

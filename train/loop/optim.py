@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ def group_parameters(model: nn.Module, lr: float, weight_decay: float) -> list[d
     on a parameter (models/layers/base.py) is the highest rate for it.
     """
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    groups = {}
+    groups: dict[tuple[str, float], dict[str, Any]] = {}
     for parameter in model.parameters():
         cap = getattr(parameter, "_lr_cap", None)
         if id(parameter) in embedded:
@@ -34,7 +35,13 @@ def group_parameters(model: nn.Module, lr: float, weight_decay: float) -> list[d
         else:
             name = "norms and biases" if parameter.ndim < 2 else "weights"
         peak = min(lr, cap or lr)
-        empty = {"name": name, "params": [], "lr": peak, "peak": peak, "weight_decay": weight_decay * (name == "weights")}
+        empty: dict[str, Any] = {
+            "name": name,
+            "params": [],
+            "lr": peak,
+            "peak": peak,
+            "weight_decay": weight_decay * (name == "weights"),
+        }
         groups.setdefault((name, peak), empty)["params"].append(parameter)
     return list(groups.values())
 
@@ -72,6 +79,11 @@ def update_average(ema: nn.Module, model: nn.Module, decay: float, step: int) ->
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), weight)
 
 
+def find_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Of parameters that have had a backward pass."""
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
 class NonFiniteGuard:
     """Stops all updates from the first step on whose loss or gradients are not finite, and remembers which these were.
 
@@ -85,11 +97,12 @@ class NonFiniteGuard:
 
     def clip(self, loss: Tensor, step: int, max_norm: float) -> Tensor:
         """Scale the gradients to a norm of at most `max_norm`; the norm they had."""
-        gradients = [parameter.grad for _, parameter in self._named]
+        gradients = find_gradients(parameter for _, parameter in self._named)
         norms = torch.stack(torch._foreach_norm(gradients))
         finite = torch.isfinite(torch.cat([loss.detach()[None], norms]))
         self._since = torch.minimum(self._since, torch.where(finite, _NEVER, step))
-        self._optimiser.found_inf = (self._since.min() < _NEVER).float()  # the name by which AdamW knows it
+        found = (self._since.min() < _NEVER).float()
+        self._optimiser.found_inf = found  # type: ignore[attr-defined]  # the name by which a fused AdamW looks for it
         norm = norms.norm()
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm

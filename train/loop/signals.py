@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: training stops at the end of a step, with a checkpoint."""
 
 import signal
+from types import FrameType
 
 
 class Stop:
@@ -14,11 +15,11 @@ class Stop:
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _handle(self, number: int, frame) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 

@@ -8,6 +8,7 @@ import platform
 import signal
 import statistics
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,13 +22,15 @@ from train.config import RunSettings
 from train.data import live
 from train.data.clips import Clips, LiveClips
 from train.data.example import Example
+from train.data.sampler import Batches
+from train.data.web import UrlClips
 from train.evaluation import evaluate, verdict
 from train.evaluation.loss import NATS, target_loss
 from train.loop import checkpoint, checkpoint_reader, optim
 from train.loop.checks import check_data, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
-from train.loop.folder import lock_run
+from train.loop.folder import lock_run, refuse_links
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.signals import Stop
 from train.loop.timer import StepTimer
@@ -44,6 +47,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
 
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
+    refuse_links(run)
     data = open_training_clips(settings)
     check_data(run, data, settings.shards)
     settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)
@@ -58,7 +62,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
 class Trainer:
     """A run: what changes from step to step, and what a step needs."""
 
-    def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips, estimate: str):
+    def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips | UrlClips, estimate: str):
         self.settings, self.run, self.ranks, self.data, self.estimate = settings, run, ranks, data, estimate
         # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
         torch.set_float32_matmul_precision("highest")
@@ -71,14 +75,15 @@ class Trainer:
         self.optimiser = optim.make_adamw(optim.group_parameters(self.model, settings.lr, settings.weight_decay))
         self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
         self.table = mu_law_table(ranks.device)
-        self.step, seconds, stream = 0, 0.0, None
+        self.step, seconds = 0, 0.0
+        stream: dict[str, Any] | None = None
         if found:
             about = checkpoint_reader.restore(found, self.model, self.ema, self.optimiser)
-            self.step, seconds, stream = about["step"], about["seconds"], about["stream"]
+            self.step, seconds, stream = about["step"], about["seconds"], dict(about["stream"])
         self.start = self.step
         checkpoint.check_places(run, self.step)
         self.batches = make_batches(data, settings, ranks, stream)
-        if data.resumable and self.batches.delivered != self.step:
+        if found and isinstance(self.batches, Batches) and self.batches.delivered != self.step:
             raise InputError(
                 f"{found.folder / checkpoint.META}, field stream: it is at step {self.batches.delivered:,} of the data, the "
                 f"checkpoint at step {self.step:,}"
@@ -170,7 +175,7 @@ class Trainer:
         total = torch.zeros((), device=device)
         for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
-        self.ranks.average([parameter.grad for parameter in self.model.parameters()])
+        self.ranks.average(optim.find_gradients(self.model.parameters()))
         norm = self.guard.clip(total, self.step, settings.clip)
         self.optimiser.step()
         optim.update_average(self.ema, self.model, settings.ema, self.step)
@@ -192,7 +197,7 @@ class Trainer:
         The time of a step is the mean from flush to flush, without evaluations and checkpoints.
         """
         steps, losses, norms = zip(*self.pending, strict=True)
-        self.pending, norms = [], torch.stack(norms).tolist()
+        self.pending, norm_values = [], torch.stack(norms).tolist()
         flag = torch.tensor([float(bool(stop.signal))], device=self.ranks.device)
         *means, asked = self.ranks.mean(torch.cat([torch.stack(losses) / NATS, flag])).tolist()
         self.guard.check()
@@ -205,7 +210,7 @@ class Trainer:
         if self.ranks.first:
             rows = [
                 dict(zip(STEPS, (step, self.timer.total, loss, self.learning_rate(step), norm, *speed), strict=True))
-                for step, loss, norm in zip(steps, means, norms, strict=True)
+                for step, loss, norm in zip(steps, means, norm_values, strict=True)
             ]
             self.log.add("metrics", rows)
             if steps[-1] == self.start + FIRST_STEPS:
@@ -226,6 +231,7 @@ class Trainer:
                 "stream": self.batches.state(self.step),
                 "seconds": self.timer.total,
             }
+            self.log.sync()  # the run goes on from the checkpoint, and its tables with it
             checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state)
 
     def evaluate(self) -> None:
@@ -265,6 +271,6 @@ class Trainer:
     def write_result(self, found: dict) -> None:
         """result.json: how the run ended, and what it cost: in seconds all of it, else since it was last started."""
         step = statistics.median(self.timer.steps) if self.timer.steps else None
-        result = {"steps": self.step, "seconds": self.timer.total, "first_steps_seconds": self.timer.first}
+        result: dict[str, Any] = {"steps": self.step, "seconds": self.timer.total, "first_steps_seconds": self.timer.first}
         result |= {"step_seconds": step, "peak_memory_bytes": self.ranks.peak_memory(), **found}
         write_atomically(self.run / "result.json", lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))

@@ -1,9 +1,12 @@
 """Curves of several runs in one frame, SVG. Their colours are left to the page's style, so that it can be light or dark."""
 
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
+
+from dx7data.audio.markup import html, join
+from dx7data.audio.svg import join_points, make_svg
 
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel
 _LEFT, _TOP, _RIGHT, _BELOW = 40, 6, 12, 32  # around it
@@ -39,35 +42,34 @@ def frame(curves: list[Curve], first: float, last: float) -> Frame:
     return Frame(first, last, seen.min() - margin, seen.max() + margin)
 
 
-def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame) -> str:
+def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame) -> Markup:
     """A figure of the curves; what is out of the frame is cut off."""
     width, height = _WIDTH / (shown.last - shown.first), _HEIGHT / (shown.high - shown.low)
     down = [(value, (shown.high - value) * height) for value in ticks(shown.low, shown.high)]
     along = [(value, (value - shown.first) * width) for value in ticks(shown.first, shown.last)]
-    grid = "".join(f"M0 {y:.1f}H{_WIDTH}" for _, y in down) + "".join(f"M{x:.1f} 0V{_HEIGHT}" for _, x in along)
-    labels = "".join(f'<text class="left" x="-6" y="{y + 4:.1f}">{value:g}</text>' for value, y in down)
-    labels += "".join(f'<text x="{x:.1f}" y="{_HEIGHT + 15}">{_short(value)}</text>' for value, x in along)
-    labels += f'<text class="left" x="{_WIDTH}" y="{_HEIGHT + 29}">{escape(across)}</text>'
-    lines = "".join(
-        _line(curve, (curve.across - shown.first) * width, (shown.high - curve.values) * height) for curve in curves
+    labels = [html('<text class="left" x="-6" y="{:.1f}">{:g}</text>', y + 4, value) for value, y in down]
+    labels += [html('<text x="{:.1f}" y="{}">{}</text>', x, _HEIGHT + 15, _short(value)) for value, x in along]
+    labels += [html('<text class="left" x="{}" y="{}">{}</text>', _WIDTH, _HEIGHT + 29, across)]
+    content = html(
+        '<path class="grid" d="{}"/>{}<svg width="{}" height="{}">{}</svg>',
+        "".join(f"M0 {y:.1f}H{_WIDTH}" for _, y in down) + "".join(f"M{x:.1f} 0V{_HEIGHT}" for _, x in along),
+        join(labels),
+        _WIDTH,
+        _HEIGHT,
+        join(_line(curve, (curve.across - shown.first) * width, (shown.high - curve.values) * height) for curve in curves),
     )
-    return (
-        f"<figure><figcaption><b>{escape(title)}</b> {escape(unit)}</figcaption>"
-        f'<svg class="chart" role="img" aria-label="{escape(title)}" '
-        f'viewBox="{-_LEFT} {-_TOP} {_LEFT + _WIDTH + _RIGHT} {_TOP + _HEIGHT + _BELOW}">'
-        f'<path class="grid" d="{grid}"/>{labels}<svg width="{_WIDTH}" height="{_HEIGHT}">{lines}</svg></svg></figure>'
-    )
+    svg = make_svg(content, (-_LEFT, -_TOP, _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BELOW), "chart", title)
+    return html("<figure><figcaption><b>{}</b> {}</figcaption>{}</figure>", title, unit, svg)
 
 
-def _line(curve: Curve, x: np.ndarray, y: np.ndarray) -> str:
+def _line(curve: Curve, x: np.ndarray, y: np.ndarray) -> Markup:
     """A curve and its points, in units from the left and from the top."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
-    path = "L".join(f"{x[i]:.1f} {y[i]:.1f}" for i in kept)
-    name, marks = escape(curve.name), ""
-    if len(x) <= _MARKED:
-        titles = [f"<title>{name}: {value:.4g}</title>" for value in curve.values]
-        marks = "".join(f'<circle cx="{x[i]:.1f}" cy="{y[i]:.1f}" r="2.2">{titles[i]}</circle>' for i in kept)
-    return f'<g class="{colour(curve.number)}"><path d="M{path}"><title>{name}</title></path>{marks}</g>'
+    path = join_points(x[kept], y[kept])
+    mark = '<circle cx="{:.1f}" cy="{:.1f}" r="2.2"><title>{}: {:.4g}</title></circle>'
+    marks = [html(mark, x[i], y[i], curve.name, curve.values[i]) for i in kept] if len(x) <= _MARKED else []
+    title = html("<title>{}</title>", curve.name)
+    return html('<g class="{}"><path d="M{}">{}</path>{}</g>', colour(curve.number), path, title, join(marks))
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -1,7 +1,8 @@
 """Are runs comparable: the same task and as many tokens for all? And what else is not the same."""
 
-from html import escape
+from markupsafe import Markup
 
+from dx7data.audio.markup import html, join
 from train.results.reader import Run
 
 # What must be the same, or the bits of two runs are not those of one task: where it is recorded, and how it is called.
@@ -30,37 +31,41 @@ def differences(runs: list[Run]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def verdict(runs: list[Run]) -> str:
+def verdict(runs: list[Run]) -> Markup:
     """A checked statement: the same task and as many tokens for all, or what differs, by name and value."""
     found = differences(runs)
     broken = {fact: have for fact, have in found.items() if fact in CONDITIONS}
     others = {fact: have for fact, have in found.items() if fact not in CONDITIONS}
     same = {fact: runs[0].facts[fact] for fact in CONDITIONS if fact not in found}
     if broken:
-        said = f"<b>Not comparable as they are.</b> These differ: {', '.join(CONDITIONS[fact] for fact in broken)}."
+        differ = ", ".join(CONDITIONS[fact] for fact in broken)
+        said = html("<b>Not comparable as they are.</b> These differ: {}.", differ)
     elif len(runs) > 1:
-        said = f"<b>Comparable.</b> All {len(runs)} runs have seen equally many tokens of the same data, in the same form."
+        equal = "runs have seen equally many tokens of the same data, in the same form."
+        said = html("<b>Comparable.</b> All {} {}", len(runs), equal)
     else:
-        said = "One run: there is nothing to compare it with."
-    facts = "".join(f"<div><dt>{CONDITIONS[fact]}</dt><dd>{_format(value)}</dd></div>" for fact, value in same.items())
-    more = (
-        f"<details><summary>All else that differs: {len(others)}</summary>{_list_values(others)}</details>" if others else ""
-    )
-    return (
-        f'<p class="verdict{" broken" * bool(broken)}">{said}</p>{_list_values(broken)}<dl class="facts">{facts}</dl>{more}'
+        said = html("One run: there is nothing to compare it with.")
+    more = html("<details><summary>All else that differs: {}</summary>{}</details>", len(others), _list_values(others))
+    return html(
+        '<p class="verdict{}">{}</p>{}<dl class="facts">{}</dl>{}',
+        " broken" * bool(broken),
+        said,
+        _list_values(broken),
+        join(html("<div><dt>{}</dt><dd>{}</dd></div>", CONDITIONS[fact], _format(value)) for fact, value in same.items()),
+        more if others else "",
     )
 
 
-def _list_values(found: dict[str, dict[str, list[str]]]) -> str:
-    rows = ""
+def _list_values(found: dict[str, dict[str, list[str]]]) -> Markup | str:
+    rows = []
     for fact, have in found.items():
         known = {value: names for value, names in have.items() if value != UNKNOWN or fact in CONDITIONS}
-        who = "".join(f"<dd><code>{_format(value)}</code> {escape(', '.join(names))}</dd>" for value, names in known.items())
-        rows += f"<div><dt>{escape(CONDITIONS.get(fact, fact))}</dt>{who}</div>"
-    return f'<dl class="differences">{rows}</dl>' if rows else ""
+        who = join(html("<dd><code>{}</code> {}</dd>", _format(value), ", ".join(names)) for value, names in known.items())
+        rows.append(html("<div><dt>{}</dt>{}</div>", CONDITIONS.get(fact, fact), who))
+    return html('<dl class="differences">{}</dl>', join(rows)) if rows else ""
 
 
 def _format(value: str) -> str:
     if value.isdecimal():
         return f"{int(value):,}"
-    return escape(value[:12] if len(value) == 64 else value)  # 64: a fingerprint
+    return value[:12] if len(value) == 64 else value  # 64: a fingerprint

@@ -4,11 +4,14 @@ import io
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib import cycler, image
-from matplotlib.figure import Figure
+from cycler import cycler
+from matplotlib import image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 from dx7data.audio.mel import BANDS, compute_mel
 from dx7data.files import write_atomically
@@ -22,7 +25,7 @@ RANGE_DB = 80  # that its colours span, down from the loudest band of the clips 
 FLOOR_DB = -150  # of a full-scale sine: silence
 
 _COLOUR = {"source": "#8d5424", "target": "#0b766f", "generated": "#6a3d9a"}
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
@@ -82,18 +85,18 @@ def _make_figure(title: str, height: int) -> Figure:
 # --- Curves ---
 
 
-def _draw_curve(axes, steps: np.ndarray, values: np.ndarray, **line) -> None:
+def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, **line: Any) -> None:
     """A line, with its points marked as long as there are few; what was not measured is left out."""
     known = np.isfinite(values)
     axes.plot(steps[known], values[known], marker="o" if known.sum() <= 30 else "", markersize=3, **line)
     axes.locator_params(axis="x", nbins=5, integer=True)
 
 
-def _set_labels(axes, title: str, unit: str, across: str = "step") -> None:
+def _set_labels(axes: Axes, title: str, unit: str, across: str = "step") -> None:
     axes.set(title=title, xlabel=across, ylabel=unit)
 
 
-def _add_legend(figure: Figure, axes) -> None:
+def _add_legend(figure: Figure, axes: Axes) -> None:
     """At the upper right, beside the figure's title."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(labels))
@@ -184,20 +187,19 @@ def loudest(levels: Iterable[np.ndarray]) -> float:
 def spectrogram(levels: np.ndarray, top: float) -> bytes:
     """A PNG of a mel spectrogram, a pixel for each band and column; its colours span RANGE_DB down from `top`."""
     file = io.BytesIO()
-    scale = {"vmin": top - RANGE_DB, "vmax": top, "cmap": "magma"}
-    image.imsave(file, levels, **scale, origin="lower", format="png")
+    image.imsave(file, levels, vmin=top - RANGE_DB, vmax=top, cmap="magma", origin="lower", format="png")
     return file.getvalue()
 
 
 def draw_sample(title: str, clips: dict[str, Clip]) -> Figure:
     figure = _make_figure(title, 820)
-    waves, spectrograms = figure.subfigures(2, 1, height_ratios=(7, 4))
-    _draw_waves(waves, clips)
-    _draw_spectrograms(spectrograms, clips)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(7, 4))  # an array of two
+    _draw_waves(parts[0], clips)
+    _draw_spectrograms(parts[1], clips)
     return figure
 
 
-def _draw_waves(figure, clips: dict[str, Clip]) -> None:
+def _draw_waves(figure: SubFigure, clips: dict[str, Clip]) -> None:
     """Rows source, target and generated; columns the windows of the target, each shaded in the one before."""
     chosen = windows(*clips["target"])
     grid = figure.subplots(len(clips), len(chosen), sharex="col")
@@ -218,13 +220,13 @@ def _draw_waves(figure, clips: dict[str, Clip]) -> None:
         row[0].set_ylabel(f"{kind}\nfull scale = 1")
     whole = chosen[0] == (0, len(clips["target"].audio))
     titles = ("Whole clip" if whole else "Loudest 2 s of the target", "Loudest 200 ms", "Loudest 20 ms")
-    for above, below, title, unit in zip(grid[0], grid[-1], titles, ("s", "ms", "ms"), strict=True):
+    for above, below, title, name in zip(grid[0], grid[-1], titles, ("s", "ms", "ms"), strict=True):
         above.set_title(title)
-        below.set_xlabel(unit)
+        below.set_xlabel(name)
     grid[-1, -1].set_title("target in grey", fontsize=8, fontweight="normal", color="#666666", pad=2)
 
 
-def _draw_spectrograms(figure, clips: dict[str, Clip]) -> None:
+def _draw_spectrograms(figure: SubFigure, clips: dict[str, Clip]) -> None:
     """The mel spectrograms of the whole clips, side by side, in one scale of colours."""
     levels = {kind: mel(clip) for kind, clip in clips.items()}
     top = loudest(levels.values())

@@ -100,7 +100,7 @@ def read(folder: Path, name: str) -> Run:
 
 def flatten(document: dict, above: str = "") -> dict[str, str]:
     """Each value of nested JSON as text, by its dotted name."""
-    found = {}
+    found: dict[str, str] = {}
     for key, value in document.items():
         if isinstance(value, dict):
             found |= flatten(value, f"{above}{key}.")

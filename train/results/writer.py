@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import PARTIAL, open_log, remove_left_over, sync_file, sync_folder, write_atomically
 
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
 
@@ -23,6 +23,8 @@ class Log:
 
     def __init__(self, run: Path, step: int):
         self._run = run
+        for path in run.rglob(f".*{PARTIAL}"):
+            remove_left_over(path)
         for path in run.glob("*.csv"):
             _truncate(path, step)
         for folder in run.glob("samples/[0-9]*"):
@@ -33,14 +35,14 @@ class Log:
     def say(self, text: str, bad: bool = False) -> None:
         """A line for people, also in train.log, with the time. bad: in red."""
         tqdm.write(red(text, sys.stdout) if bad else text)
-        with open(self._run / "train.log", "a") as file:
+        with open_log(self._run / "train.log") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def add(self, table: str, rows: list[dict]) -> None:
         """Rows with the same columns, of which `step` is the first; numbers go to TensorBoard too. None: not measured."""
         path = self._run / f"{table}.csv"
         columns = _extend_columns(path, list(rows[0]))
-        with open(path, "a", newline="") as file:
+        with open_log(path) as file:
             writer = csv.DictWriter(file, columns)
             if not file.tell():
                 writer.writeheader()
@@ -53,11 +55,13 @@ class Log:
 
     def replace(self, table: str, rows: list[dict]) -> None:
         """The rows are all that the table holds, whole or not at all."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self._run / f"{table}.csv", lambda file: file.write(text.getvalue().encode()))
+        _write_table(self._run / f"{table}.csv", list(rows[0]), rows)
+
+    def sync(self) -> None:
+        """Let all rows survive a power cut."""
+        for path in self._run.glob("*.csv"):
+            sync_file(path)
+        sync_folder(self._run)
 
     def close(self) -> None:
         self._board.close()
@@ -66,6 +70,14 @@ class Log:
 def red(text: str, stream: TextIO) -> str:
     """Text as a terminal shows it in red; as it is for a file, and where NO_COLOR (no-color.org) is set."""
     return f"\033[31m{text}\033[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
+
+
+def _write_table(path: Path, columns: list[str], rows: list[dict]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def _extend_columns(path: Path, columns: list[str]) -> list[str]:
@@ -78,25 +90,19 @@ def _extend_columns(path: Path, columns: list[str]) -> list[str]:
         more = [name for name in columns if name not in found]
         old = list(rows) if more else []
     if more:
-        with open(path.with_suffix(".partial"), "w", newline="") as file:
-            writer = csv.DictWriter(file, [*found, *more])
-            writer.writeheader()
-            writer.writerows(old)
-        os.replace(path.with_suffix(".partial"), path)
+        _write_table(path, [*found, *more], old)
     return [*found, *more]
 
 
 def _truncate(path: Path, step: int) -> None:
-    """Leave the rows of a table up to a step; a last line without an end was cut by a kill."""
+    """Leave the rows of a table up to a step. A last line without an end was cut by a kill, NULs are of a power cut."""
     head, *rows = path.read_text().splitlines(keepends=True) or [""]
     if not head.endswith("\n"):  # not even the names of the columns are there
         path.unlink()
         return
-    rows = [row for row in rows if row.endswith("\n")]
+    rows = [row for row in rows if row.endswith("\n") and "\0" not in row]
     try:
         kept = [row for row in rows if int(row.split(",")[0]) <= step]
     except ValueError:
         raise InputError(f"{path} has a row without a step: take it from a backup, or train again") from None
-    partial = path.with_suffix(".partial")
-    partial.write_text(head + "".join(kept))
-    os.replace(partial, path)
+    write_atomically(path, lambda file: file.write((head + "".join(kept)).encode()))

@@ -1,0 +1,38 @@
+"""`dx7data play`: patches on a keyboard and a panel, in a browser."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from dx7data.cli.inputs import announce_compilation, load_patches
+from dx7data.cli.verb import Verbs, add_verb
+
+
+def add_to(verbs: Verbs) -> None:
+    play = add_verb(verbs, "play", run, "play and edit patches in a browser")
+    play.add_argument(
+        "--patches", required=True, nargs="+", metavar="PATH", help="files, folders and zips; 'example': the shipped bank"
+    )
+    play.add_argument(
+        "--checkpoint", type=Path, metavar="RUN", help="a run of python -m train: its model converts what you play"
+    )
+    play.add_argument("--no-open", action="store_true", help="print the address and open no browser")
+    play.set_defaults(stopped="stopped; what was not saved in the browser is gone")
+
+
+def run(options: Namespace) -> None:
+    import webbrowser
+
+    from dx7data.page.play import conversion
+    from dx7data.page.play.server import Instrument, open_server, warm_up
+
+    bank = load_patches(options.patches)
+    model = conversion.open_model(options.checkpoint) if options.checkpoint else None
+    announce_compilation()
+    warm_up()
+    server, address = open_server(Instrument(bank, model))
+    with server:
+        print(f"{address}\nOnly this computer can open this address. Ctrl-C ends it.", flush=True)
+        if not options.no_open and not webbrowser.open(address):
+            print("no browser could be opened: open the address above yourself", file=sys.stderr)
+        server.serve_forever()

@@ -1,0 +1,67 @@
+"""A take played by a trained model: a process of train.convert, for rendering and playing do without torch."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dx7data.audio.wav import encode_wav
+from dx7data.errors import InputError, suggest_install
+from dx7data.patches import sysex
+
+_CHECKOUT = Path(__file__).resolve().parents[3]  # where `train` is, if this is a checkout of the project
+_LONGEST = 600  # seconds that a conversion may take
+
+
+class Model(NamedTuple):
+    """A checkpoint, and what its source must be like."""
+
+    checkpoint: Path
+    sample_rate: int
+    prefix: bool  # does it hear the patch? else it plays the one that it was trained on
+
+
+def open_model(checkpoint: Path) -> Model:
+    """The model of a run, asked for what it takes. Raises InputError when it can't be used here."""
+    checkpoint = checkpoint.resolve()
+    about = json.loads(_run("describe", "--checkpoint", checkpoint))
+    return Model(checkpoint, about["sample_rate"], about["prefix"] is not None)
+
+
+def convert(model: Model, source: np.ndarray, patch: np.ndarray) -> bytes:
+    """The source, int16 at the model's rate, in the voice of a patch: a wav file. Raises InputError."""
+    with tempfile.TemporaryDirectory(prefix="dx7data-") as name:
+        folder = Path(name)
+        (folder / "source.wav").write_bytes(encode_wav(source, model.sample_rate))
+        (folder / "patch.syx").write_bytes(sysex.write_voice(patch))
+        voice = ("--patch", folder / "patch.syx") if model.prefix else ()
+        files = ("--source", folder / "source.wav", "--out", folder / "out.wav")
+        _run("convert", "--checkpoint", model.checkpoint, *files, *voice)
+        return (folder / "out.wav").read_bytes()
+
+
+def _run(command: str, *options: object) -> str:
+    """What a command of train writes to stdout. Raises InputError with its last sentence if it fails."""
+    if not (_CHECKOUT / "train" / f"{command}.py").exists():
+        raise InputError(
+            "--checkpoint needs the folder train/, which only a checkout of the project has: start dx7data there"
+        )
+    places = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
+    argv = [sys.executable, "-m", f"train.{command}", *map(str, options)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LONGEST, env=surroundings)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"the model took more than {_LONGEST} s: play less at once, or use a smaller one") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"train.{command} failed without a word"]
+        if said[-1].startswith("ModuleNotFoundError"):
+            needs = "--checkpoint needs torch and what else the train extra brings"
+            raise InputError(f"{needs}: {suggest_install('train')}")
+        raise InputError(said[-1].removeprefix(f"train.{command}: "))
+    return done.stdout

@@ -1,0 +1,187 @@
+"""From the words of `python -m train` to a run and its settings."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dx7data.errors import InputError
+from models.registry import LAYERS, MODELS
+from models.settings import ModelSettings, find_default, free_arguments, override
+from train.config import (
+    INDIFFERENT,
+    PRESETS,
+    DataSettings,
+    OptimSettings,
+    RunSettings,
+    find_defaults,
+    make_settings,
+)
+from train.options import Parser, make_reader, read_config
+from train.results import reader
+
+FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
+NO_PLACE = "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
+_MODEL = "model."  # what begins the names of the settings of a model
+
+
+def read(argv: Sequence[str]) -> dict[str, Any]:
+    """What is given, also in the files of --config. Raises InputError."""
+    files = Parser("train", "", add_help=False)
+    files.add_argument("--config", type=Path, action="append", default=[])
+    found, rest = files.parse_known_args(list(argv))
+    words = [*(word for path in found.config for word in read_config(path)), *rest]
+    return make_parser(words).read(words)
+
+
+def make_parser(argv: Sequence[str] = ()) -> Parser:
+    """All options; argv: of which --preset, --device and the model say what the help shows as defaults."""
+    preset, shown, model = _find_shown(argv)
+    top = Parser("train", "Train a model on a folder of shards.", epilog=f"Defaults are those of --preset {preset}.")
+    add_places(top)
+    which = top.add_mutually_exclusive_group()
+    names = make_reader(str, MODELS)
+    which.add_argument("--model", type=names, metavar="NAME", help=f"what is trained: {', '.join(MODELS)}")
+    of_layers = f"instead, layers in turn, as in s4d,mamba2: {', '.join(sorted(LAYERS))}"
+    which.add_argument("--layers", dest="model", type=_read_layers, metavar="A,B", help=of_layers)
+    of_presets = "where the other options begin (default: base with a GPU, tiny without one)"
+    top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
+    top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
+    top.add_argument("--out", type=Path, metavar="FOLDER", help="the run (default: runs/MODEL-PRESET)")
+    top.add_argument("--resume", action="store_true", default=False, help="go on with the run, with its own options")
+    of_files = "a TOML file of options, also under [data], [optim] and [model]; the command line overrides it"
+    top.add_argument("--config", type=Path, metavar="FILE", help=of_files)
+    inherited = {field.name for each in (DataSettings, OptimSettings) for field in dataclasses.fields(each)}
+    own = [field.name for field in dataclasses.fields(RunSettings) if field.name not in inherited]
+    top.add_fields(DataSettings, group="data", title="data (--data.split is --split)", shown=shown)
+    top.add_fields(OptimSettings, group="optim", title="training (--optim.lr is --lr)", shown=shown)
+    top.add_fields(RunSettings, own, title="evaluation and checkpoints", shown=shown)
+    _add_model(top, model)
+    return top
+
+
+def add_places(parser: Parser) -> None:
+    """--shards or --live: where the data is."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
+    parser.aliases |= {"--data.shards": "--shards", "--data.live": "--live"}
+    where.add_argument(
+        "--live", metavar="FOLDER", help="instead, render as training goes, on its GPU: the plan in the folder is enough"
+    )
+
+
+def find_place(given: dict[str, Any]) -> dict[str, Any]:
+    """What --shards and --live mean for the settings. Raises InputError."""
+    if "live" in given:
+        if "reader" in given:
+            raise InputError("--live reads nothing: leave --reader out, or name the folder with --shards")
+        return {name: value for name, value in given.items() if name != "live"} | {"shards": given["live"], "reader": "live"}
+    return {"reader": "shards", **given} if "shards" in given else dict(given)
+
+
+def _find_shown(argv: Sequence[str]) -> tuple[str, dict[str, Any], ModelSettings | None]:
+    """The preset, what it sets, and the model. What is wrong in argv counts as not given: it is said later."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("preset", "device", "model", "layers"):
+        peek.add_argument(f"--{name}")
+    try:
+        found, _ = peek.parse_known_args(list(argv))
+    except argparse.ArgumentError:
+        return _find_shown(())
+    device = found.device or find_device()
+    preset = found.preset if found.preset in PRESETS else find_preset(device)
+    defaults = find_defaults(preset, device)
+    model = found.model or (tuple(found.layers.split(",")) if found.layers else None)
+    try:
+        return preset, defaults, make_settings("", model, preset).model if model else None
+    except InputError:
+        return preset, defaults, None
+
+
+def _add_model(parser: Parser, model: ModelSettings | None) -> None:
+    """Settings of the model, as text; models.settings.override reads them. The help shows those of the model at hand."""
+    title = "model" + ("" if model else " (with --model NAME here, also the options of its layers)")
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(ModelSettings):
+        if "help" in field.metadata:
+            default = getattr(model, field.name) if model else "the model's"
+            _add_text(group, field.name, f"{field.metadata['help']} (default: {_join(default)})")
+    own = {field.name for field in dataclasses.fields(ModelSettings)}
+    shared: dict[str, list[str]] = {}
+    for name in sorted(LAYERS):
+        for option in free_arguments(name):
+            _add_text(group, f"{name}.{option}", argparse.SUPPRESS)
+            shared.setdefault(option, []).append(name)
+    for option, names in shared.items():
+        if option not in own:
+            here = [name for name in dict.fromkeys(model.layers if model else ()) if name in names]
+            values = ", ".join(f"{_join(find_default(model, name, option))} in {name}" for name in here) if model else ""
+            _add_text(group, option, f"of layers (default: {values})" if here else argparse.SUPPRESS)
+
+
+def _add_text(group: Any, name: str, help: str) -> None:
+    flag = f"--{_MODEL}{name}"
+    group.add_argument(flag.replace("_", "-"), dest=f"{_MODEL}{name}", metavar="VALUE", help=help.replace("%", "%%"))
+
+
+def _join(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _read_layers(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def find_device() -> Literal["cpu", "cuda"]:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def find_preset(device: str) -> str:
+    return "base" if device == "cuda" else "tiny"
+
+
+def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
+    """Where the run is, and its settings. Raises InputError when the command line contradicts it."""
+    overrides = find_place(given)
+    of_model = {name.removeprefix(_MODEL): overrides.pop(name) for name in list(overrides) if name.startswith(_MODEL)}
+    device = overrides.pop("device", None) or find_device()
+    resume, model, out = overrides.pop("resume"), overrides.pop("model", None), overrides.pop("out", None)
+    preset = overrides.get("preset", find_preset(device))
+    if model is None and not (resume and out):
+        raise InputError(
+            f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of "
+            f"{', '.join(sorted(LAYERS))}"
+        )
+    run = out or Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
+    if not resume:
+        if "shards" not in overrides:
+            raise InputError(NO_PLACE)
+        return run, make_settings(model=model, device=device, of_model=of_model, **overrides | {"preset": preset})
+    stored = RunSettings.from_json(reader.read_config(run)["settings"], run / "config.json")
+    if model is not None:
+        overrides["model_name"] = model if isinstance(model, str) else "-".join(model)
+    exact = "webdataset" not in (stored.reader, overrides.get("reader"))
+    for name, value in overrides.items():
+        if (name not in FREE or (name == "reader" and not exact)) and getattr(stored, name) != value:
+            _refuse("--" + name.removesuffix("_name").replace("_", "-"), getattr(stored, name), value, run)
+    check_model(of_model, stored.model, run)
+    return run, dataclasses.replace(stored, device=device, **{name: overrides[name] for name in FREE if name in overrides})
+
+
+def check_model(texts: dict[str, str], stored: ModelSettings, run: Path) -> None:
+    """Raises InputError when settings of the model, as text, are not those of a run."""
+    for name, text in texts.items():
+        try:
+            if override(stored, {name: text}) == stored:
+                continue
+        except ValueError as error:
+            raise InputError(f"--{_MODEL}{name}: {error}") from None
+        raise InputError(f"--{_MODEL}{name} is not {text} in {run}: leave it out, or start another run")
+
+
+def _refuse(option: str, was: Any, now: Any, run: Path) -> None:
+    texts = ["none" if value is None else str(value) for value in (was, now)]
+    raise InputError(f"{option} is {texts[0]} in {run} and {texts[1]} here: leave it out, or start another run")
