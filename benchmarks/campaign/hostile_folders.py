@@ -95,7 +95,8 @@ def _fingerprint(folder: Path, document: dict) -> str | None:
     """As the plan computes it, from whatever is there; None where nothing can be computed."""
     try:
         state = hashlib.sha256(files.to_canonical_json({"format": FORMAT, "engine": ENGINE, "spec": document["spec"]}))
-        table = pq.read_table(folder / "patches.parquet").to_pydict()
+        columns = ["packed", "id", "split", "kind", "parents", "target"]
+        table = pq.read_table(folder / "patches.parquet", columns=columns).to_pydict()
         packed = np.frombuffer(b"".join(table["packed"]), np.uint8).reshape(-1, patch.PACKED_BYTES)
         state.update(patch.unpack(packed).tobytes())
         state.update(files.to_canonical_json([table["id"], table["split"], table["kind"]]))

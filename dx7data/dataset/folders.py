@@ -101,12 +101,14 @@ def _compare(plan: Plan, folder: Path) -> list[str] | None:
     """
     try:
         return find_differences(Plan.load(folder), plan)
-    except InputError:
-        document = (folder / "dataset.json").read_bytes()
+    except InputError as error:
+        document = schema.read_regular(folder / "dataset.json", schema.DOCUMENT_BYTES)
         try:
             json.loads(document)
         except ValueError:
             return None
+        except RecursionError:  # no render wrote that
+            raise error from None
         if document == plan.files()["dataset.json"]:
             return None
         raise

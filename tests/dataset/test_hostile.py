@@ -188,3 +188,13 @@ def test_names_reach_neither_card_nor_terminal_as_they_are(tmp_path, capsys):
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert "\\x1b[2J.syx:1" in said.out
+
+
+def test_a_render_into_such_a_folder(copy, capsys):
+    """The plan that is there is looked at; it may be a pipe, or JSON that no reader bears."""
+    options = ["--patches", "example", "--samples", 12, "--seconds", 0.1]
+    (copy / "dataset.json").write_bytes(b"[" * 100_000 + b"]" * 100_000)
+    assert run("render", *options, "--out", copy) == 2
+    hostile_folders.IN_ITS_PLACE["a pipe"](copy / "dataset.json")
+    assert run("render", *options, "--out", copy) == 2
+    assert "dataset.json" in capsys.readouterr().err
