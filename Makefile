@@ -29,10 +29,10 @@ test: .venv/test.stamp ## run the tests, one on each core; options for pytest: m
 test-integrations: .venv/test.stamp ## run the longer ones: the page in a browser, the package installed elsewhere, models that learn
 	$(BIN)/python -m pytest -m integration $(ARGS)
 
-lint: .venv/lint.stamp ## check style and formatting with ruff, and the types of dx7data with mypy
+lint: .venv/lint.stamp ## check style and formatting with ruff, and types with mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy dx7data
+	$(BIN)/python -m mypy dx7data models train
 
 docs: .venv/docs.stamp ## build the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -72,8 +72,8 @@ mamba: | $(BIN)/pip ## compile mamba-ssm and causal-conv1d for the GPU at hand; 
 	@$(PIP) -e '.[train]'
 	@touch $@ .venv/core.stamp
 
-# Not all of the `dev` extra, which would bring torch: mypy needs the packages that dx7data imports, and no more.
-.venv/lint.stamp: .venv/core.stamp
+# mypy reads the types of what is imported, torch among it, so it needs the set-up of the tests.
+.venv/lint.stamp: .venv/test.stamp
 	@$(PIP) $(LINTERS)
 	@touch $@
 
