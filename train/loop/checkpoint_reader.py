@@ -170,9 +170,7 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
         raise InputError(f"{path}, field step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps")
     for name in DECISIVE if settings else ():
         if (was := getattr(own, name)) != (now := getattr(settings, name)):
-            raise InputError(
-                f"{path}, field settings.{name}: it is {was!s:.80}, and the run has {now!s:.80}: one was edited"
-            )
+            raise InputError(f"{path}, field settings.{name}: {was!s:.80} here and {now!s:.80} in the run: one was edited")
     forms = {"model": expected.weights, "ema": expected.weights, "optimiser": expected.moments, "rng": _CPU_GENERATOR}
     tensors, hashes = {}, cast("dict[str, str]", metadata["sha256"])
     for part in parts:
