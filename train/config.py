@@ -19,6 +19,11 @@ from train.options import setting
 
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
 INDIFFERENT = ("device", "workers", "grad_accum")  # settings on which it does not depend what a run computes
+# Settings that a run goes on with as it began, or its losses are others.
+DECISIVE = (
+    *("split", "prefix", "sample_rate", "seconds", "model", "steps", "batch", "lr", "warmup", "weight_decay", "clip", "ema"),
+    *("precision", "seed"),
+)
 _RENAMED = {"accumulation": "grad_accum"}
 
 Count = Annotated[int, Meta(ge=1, le=10**12)]
