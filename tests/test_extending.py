@@ -101,8 +101,10 @@ def test_the_phrases_are_played(run, tmp_path):
     rows = ["a,0,0.1,60,100", "a,0.1,0.2,64,90", "a,0.35,0.1,67,80", "b,0,0.1,48,70", "b,0,0.1,52,70"]
     notes.write_text("\n".join(["phrase,start,duration,note,velocity", *rows]) + "\n")
     render = ["dx7data", "render", "--patches", "example", "--samples", 8, "--seconds", 0.3, "--split", "1,0,0"]
-    shown = run([*render, "--csv", notes, "--shift", 12, "--polyphony", 1, "--out", out], ["dx7data", "verify", out])
-    assert "; every byte is as it was rendered" in shown
+    shown = run(
+        [*render, "--csv", notes, "--shift", 12, "--polyphony", 1, "--out", out], ["dx7data", "verify", "--full", out]
+    )
+    assert ": every byte is as it was rendered" in shown
     with tarfile.open(out / "train-000000.tar") as tar:
         metas = [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]
     assert len(metas) == 8

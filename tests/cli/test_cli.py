@@ -176,10 +176,10 @@ def test_names_are_shown_without_control_characters(tmp_path, capsys):
 
 def test_folders_that_are_no_data_set(tmp_path, capsys):
     assert "no dataset.json" in refused(capsys, "inspect", tmp_path)
-    assert "no dataset.json" in refused(capsys, "verify", tmp_path / "missing")
+    assert "is no folder" in refused(capsys, "verify", tmp_path / "missing")
     (tmp_path / "dataset.json").write_text("{")
     assert "dataset.json" in refused(capsys, "inspect", tmp_path)
-    (tmp_path / "dataset.json").write_text('{"format": 99}')
+    (tmp_path / "dataset.json").write_text('{"format": 99, "engine": 1}')
     assert "another version" in refused(capsys, "inspect", tmp_path)
 
 

@@ -123,7 +123,7 @@ def test_the_page_shows_them(folder, tmp_path):
     assert compare.main(argv) == 0
     page = out.read_text()
     for row in baselines.rows(baselines.read(folder / "baselines.json")):
-        assert "".join(f"<td>{text.replace(chr(39), '&#x27;')}</td>" for text in row) in page
+        assert "".join(f"<td>{text.replace(chr(39), '&#39;')}</td>" for text in row) in page
 
 
 # --- What a person can get wrong ---

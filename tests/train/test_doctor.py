@@ -171,7 +171,7 @@ DEATHS = [
 @pytest.mark.parametrize(("code", "error", "death"), DEATHS)
 def test_a_child_that_dies(code, error, death):
     outcome = environment.run([sys.executable, "-c", code], seconds=2)
-    assert outcome.figures is None
+    assert outcome.figures == {}
     assert outcome.error.startswith(error)
     assert outcome.death == death
 

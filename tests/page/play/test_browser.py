@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from browser import open_tab
-from play.test_notes import write_wav
+from page.play.test_notes import write_wav
 
 from dx7data.engine.tables import BLOCK
 from dx7data.page.play.notes import RATE
