@@ -44,14 +44,14 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
     add_places(top)
     which = top.add_mutually_exclusive_group()
     names = make_reader(str, MODELS)
-    which.add_argument("--model", type=names, metavar="NAME", help=f"what is trained: {', '.join(MODELS)}")
-    of_layers = f"instead, layers in turn, as in s4d,mamba2: {', '.join(sorted(LAYERS))}"
+    which.add_argument("--model", type=names, metavar="NAME", help=f"model to train: {', '.join(MODELS)}")
+    of_layers = f"instead: alternate these layers, as in s4d,mamba2: {', '.join(sorted(LAYERS))}"
     which.add_argument("--layers", dest="model", type=_read_layers, metavar="A,B", help=of_layers)
-    of_presets = "where the other options begin (default: base with a GPU, tiny without one)"
+    of_presets = "values for all options below (default: base with a GPU, tiny without one)"
     top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
     top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
     top.add_argument("--out", type=Path, metavar="FOLDER", help="the run (default: runs/MODEL-PRESET)")
-    top.add_argument("--resume", action="store_true", default=False, help="go on with the run, with its own options")
+    top.add_argument("--resume", action="store_true", default=False, help="continue the run in --out with its own options")
     of_files = "a TOML file of options, also under [data], [optim] and [model]; the command line overrides it"
     top.add_argument("--config", type=Path, metavar="FILE", help=of_files)
     inherited = {field.name for each in (DataSettings, OptimSettings) for field in dataclasses.fields(each)}
@@ -66,10 +66,10 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
 def add_places(parser: Parser) -> None:
     """--shards or --live: where the data is."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--shards", metavar="FOLDER", help="what `dx7data render` has written, or a URL of it")
+    where.add_argument("--shards", metavar="FOLDER", help="a folder that `dx7data render` has written, or its URL")
     parser.aliases |= {"--data.shards": "--shards", "--data.live": "--live"}
     where.add_argument(
-        "--live", metavar="FOLDER", help="instead, render as training goes, on its GPU: the plan in the folder is enough"
+        "--live", metavar="FOLDER", help="instead of --shards: render the samples of the plan in this folder during training"
     )
 
 

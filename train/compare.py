@@ -164,7 +164,8 @@ def _cell(exact: str, form: str, scale: float = 1) -> tuple[str, str]:
 
 
 def _progress(run: Run) -> str:
-    return f"{run.steps:,}" + f" of {int(run.facts['steps']):,}" * (run.facts.get("steps", str(run.steps)) != str(run.steps))
+    steps = int(run.facts.get("steps", run.steps))
+    return f"{run.steps:,}" + f" of {steps:,}" * (steps != run.steps)
 
 
 def _sets(runs: list[Run]) -> list[str]:

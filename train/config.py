@@ -19,6 +19,11 @@ from train.options import setting
 
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
 INDIFFERENT = ("device", "workers", "grad_accum")  # settings on which it does not depend what a run computes
+# Settings that a run goes on with as it began, or its losses are others.
+DECISIVE = (
+    *("split", "prefix", "sample_rate", "seconds", "model", "steps", "batch", "lr", "warmup", "weight_decay", "clip", "ema"),
+    *("precision", "seed"),
+)
 _RENAMED = {"accumulation": "grad_accum"}
 
 Count = Annotated[int, Meta(ge=1, le=10**12)]
@@ -30,18 +35,20 @@ class DataSettings:
 
     shards: Name  # folder or URL
     _: KW_ONLY
-    split: Literal["train", "val", "test"] = setting("train", "what is trained on")
+    split: Literal["train", "val", "test"] = setting("train", "split to train on")
     reader: Literal["shards", "live", "webdataset"] = setting(
         "shards", "webdataset: --shards is any address that it reads; no evaluation, no exact resume"
     )
-    skip_missing: bool = setting(False, "do without shards that are not there, and say how many")
-    prefix: Name | None = setting(None, "what gives the patch to the model", choices=CODECS)
+    skip_missing: bool = setting(False, "leave out missing shards, and report how many")
+    prefix: Name | None = setting(None, "codec of the prefix", choices=CODECS)
     sample_rate: Annotated[int, Meta(ge=1, le=10**6)] | None = setting(
-        None, "the shards' own, or a part of it", metavar="HZ", shown="the shards' own"
+        None, "the shards' rate, or one that divides it", metavar="HZ", shown="the shards' own"
     )
-    seconds: Annotated[float, Meta(gt=0, le=600)] | None = setting(None, "of a crop; none: whole clips", metavar="SECONDS")
+    seconds: Annotated[float, Meta(gt=0, le=600)] | None = setting(
+        None, "length of a crop; none: whole clips", metavar="SECONDS"
+    )
     workers: Annotated[int, Meta(ge=0, le=1024)] = setting(
-        0, "processes that read; 0: the training process does", metavar="N"
+        0, "data-loading processes; 0: the training process reads", metavar="N"
     )
 
 
@@ -50,17 +57,21 @@ class OptimSettings:
     """How weights are found. `--optim.lr` is another name of `--lr`."""
 
     _: KW_ONLY
-    steps: Count = setting(10_000, "steps of the optimiser", metavar="N")
-    batch: Count = setting(32, "clips of a step, over all processes", metavar="N")
+    steps: Count = setting(10_000, "optimiser steps", metavar="N")
+    batch: Count = setting(32, "clips in a step, over all processes", metavar="N")
     grad_accum: Count = setting(1, "compute a batch in N parts, one after the other, to save memory", metavar="N")
-    lr: Annotated[float, Meta(gt=0, le=1000)] = setting(3e-3, "the learning rate at the end of the warm-up", metavar="LR")
-    warmup: Annotated[float, Meta(ge=0, le=1)] = setting(0.02, "part of the steps in which the rate rises", metavar="PART")
-    weight_decay: Annotated[float, Meta(ge=0, le=10)] = setting(0.01, "of matrices and convolutions", metavar="DECAY")
+    lr: Annotated[float, Meta(gt=0, le=1000)] = setting(3e-3, "peak learning rate", metavar="LR")
+    warmup: Annotated[float, Meta(ge=0, le=1)] = setting(
+        0.02, "part of the steps during which the learning rate rises, 0 to 1", metavar="PART"
+    )
+    weight_decay: Annotated[float, Meta(ge=0, le=10)] = setting(
+        0.01, "weight decay of matrices and convolutions", metavar="DECAY"
+    )
     clip: Annotated[float, Meta(gt=0)] = setting(1.0, "largest norm of all gradients together", metavar="NORM")
     ema: Annotated[float, Meta(ge=0, le=1)] = setting(0.999, "decay of the averaged weights, a step", metavar="DECAY")
     precision: Literal["fp32", "bf16"] = setting("fp32", "bf16: autocast, with states in fp32")
-    compile: bool = setting(False, "by torch.compile")
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = setting(0, "of weights and of the order of data", metavar="N")
+    compile: bool = setting(False, "use torch.compile")
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = setting(0, "seed of the weights and of the order of data", metavar="N")
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,10 @@ class RunSettings(OptimSettings, DataSettings):
     preset: Name
     model: ModelSettings
     _: KW_ONLY
-    evaluate_every: Count = setting(1000, "steps", metavar="N")
-    evaluate_samples: Count = setting(64, "clips of each set", metavar="N")
-    decode: Decoder = setting("mean", "what evaluation listens to")
-    checkpoint_every: Count = setting(1000, "steps", metavar="N")
+    evaluate_every: Count = setting(1000, "steps between evaluations", metavar="N")
+    evaluate_samples: Count = setting(64, "clips in each evaluation set", metavar="N")
+    decode: Decoder = setting("mean", "how predicted classes become audio")
+    checkpoint_every: Count = setting(1000, "steps between checkpoints", metavar="N")
     device: Literal["cpu", "cuda"] = setting("cpu", "where it is computed", shown="cuda if there is one")
 
     def to_json(self) -> dict:

@@ -7,7 +7,7 @@ from dx7data.cli.verb import Verbs, add_verb
 
 
 def add_to(verbs: Verbs) -> None:
-    bench = add_verb(verbs, "bench", run, "measure the engine here: on a core, on all cores, on the GPUs there are")
+    bench = add_verb(verbs, "bench", run, "measure the engine's speed on one core, all cores and each GPU")
     bench.add_argument("--patches", nargs="+", default=["example"], metavar="PATH", help="default: the example bank")
 
 

@@ -15,9 +15,11 @@ from dx7data.errors import InputError
 def add_to(verbs: Verbs) -> None:
     extend = add_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
     extend.add_argument("folder", type=Path)
-    extend.add_argument("--samples", type=whole(1, 10**9), metavar="N", help="pairs in all, not fewer than there are")
-    extend.add_argument("--patches", nargs="+", metavar="PATH", help="add these; then --out gets the new plan")
-    extend.add_argument("--out", type=Path, metavar="FOLDER", help="where the plan with new patches goes")
+    extend.add_argument(
+        "--samples", type=whole(1, 10**9), metavar="N", help="number of samples in all, not fewer than there are"
+    )
+    extend.add_argument("--patches", nargs="+", metavar="PATH", help="patches to add; the new plan goes to --out")
+    extend.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the plan with the new patches")
     add_machine_options(extend)
 
 

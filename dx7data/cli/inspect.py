@@ -14,7 +14,7 @@ def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
     inspect.add_argument("folder", type=Path)
     inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
-    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of text")
     inspect.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at and listen to, of 24 samples")
 
 

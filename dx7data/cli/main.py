@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(
-        prog="dx7data", description="Turns Yamaha DX7 patches into training data.", allow_abbrev=False
+        prog="dx7data", description="Render Yamaha DX7 patches into data sets for audio models.", allow_abbrev=False
     )
     top.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")

@@ -10,20 +10,22 @@ from dx7data.errors import make_printable
 
 
 def add_to(verbs: Verbs) -> None:
-    patches = verbs.add_parser("patches", help="list, show and convert patches").add_subparsers(
-        required=True, metavar="VERB"
-    )
+    patches = verbs.add_parser(
+        "patches", help="list, show and convert patches", description="List, show and convert patches."
+    ).add_subparsers(required=True, metavar="VERB")
     listing = add_verb(patches, "ls", _list, "one line for each patch, and what was found in the files")
     listing.add_argument("paths", nargs="+", metavar="PATH")
     listing.add_argument("--report", type=Path, metavar="FILE", help="write what was found, repaired and refused, as JSON")
-    listing.add_argument("--keep-duplicates", action="store_true", help="patches that are there several times, too")
+    listing.add_argument("--keep-duplicates", action="store_true", help="list repeated patches each time they occur")
     show = add_verb(patches, "show", _show, "every field of a patch, as JSON")
     show.add_argument("patch", metavar="FILE:INDEX")
     export = add_verb(patches, "export", _export, "write the patches to a .json, .parquet, .syx or .txt file")
     export.add_argument("paths", nargs="+", metavar="PATH")
     export.add_argument("--out", required=True, type=Path, metavar="FILE")
     export.add_argument(
-        "--keep-duplicates", action="store_true", help="each patch as often as it is there, so that all keep their positions"
+        "--keep-duplicates",
+        action="store_true",
+        help="export repeated patches each time they occur, so that all keep their positions",
     )
     export.add_argument("--full-bank", action="store_true", help="fill up the last bank of a .syx file with INIT VOICEs")
 

@@ -8,8 +8,8 @@ from dx7data.cli.verb import Verbs, add_verb
 
 
 def add_to(verbs: Verbs) -> None:
-    plan = add_verb(verbs, "plan", run, "write the plan of a data set alone, for others to render with --plan")
-    plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the plan goes")
+    plan = add_verb(verbs, "plan", run, "write the plan of a data set without audio; `render --plan` renders it")
+    plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="folder of the plan")
     plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
     add_plan_options(plan)
 

@@ -35,9 +35,17 @@ def add_plan_options(verb: ArgumentParser) -> None:
 def _clip_options(render: ArgumentParser) -> None:
     count = render.add_mutually_exclusive_group()
     count.add_argument(
-        "--samples", type=whole(1, 10**9), metavar="N", help="pairs in all (default: 100 for each patch, at least 1,000)"
+        "--samples",
+        type=whole(1, 10**9),
+        metavar="N",
+        help="number of samples in all (default: 100 for each patch, at least 1,000)",
     )
-    count.add_argument("--per-patch", type=whole(1, 10**6), metavar="N", help="pairs for each target patch, instead")
+    count.add_argument(
+        "--per-patch",
+        type=whole(1, 10**6),
+        metavar="N",
+        help="number of samples for each target patch, instead of --samples",
+    )
     render.add_argument("--seconds", type=SECONDS, default=2.5, help="length of a clip (default: 2.5)")
     render.add_argument("--sample-rate", type=int, default=8000, metavar="HZ", help=f"{RATES} (default: 8000)")
     render.add_argument(
@@ -45,44 +53,53 @@ def _clip_options(render: ArgumentParser) -> None:
         nargs="+",
         default=["none"],
         metavar="none|bytes|fsk|reference",
-        help="put the target patch before the source, as audio: levels, tones, an example, or several (default: none)",
+        help="encode the target patch as audio, by one or more codecs: bytes (levels), fsk (tones), reference (a note)",
     )
     render.add_argument(
         "--gain",
         type=types.gain,
         default="native",
         metavar="native|peak|DB",
-        help="as is (default), to -1 dB, or by so many dB",
+        help="native: the DX7's own integers (default); peak: each clip to -1 dB of full scale; or a number of dB",
     )
     render.add_argument(
         "--split",
         type=types.split,
         default=(0.8, 0.1, 0.1),
         metavar="A,B,C",
-        help="parts for train, val and test (default: 0.8,0.1,0.1)",
+        help="shares of the splits train, val and test (default: 0.8,0.1,0.1)",
     )
     render.add_argument(
         "--split-by",
         choices=("patch", "phrase", "algorithm", "bank"),
         default="patch",
-        help="what is in one part only; near-duplicates of a patch always are, but for 'phrase' (default: patch)",
+        help="what must not be in two splits (default: patch, with its near-duplicates)",
     )
-    render.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    render.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
     render.add_argument(
         "--shard-size",
         type=types.size,
         default=64_000_000,
         metavar="BYTES",
-        help="about this much in a shard (default: 64MB)",
+        help="approximate size of a shard (default: 64MB)",
     )
 
 
 def _patch_options(render: Options) -> None:
-    render.add_argument("--patches", nargs="+", metavar="PATH", help=".syx files, exports, folders, zips; 'example' is ours")
+    render.add_argument(
+        "--patches",
+        nargs="+",
+        metavar="PATH",
+        help="SysEx files, exports, folders, zips; 'example' is the bank that comes with dx7data",
+    )
     render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in patch and music files, as JSON")
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
     render.add_argument(
-        "--targets", nargs="+", default=["all"], metavar="PATCH", help="only these, by NAME or FILE:INDEX (default: all)"
+        "--targets",
+        nargs="+",
+        default=["all"],
+        metavar="PATCH",
+        help="use only these patches as targets, by NAME or FILE:INDEX (default: all)",
     )
     render.add_argument(
         "--hold-out",
@@ -94,7 +111,7 @@ def _patch_options(render: Options) -> None:
         "--dedupe",
         choices=("none", "bytes", "audible"),
         default="bytes",
-        help="leave out patches with the same parameters (default), or all that sound the same, or none",
+        help="keep one patch of several with the same parameters (bytes, the default) or sound (audible), or all (none)",
     )
     render.add_argument(
         "--source",
@@ -112,7 +129,7 @@ def _patch_options(render: Options) -> None:
         const=1,
         default=0,
         metavar="N",
-        help="every second sample repeats the one before it with one parameter changed; N versions of each patch (1)",
+        help="every second sample repeats the one before it with one audible parameter changed; N: versions of a patch (1)",
     )
     render.add_argument(
         "--perturb", type=whole(0, 10**6), default=0, metavar="N", help="add N mutations and crossovers of the patches"
@@ -129,13 +146,20 @@ def _phrase_options(render: Options) -> None:
             _add_option(music, source.name, source.value)
         for name, option in source.options.items():
             _add_option(render, name, option)
-    render.add_argument("--polyphony", type=span(1, None), metavar="A..B", help="only phrases with so many notes at once")
-    render.add_argument("--notes", type=span(1, None), metavar="A..B", help="only phrases with so many notes")
-    render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="only phrases within these notes")
-    render.add_argument("--velocity", type=span(1, 127), metavar="A..B", help="only phrases within these velocities")
-    render.add_argument("--different-notes", type=whole(1, 128), metavar="N", help="only phrases with at least N pitches")
     render.add_argument(
-        "--filled", type=number(0, 1), metavar="PART", help="only phrases that sound for this part of their length"
+        "--polyphony", type=span(1, None), metavar="A..B", help="keep phrases whose densest moment has A to B notes"
+    )
+    render.add_argument("--notes", type=span(1, None), metavar="A..B", help="keep phrases of A to B notes")
+    render.add_argument("--pitch-range", type=span(0, 127), metavar="A..B", help="keep phrases within these MIDI notes")
+    render.add_argument("--velocity", type=span(1, 127), metavar="A..B", help="keep phrases within these velocities")
+    render.add_argument(
+        "--different-notes", type=whole(1, 128), metavar="N", help="keep phrases with at least N different pitches"
+    )
+    render.add_argument(
+        "--filled",
+        type=number(0, 1),
+        metavar="PART",
+        help="keep phrases in which notes sound for at least this part of the clip, 0 to 1",
     )
 
 

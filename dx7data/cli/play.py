@@ -11,7 +11,11 @@ from dx7data.cli.verb import Verbs, add_verb
 def add_to(verbs: Verbs) -> None:
     play = add_verb(verbs, "play", run, "play and edit patches in a browser")
     play.add_argument(
-        "--patches", required=True, nargs="+", metavar="PATH", help="files, folders and zips; 'example': the shipped bank"
+        "--patches",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="SysEx files, exports, folders, zips; 'example' is the bank that comes with dx7data",
     )
     play.add_argument(
         "--checkpoint", type=Path, metavar="RUN", help="a run of python -m train: its model converts what you play"

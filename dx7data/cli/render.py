@@ -25,14 +25,20 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _add_options(render: ArgumentParser) -> None:
-    render.add_argument("--out", type=Path, metavar="FOLDER", help="where the shards go")
+    render.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the data set")
     render.add_argument(
-        "--plan", type=Path, metavar="FOLDER", help="render the plan in this folder, there or to --out; no other inputs"
+        "--plan",
+        type=Path,
+        metavar="FOLDER",
+        help="render the plan in this folder, into it or into --out; leave out all options of the plan",
     )
     part = render.add_mutually_exclusive_group()
-    part.add_argument("--only", type=types.shard, metavar="SPLIT/N", help="this shard alone, as in train/000012")
+    part.add_argument("--only", type=types.shard, metavar="SPLIT/N", help="render this shard alone, as in train/000012")
     part.add_argument(
-        "--job", type=types.job, metavar="K/N", help="the K-th of N jobs that share nothing; then `dx7data verify`"
+        "--job",
+        type=types.job,
+        metavar="K/N",
+        help="render the K-th of N equal parts; run `dx7data verify` when all are done",
     )
     add_machine_options(render)
     render.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")

@@ -30,7 +30,7 @@ def add_machine_options(verb: ArgumentParser) -> None:
         type=types.devices,
         default=("auto",),
         metavar="auto|cpu|cuda|cuda:N,...",
-        help="what renders, always the same bytes (default: auto, a GPU that can, for an hour of clips or more)",
+        help="where to render, always the same bytes (default: auto, a GPU that can, for an hour of clips or more)",
     )
 
 

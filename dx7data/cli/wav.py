@@ -12,7 +12,7 @@ from dx7data.errors import InputError
 
 
 def add_to(verbs: Verbs) -> None:
-    wav = add_verb(verbs, "wav", run, "hear one patch: render a note to a wav file")
+    wav = add_verb(verbs, "wav", run, "render one note of a patch to a wav file")
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
     wav.add_argument("--note", type=whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
     wav.add_argument("--velocity", type=whole(0, 127), default=100, help="default: 100")

@@ -20,7 +20,7 @@ from dx7data.errors import InputError
 from models.model import build
 from models.settings import ModelSettings
 from train import convert
-from train.config import RunSettings, make_settings
+from train.config import RunSettings
 from train.loop import checkpoint, checkpoint_reader, optim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,11 +259,12 @@ def test_generators(run):
 
 
 def test_another_model(run):
-    wider = dataclasses.replace(make_settings("shards", "s4d", "tiny"), steps=100)
-    with pytest.raises(
-        InputError, match=r"'embedding.weight' is F32 of shape \(256, 8\) in it and F32 of shape \(256, 32\)"
-    ):
-        checkpoint_reader.read_last(run, checkpoint.PARTS, wider)
+    """What its tensors do not show is seen too."""
+    _, own = checkpoint_reader.read_metadata(run / "checkpoints" / "00000008")
+    assert checkpoint_reader.read_last(run, checkpoint.PARTS, own)
+    drops = dataclasses.replace(own, model=dataclasses.replace(own.model, dropout=0.5))
+    with pytest.raises(InputError, match=r"checkpoint.json, field settings.model: .* in the run: one was edited"):
+        checkpoint_reader.read_last(run, checkpoint.PARTS, drops)
 
 
 def test_a_run_without_checkpoints(run):

@@ -347,3 +347,17 @@ def test_where_no_page_can_be(runs, tmp_path, capsys):
 def test_samples_have_all_kinds(runs):
     _, samples = reader.read_samples(runs[0])
     assert {tuple(clips) for clips in samples.values()} == {KINDS}
+
+
+@pytest.mark.parametrize(("value", "said"), [({}, "expected int, got object"), (0, "expected int >= 1")])
+def test_steps_that_are_none(tmp_path, capsys, value, said):
+    made(tmp_path, "s4", config={"settings": run_folder.CONFIG["settings"] | {"steps": value}})
+    assert compare.main([str(tmp_path / "s4"), "--out", str(tmp_path / "page.html")]) == 2
+    assert f"config.json, field settings.steps: {said}" in capsys.readouterr().err
+
+
+def test_steps_that_are_not_recorded(tmp_path):
+    settings = {name: value for name, value in run_folder.CONFIG["settings"].items() if name != "steps"}
+    folder = made(tmp_path, "s4")
+    (folder / "config.json").write_text(json.dumps(run_folder.CONFIG | {"settings": settings}))
+    assert compare.main([str(folder), "--out", str(tmp_path / "page.html")]) == 0

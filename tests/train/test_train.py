@@ -544,6 +544,13 @@ def test_no_checkpoint_is_whole(copy, capsys):
         ("checkpoint.json", ("settings", "precision"), "fp64", "field settings.precision"),
         ("config.json", ("settings", "precision"), "fp64", "config.json, field settings.precision"),
         ("config.json", ("settings", "steps"), 7, "field step: it is 8, and the run has 7 steps"),
+        (
+            "config.json",
+            ("settings", "steps"),
+            99,
+            "field settings.steps: 12 here and 99 in the run: one was edited",
+        ),
+        ("config.json", ("settings", "warmup"), 0.5, "field settings.warmup: 0.1 here and 0.5 in the run"),
         ("config.json", ("settings", "later"), 7, "'later' is a setting of another version"),
         ("config.json", ("fingerprint",), None, "config.json, field fingerprint: expected str, got null"),
     ],

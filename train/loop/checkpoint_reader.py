@@ -24,7 +24,7 @@ from dx7data.audio.resample import ENGINE_RATE
 from dx7data.errors import InputError
 from models.model import Model, build
 from models.settings import ModelSettings
-from train.config import Count, RunSettings
+from train.config import DECISIVE, Count, RunSettings
 from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode, open_regular, read_regular
 from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, layer_names, list_checkpoints
 
@@ -168,6 +168,9 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
         raise InputError(f"{path} has layers {', '.join(names)}, the run has {', '.join(expected.layer_names)}")
     if settings and metadata["step"] > settings.steps:
         raise InputError(f"{path}, field step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps")
+    for name in DECISIVE if settings else ():
+        if (was := getattr(own, name)) != (now := getattr(settings, name)):
+            raise InputError(f"{path}, field settings.{name}: {was!s:.80} here and {now!s:.80} in the run: one was edited")
     forms = {"model": expected.weights, "ema": expected.weights, "optimiser": expected.moments, "rng": _CPU_GENERATOR}
     tensors, hashes = {}, cast("dict[str, str]", metadata["sha256"])
     for part in parts:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, NamedTuple, TypedDict
 
 import numpy as np
 from msgspec import Meta
@@ -43,10 +43,16 @@ Samples = dict[str, dict[str, Clip]]  # by number, by kind
 Amount = Annotated[float, Meta(ge=0, le=1e18)]
 
 
-class Config(TypedDict, total=False):
-    """What is used of config.json, but for its settings, which are RunSettings."""
+class Used(TypedDict, total=False):
+    """What is used of settings as more than a text: a run of any version is compared, so they need not be RunSettings."""
 
-    settings: dict[str, Any]
+    steps: Annotated[int, Meta(ge=1, le=_MAX_STEP)]
+
+
+class Config(TypedDict, total=False):
+    """What is used of config.json."""
+
+    settings: Used
     fingerprint: Name
     parameters: Annotated[int, Meta(ge=0, le=10**15)]
     versions: dict[Name, Name]
