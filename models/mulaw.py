@@ -5,6 +5,7 @@ import torchaudio
 from torch import Tensor
 
 CLASSES = 256
+SILENT_PEAK = 5  # the largest int16 value in the two classes around zero; about -76 dB
 
 
 def mu_law_table(device: torch.device | str = "cpu") -> Tensor:

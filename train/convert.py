@@ -30,7 +30,7 @@ from dx7data.patches import bank, sysex
 from models.layers.s4d import S4Block
 from models.memory import out_of_memory
 from models.model import Model
-from models.mulaw import mu_law_encode, mu_law_table, to_int16
+from models.mulaw import SILENT_PEAK, mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
 from train.evaluation.decode import Decoder, decode
 from train.loop.checkpoint_reader import load_model
@@ -41,7 +41,6 @@ PIECE = 256  # samples between two moves of the progress bar
 _READ = 4096  # frames of the recording at a time
 _RATES = (1000, 768_000)  # Hz of a recording; what says otherwise is damaged, and filters for it grow without limit
 _MIN_SECONDS = 0.01  # as in `dx7data render`
-_SILENT = 5  # of 32,768, -76 dB: up to it mu-law has but the two classes around zero
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def check_length(path: Path, sample_rate: int) -> int:
         peak = max(peak, -int(piece.min()), int(piece.max()))
     if length < _MIN_SECONDS * sample_rate:
         raise InputError(f"{path} is too short: it has {length / sample_rate:.4f} s, the least is {_MIN_SECONDS} s")
-    if peak <= _SILENT:
+    if peak <= SILENT_PEAK:
         raise InputError(
             f"{path} is silent: mono and at {sample_rate} Hz its peak is {peak} of 32,768, too soft for the model"
         )

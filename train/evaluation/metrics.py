@@ -7,12 +7,11 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
-from models.mulaw import CLASSES, mu_law_decode, mu_law_encode, mu_law_table, to_int16
+from models.mulaw import CLASSES, SILENT_PEAK, mu_law_decode, mu_law_encode, mu_law_table, to_int16
 from train.evaluation.loss import NATS
 
 RANKS = (1, 3, 5, 10)  # of accuracy
-_SILENCE = 5 / 32768  # the largest int16 value in mu-law's two classes around zero; about -76 dB
-_FLOOR = 1e-8  # power: -80 dB, about the noise of those two classes when they alternate at random (-81 dB)
+_FLOOR = 1e-8  # power: -80 dB, about the noise of mu-law's two classes around zero that alternate at random (-81 dB)
 _WINDOWS = (0.010, 0.025, 0.050)  # seconds: those of Parallel WaveGAN, which has 240, 600 and 1,200 samples at 24 kHz
 _MEL_BANDS = 80
 _MARGIN = 10**0.6  # 6 dB: how far above the mean of mu-law's noise a band must be to count
@@ -115,7 +114,7 @@ def is_silent(target: Tensor) -> Tensor:
 
     There is no signal then with which noise or spectra could be compared.
     """
-    return target.abs().amax(1) <= _SILENCE
+    return target.abs().amax(1) <= SILENT_PEAK / 32768
 
 
 def _sizes(seconds: float, sample_rate: int, length: int) -> dict[str, int]:
