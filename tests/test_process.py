@@ -57,7 +57,7 @@ def test_ctrl_c_while_rendering_begins(tmp_path, seed):
 
 @pytest.mark.parametrize("name", TRAIN)
 def test_ctrl_c_while_torch_is_imported(name, tmp_path):
-    status, text = interrupt([name], random.Random(name).uniform(0.02, 2))
+    status, text = interrupt([name], random.Random(name).uniform(0.02, 0.5))
     assert (status, text) == (130, "")
 
 
