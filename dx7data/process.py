@@ -54,6 +54,10 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
         sys.stdout.flush()  # what can't be written must show here, not when Python ends
     except KeyboardInterrupt:
         return _end(f"{name}: {stopped}", INTERRUPTED)
+    except SystemError as error:  # compiled code that Ctrl-C meets as it returns: Python says that it "set an exception"
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return _end(f"{name}: {stopped}", INTERRUPTED)
     except InputError as error:
         return _end(f"{name}: {make_printable(error)}", 2)
     except BrokenPipeError:  # `dx7data patches ls bank.syx | head`

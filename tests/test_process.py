@@ -71,6 +71,16 @@ def python(code, **more):
     return subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60, **more)
 
 
+def test_ctrl_c_in_compiled_code(capsys):
+    """CPython's own words for what numba returns when a signal comes at its end."""
+
+    def stop():
+        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+
+    assert process.run("sky", stop) == 130
+    assert capsys.readouterr().err == "sky: stopped\n"
+
+
 def test_statuses(capsys):
     def refuse():
         raise InputError("the sky is green; make it blue")
