@@ -55,7 +55,7 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
     except KeyboardInterrupt:
         return _end(f"{name}: {stopped}", INTERRUPTED)
     except SystemError as error:  # compiled code that Ctrl-C meets as it returns: Python says that it "set an exception"
-        if not isinstance(error.__cause__, KeyboardInterrupt):
+        if not _comes_of_interrupt(error):
             raise
         return _end(f"{name}: {stopped}", INTERRUPTED)
     except InputError as error:
@@ -74,6 +74,12 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNWRITABLE = {*_FULL, errno.EBADF, errno.EIO, errno.EFBIG}  # what a print raises
+
+
+def _comes_of_interrupt(error: BaseException | None) -> bool:
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _end(sentence: str, status: int) -> int:
