@@ -52,9 +52,7 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
     try:
         status = call() or 0
         sys.stdout.flush()  # what can't be written must show here, not when Python ends
-    except KeyboardInterrupt:
-        return _end(f"{name}: {stopped}", INTERRUPTED)
-    except SystemError as error:  # compiled code that Ctrl-C meets as it returns: Python says that it "set an exception"
+    except (KeyboardInterrupt, SystemError) as error:  # SystemError: from compiled code that Ctrl-C meets as it returns
         if not _comes_of_interrupt(error):
             raise
         return _end(f"{name}: {stopped}", INTERRUPTED)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from dx7data.errors import InputError
+from dx7data.plan import schema
 
 MAX_JSON_BYTES = 1 << 20  # of config.json, checkpoint.json and result.json; ours have some 2 kB
 
@@ -42,12 +43,7 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """All of a regular file. Raises FileNotFoundError, and InputError, also if it has more than so many bytes."""
     with open_regular(path) as file:
-        if (size := os.fstat(file.fileno()).st_size) > max_bytes:
-            raise InputError(f"{path} has {size:,} bytes, more than the {max_bytes:,} that are read of such a file")
-        try:
-            return file.read(max_bytes)
-        except OSError as error:
-            raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+        return schema.read_all(file, max_bytes, path)
 
 
 def convert(document: Any, kind: type, where: Path | str, above: str = "") -> Any:

@@ -10,7 +10,7 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, BinaryIO, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -237,11 +237,16 @@ def measure_regular(path: Path) -> int:
 def read_regular(path: Path, limit: int) -> bytes:
     """All of a regular file of no more than `limit` bytes. Raises FileNotFoundError and InputError."""
     with open_regular(path) as file:
-        check_length(os.fstat(file.fileno()).st_size, limit, path)
-        try:
-            return file.read(limit)
-        except OSError as error:
-            raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+        return read_all(file, limit, path)
+
+
+def read_all(file: BinaryIO, limit: int, path: Path) -> bytes:
+    """All of an open file of no more than `limit` bytes. Raises InputError."""
+    check_length(os.fstat(file.fileno()).st_size, limit, path)
+    try:
+        return file.read(limit)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
 
 
 def check_length(size: int, limit: int, where: object) -> None:
