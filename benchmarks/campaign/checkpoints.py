@@ -1,6 +1,6 @@
 """Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`; about half an hour.
 
-Each case of checkpoint_cases.py is made anew for each of four commands, which run in a process of their own. One passes if
+Each case of checkpoint_cases/ is made anew for each of four commands, which run in a process of their own. One passes if
 it ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit
 status 2, or does what it does with the good checkpoint, or with the one before it: the same losses, audio and time scales.
 """
@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.campaign import checkpoint_cases as cases  # noqa: E402
+from benchmarks.campaign.checkpoint_cases.case import NEWEST  # noqa: E402
+from benchmarks.campaign.checkpoint_cases.collection import every_case  # noqa: E402
 
 SECONDS, BYTES = 20, 1 << 30  # of CPU time, for the machine may be busy; and beyond what the imports take
 _HANGS = 300  # seconds
@@ -185,13 +186,13 @@ def campaign(folder: Path, options: argparse.Namespace) -> int:
         for command in COMMANDS:
             run = copy(folder, folder / "case")
             if last == "older":
-                shutil.rmtree(run / cases.NEWEST)
+                shutil.rmtree(run / NEWEST)
             ended = execute(command, folder / "case")
             if ended.status:
                 raise RuntimeError(f"{command} can't be done with the {last} checkpoint: {ended.said}")
             good[command].append(ended.result)
             shutil.rmtree(folder / "case")
-    chosen = [case for case in cases.every_case(folder / "run") if options.only in case.name]
+    chosen = [case for case in every_case(folder / "run") if options.only in case.name]
     if options.count:
         chosen = random.Random(options.seed).sample(chosen, min(options.count, len(chosen)))
     runs = 0

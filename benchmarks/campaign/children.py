@@ -112,6 +112,29 @@ def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
     ]
 
 
+@dataclass
+class Case:
+    """A command that writes into a folder, and a folder as it is before."""
+
+    name: str
+    run: Callable[[Path], int]
+    before: Path | None = None
+    contents: Callable[[Path], dict[str, str]] = contents
+
+    def prepare(self, folder: Path) -> None:
+        if self.before:
+            shutil.copytree(self.before, folder)
+
+
+def repeat(case: Case, out: Path, expected: dict[str, str], said: Path) -> list[str]:
+    """Give a command again that was broken off, and say what is wrong: with how it ends, or with what it leaves."""
+    child = start(lambda: case.run(out), said)
+    status = child.wait()
+    if status not in (0, 1) or "Traceback" in child.text():
+        return [f"the same command ends with {status}: {child.text()[-500:]}"]
+    return differences(case.contents(out), expected)
+
+
 def import_all() -> None:
     """What commands import; nothing here starts a thread, which would not survive a fork."""
     import pyarrow.parquet

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.campaign.children import adopt_orphans, differences, import_all, scratch, start
+from benchmarks.campaign.children import adopt_orphans, import_all, repeat, scratch, start
 from benchmarks.campaign.kills import cases, reference
 
 
@@ -63,11 +63,7 @@ def fill(case, expected: dict, part: float, folder: Path) -> tuple[bool, list[st
                 faults.append(f"{how}: ends with {status}: {child.text()[-300:]}")
             faults += [f"{how}: {path.name} is left" for path in out.glob(".*")]
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        again = start(lambda: case.run(out), folder / "said again")
-        if again.wait() not in (0, 1):
-            faults.append(f"{how}: the same command ends badly: {again.text()[-300:]}")
-        else:
-            faults += [f"{how}: {each}" for each in differences(case.contents(out), expected)]
+        faults += [f"{how}: {each}" for each in repeat(case, out, expected, folder / "said again")]
         return status not in (0, 1), faults
     finally:
         subprocess.run(["umount", disk], check=True)

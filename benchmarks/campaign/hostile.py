@@ -1,6 +1,6 @@
 """Hostile data sets under every command that reads one: `python benchmarks/campaign/hostile.py`, about ten minutes.
 
-Each case of hostile_folders.py is made anew for each of six commands, which run in a process of their own. A run passes if
+Each case of hostile_folders/ is made anew for each of six commands, which run in a process of their own. A run passes if
 it ends by itself within 20 s of processor time and 1 GB, with a status that the manual knows and without a traceback; if it
 wrote nothing outside the data set and its own output; and if no markup and no control character of the data set came out as
 such. What was written is told by Python's audit events, and what lies beside the data set is compared before and after.
@@ -25,7 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.campaign import hostile_folders as folders  # noqa: E402
+from benchmarks.campaign.hostile_folders import folder as folders  # noqa: E402
+from benchmarks.campaign.hostile_folders.collection import collect  # noqa: E402
+from benchmarks.campaign.hostile_folders.values import MARKUP  # noqa: E402
 from dx7data import cache, cli  # noqa: E402
 from train.__main__ import main as run_training  # noqa: E402
 
@@ -165,10 +167,10 @@ def _find_faults(outcome: Outcome, place: Path) -> list[str]:
         found.append(f"wrote outside: {writes.splitlines()[0]}")
     if any(sign in output for sign in ("\x1b]", "\x1b[2J", "\x07", "\u202e")):
         found.append("control characters in the terminal")
-    if any(text in page for text in (folders.MARKUP, "<dx7>", "\x1b")):
+    if any(text in page for text in (MARKUP, "<dx7>", "\x1b")):
         found.append("markup in the page")
     card = place / _NAME / "README.md"
-    if card.is_file() and any(text in card.read_text(errors="replace") for text in (folders.MARKUP, "\x1b")):
+    if card.is_file() and any(text in card.read_text(errors="replace") for text in (MARKUP, "\x1b")):
         found.append("markup in the card")
     return found
 
@@ -191,9 +193,7 @@ def main() -> int:
         good = Path(name) / "good"
         _in_a_process(partial(folders.make, good))
         _in_a_process(partial(folders.make, Path(name) / "other", seed=1))
-        cases = {
-            case: change for case, change in folders.collect(good, Path(name) / "other").items() if options.only in case
-        }
+        cases = {case: change for case, change in collect(good, Path(name) / "other").items() if options.only in case}
         for case, change in list(cases.items())[:: options.every]:
             for command in commands(good):
                 outcome = run(case, change, command, good)

@@ -13,17 +13,16 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.campaign.children import (
     SMALL,
+    Case,
     adopt_orphans,
     contents,
-    differences,
     dx7data,
     import_all,
+    repeat,
     scratch,
     start,
     with_own_shm,
@@ -31,20 +30,6 @@ from benchmarks.campaign.children import (
 
 TRAIN = ["--model", "s4d", "--steps", "12", "--batch", "4", "--evaluate-every", "6", "--checkpoint-every", "3"]
 TRAIN += ["--evaluate-samples", "4", "--workers", "0", "--device", "cpu", "--seconds", "0.25"]
-
-
-@dataclass
-class Case:
-    """A command, and what its folder holds before."""
-
-    name: str
-    run: Callable[[Path], int]
-    before: Path | None = None
-    contents: Callable[[Path], dict] = contents
-
-    def prepare(self, folder: Path) -> None:
-        if self.before:
-            shutil.copytree(self.before, folder)
 
 
 def cases(folder: Path, names: list[str]) -> list[Case]:
@@ -146,12 +131,7 @@ def kill(case: Case, expected: dict, instant: float, group: bool, folder: Path) 
         faults.append(f"{how}: {len(left)} semaphores are left")
     if "resource_tracker" in child.text():
         faults.append(f"{how}: {child.text().strip().splitlines()[-1]}")
-    again = start(lambda: case.run(out), folder / "said again")
-    status = again.wait()
-    if status not in (0, 1) or "Traceback" in again.text():
-        faults.append(f"{how}: the same command ends with {status}: {again.text()[-500:]}")
-    else:
-        faults += [f"{how}: {each}" for each in differences(case.contents(out), expected)]
+    faults += [f"{how}: {each}" for each in repeat(case, out, expected, folder / "said again")]
     shutil.rmtree(out, ignore_errors=True)
     return killed, faults if killed else []
 

@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.campaign.children import adopt_orphans, differences, import_all, scratch, start
-from benchmarks.campaign.kills import Case, cases, reference
+from benchmarks.campaign.children import Case, adopt_orphans, import_all, repeat, scratch, start
+from benchmarks.campaign.kills import cases, reference
 
 _SHUTDOWN, _NO_FLUSH = 0x8004587D, 2  # of linux/ext4.h: EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
 _OPTIONS = "loop,noauto_da_alloc,commit=1"
@@ -108,12 +108,7 @@ def cut(case: Case, expected: dict, instant: float, disk: Disk, folder: Path) ->
         how = f"after {instant:.3f} s"
         names = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
         left = [path.name for path in names if not path.stat().st_size and path.name not in _MAY_BE_EMPTY]
-        again = start(lambda: case.run(out), folder / "said again")
-        status = again.wait()
-        if status not in (0, 1) or "Traceback" in again.text():
-            faults.append(f"{how}: the same command ends with {status}: {again.text()[-500:]}")
-        else:
-            faults += [f"{how}: {each}" for each in differences(case.contents(out), expected)]
+        faults += [f"{how}: {each}" for each in repeat(case, out, expected, folder / "said again")]
         faults += [f"{how}: {name} has length 0" for name in left]
         return running, len(left), faults if running else []
     finally:

@@ -9,8 +9,10 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks.campaign import hostile_folders
-from benchmarks.campaign.hostile_folders import CASES, MARKUP, SHARD, sign
+from benchmarks.campaign.hostile_folders.collection import CASES
+from benchmarks.campaign.hostile_folders.folder import SHARD, make, sign, write_json
+from benchmarks.campaign.hostile_folders.places import IN_ITS_PLACE, borrow
+from benchmarks.campaign.hostile_folders.values import MARKUP
 from dx7data import cli
 from dx7data.errors import InputError
 from dx7data.patches import bank, patch, sysex
@@ -47,7 +49,7 @@ SOME = [
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good") / "good"
-    hostile_folders.make(folder)
+    make(folder)
     return folder
 
 
@@ -105,7 +107,7 @@ def test_a_field_of_the_plan(copy, path, value):
         inside = inside[name]
     inside[path[-1]] = value
     if path == ("fingerprint",):
-        hostile_folders._write_json(copy / "dataset.json", document, signed=True)
+        write_json(copy / "dataset.json", document, signed=True)
     else:
         sign(copy, document)
     with pytest.raises(InputError, match=rf"dataset.json, field (key in )?{path[0]}"):
@@ -124,7 +126,7 @@ def test_deep_json(tmp_path):
 @pytest.mark.parametrize("put", ["a pipe", "a folder", "a link that leads out", "a dangling link", "a link to /dev/zero"])
 def test_what_is_no_file(copy, capsys, put):
     """In the place of a shard: a line of verify, and --fix puts a file there; what a link led to stays as it was."""
-    hostile_folders.IN_ITS_PLACE[put](copy / f"{SHARD}.tar")
+    IN_ITS_PLACE[put](copy / f"{SHARD}.tar")
     before = {path: path.read_bytes() for path in copy.parent.glob("outside/*")}
     assert run("inspect", copy) == 0
     assert run("verify", copy) == 1
@@ -137,9 +139,9 @@ def test_what_is_no_file(copy, capsys, put):
 
 def test_parts_of_another_data_set(good, copy, tmp_path, capsys):
     other = tmp_path / "other"
-    hostile_folders.make(other, seed=1)
-    hostile_folders.borrow("patches.parquet", other, copy)
-    hostile_folders.borrow("phrases.arrow", other, copy)
+    make(other, seed=1)
+    borrow("patches.parquet", other, copy)
+    borrow("phrases.arrow", other, copy)
     assert run("inspect", copy) == 2
     assert "another data set" in capsys.readouterr().err
     shutil.rmtree(copy)
@@ -195,6 +197,6 @@ def test_a_render_into_such_a_folder(copy, capsys):
     options = ["--patches", "example", "--samples", 12, "--seconds", 0.1]
     (copy / "dataset.json").write_bytes(b"[" * 100_000 + b"]" * 100_000)
     assert run("render", *options, "--out", copy) == 2
-    hostile_folders.IN_ITS_PLACE["a pipe"](copy / "dataset.json")
+    IN_ITS_PLACE["a pipe"](copy / "dataset.json")
     assert run("render", *options, "--out", copy) == 2
     assert "dataset.json" in capsys.readouterr().err

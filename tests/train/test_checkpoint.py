@@ -15,7 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.campaign import checkpoint_cases
+from benchmarks.campaign.checkpoint_cases import documents, tensors
+from benchmarks.campaign.checkpoint_cases.collection import every_case
 from dx7data.errors import InputError
 from models.model import build
 from models.settings import ModelSettings
@@ -209,19 +210,19 @@ def refusal(run):
 )
 def test_fields(run, place, value, sentence):
     file = "checkpoints/00000008/checkpoint.json"
-    checkpoint_cases.change_field(run, file, place.split("."), value)
+    documents.change_field(run, file, place.split("."), value)
     said = refusal(run)
     assert sentence in said
     assert file in said
 
 
 def change(run, part, make):
-    checkpoint_cases.change_tensors(run, part, make, signed=True)
+    tensors.change_tensors(run, part, make, signed=True)
 
 
 def test_moments_of_another_shape(run):
     """These crashed the process."""
-    change(run, "optimiser", checkpoint_cases.CONTENTS["longer"])
+    change(run, "optimiser", tensors.CONTENTS["longer"])
     name = "backbone.blocks.0.feed_forward.0.bias:exp_avg"
     said = refusal(run)
     assert (
@@ -230,14 +231,14 @@ def test_moments_of_another_shape(run):
 
 
 def test_dtypes(run):
-    change(run, "model", checkpoint_cases.CONTENTS["one half"])
+    change(run, "model", tensors.CONTENTS["one half"])
     assert ".weight' is F16 of shape (8,) in it and F32 of shape (8,) here" in refusal(run)
 
 
 @pytest.mark.parametrize("part", ["model", "ema", "optimiser"])
-@pytest.mark.parametrize("name", checkpoint_cases.NUMBERS)
+@pytest.mark.parametrize("name", tensors.NUMBERS)
 def test_numbers_that_are_none(run, part, name):
-    change(run, part, checkpoint_cases.NUMBERS[name])
+    change(run, part, tensors.NUMBERS[name])
     said = refusal(run)
     assert f"{part}.safetensors: " in said
     assert "is not finite" in said
@@ -245,7 +246,7 @@ def test_numbers_that_are_none(run, part, name):
 
 def test_convert_refuses_weights_that_are_none(run, tmp_path, capsys):
     """It wrote noise at full scale, with exit status 0."""
-    change(run, "ema", checkpoint_cases.NUMBERS["all nan"])
+    change(run, "ema", tensors.NUMBERS["all nan"])
     source = tmp_path / "in.wav"
     source.write_bytes(b"")
     assert convert.main(["--checkpoint", str(run), "--source", str(source), "--out", str(tmp_path / "out.wav")]) == 2
@@ -254,7 +255,7 @@ def test_convert_refuses_weights_that_are_none(run, tmp_path, capsys):
 
 
 def test_generators(run):
-    change(run, "rng", checkpoint_cases.GENERATORS["all 255"])
+    change(run, "rng", tensors.GENERATORS["all 255"])
     assert "rng.safetensors: cpu is no state of torch's generator" in refusal(run)
 
 
@@ -299,7 +300,7 @@ def test_whatever_a_field_holds(good, tmp_path_factory, data):
     """Metadata is a sentence, or it is legal."""
     document = json.loads((good / "checkpoints" / "00000008" / "checkpoint.json").read_text())
     folder = tmp_path_factory.mktemp("field")
-    place = data.draw(st.sampled_from(list(checkpoint_cases.leaves(document))))
+    place = data.draw(st.sampled_from(list(documents.leaves(document))))
     inner = document
     for key in place[:-1]:
         inner = inner[key]
@@ -320,7 +321,7 @@ def test_whatever_a_field_holds(good, tmp_path_factory, data):
 
 def test_some_of_the_campaign(good, tmp_path):
     """Broken in ways that are drawn anew each time: read, or refused in a sentence, and neither hangs nor takes memory."""
-    for case in random.sample(checkpoint_cases.every_case(good), 40):
+    for case in random.sample(every_case(good), 40):
         run = Path(shutil.copytree(good, tmp_path / "case" / "run"))
         case.change(run)
         said = ""

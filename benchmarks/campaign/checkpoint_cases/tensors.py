@@ -1,145 +1,19 @@
-"""Broken checkpoints: each case changes one thing of a run with two good ones, of steps 4 and 8, the newer one.
+"""Tensors with other names, shapes, types and numbers, and files of them with other bytes.
 
 A change of content comes twice: with the right hash, as a person who edits files would make it, and with the old one, as a
-disk does.
+disk does. The arrays are of numpy, and a safetensors file is made of them here, with whatever header is wanted.
 """
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-NEWEST, OLDER = "checkpoints/00000008", "checkpoints/00000004"
-PARTS = ("model", "ema", "optimiser", "rng")
-_LEVELS = 100_000  # of nested JSON
-_DEEP = "@deep@"  # stands for them: no program writes so many from an object
-
-
-class Case(NamedTuple):
-    name: str
-    change: Callable[[Path], object]  # of the folder of a run
-    commands: tuple[str, ...] = ()  # that read what is changed; none: all are tried
-
-
-# --- JSON ---
-
-MISSING = object()
-VALUES = {
-    "missing": MISSING,
-    "null": None,
-    "true": True,
-    "text": "\u001b[31mx",
-    "negative": -1,
-    "zero": 0,
-    "half": 0.5,
-    "huge": 10**18,
-    "list": [[], "a", 1],
-    "object": {"a": {"b": 1}},
-}
-RARE_VALUES = {  # of the outermost fields
-    "empty": "",
-    "beyond all": 10**400,
-    "infinite": float("inf"),
-    "nan": float("nan"),
-    "nested": _DEEP,
-    "long": "x" * 100_000,
-}
-
-
-def leaves(document: dict, above: tuple = ()) -> Iterator[tuple]:
-    """The place of each field, of those that hold others too."""
-    for key, value in document.items():
-        yield (*above, key)
-        if isinstance(value, dict):
-            yield from leaves(value, (*above, key))
-
-
-def write_json(path: Path, document) -> None:
-    text = json.dumps(document)
-    path.write_text(text.replace(f'"{_DEEP}"', "[" * _LEVELS + "]" * _LEVELS))
-
-
-def change_field(run: Path, file: str, place: tuple, value) -> None:
-    document = inner = json.loads((run / file).read_text())
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is MISSING:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    write_json(run / file, document)
-
-
-def of_fields(run: Path, file: str) -> Iterator[Case]:
-    for place in leaves(json.loads((run / file).read_text())):
-        for name, value in (VALUES | (RARE_VALUES if len(place) == 1 else {})).items():
-            change = partial(change_field, file=file, place=place, value=value)
-            yield Case(f"{file} {'.'.join(place)} {name}", change, READERS[Path(file).name])
-
-
-READERS = {
-    "checkpoint.json": ("resume", "convert", "timescales"),
-    "config.json": ("resume", "compare"),
-    "result.json": ("resume", "compare"),
-}
-# Each is a legal value of its field, and wrong beside the others.
-OTHER_VALUES = {
-    f"{NEWEST}/checkpoint.json": [
-        (("step",), 7),
-        (("step",), 13),
-        (("format",), 2),
-        (("layers",), 9),
-        (("fingerprint",), "0" * 64),
-        (("stream",), {}),
-        (("stream", "step"), 3),
-        (("stream", "fingerprint"), "0" * 64),
-        (("settings", "precision"), "fp64"),
-        (("settings", "steps"), 7),
-        (("settings", "prefix"), "morse"),
-        (("settings", "sample_rate"), 12345),
-        (("settings", "workers"), 10**5),
-        (("settings", "model", "layers"), ["s4d", "gru"]),
-        (("settings", "model", "layers"), ["s4"]),
-        (("settings", "model", "n_layers"), 256),
-        (("settings", "model", "d_model"), 65_536),
-        (("settings", "model", "backbone"), "sashimi"),
-        (("settings", "model", "pool"), [4] * 40),
-        (("settings", "model", "options"), {"s4d": {"d_state": 10**6}}),
-        (("settings", "model", "options"), {"s4d": {"dt_min": 0}}),
-        (("settings", "model", "options"), {"s4d": {"init": "random"}}),
-        (("settings", "later"), 1),
-        (("layer_names",), ["blocks.0:S4"]),
-        (("layer_names",), ["x"] * 20_000),
-    ],
-    "config.json": [
-        (("settings", "precision"), "fp64"),
-        (("settings", "steps"), 7),
-        (("settings", "workers"), 10**5),
-        (("settings", "batch"), 10**9),
-        (("settings", "grad_accum"), 10**9),
-        (("settings", "model", "n_layers"), 10**5),
-        (("settings", "model", "d_model"), 10**6),
-        (("settings", "model", "d_model"), 33),
-        (("fingerprint",), "0" * 64),
-    ],
-}
-
-
-def of_other_values() -> Iterator[Case]:
-    for file, changes in OTHER_VALUES.items():
-        for place, value in changes:
-            name = f"{file} {'.'.join(place)} {str(value)[:40]}"
-            change = partial(change_field, file=file, place=place, value=value)
-            yield Case(name, change, READERS[Path(file).name])
-
-
-# --- Tensors, as numpy arrays; a safetensors file is made of them here, with whatever header is wanted ---
+from benchmarks.campaign.checkpoint_cases.case import LEVELS, NEWEST, PARTS, READERS, Case
+from benchmarks.campaign.checkpoint_cases.documents import change_field
 
 _NAMES = {"float32": "F32", "float64": "F64", "float16": "F16", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 
@@ -238,7 +112,7 @@ CONTENTS: dict[str, Callable[[dict], bytes]] = {
     "one boolean": lambda arrays: set_array(arrays, lambda array: array.astype(np.bool_)),
     "header is a list": lambda arrays: pack(arrays, lambda header: b"[1, 2]"),
     "header is text": lambda arrays: pack(arrays, lambda header: b"no JSON at all"),
-    "header is nested": lambda arrays: pack(arrays, lambda header: b"[" * _LEVELS + b"]" * _LEVELS),
+    "header is nested": lambda arrays: pack(arrays, lambda header: b"[" * LEVELS + b"]" * LEVELS),
     "header is null": lambda arrays: pack(arrays, lambda header: b"null"),
     "header is no text": lambda arrays: pack(arrays, lambda header: b"\xff" * 64),
     "header has a name twice": lambda arrays: pack(arrays, twice),
@@ -314,79 +188,3 @@ def of_tensors() -> Iterator[Case]:
                     what = f"{part}.safetensors {name}{', hash right' * signed}"
                     readers = READERS["checkpoint.json"] if part == "ema" else ("resume",)
                     yield Case(what, partial(function, part=part, change=change, signed=signed), readers)
-
-
-# --- What is there in the place of files and folders ---
-
-
-def remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-
-def move_and_link(path: Path) -> None:
-    """It lies elsewhere now, outside the run; a link leads there."""
-    elsewhere = next(parent for parent in path.parents if parent.name == "run").with_name("elsewhere")
-    os.rename(path, elsewhere)
-    path.symlink_to(elsewhere)
-
-
-def place(path: Path, make: Callable[[Path], object]) -> None:
-    remove(path)
-    make(path)
-
-
-def fill_sparse(path: Path) -> None:
-    with open(path, "wb") as file:
-        file.truncate(1 << 40)
-
-
-STANDINS: dict[str, Callable[[Path], None]] = {
-    "missing": remove,
-    "a link": move_and_link,
-    "a dangling link": partial(place, make=lambda path: path.symlink_to("nowhere")),
-    "a link to itself": partial(place, make=lambda path: path.symlink_to(path.name)),
-    "a link to /dev/zero": partial(place, make=lambda path: path.symlink_to("/dev/zero")),
-    "a pipe": partial(place, make=os.mkfifo),
-    "a folder": partial(place, make=os.mkdir),
-    "an empty file": partial(place, make=Path.touch),
-    "a terabyte of zeros": partial(place, make=fill_sparse),
-}
-
-
-def copy_older(run: Path, name: str) -> None:
-    shutil.copytree(run / OLDER, run / "checkpoints" / name)
-
-
-FOLDERS: dict[str, Callable[[Path], object]] = {
-    "both checkpoints lack a part": lambda run: [remove(path) for path in run.glob("checkpoints/*/ema.safetensors")],
-    "a copy of an older one under a later step": partial(copy_older, name="00000011"),
-    "a copy that a person named": partial(copy_older, name="00000004-best"),
-    "a later folder, empty": lambda run: (run / "checkpoints/00000011").mkdir(),
-    "a later folder with notes": lambda run: [
-        (run / "checkpoints/00000012").mkdir(),
-        (run / "checkpoints/00000012/notes.txt").write_text("mine"),
-    ],
-    "a later link": lambda run: (run / "checkpoints/00000012").symlink_to("00000004"),
-    "a later file": lambda run: (run / "checkpoints/00000012").touch(),
-    "a partial one that is a link": lambda run: (run / "checkpoints/.00000012.partial").symlink_to("00000004"),
-    "a name of 5,000 digits": lambda run: (run / "checkpoints" / ("9" * 200)).mkdir(),
-}
-
-
-def of_places(run: Path) -> Iterator[Case]:
-    files = [f"{NEWEST}/checkpoint.json", *(f"{NEWEST}/{part}.safetensors" for part in PARTS), "config.json"]
-    for file in [*files, NEWEST, "checkpoints", "result.json", "metrics.csv", "validation.csv", "samples/00000008"]:
-        if os.path.lexists(run / file):
-            for name, change in STANDINS.items():
-                yield Case(f"{file} is {name}", lambda run, file=file, change=change: change(run / file))
-    for name, change in FOLDERS.items():
-        yield Case(name, change)
-
-
-def every_case(run: Path) -> list[Case]:
-    """run: a good one."""
-    found = [*of_other_values(), *of_tensors(), *of_places(run)]
-    for file in (f"{NEWEST}/checkpoint.json", "config.json", "result.json"):
-        if (run / file).exists():
-            found += of_fields(run, file)
-    return found
