@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from dx7data.cli import types
 from dx7data.errors import InputError
 from models.registry import LAYERS, MODELS
 from models.settings import ModelSettings, find_default, free_arguments, override
@@ -50,7 +51,7 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
     of_presets = "values for all options below (default: base with a GPU, tiny without one)"
     top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
     top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
-    top.add_argument("--out", type=Path, metavar="FOLDER", help="the run (default: runs/MODEL-PRESET)")
+    top.add_argument("--out", type=types.path, metavar="FOLDER", help="the run (default: runs/MODEL-PRESET)")
     top.add_argument("--resume", action="store_true", default=False, help="continue the run in --out with its own options")
     of_files = "a TOML file of options, also under [data], [optim] and [model]; the command line overrides it"
     top.add_argument("--config", type=Path, metavar="FILE", help=of_files)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, TypeVar, cast, get_args, get_origin, 
 
 import msgspec
 
+from dx7data.cli import types
 from dx7data.errors import InputError
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ def make_reader(kind: Any, choices: Container[str] | Iterable[str] = (), many: b
 def read_value(text: str, kind: Any) -> Any:
     """Text as a value of a type with limits; `4,4` as a tuple. Raises ArgumentTypeError."""
     if Path in (kind, *get_args(kind)):
-        return Path(text)
+        return types.path(text)
     try:
         return msgspec.convert(text.split(",") if get_origin(kind) is tuple else text, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -2,8 +2,8 @@
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 
+from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, load_patches
 from dx7data.cli.planning import announce
 from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
@@ -14,12 +14,12 @@ from dx7data.errors import InputError
 
 def add_to(verbs: Verbs) -> None:
     extend = add_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
-    extend.add_argument("folder", type=Path)
+    extend.add_argument("folder", type=types.path)
     extend.add_argument(
         "--samples", type=whole(1, 10**9), metavar="N", help="number of samples in all, not fewer than there are"
     )
     extend.add_argument("--patches", nargs="+", metavar="PATH", help="patches to add; the new plan goes to --out")
-    extend.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the plan with the new patches")
+    extend.add_argument("--out", type=types.path, metavar="FOLDER", help="folder of the plan with the new patches")
     add_machine_options(extend)
 
 

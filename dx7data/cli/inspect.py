@@ -2,8 +2,8 @@
 
 import json
 from argparse import Namespace
-from pathlib import Path
 
+from dx7data.cli import types
 from dx7data.cli.inputs import say_written
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
@@ -12,10 +12,12 @@ from dx7data.errors import make_printable
 
 def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
-    inspect.add_argument("folder", type=Path)
+    inspect.add_argument("folder", type=types.path)
     inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of text")
-    inspect.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at and listen to, of 24 samples")
+    inspect.add_argument(
+        "--html", type=types.path, metavar="FILE", help="write a page to look at and listen to, of 24 samples"
+    )
 
 
 def run(options: Namespace) -> None:

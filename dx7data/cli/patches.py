@@ -2,8 +2,8 @@
 
 import json
 from argparse import Namespace
-from pathlib import Path
 
+from dx7data.cli import types
 from dx7data.cli.inputs import load_patches, say_written
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import make_printable
@@ -15,13 +15,15 @@ def add_to(verbs: Verbs) -> None:
     ).add_subparsers(required=True, metavar="VERB")
     listing = add_verb(patches, "ls", _list, "one line for each patch, and what was found in the files")
     listing.add_argument("paths", nargs="+", metavar="PATH")
-    listing.add_argument("--report", type=Path, metavar="FILE", help="write what was found, repaired and refused, as JSON")
+    listing.add_argument(
+        "--report", type=types.path, metavar="FILE", help="write what was found, repaired and refused, as JSON"
+    )
     listing.add_argument("--keep-duplicates", action="store_true", help="list repeated patches each time they occur")
     show = add_verb(patches, "show", _show, "every field of a patch, as JSON")
     show.add_argument("patch", metavar="FILE:INDEX")
     export = add_verb(patches, "export", _export, "write the patches to a .json, .parquet, .syx or .txt file")
     export.add_argument("paths", nargs="+", metavar="PATH")
-    export.add_argument("--out", required=True, type=Path, metavar="FILE")
+    export.add_argument("--out", required=True, type=types.path, metavar="FILE")
     export.add_argument(
         "--keep-duplicates",
         action="store_true",

@@ -1,15 +1,15 @@
 """`dx7data plan`: what `render` would write before the first shard."""
 
 from argparse import Namespace
-from pathlib import Path
 
+from dx7data.cli import types
 from dx7data.cli.planning import add_plan_options, make_plan
 from dx7data.cli.verb import Verbs, add_verb
 
 
 def add_to(verbs: Verbs) -> None:
     plan = add_verb(verbs, "plan", run, "write the plan of a data set without audio; `render --plan` renders it")
-    plan.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="folder of the plan")
+    plan.add_argument("--out", required=True, type=types.path, metavar="FOLDER", help="folder of the plan")
     plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
     add_plan_options(plan)
 

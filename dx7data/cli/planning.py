@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dx7data.cli import types
@@ -92,7 +91,9 @@ def _patch_options(render: Options) -> None:
         metavar="PATH",
         help="SysEx files, exports, folders, zips; 'example' is the bank that comes with dx7data",
     )
-    render.add_argument("--report", type=Path, metavar="FILE", help="write what was found in patch and music files, as JSON")
+    render.add_argument(
+        "--report", type=types.path, metavar="FILE", help="write what was found in patch and music files, as JSON"
+    )
     render.add_argument("--keep-silent", action="store_true", help="keep patches that are silent on notes 36, 60 and 84")
     render.add_argument(
         "--targets",
@@ -103,7 +104,7 @@ def _patch_options(render: Options) -> None:
     )
     render.add_argument(
         "--hold-out",
-        type=Path,
+        type=types.path,
         metavar="FILE",
         help="a list of patches, a line each, that go to test with their near-duplicates",
     )

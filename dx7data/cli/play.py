@@ -2,8 +2,8 @@
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 
+from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, load_patches
 from dx7data.cli.verb import Verbs, add_verb
 
@@ -18,7 +18,7 @@ def add_to(verbs: Verbs) -> None:
         help="SysEx files, exports, folders, zips; 'example' is the bank that comes with dx7data",
     )
     play.add_argument(
-        "--checkpoint", type=Path, metavar="RUN", help="a run of python -m train: its model converts what you play"
+        "--checkpoint", type=types.path, metavar="RUN", help="a run of python -m train: its model converts what you play"
     )
     play.add_argument("--no-open", action="store_true", help="print the address and open no browser")
     play.set_defaults(stopped="stopped; what was not saved in the browser is gone")

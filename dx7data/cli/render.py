@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.cli import types
@@ -25,10 +24,10 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _add_options(render: ArgumentParser) -> None:
-    render.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the data set")
+    render.add_argument("--out", type=types.path, metavar="FOLDER", help="folder of the data set")
     render.add_argument(
         "--plan",
-        type=Path,
+        type=types.path,
         metavar="FOLDER",
         help="render the plan in this folder, into it or into --out; leave out all options of the plan",
     )

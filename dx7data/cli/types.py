@@ -6,6 +6,7 @@ A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the s
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -75,6 +76,14 @@ def choices(*names: str) -> Callable[[str], tuple[str, ...]]:
         return tuple(sorted(found))
 
     return parse
+
+
+@_set_name("path")
+def path(text: str) -> Path:
+    """A file or a folder of this machine. As a path, `s3://bucket/x` would be a folder that is named `s3:`."""
+    if "://" in text:
+        raise ArgumentTypeError(f"{text} is a URL, and a path of this machine is needed here")
+    return Path(text)
 
 
 @_set_name("shard")

@@ -6,6 +6,7 @@ from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path
 
+from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError, make_printable
@@ -15,7 +16,7 @@ _LINES = 1000  # of a list: a folder may hold a million things
 
 def add_to(verbs: Verbs) -> None:
     verify = add_verb(verbs, "verify", run, "check every byte of a folder of shards, and render a few samples again")
-    verify.add_argument("folder", type=Path)
+    verify.add_argument("folder", type=types.path)
     verify.add_argument("--full", action="store_true", help="render all samples again, and compare every byte")
     verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")
 

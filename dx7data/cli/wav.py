@@ -22,7 +22,7 @@ def add_to(verbs: Verbs) -> None:
     wav.add_argument(
         "--gain", type=types.gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
     )
-    wav.add_argument("--out", type=Path, default=Path("patch.wav"), help="default: patch.wav")
+    wav.add_argument("--out", type=types.path, default=Path("patch.wav"), help="default: patch.wav")
 
 
 def run(options: Namespace) -> None:

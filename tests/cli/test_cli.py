@@ -226,3 +226,31 @@ def test_piping_into_head():
 def test_version(capsys):
     assert run("--version") == 0
     assert re.fullmatch(r"dx7data \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*RENDER, "--patches", "example", "--out"),
+        ("render", "--plan"),
+        ("plan", "--patches", "example", "--out"),
+        (*RENDER, "--patches", "example", "--out", "there", "--report"),
+        ("extend",),
+        ("extend", "there", "--patches", "example", "--out"),
+        ("verify",),
+        ("verify", "--fix"),
+        ("inspect",),
+        ("inspect", "there", "--html"),
+        ("wav", "--patch", "example:1", "--out"),
+        ("patches", "export", "example", "--out"),
+        ("patches", "ls", "example", "--report"),
+    ],
+    ids=" ".join,
+)
+def test_a_url_is_no_path(tmp_path, monkeypatch, capsys, arguments):
+    """It was a folder with the name `s3:`."""
+    monkeypatch.chdir(tmp_path)
+    assert "s3://bucket/x is a URL, and a path of this machine is needed here" in refused(
+        capsys, *arguments, "s3://bucket/x"
+    )
+    assert not list(tmp_path.iterdir())
