@@ -15,8 +15,11 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+
+from dx7data.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -210,3 +213,54 @@ def read_file(path: Path, limit: int, report: Refusals) -> bytes | None:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         report.refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return None
+
+
+# --- Files that may come from anybody ---
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A regular file, to read. Raises as `measure_regular` does."""
+    measure_regular(path)  # before it is opened, which may wait for ever, or make a device act
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def measure_regular(path: Path) -> int:
+    """How many bytes a file of a data set has.
+
+    Raises FileNotFoundError; and InputError where there is a folder, a pipe or a device, or a link out of the data set.
+    """
+    try:
+        if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent)):
+            raise InputError(f"{path} is a link that leads out of the data set: put a copy of the file in its place")
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path} is no regular file: put a copy of the file in its place")
+    return status.st_size
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """All of a regular file of no more than `limit` bytes. Raises FileNotFoundError and InputError."""
+    with open_regular(path) as file:
+        return read_all(file, limit, path)
+
+
+def read_all(file: BinaryIO, limit: int, path: Path) -> bytes:
+    """All of an open file of no more than `limit` bytes. Raises InputError."""
+    check_length(os.fstat(file.fileno()).st_size, limit, path)
+    try:
+        return file.read(limit)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def check_length(size: int, limit: int, where: object) -> None:
+    """Raises InputError for a file that is too long to be read."""
+    if size > limit:
+        raise InputError(f"{where} has {size:,} bytes, more than the {limit:,} that are read of such a file")

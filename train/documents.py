@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from dx7data.errors import InputError
-from dx7data.plan import schema
+from dx7data.files import read_all
 
 MAX_JSON_BYTES = 1 << 20  # of config.json, checkpoint.json and result.json; ours have some 2 kB
 
@@ -43,7 +43,7 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """All of a regular file. Raises FileNotFoundError, and InputError, also if it has more than so many bytes."""
     with open_regular(path) as file:
-        return schema.read_all(file, max_bytes, path)
+        return read_all(file, max_bytes, path)
 
 
 def convert(document: Any, kind: type, where: Path | str, above: str = "") -> Any:

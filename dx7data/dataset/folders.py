@@ -18,7 +18,7 @@ from dx7data import prefix
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import card, executors, lock, shard
 from dx7data.errors import InputError, make_printable
-from dx7data.files import PARTIAL, open_log, remove_left_over, sync_folder, write_atomically
+from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, sync_folder, write_atomically
 from dx7data.patches import patch
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
@@ -102,7 +102,7 @@ def _compare(plan: Plan, folder: Path) -> list[str] | None:
     try:
         return find_differences(Plan.load(folder), plan)
     except InputError as error:
-        document = schema.read_regular(folder / "dataset.json", schema.DOCUMENT_BYTES)
+        document = read_regular(folder / "dataset.json", schema.DOCUMENT_BYTES)
         try:
             json.loads(document)
         except ValueError:
@@ -318,6 +318,6 @@ def write(path: Path, data: bytes) -> None:
 def is_written(path: Path, data: bytes) -> bool:
     """Whether a file of a data set has this content."""
     try:
-        return schema.read_regular(path, len(data)) == data
+        return read_regular(path, len(data)) == data
     except (FileNotFoundError, InputError):
         return False

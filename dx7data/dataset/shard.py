@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dx7data.audio import clips
 from dx7data.errors import InputError
-from dx7data.files import add_hash, encode_parquet, open_atomically, write_atomically
+from dx7data.files import (
+    add_hash,
+    encode_parquet,
+    measure_regular,
+    open_atomically,
+    open_regular,
+    read_regular,
+    write_atomically,
+)
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size
@@ -100,9 +108,9 @@ def load_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats:
     """The stats of a shard that is whole and of this plan. Raises InputError, which says what is wrong with it."""
     path = folder / f"{shard.name}.stats.json"
     try:
-        summary = plan.check_stats(shard, schema.read_regular(path, schema.STATS_BYTES), path)
+        summary = plan.check_stats(shard, read_regular(path, schema.STATS_BYTES), path)
         for kind in ("tar", "parquet"):
-            size = schema.measure_regular(folder / f"{shard.name}.{kind}")
+            size = measure_regular(folder / f"{shard.name}.{kind}")
             if size != summary[kind]["bytes"]:
                 raise InputError(f"the {kind} was cut or changed: it has {size:,} bytes, not {summary[kind]['bytes']:,}")
     except FileNotFoundError as error:
@@ -121,7 +129,7 @@ def read_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats | None:
 def read_fingerprint(path: Path) -> str | None:
     """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
     try:
-        data = schema.read_regular(path, schema.STATS_BYTES)
+        data = read_regular(path, schema.STATS_BYTES)
         return schema.decode_signed(data, schema.Stats, path)["fingerprint"]
     except (FileNotFoundError, InputError):
         return None
@@ -166,7 +174,7 @@ def read_members(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
     Raises InputError where the tar has another member than the table says.
     """
     members = {}
-    with schema.open_regular(folder / f"{shard.name}.tar") as file:
+    with open_regular(folder / f"{shard.name}.tar") as file:
         for column in (name.removesuffix("_offset") for name in row if name.endswith("_offset")):
             name, size = column.replace("_", "."), row[f"{column}_bytes"]
             _seek_member(file, f"{row['key']}.{name}", row[f"{column}_offset"], size)
@@ -184,7 +192,7 @@ def _seek_member(file: BinaryIO, name: str, offset: int, size: int) -> None:
 def check_members(shard: Shard, folder: Path, rows: list[dict]) -> None:
     """Raises InputError where a tar has another member than its table says, such as one that unpacks to another folder."""
     columns = [name.removesuffix("_offset") for name in rows[0] if name.endswith("_offset")]
-    with schema.open_regular(folder / f"{shard.name}.tar") as file:
+    with open_regular(folder / f"{shard.name}.tar") as file:
         for row in rows:
             for column in columns:
                 name = f"{row['key']}.{column.replace('_', '.')}"
@@ -194,7 +202,7 @@ def check_members(shard: Shard, folder: Path, rows: list[dict]) -> None:
 def read_table(plan: Plan, shard: Shard, folder: Path) -> "pa.Table":
     """The table of a shard, as it was written. Raises InputError."""
     stats, path = load_stats(plan, shard, folder), folder / f"{shard.name}.parquet"
-    data = schema.read_regular(path, stats["parquet"]["bytes"])
+    data = read_regular(path, stats["parquet"]["bytes"])
     if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
         raise InputError(f"{path} has changed since it was rendered: dx7data verify says what is wrong, and --fix mends it")
     return tables.read_shard_table(data, plan.spec, shard, stats["tar"]["bytes"], path)

@@ -11,9 +11,8 @@ import numpy as np
 from dx7data import prefix
 from dx7data.dataset import card, executors, folders, shard
 from dx7data.errors import InputError
-from dx7data.files import PARTIAL
+from dx7data.files import PARTIAL, open_regular
 from dx7data.patches import sysex
-from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 
@@ -184,7 +183,7 @@ def _check_others(plan: Plan, folder: Path) -> Iterator[str]:
 def _hash(path: Path, progress: Callable[[int], object]) -> str:
     """The SHA-256 of a file."""
     state = hashlib.sha256()
-    with schema.open_regular(path) as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK):
             state.update(block)
             progress(len(block))

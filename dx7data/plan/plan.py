@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dx7data.errors import InputError
-from dx7data.files import add_hash
+from dx7data.files import add_hash, open_regular, read_regular
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.patches import Patches
@@ -93,7 +93,7 @@ class Plan(Recipe):
 
 def _read_document(path: Path) -> schema.PlanDocument:
     try:
-        data = schema.read_regular(path, schema.DOCUMENT_BYTES)
+        data = read_regular(path, schema.DOCUMENT_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
     version = schema.decode(data, schema.Version, path)
@@ -105,7 +105,7 @@ def _read_document(path: Path) -> schema.PlanDocument:
 def _check_table(path: Path, digest: str) -> None:
     """Is it the table that the plan was written with? Raises InputError."""
     try:
-        with schema.open_regular(path) as file:
+        with open_regular(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == digest:
                 return
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def _check_table(path: Path, digest: str) -> None:
 
 
 def _load_patches(path: Path, count: int) -> Patches:
-    table = tables.read_table(schema.read_regular(path, tables.PLAN_BYTES), tables.list_patch_columns(), path, count)
+    table = tables.read_table(read_regular(path, tables.PLAN_BYTES), tables.list_patch_columns(), path, count)
     try:
         return Patches.from_table(table)
     except ValueError as error:

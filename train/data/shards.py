@@ -11,8 +11,9 @@ import torch
 
 from dx7data.audio.wav import HEADER_BYTES, encode_header
 from dx7data.errors import InputError
+from dx7data.files import open_regular
 from dx7data.patches import sysex
-from dx7data.plan import schema, tables
+from dx7data.plan import tables
 from dx7data.plan.plan import Plan
 from train.data.clips import Clips
 from train.data.example import NO_PREFIX, Example
@@ -131,7 +132,7 @@ class ShardClips(Clips):
         name, tar = f"{self.shards[s].name}.tar", self._stats[s]["tar"]
         path = self._at.local_path(name, tar["bytes"], tar["sha256"])
         try:
-            with schema.open_regular(path) as file:
+            with open_regular(path) as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             raise InputError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None

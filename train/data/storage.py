@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 import fsspec
 
 from dx7data.errors import InputError
-from dx7data.plan import schema
+from dx7data.files import check_length, measure_regular, read_regular
 
 T = TypeVar("T")
 
@@ -42,11 +42,11 @@ class Local:
 
     def read(self, name: str, limit: int) -> bytes:
         """A whole file of no more than `limit` bytes. Raises FileNotFoundError when there is none, and InputError."""
-        return schema.read_regular(self._folder / name, limit)
+        return read_regular(self._folder / name, limit)
 
     def is_complete(self, name: str, size: int) -> bool:
         """Whether a shard is there in its full length. Raises FileNotFoundError when there is none, and InputError."""
-        return schema.measure_regular(self._folder / name) == size
+        return measure_regular(self._folder / name) == size
 
     def local_path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine."""
@@ -86,7 +86,7 @@ class Remote:
                 return file.read(limit + 1)
 
         data = self._retry(name, read_all)
-        schema.check_length(len(data), limit, f"{self.name}/{name}")
+        check_length(len(data), limit, f"{self.name}/{name}")
         return data
 
     def is_complete(self, name: str, size: int) -> bool:
