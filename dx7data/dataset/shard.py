@@ -85,7 +85,7 @@ def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sampl
         make_way(folder / f"{shard.name}.{kind}")
     with open_atomically(folder / f"{shard.name}.tar") as file:
         tar = _HashedFile(file)
-        table = [_make_row(one, _append(tar, one)) for one in samples]
+        table = [_make_row(plan, one, _append(tar, one)) for one in samples]
         tar.write(bytes(-(tar.size + 2 * tarfile.BLOCKSIZE) % _RECORD + 2 * tarfile.BLOCKSIZE))
     summary = {
         "fingerprint": plan.fingerprint,
@@ -213,7 +213,7 @@ def read_rows(plan: Plan, shard: Shard, folder: Path) -> list[dict]:
     return read_table(plan, shard, folder).to_pylist()
 
 
-def _make_row(one: sample.Sample, places: dict[str, int]) -> dict:
+def _make_row(plan: Plan, one: sample.Sample, places: dict[str, int]) -> dict:
     """The row of a sample in the table of its shard."""
     meta = one.meta
     return {
@@ -226,8 +226,8 @@ def _make_row(one: sample.Sample, places: dict[str, int]) -> dict:
         "source_id": meta["source"]["id"],
         "phrase_id": meta["phrase"]["id"],
         "phrase_kind": meta["phrase"]["kind"],
-        **({"pair_with": meta["pair"]["with"]} if "pair" in meta else {}),
-        **{f"prefix_{codec}_samples": samples for codec, samples in meta.get("prefix_samples", {}).items()},
+        **({"pair_with": meta["pair"]["with"]} if plan.spec.pairs else {}),
+        **{f"prefix_{codec}_samples": len(audio) for codec, audio in one.prefixes.items()},
         "notes": len(meta["notes"]),
         "lowest_note": min(note["note"] for note in meta["notes"]),
         "highest_note": max(note["note"] for note in meta["notes"]),

@@ -205,9 +205,9 @@ def _about(one: dict) -> Markup:
 
 def _pair(meta: dict, shown: set[str]) -> Markup | str:
     """What the other sample of its pair has that this one has not."""
-    if "pair" not in meta:
-        return ""
     pair = meta["pair"]
+    if not pair["with"]:
+        return ""
     other = html('<a href="#{0}">{0}</a>', pair["with"]) if pair["with"] in shown else pair["with"]
     return html(
         '<p class="changed">{} is stored as <b>{}</b> here, <b>{}</b> in {}; all else is the same</p>',
@@ -227,7 +227,7 @@ def _in_words(parameter: str) -> str:
 
 
 def _changed_operator(meta: dict) -> int | None:
-    start = meta.get("pair", {}).get("parameter", "").partition("_")[0]
+    start = meta["pair"]["parameter"].partition("_")[0]
     return int(start[2:]) if start[:2] == "op" and start[2:].isdigit() else None
 
 

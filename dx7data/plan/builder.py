@@ -13,6 +13,7 @@ from dx7data.phrases.phrase import Phrases
 from dx7data.plan import augment, hidden, split
 from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, make_rows
 from dx7data.plan.plan import Plan
+from dx7data.plan.recipe import FORMAT
 from dx7data.plan.spec import RANDOM_SOURCE, SPLITS, Spec
 from dx7data.plan.split import divide_evenly
 
@@ -112,7 +113,7 @@ def add_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
     report = split.make_report(patches, old.spec)
     known = {each["id"] for each in old.silent}
     silent = old.silent + [each for each in silent if each["id"] not in known]
-    new = replace(old, patches=patches, silent=silent, split_report=report)
+    new = replace(old, format=FORMAT, patches=patches, silent=silent, split_report=report)
     return _measure(new), [
         f"{fresh.origins[i]['file']}:{fresh.origins[i]['index']}, {patch.patch_name(fresh.stored[i])}, is left out: "
         f"it is near patches of {' and '.join(splits)}"

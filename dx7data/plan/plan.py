@@ -13,7 +13,7 @@ from dx7data.files import add_hash, open_regular, read_regular
 from dx7data.phrases.phrase import Phrases
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.patches import Patches
-from dx7data.plan.recipe import ENGINE, FORMAT, READ_ONLY, Recipe
+from dx7data.plan.recipe import ENGINE, FORMAT, FORMAT_3, READ_ONLY, Recipe
 from dx7data.plan.spec import Shard
 
 
@@ -44,7 +44,8 @@ class Plan(Recipe):
             patches=patches,
             phrases=_load_phrases(folder, document),
             counts=counts,
-            old_fingerprint=document["fingerprint"] if document["format"] != FORMAT else None,
+            format=document["format"],
+            old_fingerprint=document["fingerprint"] if document["format"] == READ_ONLY[0] else None,
             silent=[dict(each) for each in document["left_out_as_silent"]],
             split_report=dict(document["split_report"]),
             hidden=dict(hidden) if (hidden := document.get("hidden")) else None,
@@ -76,7 +77,7 @@ class Plan(Recipe):
         if self.phrases is not None:
             files["phrases.arrow"] = self.phrases.to_arrow()
         document = {
-            "format": FORMAT,
+            "format": self.format,
             "engine": ENGINE,
             "fingerprint": self.fingerprint,
             "spec": asdict(self.spec),
@@ -97,7 +98,7 @@ def _read_document(path: Path) -> schema.PlanDocument:
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
     version = schema.decode(data, schema.Version, path)
-    if (version["format"], version["engine"]) not in ((FORMAT, ENGINE), READ_ONLY):
+    if (version["format"], version["engine"]) not in ((FORMAT, ENGINE), (FORMAT_3, ENGINE), READ_ONLY):
         raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
     return schema.decode_plan(data, path)
 
@@ -143,9 +144,10 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
     if old.old_fingerprint:
         return [f"its format is {READ_ONLY[0]}, which only an older version renders, and {FORMAT} here"]
+    found = [] if old.format == new.format else [f"format is {old.format} there and {new.format} here"]
     before, after = ({**asdict(plan.spec), **asdict(plan.spec.filters)} for plan in (old, new))
     del before["filters"]  # each is one difference
-    found = [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
+    found += [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
     if old.counts != new.counts:
         found.append(f"samples are {old.counts} there and {new.counts} here")
     for what, there, here in (

@@ -15,7 +15,8 @@ from dx7data.plan.permutation import Cycle
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Shard, Spec
 from dx7data.rng import KeyedRng
 
-FORMAT = 3  # of the folder; changes when older readers would misread it
+FORMAT = 4  # of the folder; changes when older readers would misread it
+FORMAT_3 = 3  # the same audio, and other keys in the json of a sample: rendered, repaired and extended as it began
 ENGINE = 3  # changes when the same patch and note give other integers, or the same (seed, j) another phrase
 READ_ONLY = (2, 2)  # format and engine whose folders are read as they are, but not rendered: that takes the old draws
 
@@ -28,6 +29,7 @@ class Recipe:
     patches: Patches
     phrases: Phrases | None  # None: drawn for each sample
     counts: dict[str, int]
+    format: int = FORMAT  # or FORMAT_3
     old_fingerprint: str | None = None  # of a data set of format 2, which can be read but not rendered
 
     def check_current(self) -> None:
@@ -43,7 +45,7 @@ class Recipe:
         """SHA-256 of everything that a sample depends on: not the number of samples, nor the files the patches came from."""
         if self.old_fingerprint:
             return self.old_fingerprint
-        state = hashlib.sha256(to_canonical_json({"format": FORMAT, "engine": ENGINE, "spec": asdict(self.spec)}))
+        state = hashlib.sha256(to_canonical_json({"format": self.format, "engine": ENGINE, "spec": asdict(self.spec)}))
         state.update(self.patches.stored.tobytes())
         state.update(to_canonical_json([self.patches.ids, self.patches.splits, self.patches.kinds]))
         state.update(to_canonical_json([self.patches.parents, self.patches.targets]))

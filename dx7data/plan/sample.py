@@ -18,7 +18,8 @@ from dx7data.engine.tables import BLOCK, ONE_Q24, count_samples
 from dx7data.engine.voice import Curves, voices
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import CONTROLLERS, REST, Note, Phrase
-from dx7data.plan.recipe import Recipe
+from dx7data.plan.recipe import FORMAT_3, Recipe
+from dx7data.plan.schema import NO_PAIR
 from dx7data.plan.spec import Choice
 
 _BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
@@ -168,8 +169,8 @@ def _make_curves(plan: Recipe, choices: list[Choice], rate: int) -> tuple[Curves
 def _make_meta(plan: Recipe, split: str, j: int, choice: Choice) -> dict:
     """The `json` of a sample, but for the levels of its clips.
 
-    All samples of a data set have the same keys with values of the same types, none of them empty, for readers that infer a
-    schema from the first few. So what is known of a phrase, which depends on where it comes from, is one text.
+    All samples of all data sets have the same keys with values of the same types, none of them empty, for readers that infer
+    a schema from the first few. So what is known of a phrase, which depends on where it comes from, is one text.
     """
     spec, phrase = plan.spec, choice.phrase
     source = get_source_patch(plan) if choice.source is None else plan.patches.stored[choice.source]
@@ -183,10 +184,12 @@ def _make_meta(plan: Recipe, split: str, j: int, choice: Choice) -> dict:
         "phrase": {"id": phrase.id, "kind": phrase.kind, "cut": phrase.cut, "about": _json.encode(phrase.about)},
         **_describe_notes(phrase, engine_rate(spec.sample_rate)),
     }
-    if spec.prefixes:
+    if plan.format == FORMAT_3 and spec.prefixes:
         meta["prefix_samples"] = {codec: spec.prefix_samples(codec) for codec in spec.prefixes}
     if choice.other:
         meta["pair"] = _describe_pair(plan, split, choice.layers[0], choice.other)
+    elif plan.format != FORMAT_3:
+        meta["pair"] = NO_PAIR
     return meta
 
 

@@ -157,6 +157,9 @@ class SourceAbout(TypedDict):
     name: Name
 
 
+StoredValue = Annotated[int, Meta(ge=-1, le=127)]
+
+
 class PhraseIn(TypedDict):
     id: PatchId
     kind: Name
@@ -168,11 +171,12 @@ Pair = TypedDict(
     "Pair",
     {
         "with": Name,
-        "parameter": Literal[patch.FIELDS],  # type: ignore[valid-type]  # 145 names
-        "value": Key,
-        "value_there": Key,
+        "parameter": Literal["", *patch.FIELDS],  # type: ignore[valid-type]  # 145 names
+        "value": StoredValue,
+        "value_there": StoredValue,
     },
 )
+NO_PAIR = Pair({"with": "", "parameter": "", "value": -1, "value_there": -1})  # of a sample that has no other
 Change = tuple[Seconds, Annotated[float, Meta(ge=-1000, le=1000)]]
 Controllers = dict[Literal["bend", "wheel", "volume", "expression"], list[Change]]
 
@@ -197,7 +201,7 @@ class SampleDocument(TypedDict):
     controllers: Controllers
     peak: Peaks
     clipped: Clipped
-    pair: NotRequired[Pair]
+    pair: NotRequired[Pair]  # always there in format 4
 
 
 # --- JSON of these types ---
@@ -246,13 +250,13 @@ def index_bytes(shards: int) -> int:
 
 
 def decode_sample(data: bytes, where: object) -> dict:
-    """The json of a sample; what is known of its phrase, whatever the format, as a dictionary in `phrase.about`."""
+    """The json of a sample, whatever the format: with a `pair`, and what is known of its phrase as a dictionary."""
     decode(data, SampleDocument, where)
     document = msgspec.json.decode(data)
     phrase = document["phrase"]
     others = {name: value for name, value in phrase.items() if name not in PhraseIn.__annotations__}
     about = decode(phrase.get("about", msgspec.json.encode(others)), dict[Name, Known], f"{where}, field phrase.about")
-    return document | {"phrase": phrase | {"about": about}}
+    return {"pair": NO_PAIR} | document | {"phrase": phrase | {"about": about}}
 
 
 # --- The spec ---
