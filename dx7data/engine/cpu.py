@@ -13,13 +13,13 @@ from numba import njit, prange
 
 from dx7data import cache
 from dx7data.cache import inner
-from dx7data.engine import control, operators
+from dx7data.engine import control, operators, polynomials
 from dx7data.engine.control import CHUNK, State
-from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
+from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import Curves, Voices
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, MODULATORS, OPERATORS
 
-GROUP = 64  # voices that share the feedback stage: enough to hide the latency of the look-ups
+GROUP = 64  # voices that share the feedback stage: enough to hide the latency of a sample
 _REGISTER = 16  # lanes of the widest vector register; lanes are computed in whole registers
 _SILENT, _SUM, _MIX = range(OPERATORS, OPERATORS + 3)  # rows of a voice's signals, after those of its operators
 
@@ -91,13 +91,13 @@ def _loop_block(
             back = _i32(_i32(output[older, at] + output[newer, at]) << _i32(shift[at] & _i32(31)))
             position = _i32(_i32(phase[0, at] + _i32(increment[0, at] * n)) + back)
             attenuation = _i32(gain[0, at] + _i32(slope[at] * _i32(n + 1)))
-            output[out, at] = operators.oscillate(_i32(position >> _i32(12)), attenuation, SINE, EXPONENTIAL)
+            output[out, at] = polynomials.oscillate(_i32(position >> _i32(12)), attenuation)
         for link in range(1, 3):  # Quirk: the later operators have the gain of the block's end throughout
             for lane in range(lanes[link + 1]):
                 at = _u64(lane)
                 position = _i32(phase[link, at] + _i32(increment[link, at] * n))
                 index = _i32(_i32(position >> _i32(12)) + _i32(output[out, at] << _i32(1)))
-                output[out, at] = operators.oscillate(index, gain[link, at], SINE, EXPONENTIAL)
+                output[out, at] = polynomials.oscillate(index, gain[link, at])
 
 
 @inner
@@ -113,6 +113,7 @@ def _operator(
     j: int,
 ) -> None:
     """Operator j of voice w over a chunk; `keep` is -1 to add to what `out` holds, 0 to replace it."""
+    level, sign = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     for k in range(CHUNK):
         if silent[k]:
             for i in range(BLOCK):
@@ -120,12 +121,16 @@ def _operator(
             continue
         start, step, attenuation = phase[w, j, k], increment[w, j, k], gain[w, j, k]
         slope = _i32(operators.slope(attenuation, gain[w, j, k + 1]))
-        for i in range(BLOCK):
+        attenuation = _i32(attenuation + polynomials.BIAS)
+        for i in range(BLOCK):  # two loops: together their constants do not fit into 16 registers
             n = _SAMPLE[i]
             position = _i32(start + _i32(step * n))
             index = _i32(_i32(position >> _i32(12)) + _i32(modulation[k, i] << _i32(1)))
-            level = _i32(attenuation + _i32(slope * _i32(n + _i32(1))))
-            out[k, i] = _i32(_i32(out[k, i] & keep) + operators.oscillate(index, level, SINE, EXPONENTIAL))
+            attenuated = _i32(attenuation + _i32(slope * _i32(n + _i32(1))))
+            level[i] = _i32(polynomials.compute_log_sine(index) + attenuated)
+            sign[i] = polynomials.find_sign(index)
+        for i in range(BLOCK):
+            out[k, i] = _i32(_i32(out[k, i] & keep) + polynomials.compute_sample(level[i], sign[i]))
 
 
 @inner

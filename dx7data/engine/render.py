@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from dx7data.engine import cpu
+from dx7data.engine import cpu, pool
 from dx7data.engine.arrays import GpuArray
 from dx7data.engine.device import choose, hold_gpu_lock, use_gpu
 from dx7data.engine.tables import BLOCK, count_samples, make_increment_table
@@ -57,7 +57,7 @@ def mix(
     gpu = choose(device)
     shape = rows, _count_samples(seconds, voices.rate)
     if out is None:
-        out = np.empty(shape, np.int32)
+        out = pool.make_array(shape)
     elif out.shape != shape or out.dtype != np.int32 or not out.flags.c_contiguous:
         raise ValueError(f"out must be contiguous int32 of shape {shape}, not {out.dtype} of shape {out.shape}")
     if gpu is not None:

@@ -1,6 +1,6 @@
 """Patches and notes in, integer voice parameters out: the last place that sees a stored 0-99 value.
 
-Everything here happens once per note, vectorised over voices; the only floats of a render are here and in
+Everything here happens once per note, vectorised over voices; the only floats that round are here and in
 engine/tables.py. Rules and constants: engine-spec.md (Time, Pitch, Operator level, Operator envelope, LFO).
 """
 
