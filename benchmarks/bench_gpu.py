@@ -29,7 +29,7 @@ from dx7data import cli
 from dx7data.audio import clips
 from dx7data.cli import planning
 from dx7data.dataset import shard
-from dx7data.dataset.executors import count_workers
+from dx7data.dataset.executors.local import count_workers
 from dx7data.engine import cuda as driver
 from dx7data.engine.device import choose
 from dx7data.engine.render import mix_on_gpu, render

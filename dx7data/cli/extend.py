@@ -6,7 +6,7 @@ from argparse import Namespace
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, load_patches
 from dx7data.cli.planning import announce
-from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
+from dx7data.cli.rendering import add_machine_options, check_machines, render_shards, start_early
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
@@ -30,7 +30,7 @@ def run(options: Namespace) -> None:
 
     if options.samples and not options.patches:
         start_early(options)
-    check_devices(options.device)
+    check_machines(options)
     if not options.samples and not options.patches:
         raise InputError("there is nothing to add: ask for more --samples N, or name more --patches")
     if bool(options.patches) != bool(options.out):

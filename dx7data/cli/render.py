@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.planning import add_plan_options, make_plan
-from dx7data.cli.rendering import add_machine_options, check_devices, render_shards, start_early
+from dx7data.cli.rendering import add_machine_options, check_machines, render_shards, start_early
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
 
@@ -49,7 +49,7 @@ def run(options: Namespace) -> None:
     _refuse_beside_plan(options)
     if not options.dry_run:
         start_early(options)
-        check_devices(options.device)
+        check_machines(options)
     if not options.out and not options.plan:
         raise InputError("--out says where the shards go: name a folder")
     if options.plan:
@@ -83,7 +83,7 @@ def _refuse_beside_plan(options: Namespace) -> None:
         parser = ArgumentParser()
         _add_options(parser)
         defaults = vars(parser.parse_args([]))
-        how = {"plan", "out", "only", "job", "workers", "device", "overwrite", "dry_run", "run"}
+        how = {"plan", "out", "only", "job", "workers", "executor", "ray_address", "device", "overwrite", "dry_run", "run"}
         if given := [name for name, value in defaults.items() if name not in how and getattr(options, name) != value]:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
@@ -102,10 +102,10 @@ def _select(plan: Plan, missing: list, options: Namespace) -> list:
 
 
 def _estimate(plan: Plan, options: Namespace) -> str:
-    from dx7data.dataset import executors
+    from dx7data.dataset.executors import local
     from dx7data.plan import sample
 
-    workers = options.workers or executors.count_workers()
+    workers = options.workers or local.count_workers()
     first = plan.shards()[0]
     places = [(first.split, j) for j in range(min(sample.batch_size(plan), first.count))]
     sample.render_samples(plan, places[:1])

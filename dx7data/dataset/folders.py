@@ -16,7 +16,7 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
-from dx7data.dataset import card, executors, lock, shard
+from dx7data.dataset import card, lock, shard
 from dx7data.errors import InputError, make_printable
 from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, sync_folder, write_atomically
 from dx7data.patches import patch
@@ -174,22 +174,24 @@ def render_missing(
     plan: Plan,
     folder: Path,
     missing: list[Shard],
-    workers: int,
+    render_shards: Callable[[Plan, list[Shard], Path, Callable[[int], None]], str],
     progress: Callable[[int], None],
-    devices: tuple[str, ...] = executors.CPU,
 ) -> None:
-    """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards."""
+    """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards.
+
+    render_shards: of an executor; it returns who rendered, for the log.
+    """
     began = time.time()
     try:
         with open_log(folder / "render.log") as log:  # before anything is rendered: it may be a link
             remove_partial(folder, missing)
             try:
-                executors.render_shards(plan, missing, folder, workers, progress, devices)
+                who = render_shards(plan, missing, folder, progress)
                 write_index(plan, folder)
             finally:
                 remove_partial(folder, missing)  # of workers that were stopped
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
-            log.write(f"{now} {platform.node()} {','.join(devices)} {len(missing)} shards in {took:.2f} s\n")
+            log.write(f"{now} {platform.node()} {who} {len(missing)} shards in {took:.2f} s\n")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None

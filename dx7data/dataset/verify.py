@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from dx7data import prefix
-from dx7data.dataset import card, executors, folders, shard
+from dx7data.dataset import card, folders, shard
+from dx7data.dataset.executors import local
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, open_regular
 from dx7data.patches import sysex
@@ -34,7 +35,7 @@ def verify(
     if fix or full:
         plan.check_current()
     wrong = []
-    with ThreadPoolExecutor(executors.count_workers()) as pool:  # hashing does not hold the interpreter's lock
+    with ThreadPoolExecutor(local.count_workers()) as pool:  # hashing does not hold the interpreter's lock
         checked = pool.map(lambda each: _check_files(plan, each, folder, progress), plan.shards())
         try:
             for each, problem in zip(plan.shards(), checked, strict=True):

@@ -33,14 +33,8 @@ def run(pipe: Connection, plan: Plan, folder: Path, threads: int, device: str, g
     Back go the numbers of finished samples, None after each task, and the error that ends it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    # For the lock that numba makes: without a name, which would stay when this process is killed. It starts no others.
-    multiprocessing.set_start_method("fork", force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    allowed = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it when it loads
-    numba.set_num_threads(min(threads, allowed))
-    if gpu_lock:
-        use_gpu_lock(gpu_lock)
-    gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
+    prepare(threads, gpu_lock)
     with suppress(ConnectionError):  # the parent is gone, or has had enough of an error of another worker
         try:
             while (shards := _receive(pipe)) is not None:
@@ -49,6 +43,17 @@ def run(pipe: Connection, plan: Plan, folder: Path, threads: int, device: str, g
         except Exception as error:
             error.add_note(traceback.format_exc())
             pipe.send(error)
+
+
+def prepare(threads: int, gpu_lock: GpuLock | None) -> None:
+    """Before the first shard of a process that does nothing but render."""
+    # For the lock that numba makes: without a name, which would stay when this process is killed. It starts no others.
+    multiprocessing.set_start_method("fork", force=True)
+    allowed = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it when it loads
+    numba.set_num_threads(min(threads, allowed))
+    if gpu_lock:
+        use_gpu_lock(gpu_lock)
+    gc.freeze()  # all that was imported stays: it need not be searched again and again for garbage
 
 
 def _receive(pipe: Connection) -> list[Shard] | None:

@@ -14,7 +14,8 @@ from gpu import needs_gpu, simulate
 from dx7data import cli
 from dx7data.audio import gain
 from dx7data.audio.resample import ENGINE_RATE, decimate
-from dx7data.dataset import executors, shard, worker
+from dx7data.dataset import shard, worker
+from dx7data.dataset.executors import local
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
@@ -215,7 +216,7 @@ def test_several_shards_to_a_task_and_several_devices(tmp_path):
     assert render(tmp_path / "whole", "--device", "cpu") == 0
     of, done = Plan.load(tmp_path / "whole"), []
     (tmp_path / "ours").mkdir()
-    executors.render_shards(of, of.shards(), tmp_path / "ours", 1, done.append, ("cpu", "cpu"))
+    local.render_shards(of, of.shards(), tmp_path / "ours", done.append, 1, ("cpu", "cpu"))
     assert len(of.shards()) > 4
     assert tars(tmp_path / "ours") == tars(tmp_path / "whole")
     assert sum(done) == 150

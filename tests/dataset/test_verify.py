@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from dx7data import cli, files
-from dx7data.dataset import executors, folders, shard, verify
+from dx7data.dataset import folders, shard, verify
+from dx7data.dataset.executors import local
 from dx7data.patches import bank, patch, sysex
 from dx7data.plan.plan import Plan
 
@@ -127,7 +128,7 @@ def test_extended_is_as_if_rendered_at_once(made, copy, tmp_path, steps):
 
 def test_extend_lets_its_workers_begin_early(copy, monkeypatch):
     begun = []
-    monkeypatch.setattr(executors, "start_early", lambda *arguments: begun.append(arguments))
+    monkeypatch.setattr(local, "start_early", lambda *arguments: begun.append(arguments))
     assert run("extend", copy, "--samples", 61, "--workers", 1) == 0
     assert len(begun) == 1
 
@@ -321,7 +322,7 @@ def test_ctrl_c_is_not_kept_waiting(made, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executors, "count_workers", lambda: 1)
+    monkeypatch.setattr(local, "count_workers", lambda: 1)
     monkeypatch.setattr(verify, "_check_files", lambda of, each, *_: begun.append(each) or time.sleep(0.1))
     monkeypatch.setattr(verify, "_check_content", stop)
     with pytest.raises(KeyboardInterrupt):

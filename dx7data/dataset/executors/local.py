@@ -1,8 +1,7 @@
-"""Who renders which shard: the processes of this machine, a whole shard each, on a GPU some shards at once.
+"""The processes of this machine render: a whole shard each, on a GPU some shards at once.
 
-Shards are independent and always the same, so who makes one, when, and how often does not matter. Several processes take
-turns on a GPU: while it renders for one of them, the others compose, hash and write, which takes longer. The imports that
-take time are inside the functions: `start_early` comes before them.
+Several processes take turns on a GPU: while it renders for one of them, the others compose, hash and write, which takes
+longer. The imports that take time are inside the functions: `start_early` comes before them.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
+WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
 CPU = ("cpu",)
 
 
 def count_workers(devices: tuple[str, ...] = CPU) -> int:
     """The cores that this process may use, or as many as keep the GPUs busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if devices == CPU else max(len(devices), min(cores, _WORKERS_OF_A_GPU * len(devices)))
+    return cores if devices == CPU else max(len(devices), min(cores, WORKERS_OF_A_GPU * len(devices)))
 
 
 def start_early(workers: int, gpu: bool) -> None:
@@ -49,27 +48,37 @@ def start_early(workers: int, gpu: bool) -> None:
 
 
 def render_shards(
-    plan: Plan, shards: list, folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...] = CPU
-) -> None:
+    plan: Plan, shards: list, folder: Path, progress: Callable[[int], None], workers: int, devices: tuple[str, ...] = CPU
+) -> str:
     """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
-    With one worker or shard, this process does it, with all its threads. Raises InputError when a GPU fails.
+    With one worker or shard, this process does it, with all its threads. Returns the devices, for the log. Raises
+    InputError when a GPU fails.
     """
     from dx7data.dataset import shard
 
-    together = 1
     if devices != CPU:
         workers = max(workers, len(devices))
-        maximum = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
-        rounds = max(1, -(-len(shards) // (workers * maximum)))
-        together = max(1, -(-len(shards) // (workers * rounds)))  # the same for all, so that they end together
-    tasks = [shards[i : i + together] for i in range(0, len(shards), together)]
+    tasks = divide_shards(plan, shards, workers, devices != CPU)
     workers = min(workers, len(tasks))
     if workers > 1:
         _use_processes(plan, tasks, folder, workers, progress, devices)
-        return
-    for some in tasks:
-        shard.write_shards(plan, some, folder, progress, devices[0])
+    else:
+        for some in tasks:
+            shard.write_shards(plan, some, folder, progress, devices[0])
+    return ",".join(devices)
+
+
+def divide_shards(plan: Plan, shards: list, workers: int, gpu: bool) -> list[list]:
+    """The shards of each task: one, or as many as a GPU renders at once, in all tasks alike, so that they end together."""
+    together = 1
+    if gpu:
+        from dx7data.dataset import shard
+
+        maximum = max(1, shard.gpu_batch_size(plan) // plan.spec.shard_samples)
+        rounds = max(1, -(-len(shards) // (workers * maximum)))
+        together = max(1, -(-len(shards) // (workers * rounds)))
+    return [shards[i : i + together] for i in range(0, len(shards), together)]
 
 
 def _use_processes(
