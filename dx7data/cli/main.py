@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from dx7data.cli import bench, extend, inspect, patches, plan, play, render, verify, wav
+from dx7data.cli.verb import add_verbs
 from dx7data.process import run
 
 _VERBS = (render, plan, extend, inspect, verify, bench, patches, wav, play)
@@ -22,7 +23,14 @@ def make_parser() -> argparse.ArgumentParser:
         prog="dx7data", description="Render Yamaha DX7 patches into data sets for audio models.", allow_abbrev=False
     )
     top.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
-    verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
+    top.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        default=argparse.SUPPRESS,
+        help="print a script that completes verbs, options and files in a shell: source <(dx7data --print-completion bash)",
+    )
+    verbs = add_verbs(top)
     for verb in _VERBS:
         verb.add_to(verbs)
     return top
@@ -35,4 +43,14 @@ class _Version(argparse.Action):
         import dx7data
 
         print(f"dx7data {dx7data.__version__}")
+        parser.exit()
+
+
+class _PrintCompletion(argparse.Action):
+    """What makes the script is imported only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, __: Any = None) -> None:
+        from dx7data.cli import completion
+
+        print(completion.make_script(parser, shell))
         parser.exit()

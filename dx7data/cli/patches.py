@@ -5,14 +5,14 @@ from argparse import Namespace
 
 from dx7data.cli import types
 from dx7data.cli.inputs import load_patches, say_written
-from dx7data.cli.verb import Verbs, add_verb
+from dx7data.cli.verb import Verbs, add_verb, add_verbs
 from dx7data.errors import make_printable
 
 
 def add_to(verbs: Verbs) -> None:
-    patches = verbs.add_parser(
-        "patches", help="list, show and convert patches", description="List, show and convert patches."
-    ).add_subparsers(required=True, metavar="VERB")
+    patches = add_verbs(
+        verbs.add_parser("patches", help="list, show and convert patches", description="List, show and convert patches.")
+    )
     listing = add_verb(patches, "ls", _list, "one line for each patch, and what was found in the files")
     listing.add_argument("paths", nargs="+", metavar="PATH")
     listing.add_argument(

@@ -10,6 +10,16 @@ Verbs = _SubParsersAction  # what add_subparsers of argparse gives
 Options = _ActionsContainer  # a parser, or a group of its options
 
 
+def add_verbs(parser: ArgumentParser) -> Verbs:
+    """Verbs of a program, or of one of its verbs; without one, its help is printed."""
+
+    def print_help(_: Namespace) -> None:
+        parser.print_help()
+
+    parser.set_defaults(run=print_help, stopped="stopped")
+    return parser.add_subparsers(title="verbs", metavar="VERB")
+
+
 def add_verb(verbs: Verbs, name: str, run: Callable[[Namespace], int | None], text: str) -> ArgumentParser:
     """A parser for the options of a verb, which `run` is called with."""
     parser: ArgumentParser = verbs.add_parser(
