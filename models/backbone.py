@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .film import FiLM
 from .layers.base import SequenceLayer
 from .layers.s4d import compute_kernels
 
@@ -18,26 +19,34 @@ Factory = Callable[[int], SequenceLayer]
 
 
 class Block(nn.Module):
-    """Two residual branches, each after a LayerNorm: the sequence layer, then a feed-forward part `ff` times as wide."""
+    """Two residual branches, each after a LayerNorm: the sequence layer, then a feed-forward part `ff` times as wide.
+
+    film: between norm and layer, the code of a prefix scales and shifts.
+    """
 
     feed_forward: nn.Sequential | None
 
-    def __init__(self, layer: SequenceLayer, d_model: int, ff: int, dropout: float):
+    def __init__(self, layer: SequenceLayer, d_model: int, ff: int, dropout: float, film: bool = False):
         super().__init__()
         self.norm, self.layer, self.dropout = nn.LayerNorm(d_model), layer, nn.Dropout(dropout)
+        self.film = FiLM(d_model) if film else None
         self.feed_forward = None
         if ff:
             wide = nn.Linear(d_model, ff * d_model), nn.GELU(), nn.Linear(ff * d_model, d_model)
             self.feed_forward = nn.Sequential(nn.LayerNorm(d_model), *wide, self.dropout)
 
-    def forward(self, x: Tensor, kernel: Tensor | None = None) -> Tensor:
-        """kernel: of an S4Block, H L, where it is there already."""
+    def forward(self, x: Tensor, kernel: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """kernel: of an S4Block, H L, where it is there already. code: of the prefix, if film."""
         given = () if kernel is None else (kernel,)
-        return self._finish(x, self.layer(self.norm(x), *given))
+        return self._finish(x, self.layer(self._prepare(x, code), *given))
 
-    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y, state = self.layer.step(self.norm(x), state)
+    def step(self, x: Tensor, state: Any, code: Tensor | None = None) -> tuple[Tensor, Any]:
+        y, state = self.layer.step(self._prepare(x, code), state)
         return self._finish(x, y), state
+
+    def _prepare(self, x: Tensor, code: Tensor | None) -> Tensor:
+        x = self.norm(x)
+        return x if self.film is None else self.film(x, code)
 
     def _finish(self, x: Tensor, y: Tensor) -> Tensor:
         x = x + self.dropout(y)
@@ -52,9 +61,9 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Blocks at one rate, (B, L, D) -> (B, L, D)."""
 
-    def __init__(self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float):
+    def __init__(self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float, film: bool = False):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(layer(d_model), d_model, ff, dropout) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(Block(layer(d_model), d_model, ff, dropout, film) for _ in range(n_layers))
         branches = n_layers * (2 if ff else 1)
         with torch.no_grad():  # n branches of variance 1/n: the sum has that of one, however deep the stack is
             for block in self.each:
@@ -66,18 +75,18 @@ class Stack(nn.Module):
         """The blocks in order; nn.ModuleList does not know the type of its items."""
         return cast("list[Block]", self.blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         layers = [block.layer for block in self.each]
         # A CPU's caches hold the numbers of one kernel, not of eight: there, each layer makes its own.
         ready = compute_kernels(layers, x.shape[1]) if x.is_cuda else [None] * len(layers)
         for block, kernel in zip(self.each, ready, strict=True):
-            x = block(x, kernel)
+            x = block(x, kernel, code)
         return x
 
-    def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+    def step(self, x: Tensor, state: tuple, code: Tensor | None = None) -> tuple[Tensor, tuple]:
         states = []
         for block, before in zip(self.each, state, strict=True):
-            x, after = block.step(x, before)
+            x, after = block.step(x, before, code)
             states.append(after)
         return x, tuple(states)
 
@@ -104,7 +113,15 @@ class SaShiMi(nn.Module):
     """
 
     def __init__(
-        self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float, pool: tuple[int, ...], expand: int
+        self,
+        layer: Factory,
+        d_model: int,
+        n_layers: int,
+        ff: int,
+        dropout: float,
+        film: bool,
+        pool: tuple[int, ...],
+        expand: int,
     ):
         super().__init__()
         self.pool = pool
@@ -112,7 +129,7 @@ class SaShiMi(nn.Module):
         widths = [d_model * expand**i for i in range(len(pool) + 1)]
         self.down = nn.ModuleList(nn.Linear(p * widths[i], widths[i + 1]) for i, p in enumerate(pool))
         self.up = nn.ModuleList(nn.Linear(widths[i + 1], p * widths[i]) for i, p in enumerate(pool))
-        deepest_first = [Stack(layer, width, n_layers, ff, dropout) for width in reversed(widths)]
+        deepest_first = [Stack(layer, width, n_layers, ff, dropout, film) for width in reversed(widths)]
         self.stages = nn.ModuleList(reversed(deepest_first))
 
     @property
@@ -120,21 +137,21 @@ class SaShiMi(nn.Module):
         """The stages; nn.ModuleList does not know the type of its items."""
         return cast("list[Stack]", self.stages)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         length = x.shape[1]
         x = F.pad(x, (0, 0, 0, -length % self.divisors[-1]))
         skips = []
         for p, down in zip(self.pool, self.down, strict=True):
             skips.append(x)
             x = down(x.unflatten(1, (-1, p)).flatten(2)).to(x.dtype)  # under autocast the residual stream stays float32
-        x = x + self.stages[-1](x)
+        x = x + self.stages[-1](x, code)
         for i in reversed(range(len(self.pool))):
             made = F.pad(self.up[i](x), (0, 0, 1, -1))  # a pooled step has seen all of its own time: it serves the next
             x = skips[i] + made.unflatten(2, (self.pool[i], -1)).flatten(1, 2)
-            x = x + self.stages[i](x)
+            x = x + self.stages[i](x, code)
         return x[:, :length]
 
-    def step(self, x: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+    def step(self, x: Tensor, state: tuple, code: Tensor | None = None) -> tuple[Tensor, tuple]:
         """A pooled stage works once its step is complete; what it makes is held for the steps after this one."""
         time, states, gathered, made = state[0], *map(list, state[1:])
         output = x  # of stage 0, the first
@@ -142,7 +159,7 @@ class SaShiMi(nn.Module):
             inner = i < len(self.pool)
             phase = time // self.divisors[i] % self.pool[i] if inner else 0
             y = x + made[i][:, phase].to(x.dtype) if inner else x
-            written, states[i] = stage.step(y, states[i])
+            written, states[i] = stage.step(y, states[i], code)
             y = y + written
             if i == 0:
                 output = y

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .backbone import Block
+from .film import CODE
 from .layers.mamba1 import Mamba1, MambaLayer, mamba_ssm_usable
 from .layers.mamba2 import Mamba2
 from .model import Model, build
@@ -62,7 +63,7 @@ def activation_bytes(model: Model, batch: int, length: int, precision: str) -> i
     """
     met: list[tuple[Block, torch.Size]] = []
 
-    def pass_by(block: Block, x: Tensor, kernel: None) -> Tensor:
+    def pass_by(block: Block, x: Tensor, kernel: None, code: Tensor | None) -> Tensor:
         met.append((block, x.shape))
         return x
 
@@ -90,8 +91,9 @@ def block_bytes(block: Block, batch: int, length: int, width: int) -> tuple[int,
 
     def measure(steps: int) -> int:
         x = torch.zeros(batch, steps, width, requires_grad=True)
+        code = torch.zeros(batch, CODE) if block.film else None
         with Allocated() as inside:
-            y = Block.forward(block, x)  # noqa: F841  (it holds what is counted)
+            y = Block.forward(block, x, None, code)  # noqa: F841  (it holds what is counted)
             return inside.bytes
 
     return block.layer.activation_bytes(measure, length)
@@ -121,7 +123,9 @@ def check_memory(
         model = build(settings)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         kernels = kernel_layers(model) if device.type == "cuda" else {}
-        warnings = [found for of, layer in kernels.items() for found in kernel_warnings(*of, layer, batch, length)]
+        warnings = [
+            found for of, layer in kernels.items() for found in kernel_warnings(*of, layer, batch, length - settings.film)
+        ]
         activations = activation_bytes(model, batch, length, precision)
     weights = BYTES_PER_PARAMETER * parameters
     if device.type == "cuda":

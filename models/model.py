@@ -2,9 +2,12 @@
 
 from itertools import cycle
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
+from .film import CODE, PrefixReader
 from .layers.base import SequenceLayer, mark, upcast
 from .mulaw import CLASSES
 from .registry import LAYERS
@@ -16,6 +19,8 @@ class Model(nn.Module):
 
     Starts as mamba-ssm's language model does: embedding N(0, 0.02), no biases in linear layers except where a layer keeps
     time constants in one, and residual branches that shrink with their number (`backbone.Stack`).
+
+    With `film`, the first P classes are no input of the layers, which begin after them, and their logits are 0.
     """
 
     def __init__(self, settings: ModelSettings):
@@ -31,7 +36,7 @@ class Model(nn.Module):
                 raise ValueError(f"{name} of width {width} can't be made with {options}: {error}") from None
 
         self.backbone: Stack | SaShiMi
-        sizes = settings.d_model, settings.n_layers, settings.ff, settings.dropout
+        sizes = settings.d_model, settings.n_layers, settings.ff, settings.dropout, settings.film > 0
         self.embedding = nn.Embedding(CLASSES, settings.d_model)
         if settings.backbone == "stack":
             self.backbone = Stack(layer, *sizes)
@@ -39,6 +44,7 @@ class Model(nn.Module):
             self.backbone = SaShiMi(layer, *sizes, settings.pool, settings.expand)
         self.norm = nn.LayerNorm(settings.d_model)
         self.head = nn.Linear(settings.d_model, CLASSES)
+        self.reader = PrefixReader(settings.film) if settings.film else None
 
         nn.init.normal_(self.embedding.weight, std=0.02)
         mark(self.embedding.weight, no_weight_decay=True)  # rare classes would fade between their gradients
@@ -48,19 +54,42 @@ class Model(nn.Module):
 
     def parameters_on_the_way(self) -> list[tuple[str, nn.Parameter]]:
         """All of them by name, in the order in which the data meets them."""
-        path = ["embedding.", *(f"backbone.{part}." for part in self.backbone.path()), "norm.", "head."]
+        path = ["reader.", "embedding.", *(f"backbone.{part}." for part in self.backbone.path()), "norm.", "head."]
         named = list(self.named_parameters())
         return [found for part in path for found in named if found[0].startswith(part)]
 
     def forward(self, tokens: Tensor) -> Tensor:  # B L -> B L 256, float32 under any autocast
-        return upcast(self.head(self.norm(self.backbone(self.embedding(tokens)))))
+        if self.reader is None:
+            return self._classify(self.backbone(self.embedding(tokens)))
+        length = self.reader.length
+        code = self.reader(tokens[:, :length])
+        return F.pad(self._classify(self.backbone(self.embedding(tokens[:, length:]), code)), (0, 0, length, 0))
+
+    def _classify(self, x: Tensor) -> Tensor:
+        return upcast(self.head(self.norm(x)))
 
     def step(self, tokens: Tensor, state: tuple) -> tuple[Tensor, tuple]:  # B -> B 256
-        x, state = self.backbone.step(self.embedding(tokens), state)
-        return upcast(self.head(self.norm(x))), state
+        if self.reader is None:
+            x, state = self.backbone.step(self.embedding(tokens), state)
+            return self._classify(x), state
+        count, prefix, code, inner = state
+        if count == self.reader.length:
+            x, inner = self.backbone.step(self.embedding(tokens), inner, code)
+            return self._classify(x), (count, prefix, code, inner)
+        prefix = torch.cat([prefix[:, 1:], tokens[:, None].to(prefix.dtype)], dim=1)
+        if count + 1 == self.reader.length:
+            code = upcast(self.reader(prefix.long()))
+        return prefix.new_zeros(len(tokens), CLASSES), (count + 1, prefix, code, inner)
 
     def initial_state(self, batch: int) -> tuple:
-        return self.backbone.initial_state(batch)
+        """That of the backbone; with `film`, after how much of the prefix was read, its classes so far, and its code."""
+        inner = self.backbone.initial_state(batch)
+        if self.reader is None:
+            return inner
+        weight = self.head.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        zeros = torch.zeros(batch, self.reader.length + CODE, dtype=dtype, device=weight.device)
+        return 0, *zeros.split([self.reader.length, CODE], dim=1), inner
 
 
 def build(settings: ModelSettings) -> Model:

@@ -12,7 +12,7 @@ from .layers import LAYERS
 
 BACKBONES = ("sashimi", "stack")
 # Far beyond what anybody trains: settings come from files too, and a number there must not keep a machine busy for hours.
-_MAX = {"d_model": 65_536, "n_layers": 256, "expand": 64, "ff": 64, "pool": 4096}
+_MAX = {"d_model": 65_536, "n_layers": 256, "expand": 64, "ff": 64, "pool": 4096, "film": 1 << 20}
 _MAX_POOLS = 6
 
 
@@ -36,6 +36,9 @@ class ModelSettings:
     expand: int = _field(2, "how much wider a stage is than the one above; of sashimi alone")
     ff: int = _field(2, "how much wider the feed-forward part is inside; 0: none")
     dropout: float = _field(0.0, "part of each branch that is left out in training")
+    film: int = _field(
+        0, "samples of the prefix, if an MLP reads it and scales and shifts each block's input; 0: layers read it"
+    )
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
 
     def __post_init__(self) -> None:
@@ -56,9 +59,9 @@ class ModelSettings:
                 check_option(name, option, value)
         if len(self.pool) > _MAX_POOLS:
             raise ValueError(f"pool has {len(self.pool)} numbers: there can be up to {_MAX_POOLS}")
-        sizes = {"d_model": self.d_model, "n_layers": self.n_layers, "expand": self.expand, "ff": self.ff}
+        sizes = {name: getattr(self, name) for name in ("d_model", "n_layers", "expand", "ff", "film")}
         for name, size in [*sizes.items(), *(("pool", p) for p in self.pool)]:
-            smallest, largest = 0 if name == "ff" else 1, _MAX[name]
+            smallest, largest = 0 if name in ("ff", "film") else 1, _MAX[name]
             if type(size) is not int or not smallest <= size <= largest:
                 near = min(max(smallest, round(size)), largest) if isinstance(size, int | float) else smallest
                 raise ValueError(

@@ -130,7 +130,8 @@ def measure(name: str, model: Model, sample_rate: float) -> list[Row]:
     inputs = {}
     for place, _, layer in layers:
         layer.register_forward_pre_hook(lambda _, arguments, place=place: inputs.update({place: arguments[0]}))
-    model(torch.randint(256, (1, STEPS), generator=torch.Generator().manual_seed(0)))
+    steps = STEPS + (model.reader.length if model.reader else 0)
+    model(torch.randint(256, (1, steps), generator=torch.Generator().manual_seed(0)))
 
     rows = []
     for place, divisor, layer in layers:

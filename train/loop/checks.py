@@ -8,7 +8,7 @@ from train.config import RunSettings
 from train.data.clips import Clips
 from train.data.web import UrlClips
 from train.loop.distributed import Ranks
-from train.loop.loader import count_steps
+from train.loop.loader import count_prefix, count_steps
 from train.results import reader
 
 
@@ -26,6 +26,9 @@ def check_step(settings: RunSettings, data: Clips | UrlClips, ranks: Ranks) -> E
         raise InputError(
             f"--batch {settings.batch} can't be divided into {parts} parts (processes x --grad-accum): take --batch {near}"
         )
+    if settings.model.film not in (0, length := count_prefix(data.format)):
+        there = f"the prefix has {length} samples: take --model.film {length}" if length else "there is no --prefix: add one"
+        raise InputError(f"--model.film is {settings.model.film}, and {there}, or leave --model.film out")
     try:
         return check_memory(
             settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision

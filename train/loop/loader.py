@@ -42,10 +42,14 @@ def open_training_clips(settings: RunSettings) -> Clips | UrlClips:
     return data
 
 
+def count_prefix(format: ExampleFormat) -> int:
+    """P, the samples of a prefix, 0 without one; without a look at the data, which might render."""
+    return format.layers * prefix.samples(format.codec, format.sample_rate) if format.codec else 0
+
+
 def count_steps(format: ExampleFormat) -> int:
-    """P + L, the model steps of a clip with its prefix; without a look at the data, which might render."""
-    prefix_steps = format.layers * prefix.samples(format.codec, format.sample_rate) if format.codec else 0
-    return prefix_steps + (format.crop or format.length)
+    """P + L, the model steps of a clip with its prefix."""
+    return count_prefix(format) + (format.crop or format.length)
 
 
 _SHARED_MEMORY = Path("/dev/shm")

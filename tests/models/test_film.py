@@ -1,0 +1,114 @@
+"""A prefix that an MLP reads: its classes reach all that follows, by any layer, in parallel and step by step."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import gelu
+
+from dx7data import prefix
+from models.film import PrefixReader
+from models.memory import check_memory
+from models.model import build
+from models.mulaw import mu_law_encode, mu_law_table
+from models.registry import preset
+from models.settings import ModelSettings, override
+
+PREFIX = 24
+SMALL = {"backbone": "sashimi", "d_model": 16, "n_layers": 1, "pool": (4, 4), "film": PREFIX}
+
+
+def make(name="s4", **others):
+    torch.manual_seed(0)
+    return build(dataclasses.replace(preset(name), **SMALL | others)).eval()
+
+
+def step_all(model, tokens):
+    state, steps = model.initial_state(len(tokens)), []
+    for token in tokens.T:
+        logits, state = model.step(token, state)
+        steps.append(logits)
+    return torch.stack(steps, 1), state
+
+
+@pytest.mark.parametrize("name", ["s4", "mamba1", "mamba3", "hybrid"])
+@torch.no_grad()
+def test_parallel_is_step_by_step(name):
+    model, tokens = make(name), torch.randint(0, 256, (2, PREFIX + 35))
+    whole, (stepped, state) = model(tokens), step_all(model, tokens)
+    assert (stepped - whole).abs().max() < 1e-4 * max(1, whole.abs().max())
+    assert (whole[:, :PREFIX] == 0).all()
+    count, classes, code, _ = state
+    assert (count, classes.dtype, code.dtype) == (PREFIX, torch.float32, torch.float32)
+    assert (classes == tokens[:, :PREFIX]).all()
+
+
+@torch.no_grad()
+def test_every_class_of_the_prefix_is_heard_from_the_first_sample_on():
+    """In double: an effect, however small, is far above rounding."""
+    model = make("s4d", backbone="stack").double()
+    tokens = torch.randint(0, 256, (1, PREFIX + 20)).repeat(1 + PREFIX, 1)
+    places = torch.arange(PREFIX)
+    tokens[1 + places, places] = (tokens[0, places] + 1) % 256
+    logits = model(tokens)
+    changed = (logits[1:] - logits[0]).abs().amax(2)
+    assert (changed[:, PREFIX:] > 1e-9).all()
+    assert (changed[:, :PREFIX] == 0).all()
+
+
+def test_gradients_reach_the_reader_and_all_blocks():
+    model = make("hybrid", n_layers=2)
+    model(torch.randint(0, 256, (2, PREFIX + 20))).square().mean().backward()
+    weights = {name: weight for name, weight in model.named_parameters() if "reader" in name or "film" in name}
+    assert len(weights) == 2 * (2 + 2 * 3)  # weight and bias of two matrices, and of two blocks in each of three stages
+    assert all(weight.grad.abs().max() > 0 for weight in weights.values())
+    names = [name for name, _ in model.parameters_on_the_way()]
+    assert names[0].startswith("reader.")
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+
+
+@torch.no_grad()
+def test_the_reader_by_hand():
+    """The bits, from Python's own; the last class of a place, all ones."""
+    read = PrefixReader(2)
+    classes = torch.tensor([[0b01100010, 255]])
+    seen = [2 * 0b01100010 / 255 - 1, -1, 1, -1, -1, -1, 1, 1, -1, *[1.0] * 9]
+    weights = dict(read.named_parameters())
+    hidden = gelu(weights["mlp.0.weight"] @ torch.tensor(seen) + weights["mlp.0.bias"])
+    expected = gelu(weights["mlp.2.weight"] @ hidden + weights["mlp.2.bias"])
+    torch.testing.assert_close(read(classes)[0], expected)
+
+
+@torch.no_grad()
+def test_what_two_voices_are_told_apart_by():
+    """One parameter of one operator, in the prefix that `bytes` makes of two patches, changes what is predicted."""
+    patches = np.full((2, 155), 0, np.uint8)
+    patches[:, 145:] = 32
+    patches[1, 20] = 3  # detune of operator 6
+    heard = mu_law_encode(torch.from_numpy(prefix.encode(patches, "bytes", 8000)), mu_law_table())
+    model = make(film=heard.shape[1])
+    source = torch.randint(0, 256, (1, 30)).expand(2, -1)
+    logits = model(torch.cat([heard, source], 1))[:, heard.shape[1] :]
+    assert (logits[0] - logits[1]).abs().max() > 1e-4
+
+
+def test_settings():
+    """Without film, models and their settings are as they were; with it, JSON and options have it."""
+    stored = json.loads(json.dumps(dataclasses.asdict(preset("s4"))))
+    del stored["film"]  # as in a checkpoint of before
+    assert ModelSettings(**stored) == preset("s4")
+    assert not any("film" in name or "reader" in name for name in build(preset("s4", "tiny")).state_dict())
+    assert override(preset("s4"), {"film": "192"}).film == 192
+    with pytest.raises(ValueError, match="film is -1: it must be a whole number from 0 to 1048576, the nearest is 0"):
+        ModelSettings(film=-1)
+
+
+def test_memory_counts_what_film_keeps():
+    """A scaled copy of each block's input, at least."""
+    without = check_memory(preset("s4"), 2, 4000)
+    read = check_memory(dataclasses.replace(preset("s4"), film=192), 2, 4192)
+    blocks = 2 * 4 * sum(8 * 4000 // divisor * width for divisor, width in ((1, 64), (4, 128), (16, 256)))
+    weights = 5 * 4 * (read.parameters - without.parameters)
+    assert read.bytes - without.bytes - weights > 0.9 * blocks
