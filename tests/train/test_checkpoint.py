@@ -201,7 +201,7 @@ def refusal(run):
         (
             "layer_names",
             ["blocks.0:S4D", "blocks.1:S4"],
-            "blocks.0:S4D, blocks.1:S4, the run has blocks.0:S4D, blocks.1:S4D",
+            "layer_names: number 1 is 'blocks.1:S4', and 'blocks.1:S4D' in the run",
         ),
         ("sha256", {}, "sha256: object missing required field model.safetensors"),
         ("format", 2, "format 2, this version reads 1"),

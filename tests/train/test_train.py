@@ -501,7 +501,7 @@ def test_another_model(copy, capsys):
     about = json.loads((folder / "checkpoint.json").read_text())
     (folder / "checkpoint.json").write_text(json.dumps(about | {"layer_names": ["blocks.0:S4"]}))
     assert resume(copy) == 2
-    assert "has layers blocks.0:S4, the run has blocks.0:S4D, blocks.1:S4D" in sentence(capsys)
+    assert "field layer_names: it has 1 layers, the settings have 2" in sentence(capsys)
 
 
 @pytest.mark.parametrize("name", ["model", "ema", "optimiser", "rng"])

@@ -161,11 +161,13 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
     """These parts of a checkpoint. settings: as in `read_last`. Raises InputError, TornError if a file is not as written."""
     metadata, own = read_metadata(folder)
     path, names = folder / META, metadata["layer_names"]
-    if settings is None and len(names) != own.model.n_blocks:  # before a model is made of them
-        raise InputError(f"{path}, field layer_names: it has {len(names)} layers, the settings have {own.model.n_blocks}")
-    expected = describe_model((settings or own).model, path)
-    if names != expected.layer_names:
-        raise InputError(f"{path} has layers {', '.join(names)}, the run has {', '.join(expected.layer_names)}")
+    model = (settings or own).model
+    if len(names) != model.n_blocks:  # before a model is made of them
+        raise InputError(f"{path}, field layer_names: it has {len(names)} layers, the settings have {model.n_blocks}")
+    expected = describe_model(model, path)
+    for i, (there, here) in enumerate(zip(names, expected.layer_names, strict=True)):
+        if there != here:
+            raise InputError(f"{path}, field layer_names: number {i} is {there!r:.80}, and {here!r} in the run")
     if settings and metadata["step"] > settings.steps:
         raise InputError(f"{path}, field step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps")
     for name in DECISIVE if settings else ():
