@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dx7data.cli import types
@@ -81,6 +82,13 @@ def _clip_options(render: ArgumentParser) -> None:
         default=64_000_000,
         metavar="BYTES",
         help="approximate size of a shard (default: 64MB)",
+    )
+    render.add_argument("--title", type=types.card_text, metavar="TEXT", help="title of the data-set card")
+    render.add_argument(
+        "--license",
+        type=types.card_text,
+        metavar="NAME",
+        help="licence of the data set, for its card: a name that the Hub knows, such as cc-by-4.0, or any other",
     )
 
 
@@ -191,7 +199,7 @@ def make_plan(options: Namespace) -> Plan:
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
     plan = builder.make_plan(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
     announce(plan, options.samples is None and options.per_patch is None)
-    return plan
+    return replace(plan, title=options.title, license=options.license)
 
 
 def _check(options: Namespace) -> None:

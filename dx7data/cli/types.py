@@ -135,6 +135,14 @@ def devices(text: str) -> tuple[str, ...]:
     return names
 
 
+@_set_name("text")
+def card_text(text: str) -> str:
+    """A title or a licence, in one line."""
+    if not 1 <= len(text) <= 200 or not text.isprintable() or text.isspace():
+        raise ArgumentTypeError("must be 1 to 200 characters, none of them a control character")
+    return text
+
+
 @_set_name("gain")
 def gain(text: str) -> str:
     """`native`, `peak` or decibels."""

@@ -1,21 +1,29 @@
-"""The data-set card: `README.md` of a data-set folder, which says what is in it and how it was made."""
+"""The data-set card: `README.md` of a data-set folder, which says what is in it and how it was made.
+
+A line divides it. What is below is written by us, and what is above, with the YAML for the Hub, belongs to who has the data
+set, once it is written.
+"""
 
 import re
 from collections import Counter
 
+from dx7data.dataset.front_matter import DEFAULT_TITLE, format_front_matter, format_size
 from dx7data.errors import make_printable
 from dx7data.patches import patch
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import Plan
-from dx7data.plan.recipe import ENGINE
+from dx7data.plan.recipe import ENGINE, FORMAT_3
 from dx7data.plan.sample import get_source_patch
 from dx7data.plan.spec import RANDOM_SOURCE
 
-_TEXT = """---
-task_categories: [audio-to-audio]
-tags: [synthesizer, dx7, fm, webdataset]
----
-# A DX7 voice-conversion data set
+MARK = "<!-- Add your own text above this line: dx7data leaves it as it is, and writes what is below. -->"
+# How cards began before there was a line.
+_BEFORE_FORMAT_4 = b"---\ntask_categories: [audio-to-audio]\ntags: [synthesizer, dx7, fm, webdataset]\n---\n"
+_SIZE = re.compile(rb"^size_categories: \[[\w<>]+\]$", re.MULTILINE)
+
+_TEXT = """{mark}
+
+# {title}
 
 {samples} pairs of {seconds} s clips, {hours:.2f} hours of target audio, made by dx7data (engine {engine}).
 The source clip of a pair is a phrase played by {source}; the target clip is the same phrase, aligned sample by sample,
@@ -38,22 +46,53 @@ one voice for each layer), `json` (notes, controllers, patches, gains){prefixes}
 for each sample, and its hashes.{pairs}
 
 ```python
+from datasets import load_dataset
+pairs = load_dataset("FOLDER", split="train")
+```
+
+```python
 import webdataset
 pairs = webdataset.WebDataset("{first}.tar")
 ```
 
-`dx7data verify` checks every byte. The patches are in `patches.parquet`{tables}; their rights are their authors'.
+`dx7data verify` checks every byte. Where shards are missing, `dx7data render --plan FOLDER` makes them, the same to the
+byte. The patches are in `patches.parquet`{tables}; their rights are their authors'.{licence}
 """
 
 
-def format_card(plan: Plan) -> str:
-    """The card of a plan; it says nothing of where or when it was rendered."""
+def format_card(plan: Plan, there: bytes = b"") -> bytes:
+    """The card of a plan; it says nothing of where or when it was rendered.
+
+    there: the card that is in the folder. What a person has written in it stays: all above the line, but for the size
+    category. A card without the line stays as a whole, above, unless it is one that we wrote before there was a line.
+    """
+    own, mark, _ = there.rpartition(MARK.encode())
+    if not mark:
+        words = b"" if there.startswith(_BEFORE_FORMAT_4) else there.strip()
+        own = words + b"\n\n" if words else b""
+        if not own.startswith(b"---"):
+            own = format_front_matter(plan).encode() + b"\n" + own
+    return _SIZE.sub(format_size(plan).encode(), own, count=1) + _format_text(plan).encode()
+
+
+def is_current(plan: Plan, there: bytes) -> bool:
+    """Whether the part of a card that is ours is what it must be; cards of format 3 have no line, and are not compared."""
+    if plan.format == FORMAT_3 and there.startswith(_BEFORE_FORMAT_4):
+        return True
+    _, mark, rest = there.rpartition(MARK.encode())
+    return mark + rest == _format_text(plan).encode()
+
+
+def _format_text(plan: Plan) -> str:
+    """What is ours, from the line on."""
     spec = plan.spec
     samples = sum(plan.counts.values())
     kinds = Counter(kind for kind, target in zip(plan.patches.kinds, plan.patches.targets, strict=True) if target)
     minimum, maximum = spec.layers
     lengths = [f"{codec}, {spec.prefix_samples(codec)} samples" for codec in spec.prefixes]
     return _TEXT.format(
+        mark=MARK,
+        title=_escape(plan.title or DEFAULT_TITLE),
         samples=samples,
         seconds=spec.seconds,
         hours=samples * spec.seconds / 3600,
@@ -77,6 +116,7 @@ def format_card(plan: Plan) -> str:
         seed=spec.seed,
         fingerprint=plan.fingerprint,
         first=plan.shards()[0].name,
+        licence=f" Licence: {_escape(plan.license)}." if plan.license else "",
     )
 
 

@@ -305,10 +305,18 @@ def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) 
 
 
 def write_plan(plan: Plan, folder: Path) -> None:
-    """Write the plan and its card."""
+    """Write the plan and its card, in which the words of a person stay."""
     remove_partial(folder, [])
-    for name, data in ({"README.md": card.format_card(plan).encode()} | plan.files()).items():
+    for name, data in ({"README.md": card.format_card(plan, read_card(folder))} | plan.files()).items():
         write(folder / name, data)
+
+
+def read_card(folder: Path) -> bytes:
+    """`README.md`; nothing where there is none that can be read."""
+    try:
+        return read_regular(folder / "README.md", schema.DOCUMENT_BYTES)
+    except (FileNotFoundError, InputError):
+        return b""
 
 
 def write(path: Path, data: bytes) -> None:

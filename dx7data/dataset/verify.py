@@ -174,8 +174,8 @@ def check_prefixes(plan: Plan, members: dict[str, bytes]) -> Iterator[str]:
 
 def _check_others(plan: Plan, folder: Path) -> Iterator[str]:
     """The files that follow from the plan and the shards."""
-    if not plan.old_fingerprint and not folders.is_written(folder / "README.md", card.format_card(plan).encode()):
-        yield "README.md: it is missing, or has changed since it was written"
+    if not plan.old_fingerprint and not card.is_current(plan, folders.read_card(folder)):
+        yield "README.md: it is missing, or has changed below the line above which it is yours"
     data, path = folders.make_index(plan, folders.list_shards(folder, plan)), folder / "index.json"
     if (path.is_symlink() or path.exists()) and data is not None and not folders.is_written(path, data):
         yield "index.json: has changed since it was written"

@@ -27,6 +27,8 @@ class Plan(Recipe):
     silent: list[dict]  # patches left out: id, name
     split_report: dict  # how far the splits are apart, see split.py
     hidden: dict | None = None  # what the target shows and the source does not, see hidden.py; None: not measured
+    title: str | None = None  # for the card
+    license: str | None = None  # for the card: an identifier of the Hub, or any other name
 
     @staticmethod
     def load(folder: Path) -> "Plan":
@@ -49,6 +51,8 @@ class Plan(Recipe):
             silent=[dict(each) for each in document["left_out_as_silent"]],
             split_report=dict(document["split_report"]),
             hidden=dict(hidden) if (hidden := document.get("hidden")) else None,
+            title=document.get("title"),
+            license=document.get("license"),
         )
         plan.shards()
         if plan.fingerprint != document["fingerprint"]:
@@ -80,6 +84,7 @@ class Plan(Recipe):
             "format": self.format,
             "engine": ENGINE,
             "fingerprint": self.fingerprint,
+            **({} if self.format == FORMAT_3 else {"title": self.title, "license": self.license}),
             "spec": asdict(self.spec),
             "samples": self.counts,
             "patches": len(self.patches),
@@ -145,7 +150,10 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
     if old.old_fingerprint:
         return [f"its format is {READ_ONLY[0]}, which only an older version renders, and {FORMAT} here"]
     found = [] if old.format == new.format else [f"format is {old.format} there and {new.format} here"]
-    before, after = ({**asdict(plan.spec), **asdict(plan.spec.filters)} for plan in (old, new))
+    before, after = (
+        {"title": plan.title, "license": plan.license, **asdict(plan.spec), **asdict(plan.spec.filters)}
+        for plan in (old, new)
+    )
     del before["filters"]  # each is one difference
     found += [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
     if old.counts != new.counts:

@@ -35,6 +35,7 @@ Size = Annotated[int, Meta(ge=0, le=10**15)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 PatchId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Name = Annotated[str, Meta(max_length=1000)]
+CardText = Annotated[str, Meta(min_length=1, max_length=200)]
 Split = Literal["train", "val", "test"]
 Seconds = Annotated[int, Meta(ge=0, le=1000)] | Annotated[float, Meta(ge=0, le=1000)]
 Level = Annotated[int, Meta(ge=0, le=32768)]
@@ -91,6 +92,8 @@ class PlanDocument(TypedDict):
     format: int
     engine: int
     fingerprint: Digest
+    title: NotRequired[CardText | None]
+    license: NotRequired[CardText | None]
     spec: Spec
     samples: Annotated[dict[Split, Annotated[int, Meta(ge=1, le=10**9)]], Meta(min_length=1)]
     patches: Count

@@ -288,7 +288,7 @@ def test_plans_that_were_not_measured(tmp_path, capsys):
     document = check_hash((tmp_path / "dataset.json").read_bytes())
     del document["hidden"]
     (tmp_path / "dataset.json").write_bytes(add_hash(document))
-    (tmp_path / "README.md").write_text(card.format_card(Plan.load(tmp_path)))
+    (tmp_path / "README.md").write_bytes(card.format_card(Plan.load(tmp_path)))
     capsys.readouterr()
     for more in ([], ["--json"], ["--html", str(tmp_path / "page.html")]):
         assert cli.main(["inspect", str(tmp_path), *more]) == 0
