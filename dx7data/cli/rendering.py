@@ -30,7 +30,7 @@ def add_machine_options(verb: ArgumentParser) -> None:
     verb.add_argument(
         "--ray-address",
         metavar="HOST:PORT",
-        help="head node of the cluster (default: that of this machine, or a new one)",
+        help="head node of the cluster (default: $RAY_ADDRESS, else a new one of this machine)",
     )
     verb.add_argument(
         "--workers", type=whole(1), metavar="N", help="processes (default: one for each core, up to 8 for each GPU)"
@@ -62,7 +62,7 @@ def check_machines(options: Namespace) -> None:
     if options.executor == "ray":
         if options.device not in (("auto",), ("cpu",), ("cuda:0",)):
             raise InputError("--executor ray gives each task a GPU of its own choice: ask for --device cuda")
-        ray.check_cluster(options.ray_address)
+        options.ray_address = ray.find_cluster(options.ray_address)
         return
     if options.ray_address:
         raise InputError("--ray-address is for --executor ray: ask for that too")

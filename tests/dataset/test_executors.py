@@ -17,6 +17,9 @@ def test_what_is_asked_for_without_a_cluster(tmp_path, capsys, monkeypatch):
         said = capsys.readouterr().err
         assert sentence in said
         assert len(said.splitlines()) == 1
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
+    assert cli.main([*render, "--executor", "ray"]) == 2
+    assert "no Ray cluster answers at 127.0.0.1:2" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     assert cli.main([*render, "--executor", "ray"]) == 2
     assert "[ray]'" in capsys.readouterr().err

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _QUEUED = 10_000  # tasks that the cluster knows at once, for its autoscaler too; a plan may have a million shards
 _LOST_WORKERS = 20  # of one task, after which it is given up: nodes may come and go, but a task takes only seconds
 _ANSWER = 10.0  # seconds within which the address of a cluster has to answer; Ray itself would wait for minutes
+_WHILE = 0.5  # seconds between two looks at what has ended
 _STOP = 10.0  # seconds for tasks to leave after Ctrl-C, before Ray kills them
 
 
@@ -41,12 +42,16 @@ class _Made(NamedTuple):
     node: str  # Ray's id of it, hexadecimal
 
 
-def check_cluster(address: str | None) -> None:
-    """Raises InputError if Ray is not installed, or if nothing answers at the address of its cluster."""
+def find_cluster(address: str | None) -> str | None:
+    """The address of a cluster's head node: the one given, else that of RAY_ADDRESS; None if there is neither.
+
+    Raises InputError if Ray is not installed, or if nothing answers there. Ray's own search is not used: it finds clusters
+    that have ended, too, and waits for them.
+    """
     if importlib.util.find_spec("ray") is None:
         raise InputError(f"--executor ray needs Ray: {suggest_install('ray')}")
     address = address or os.environ.get("RAY_ADDRESS")
-    if address and address not in ("auto", "local"):
+    if address:
         host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=_ANSWER).close()
@@ -55,6 +60,7 @@ def check_cluster(address: str | None) -> None:
                 f"no Ray cluster answers at {address} ({error}): --ray-address is HOST:PORT of its head node, such as "
                 "10.0.0.1:6379, and the command runs on a node of the cluster"
             ) from None
+    return address
 
 
 def render_shards(
@@ -68,15 +74,17 @@ def render_shards(
 ) -> str:
     """Render some shards of a plan into `folder`, which all nodes of a Ray cluster see.
 
-    address: HOST:PORT of the cluster; None for the one that Ray finds, see docs/clusters.md. workers: tasks at once, None
-    for as many as there is room for. gpu: on GPUs, in turns of some processes each. Returns which nodes rendered how many
-    shards, for the log. Raises InputError when a task fails, or when what it wrote is not seen here.
+    address: of `find_cluster`; None for a new cluster, of this machine alone, which ends with this process. workers: tasks
+    at once, None for as many as there is room for. gpu: on GPUs, in turns of some processes each. Returns which nodes
+    rendered how many shards, for the log. Raises InputError when a task fails, or when what it wrote is not seen here.
     """
     made = Counter[str]()
     with _connect(address) as ray, closing(_run_tasks(ray, plan, shards, folder, workers or _QUEUED, gpu)) as ended:
-        for some, task in ended:
-            _check_seen(plan, some, folder, task.host)
-            made[f"{task.host}/{task.node[:8]}"] += len(some)
+        for some, (host, node) in ended:
+            name = f"{host}/{node[:8]}"
+            if name not in made:
+                _check_seen(plan, some, folder, host)
+            made[name] += len(some)
             progress(sum(each.count for each in some))
     return f"ray ({', '.join(f'{count} on {node}' for node, count in sorted(made.items()))})"
 
@@ -84,15 +92,18 @@ def render_shards(
 @contextmanager
 def _connect(address: str | None) -> Iterator[Any]:
     """The module `ray`, connected to a cluster, of which nothing but our own sentences comes to the terminal."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that begins and ends with this process
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # in a new one
     import ray
 
     answer = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level="critical")
+        if address:
+            ray.init(address, log_to_driver=False, logging_level="critical")
+        else:
+            ray.init("local", log_to_driver=False, logging_level="critical", include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:  # RuntimeError: other versions of Ray or Python there
         reason = " ".join(str(error).split())
-        raise InputError(f"the Ray cluster at {address or 'the address that Ray chose'} can't be used: {reason}") from None
+        raise InputError(f"the Ray cluster at {address or 'this machine'} can't be used: {reason}") from None
     signal.signal(signal.SIGTERM, answer)  # Ray has another, which ends with exit status 15
     try:
         yield ray
@@ -121,7 +132,8 @@ def _run_tasks(
                 tasks[submit(some)] = some
             if not tasks:
                 return
-            for done in ray.wait(list(tasks))[0]:
+            # All that end within a while, since to look at them takes time for each that has not ended.
+            for done in ray.wait(list(tasks), num_returns=len(tasks), timeout=_WHILE)[0]:
                 some = tasks.pop(done)
                 yield some, _get_result(ray, done, some)
     finally:
@@ -153,7 +165,7 @@ def _cancel(ray: Any, tasks: list) -> None:
 
 
 def _check_seen(plan: Plan, some: list[Shard], folder: Path, host: str) -> None:
-    """Raises InputError if what a task has written is not in the folder that the driver sees."""
+    """Raises InputError if what the first task of a node has written is not in the folder that the driver sees."""
     from dx7data.dataset import shard
 
     for each in some:
