@@ -57,7 +57,7 @@ def main():
     print(f"| core-hours: {took / count * 1000:.2f} ms a sample, {took / size * 1e9:.1f} s a GB | {core_hours:,.1f} |")
     print(f"| GPU-hours: 1.33 GB/s of one H200 | {GPU_SECONDS / 3600:.2f} |")
     for cores in (64, 1000):
-        print(f"| hours with {cores:,} cores | {core_hours / cores:.2f} |")
+        print(f"| minutes with {cores:,} cores | {core_hours / cores * 60:.1f} |")
     if options.core_hour:
         print(f"| at {options.core_hour} a core-hour | {core_hours * options.core_hour:,.2f} |")
     if options.gpu_hour:
