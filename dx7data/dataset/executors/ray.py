@@ -8,6 +8,7 @@ the lock of the folder.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -98,9 +99,9 @@ def _connect(address: str | None) -> Iterator[Any]:
     answer = signal.getsignal(signal.SIGTERM)
     try:
         if address:
-            ray.init(address, log_to_driver=False, logging_level="critical")
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
         else:
-            ray.init("local", log_to_driver=False, logging_level="critical", include_dashboard=False)
+            ray.init("local", log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:  # RuntimeError: other versions of Ray or Python there
         reason = " ".join(str(error).split())
         raise InputError(f"the Ray cluster at {address or 'this machine'} can't be used: {reason}") from None
