@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_ROWS = 1_000_000  # of a table: packed well, a small file could hold any number
+_MOST_BYTES = 1 << 30  # of a table when it is unpacked
 _MOST_REFUSED = 1_000  # entries of a file
 _BLANK = re.compile(r"\s*")
 _MAXIMA = dict(zip(patch.FIELDS, patch.MAXIMA.tolist(), strict=True))
@@ -161,6 +162,9 @@ def _read_parquet(data: bytes) -> Reading:
             rows = file.metadata.num_rows
             if rows > _MOST_ROWS:
                 raise ValueError(f"it has {rows:,} rows, more than the {_MOST_ROWS:,} that are read")
+            unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+            if unpacked > _MOST_BYTES:
+                raise ValueError(f"it would grow to {unpacked:,} bytes, more than the {_MOST_BYTES:,} that are read")
             if "packed" not in file.schema_arrow.names:
                 raise ValueError("it has no column `packed`")
             kind = file.schema_arrow.field("packed").type

@@ -6,7 +6,7 @@ import hashlib
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +23,16 @@ from dx7data.phrases.selection import Passage
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
 
 _SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".zip")
 _ZIP_LIMIT = 256 << 20  # bytes
 _UNPACKED_LIMIT = 4 << 30  # bytes of all files in a zip: 100,000 songs
+# Of a table: so many rows and bytes are read in any case, and beyond that so many times the bytes of the file.
+_MIN_ROWS_READ, _MIN_BYTES_READ, _GROWTH = 2_000_000, 256 << 20, 32
+_MAX_ID = 200  # letters of a phrase_id
 _DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
 
 
@@ -153,6 +157,9 @@ def _read_parquet(path: Path) -> pa.Table:
         raise InputError(f"{make_printable(path)} is no file; name a Parquet table")
     try:
         with pq.ParquetFile(path) as file:
+            _check_size(path, file)
+            texts = [name for name in ("phrase_id",) if name in file.schema_arrow.names]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:  # a long text that is there a million times is one
             table = file.read(columns=list(COLUMNS))
         table.validate(full=True)  # reading alone does not see text that is not UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -164,6 +171,25 @@ def _read_parquet(path: Path) -> pa.Table:
     return table
 
 
+def _check_size(path: Path, file: pq.ParquetFile) -> None:
+    """Before a table is read: equal values take next to nothing in a file. Raises InputError where it would grow a lot."""
+    from pyarrow import types
+
+    size, rows, columns = path.stat().st_size, file.metadata.num_rows, file.schema_arrow
+    if rows > max(_MIN_ROWS_READ, size):  # a note takes a byte or more
+        raise InputError(f"{make_printable(path)} has {rows:,} rows in {size:,} bytes: that can't be music")
+    parts = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    unpacked = sum(part.total_byte_size for part in parts)
+    if unpacked > max(_MIN_BYTES_READ, _GROWTH * size):
+        raise InputError(
+            f"{make_printable(path)} would grow from {size:,} to {unpacked:,} bytes: write it with less compression"
+        )
+    for name in set(COLUMNS) & set(columns.names):
+        if columns.names.count(name) == 1 and types.is_nested(columns.field(name).type):
+            kind = make_printable(columns.field(name).type)
+            raise InputError(f"{make_printable(path)}: column {name} is of type {kind}; convert it to one value a row")
+
+
 def _get_column(path: Path, table: pa.Table, name: str, *kinds: str) -> pa.ChunkedArray:
     """A column of one of these kinds of types, without nulls; where it holds categories, their values."""
     from pyarrow import types
@@ -172,6 +198,9 @@ def _get_column(path: Path, table: pa.Table, name: str, *kinds: str) -> pa.Chunk
         raise InputError(f"{make_printable(path)} has {count} columns {name}; give it one each of {', '.join(COLUMNS)}")
     column = table[name]
     if types.is_dictionary(column.type):
+        words = chain.from_iterable(chunk.dictionary.to_pylist() for chunk in column.chunks)
+        if any(isinstance(word, str) and len(word) > _MAX_ID for word in words):
+            raise InputError(f"{make_printable(path)}: column {name} holds texts of more than {_MAX_ID} letters")
         column = column.cast(column.type.value_type)
     if not any(getattr(types, f"is_{kind}")(column.type) for kind in kinds):
         expected = " or ".join(kinds)

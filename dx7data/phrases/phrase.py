@@ -18,7 +18,8 @@ import numpy as np
 from msgspec import Meta
 
 from dx7data.errors import InputError
-from dx7data.files import decode_parquet, to_canonical_json
+from dx7data.files import to_canonical_json
+from dx7data.phrases.compression import STREAM, check_uncompressed
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
     import pyarrow as pa
@@ -28,10 +29,14 @@ REST = {"bend": 0, "wheel": 0, "volume": 127, "expression": 127}
 CONTROLLERS = tuple(REST)
 _KEY_NAMES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
+_WORD = 100  # letters of a split or of a kind of phrases, at most
+
 _LONGEST = 24 * 60 * 60 * 1000  # ms: longer is no music, and might not fit into 32 bits
 _NOTE_LIMITS = {"start": (0, _LONGEST), "held": (1, _LONGEST), "note": (0, 127), "velocity": (1, 127)}
 # A bend of 127 semitones and as many cents is 10.7 octaves.
 _EVENT_LIMITS = {"time": (0, _LONGEST), "controller": (0, len(CONTROLLERS) - 1), "value": (-(11 << 24), 11 << 24)}
+# Notes of one phrase, which is more than anybody plays and what one sample can be rendered of in seconds and within 1 GB.
+_MAX_NOTES_A_SECOND, _MAX_NOTES = 500, 100_000
 Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None  # what may be known of a phrase
 
 
@@ -50,6 +55,11 @@ class Event(NamedTuple):
     time: int
     controller: int  # index into CONTROLLERS
     value: int
+
+
+def max_notes(seconds: float) -> int:
+    """How many notes a phrase for clips of this length may have."""
+    return min(_MAX_NOTES, int(_MAX_NOTES_A_SECOND * max(1.0, seconds)))
 
 
 def name_key(key: int) -> str:
@@ -107,17 +117,23 @@ class Phrases(Sequence):
         """What `to_arrow` gave, in the file's own memory. Raises OSError or ValueError when that is not so."""
         import pyarrow as pa
 
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-            if file.schema != _schema() or file.num_record_batches != 1:
-                raise ValueError("it holds no phrases")
-            return Phrases(pa.Table.from_batches([file.get_batch(0)])).check()
+        with pa.memory_map(str(path)) as source:
+            check_uncompressed(source)
+            source.seek(STREAM)
+            with pa.ipc.open_stream(source) as stream:
+                if stream.schema != _schema():
+                    raise ValueError("it holds no phrases")
+                batches = list(stream)
+        if len(batches) != 1:
+            raise ValueError("it holds no phrases")
+        return Phrases(pa.Table.from_batches(batches)).check()
 
     @staticmethod
-    def from_parquet(data: bytes) -> Phrases:
-        """`phrases.parquet` of data sets of format 2. Raises OSError, ValueError or KeyError when it is none."""
+    def from_table(table: pa.Table) -> Phrases:
+        """The phrases of a table with these columns, of whatever types. Raises ValueError when it holds none."""
         import pyarrow as pa
 
-        table = decode_parquet(data).select([field.name for field in _schema()])
+        table = table.select([field.name for field in _schema()])
         columns = [column.combine_chunks().cast(field.type) for column, field in zip(table.columns, _schema(), strict=True)]
         return Phrases(pa.Table.from_arrays(columns, schema=_schema())).check()
 
@@ -126,6 +142,10 @@ class Phrases(Sequence):
         self.table.validate(full=True)
         if any(column.null_count for column in self.table.columns):
             raise ValueError("it lacks values")
+        for name in ("split", "kind"):  # a word of a dictionary may be there in every row
+            words = self.table[name].combine_chunks().dictionary.to_pylist()
+            if any(len(word) > _WORD for word in words):
+                raise ValueError(f"in column {name} is a word of more than {_WORD} letters")
         for name, limits in (("notes", _NOTE_LIMITS), ("events", _EVENT_LIMITS)):
             bounds, fields = self._columns[name]
             for (what, (minimum, maximum)), values in zip(limits.items(), fields, strict=True):
@@ -177,6 +197,11 @@ class Phrases(Sequence):
             fields = [np.asarray(column.values.field(i)) for i in range(column.values.type.num_fields)]
             found[name] = np.asarray(column.offsets), fields
         return found
+
+    @cached_property
+    def largest(self) -> int:
+        """The notes of the phrase that has most."""
+        return int(np.diff(self._columns["notes"][0]).max(initial=0))
 
     @property
     def ids(self) -> list[str]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dx7data.errors import InputError
 from dx7data.phrases.filters import Filters
-from dx7data.phrases.phrase import Event, Note, Phrase, Phrases
+from dx7data.phrases.phrase import Event, Note, Phrase, Phrases, max_notes
 from dx7data.phrases.report import MusicReport
 
 _BEYOND = "within the clip"  # where phrases are counted of which no note begins before the clip ends
@@ -31,10 +31,19 @@ def select(
     there is no phrase. Raises InputError when there is none, and for notes that MIDI does not have.
     """
     clip, report, phrases = int(seconds * 1000), MusicReport() if report is None else report, {}
+    most = max_notes(seconds)
     for passage in passages:
         report.found += 1
         phrase = _cut(passage, clip)
-        refused = filters.first_to_refuse(phrase, min(passage.length, clip)) if phrase.notes else _BEYOND
+        if len(phrase.notes) > most:
+            refused: str | None = f"at most {most:,} notes"
+            where = f"the phrase at {passage.about['start']:.3f} s" if "start" in passage.about else "a phrase"
+            report.warn(
+                passage.about.get("file", passage.kind),
+                f"{where} is left out: it has {len(phrase.notes):,} notes, and {most:,} are the most for {seconds:g} s",
+            )
+        else:
+            refused = filters.first_to_refuse(phrase, min(passage.length, clip)) if phrase.notes else _BEYOND
         if refused:
             report.left_out[refused] += 1
         elif phrase.id in phrases:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dx7data.errors import InputError
@@ -12,28 +13,38 @@ from dx7data.phrases.phrase import Phrase
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
 
-_TRIES = 100_000  # for one phrase: seconds of work, where a plan has seen to it that a few hundred suffice
-_ESTIMATED_WITH = 300  # draws for each split
+# Draws for one phrase: about 20 s of work, whatever the length of a clip (0.2 ms, and 27 us for each of its seconds). A plan
+# has seen to it that a few hundred suffice, or a few dozen of long clips.
+_MAX_DRAWS, _AS_LONG_TO_DRAW = 80_000, 8  # a draw for a clip of 8 s takes as long again as one for the shortest
+_ESTIMATED_WITH, _MIN_ESTIMATED_WITH = 300, 30  # draws for each split: of clips of up to a minute, and of the longest
 
 
 def draw_phrase(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
-    """The first phrase from the rng that passes the filters. Raises InputError when 100,000 do not."""
-    for _ in range(_TRIES):
-        drawn = _draw(rng, spec, split)
-        if spec.filters.first_to_refuse(drawn, spec.milliseconds) is None:
+    """The first phrase from the rng that passes the filters. Raises InputError after some seconds without one."""
+    left_out: Counter[str] = Counter()
+    for drawn in _draw(rng, spec, split):
+        name = spec.filters.first_to_refuse(drawn, spec.milliseconds)
+        if name is None:
             return drawn
+        left_out[name] += 1
+    if not left_out:
+        raise InputError(_TOO_FEW.format(split))
+    took = ", ".join(f"{name} took {count:,}" for name, count in left_out.most_common())
     raise InputError(
-        f"of {_TRIES:,} drawn phrases none passes the filters ({spec.filters.text()}): ask for less strict ones"
+        f"of {left_out.total():,} drawn phrases none passes the filters ({spec.filters.text()}): {took}; "
+        f"ask for another {_name_option(left_out)}"
     )
 
 
-def _draw(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
-    """The first phrase from the rng that belongs to the split. Raises InputError when 100,000 do not."""
-    for _ in range(_TRIES):
+_TOO_FEW = "too few drawn phrases for {}: ask for less strict filters, other --kinds or --split 1,0,0"
+
+
+def _draw(rng: KeyedRng, spec: Spec, split: str) -> Iterator[Phrase]:
+    """The phrases from the rng that belong to the split, until too many were drawn."""
+    for _ in range(int(_MAX_DRAWS / (1 + spec.seconds / _AS_LONG_TO_DRAW))):
         drawn = compose.draw(rng, spec.seconds, spec.kinds, spec.filters)
         if find_split(drawn, spec) == split:
-            return drawn
-    raise InputError(f"too few drawn phrases for {split}: ask for less strict filters, other --kinds or --split 1,0,0")
+            yield drawn
 
 
 def find_split(phrase: Phrase, spec: Spec) -> str:
@@ -72,27 +83,29 @@ def _format_percent(count: int, total: int) -> str:
 
 
 def estimate(spec: Spec) -> Acceptance:
-    """How many pass, from a few hundred draws for each split that is asked for.
+    """How many pass, from up to 300 draws for each split that is asked for, and fewer of clips of more than a minute.
 
     Raises InputError when in one of them none does, with the filter that refused most.
     """
-    found = Acceptance()
+    found, count = Acceptance(), max(_MIN_ESTIMATED_WITH, min(_ESTIMATED_WITH, int(_ESTIMATED_WITH * 60 / spec.seconds)))
     for split, part in zip(SPLITS, spec.split, strict=True):
         if part:
-            left_out, measured = _count_refused(spec, split)
-            if left_out.total() == _ESTIMATED_WITH:
+            left_out, measured = _count_refused(spec, split, count)
+            if left_out.total() == count:
                 raise InputError(_explain(left_out, measured))
-            found.drawn += _ESTIMATED_WITH
+            found.drawn += count
             found.left_out += left_out
     return found
 
 
-def _count_refused(spec: Spec, split: str) -> tuple[Counter, dict[str, list]]:
+def _count_refused(spec: Spec, split: str, count: int) -> tuple[Counter, dict[str, list]]:
     """Of the first draws: how many each filter refuses; and by filter, what those that it refused measure."""
     left_out: Counter[str] = Counter()
     measured: dict[str, list] = {}
-    for i in range(_ESTIMATED_WITH):
-        drawn = _draw(KeyedRng(spec.seed, split, "estimate", i), spec, split)
+    for i in range(count):
+        drawn = next(_draw(KeyedRng(spec.seed, split, "estimate", i), spec, split), None)
+        if drawn is None:
+            raise InputError(_TOO_FEW.format(split))
         name = spec.filters.first_to_refuse(drawn, spec.milliseconds)
         if name:
             left_out[name] += 1
@@ -107,8 +120,12 @@ def _explain(left_out: Counter, measured: dict[str, list]) -> str:
         lowest, highest = min(low for low, _ in measured[name]), max(high for _, high in measured[name])
         found = f"{lowest:.3g}" if lowest == highest else f"{lowest:.3g} to {highest:.3g}"
         took.append(f"{name} took {count:,} (it found {found})")
-    option = f"--{left_out.most_common(1)[0][0].replace(' ', '-')}"
     return (
         f"no drawn phrase is left of {left_out.total():,}: {', '.join(took)}; "
-        f"ask for another {option}, other --kinds or other --seconds"
+        f"ask for another {_name_option(left_out)}, other --kinds or other --seconds"
     )
+
+
+def _name_option(left_out: Counter) -> str:
+    """The option of the filter that refused most."""
+    return f"--{left_out.most_common(1)[0][0].replace(' ', '-')}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dx7data.errors import InputError
 from dx7data.files import add_hash, open_regular, read_regular
-from dx7data.phrases.phrase import Phrases
+from dx7data.phrases.phrase import Phrases, max_notes
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.patches import Patches
 from dx7data.plan.recipe import ENGINE, FORMAT, FORMAT_3, READ_ONLY, Recipe
@@ -137,11 +137,17 @@ def _load_phrases(folder: Path, document: schema.PlanDocument) -> Phrases | None
         return None
     path = folder / names[0]
     try:
-        phrases = Phrases.map(path) if path.suffix == ".arrow" else Phrases.from_parquet(path.read_bytes())
+        if path.suffix == ".arrow":
+            phrases = Phrases.map(path)
+        else:
+            data = read_regular(path, tables.PLAN_BYTES)
+            phrases = Phrases.from_table(tables.read_table(data, tables.list_phrase_columns(), path, int(count)))
     except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise InputError(f"{path} can't be read: {error}") from None
     if len(phrases) != count or not all(len(phrases.within(split)) for split in document["samples"]):
         raise InputError(f"{path} has {len(phrases):,} phrases, not {count:,}, or none for a split that has samples")
+    if phrases.largest > (most := max_notes(document["spec"].seconds)):
+        raise InputError(f"{path}, column notes: a phrase has {phrases.largest:,}, more than the {most:,} of a clip")
     return phrases
 
 

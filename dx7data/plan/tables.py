@@ -39,6 +39,18 @@ def list_patch_columns() -> "pa.Schema":
     return pa.schema(columns)
 
 
+def list_phrase_columns() -> "pa.Schema":
+    """Of `phrases.parquet`, in data sets of format 2; since format 3, phrases are in `phrases.arrow`."""
+    import pyarrow as pa
+
+    def lists(*names: str) -> pa.DataType:
+        return pa.list_(pa.struct([(name, pa.int32()) for name in names]))
+
+    columns = dict.fromkeys(("id", "split", "kind", "about"), pa.string()) | {"cut": pa.bool_()}
+    columns |= {"notes": lists("start", "held", "note", "velocity"), "events": lists("time", "controller", "value")}
+    return pa.schema(columns)
+
+
 def list_shard_columns(spec: Spec) -> "pa.Schema":
     """Of the table of a shard."""
     import pyarrow as pa
@@ -75,7 +87,7 @@ def read_table(
         _check_columns(found, columns, where)
         _check_sizes(metadata, len(data), where, rows)
         texts = [field.name for field in columns if field.type in (pa.string(), pa.binary())]
-        lists = [f"{field.name}.list.element" for field in columns if pa.types.is_list(field.type)]
+        lists = [f"{field.name}.list.element" for field in columns if field.type == pa.list_(pa.string())]
         table = decode_parquet(data, read_dictionary=texts + lists, use_threads=False).select(columns.names)
         for name in texts:
             _check_texts(table[name], len(data), f"{where}, column {name}")
@@ -106,7 +118,7 @@ def _check_sizes(metadata: Any, size: int, where: object, rows: int | None) -> N
         raise InputError(f"{where} has {metadata.num_rows:,} rows, not {rows:,}")
     parts = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     chunks = [part.column(i) for part in parts for i in range(part.num_columns)]
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    unpacked = max(sum(chunk.total_uncompressed_size for chunk in chunks), 4 * sum(chunk.num_values for chunk in chunks))
     if metadata.num_rows * _ROW_BYTES > size or unpacked > _GROWTH * size + _SLACK:
         raise InputError(f"{where} would grow from {size:,} bytes to {metadata.num_rows:,} rows of {unpacked:,} bytes")
     if others := {chunk.compression for chunk in chunks} - _CODECS:

@@ -15,6 +15,8 @@ from dx7data.rng import KeyedRng
 OF_NOTES = {"velocity": "velocity", "key": "note", "start": "start", "length": "held"}  # and the field of Note
 
 _HEARD = 100  # ms before the end of the clip: a note that begins later is hardly heard
+_MAX_POLYPHONY = 8  # on average over a clip, more than most music has: dozens would take minutes to vary and to render
+_RELEASE = 250  # ms for which a voice goes on when its key is up
 _DRAWS = 8  # until the changed note fits between the others; else it stays as it was
 
 
@@ -67,10 +69,15 @@ class Pool:
 
 
 def shorten(phrase: Phrase, seconds: float) -> Phrase:
-    """What begins in the first seconds of a phrase, and one note in any case."""
+    """What begins in the first seconds of a phrase, and one note in any case.
+
+    Of a phrase in which more than 8 notes sound on average, only the first ones are taken: as many as make up 8.
+    """
     end = round(seconds * 1000)
-    notes = tuple(note for note in phrase.notes if note.start < end) or phrase.notes[:1]
-    return replace(phrase, notes=notes, events=tuple(event for event in phrase.events if event.time < end))
+    notes = [note for note in phrase.notes if note.start < end] or [phrase.notes[0]]
+    sounding = np.cumsum([min(note.held + _RELEASE, max(end - note.start, 0)) for note in notes])
+    notes = notes[: max(1, int(np.searchsorted(sounding, _MAX_POLYPHONY * end, side="right")))]
+    return replace(phrase, notes=tuple(notes), events=tuple(event for event in phrase.events if event.time < end))
 
 
 def _overlaps(notes: np.ndarray, i: int, new: Note) -> bool:

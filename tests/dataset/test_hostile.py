@@ -7,6 +7,8 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.campaign.hostile_folders.collection import CASES
@@ -16,7 +18,7 @@ from benchmarks.campaign.hostile_folders.values import MARKUP
 from dx7data import cli
 from dx7data.errors import InputError
 from dx7data.patches import bank, patch, sysex
-from dx7data.plan import schema
+from dx7data.plan import schema, tables
 from dx7data.plan.plan import Plan
 
 # Of each kind of file and of fault some; the campaign has them all.
@@ -40,6 +42,10 @@ SOME = [
     "phrases.arrow: held is 0",
     "phrases.arrow: note is 255",
     "phrases.arrow: bounds beyond the end",
+    "phrases.arrow: thousands of notes in a phrase",
+    "phrases.arrow: compressed",
+    "phrases.arrow: compressed dictionaries",
+    "phrases.arrow: a kind of ten million letters",
     "phrases.arrow: a word that is not in the dictionary",
     "tar: names that climb",
     "tar: noise",
@@ -135,6 +141,36 @@ def test_what_is_no_file(copy, capsys, put):
     assert {path: path.read_bytes() for path in copy.parent.glob("outside/*")} == before
     if put != "a folder":
         assert run("verify", copy) == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("compressed", "phrases.arrow can't be read: it is compressed"),
+        ("compressed dictionaries", "phrases.arrow can't be read: it is compressed"),
+        ("a kind of ten million letters", "in column kind is a word of more than 100 letters"),
+        ("thousands of notes in a phrase", "phrases.arrow, column notes: a phrase has 3,000, more than the 500 of a clip"),
+    ],
+)
+def test_phrases_that_would_grow(copy, capsys, case, words):
+    CASES[f"phrases.arrow: {case}"](copy)
+    assert run("inspect", copy) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_phrases_of_format_2_that_would_grow(tmp_path):
+    """A million notes, all of them the same, are a few bytes of a Parquet file."""
+    notes = [{"start": 0, "held": 1, "note": 60, "velocity": 1}] * 1_000_000
+    row = {"id": "0" * 16, "split": "train", "kind": "midi", "cut": False, "about": "{}", "notes": notes, "events": []}
+    path = tmp_path / "phrases.parquet"
+    columns = tables.list_phrase_columns()
+    pq.write_table(pa.Table.from_pylist([row], columns), path)
+    with pytest.raises(InputError, match="would grow"):
+        tables.read_table(path.read_bytes(), columns, path, 1)
+    row["notes"], row["about"] = notes[:1], "9" * 10**7
+    pq.write_table(pa.Table.from_pylist([row], columns), path)
+    with pytest.raises(InputError, match="column about: its texts are too long"):
+        tables.read_table(path.read_bytes(), columns, path, 1)
 
 
 def test_parts_of_another_data_set(good, copy, tmp_path, capsys):

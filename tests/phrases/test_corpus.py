@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -236,6 +237,18 @@ def test_when_no_phrase_is_left_the_filters_are_named(put):
     path = put("a.mid", song([*chords, Note(10_000, 100, 60, 9), Note(12_000, 100, 61, 9)]))
     with pytest.raises(InputError, match=r"^no phrase is left of 7: polyphony took 5, filled took 2$"):
         read_midi(path, 2.0, 4, Filters(polyphony=(1, 1), filled=0.5))
+
+
+def test_a_phrase_of_more_notes_than_can_be_rendered_is_left_out(put):
+    """Note-ons that nothing ends: rendering all of them would take minutes and gigabytes."""
+    notes = [(i // 2, Message("note_on", note=36 + i % 60, velocity=64)) for i in range(1200)]
+    path = put("a.mid", song([Note(5000, 100, 60, 9)], notes))
+    phrases, report = read_midi(path, 2.0, 4, ALL)
+    assert len(phrases) == 1
+    assert report.left_out == Counter({"at most 1,000 notes": 1})
+    assert "the phrase at 0.000 s is left out: it has 1,200 notes, and 1,000 are the most for 2 s" in report.text()
+    with pytest.raises(InputError, match=r"^no phrase is left of 1: at most 500 notes took 1$"):
+        read_midi(put("b.mid", song([], notes)), 1.0, 4, ALL)
 
 
 # --- files
@@ -555,6 +568,27 @@ def test_tables_that_do_not_fit_are_refused_in_a_sentence(table, columns, messag
         from_table(table(columns))
     assert "notes.parquet" in str(error.value)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (dict.fromkeys(GOOD, np.full(3_000_000, 60)), r"has 3,000,000 rows in [\d,]+ bytes: that can't be music"),
+        (GOOD | {"phrase_id": pa.array(["9" * 10**6] * 4)}, "column phrase_id holds texts of more than 200 letters"),
+        (GOOD | {"note": [[60] * 10**6] * 4}, "column note is of type list"),
+    ],
+)
+def test_tables_that_would_grow(table, columns, message):
+    """Equal values take next to nothing in a file."""
+    with pytest.raises(InputError, match=message):
+        from_table(table(columns))
+
+
+def test_a_table_that_is_packed_well(tmp_path):
+    columns = GOOD | {"start_time": np.zeros(4), "other": ["9" * 10**8] * 4}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(InputError, match=r"would grow from [\d,]+ to 400,"):
+        from_table(tmp_path / "x.parquet")
 
 
 def test_a_column_twice(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data.errors import InputError
+from dx7data.phrases import compose
 from dx7data.phrases.compose import KINDS, draw
 from dx7data.phrases.filters import NO_FILTERS, Filters
 from dx7data.phrases.phrase import Note, Phrase
@@ -199,10 +200,22 @@ def test_a_split_without_samples_is_not_estimated():
     assert drawn.estimate(spec(split=(1.0, 0.0, 0.0), velocity=(1, 60))).drawn == 300
 
 
-def test_a_phrase_that_never_comes_ends_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(drawn, "_TRIES", 50)
-    with pytest.raises(InputError, match=r"of 50 drawn phrases none passes the filters \(notes 400 or more\)"):
-        drawn.draw_phrase(KeyedRng(1), spec(notes=(400, None)), "train")
+@pytest.mark.parametrize("seconds", [2.5, 600])
+def test_a_phrase_that_never_comes_ends_in_a_sentence(monkeypatch, seconds):
+    """Whatever the length of the clips it takes about as long: the longer they are, the fewer are drawn."""
+    monkeypatch.setattr(drawn, "_MAX_DRAWS", 8000)
+    draw_one, count = compose.draw, Counter()
+    monkeypatch.setattr(compose, "draw", lambda *args: count.update(["draws"]) or draw_one(*args))
+    sentence = (
+        r"of [\d,]+ drawn phrases none passes the filters \(different notes 128 or more\): .* another --different-notes$"
+    )
+    with pytest.raises(InputError, match=sentence):
+        drawn.draw_phrase(KeyedRng(1), spec(seconds, different_notes=128), "train")
+    assert count["draws"] == {2.5: 6095, 600: 105}[seconds]
+
+
+def test_the_estimate_of_long_clips_takes_seconds():
+    assert drawn.estimate(spec(600, filled=0.1)).drawn == 3 * 30
 
 
 # --- the spec

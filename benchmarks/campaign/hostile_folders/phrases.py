@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ from benchmarks.campaign.hostile_folders.registry import CASES, case
 from benchmarks.campaign.hostile_folders.values import CLIMBING, LEVELS, MARKUP, TERMINAL
 
 
-def _phrases(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+def _phrases(folder: Path, change: Callable[[pa.Table], pa.Table], compression: str | None = None) -> None:
     path = folder / "phrases.arrow"
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
         table = change(file.read_all())
         buffer = pa.BufferOutputStream()
-        with pa.ipc.new_file(buffer, table.schema) as out:
+        with pa.ipc.new_file(buffer, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as out:
             for batch in table.combine_chunks().to_batches():
                 out.write_batch(batch)
     path.unlink()
@@ -56,6 +57,30 @@ def _set_notes(field: str, value: int, table: pa.Table) -> pa.Table:
 for _field, _value in [("start", -1), ("start", 2**31 - 1), ("held", 0), ("held", -5), ("held", 2**31 - 1), ("note", 255),
                        ("velocity", 0), ("velocity", 255)]:  # fmt: skip
     CASES[f"phrases.arrow: {_field} is {_value}"] = partial(_phrases, change=partial(_set_notes, _field, _value))
+
+
+def _repeat_notes(table: pa.Table) -> pa.Table:
+    """A thousand times as many notes in each phrase."""
+    place = table.schema.get_field_index("notes")
+    notes = table["notes"].combine_chunks()
+    bounds = np.asarray(notes.offsets)
+    rows = np.concatenate([np.tile(np.arange(a, b), 1000) for a, b in pairwise(bounds)])
+    more = pa.LargeListArray.from_arrays(pa.array(1000 * bounds, pa.int64()), notes.values.take(pa.array(rows)))
+    return table.set_column(place, table.schema.field(place), more)
+
+
+def _set_word(column: str, word: str, table: pa.Table) -> pa.Table:
+    """The same word in all rows, as the one of the dictionary."""
+    place = table.schema.get_field_index(column)
+    made = pa.array([word] * table.num_rows).dictionary_encode().cast(table.schema.field(place).type)
+    return table.set_column(place, table.schema.field(place), made)
+
+
+_ABOUT, _KIND = partial(_set_about, json.dumps({"file": "9" * 10**7})), partial(_set_word, "kind", "9" * 10**7)
+CASES["phrases.arrow: compressed"] = partial(_phrases, change=_ABOUT, compression="zstd")
+CASES["phrases.arrow: compressed dictionaries"] = partial(_phrases, change=_KIND, compression="lz4")
+CASES["phrases.arrow: a kind of ten million letters"] = partial(_phrases, change=_KIND)
+CASES["phrases.arrow: thousands of notes in a phrase"] = partial(_phrases, change=_repeat_notes)
 
 
 def _set_bounds(bounds: Callable[[np.ndarray], np.ndarray], folder: Path) -> None:
