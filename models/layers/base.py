@@ -22,16 +22,25 @@ MEASURED_STEPS = 256  # steps from which an estimate goes on to more
 
 
 class SequenceLayer(nn.Module, ABC):
-    """A causal layer: `forward` on a whole sequence and `step` on one position after another give the same output.
+    """A causal layer: `forward` on a whole sequence, or on one chunk after another, and `step` on one position after another
+    give the same output.
 
     The constructor of a subclass takes d_model first, the rest by keyword and with defaults; `register` gives it a name.
     What a layer remembers between steps is in the state alone: one tensor or nested tuples of tensors, in float32 (float64
     if the layer is), whatever precision the rest runs in.
     """
 
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        """(B, L, D) -> (B, L, D) of a whole sequence; of a chunk, given the state before it: (B, L, D) and the state after.
+
+        This one takes L steps. A layer has its own, which computes them together; the chunks may stay with this one.
+        """
+        after, outputs = self.initial_state(len(x)) if state is None else state, []
+        for position in x.unbind(1):
+            y, after = self.step(position, after)
+            outputs.append(y)
+        together = torch.stack(outputs, dim=1)
+        return together if state is None else (together, after)
 
     @abstractmethod
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:

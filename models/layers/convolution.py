@@ -14,16 +14,20 @@ def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
     return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
 
 
-def causal_conv(x: Tensor, conv: nn.Conv1d, kernels: bool) -> Tensor:
-    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t."""
-    if kernels:
-        return KernelConvolution.apply(x, conv.weight[:, 0], conv.bias)
-    padded = F.pad(x.mT, (conv.kernel_size[0] - 1, 0))
-    return F.silu(F.conv1d(padded, conv.weight, conv.bias, groups=conv.groups)).mT.to(x.dtype)
+def causal_conv_by_kernel(x: Tensor, conv: nn.Conv1d) -> Tensor:
+    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t, zeros before the first."""
+    return KernelConvolution.apply(x, conv.weight[:, 0], conv.bias)
+
+
+def causal_conv(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
+    """The same in plain torch, after the inputs `past` (B, E, W-1) -> y, the next past."""
+    window = torch.cat([past.to(x.dtype), x.mT], dim=-1)
+    y = F.silu(F.conv1d(window, conv.weight, conv.bias, groups=conv.groups)).mT.to(x.dtype)
+    return y, window[..., x.shape[1] :].to(past.dtype)
 
 
 def causal_conv_step(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
-    """x (B, E), past (B, E, W-1) -> y, the next past."""
+    """The same for one step, x (B, E)."""
     window = torch.cat([past, x[..., None].to(past.dtype)], dim=-1)
     y = (window * conv.weight[:, 0]).sum(-1)
     y = F.silu(y if conv.bias is None else y + conv.bias)

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..timescales import Modes, spread
 from .base import SequenceLayer, mark, register, ssm_parameter, upcast
-from .convolution import causal_conv, causal_conv_step, depthwise_conv
+from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,9 @@ def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) ->
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def run_segments(scan: Callable[..., Any], sequences: tuple, constants: tuple, state: Any, size: int) -> Tensor:
+def run_segments(
+    scan: Callable[..., Any], sequences: tuple, constants: tuple, state: Any, size: int
+) -> tuple[Tensor, Any]:
     """Runs scan(*sequences, *constants, state) -> (y, state) over segments of `size` steps.
 
     What a scan keeps for its gradient is many times its input. So only the state between segments is kept and the
@@ -108,7 +110,7 @@ def run_segments(scan: Callable[..., Any], sequences: tuple, constants: tuple, s
     for segment in zip(*(s.split(size, dim=1) for s in sequences), strict=True):
         y, state = scan(*segment, *constants, state)
         outputs.append(y)
-    return torch.cat(outputs, dim=1)
+    return torch.cat(outputs, dim=1), state
 
 
 def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
@@ -162,16 +164,28 @@ class MambaLayer(SequenceLayer):
         self.kernels, self.d_inner = kernels, int(width)
         self.d_state, self.chunk_size = sizes["d_state"], sizes["chunk_size"]
 
-    def forward(self, u: Tensor) -> Tensor:
-        return self._on_cuda(u) if self.kernels == "auto" and u.is_cuda else self.mix(u, kernels=False)
+    def forward(self, u: Tensor, state: Any = None) -> Any:
+        if state is not None:
+            return self.run(u, state)
+        return self._on_cuda(u) if self.kernels == "auto" and u.is_cuda else self._run_all(u)
 
     @torch.compiler.disable  # torch 2.11 can't trace mamba-ssm's norms
     def _on_cuda(self, u: Tensor) -> Tensor:
-        return self.mix(u, self.use_kernels(u))
+        if not self.use_kernels(u):
+            return self._run_all(u)
+        self.check_size(*u.shape[:2])
+        return self.run_kernels(u)
+
+    def _run_all(self, u: Tensor) -> Tensor:
+        return self.run(u, self.initial_state(len(u)))[0]
 
     @abstractmethod
-    def mix(self, u: Tensor, kernels: bool) -> Tensor:
-        """(B, L, D) -> (B, L, D), with mamba-ssm's kernels or in plain torch."""
+    def run(self, u: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """A chunk (B, L, D) and the state before it -> (B, L, D) and the state after it, in plain torch."""
+
+    @abstractmethod
+    def run_kernels(self, u: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D) with mamba-ssm's kernels, from the initial state."""
 
     @abstractmethod
     def check_size(self, batch: int, length: int) -> None:
@@ -238,20 +252,30 @@ class Mamba1(MambaLayer):
     def segment(self) -> int:
         return self.chunk_size
 
-    def mix(self, u: Tensor, kernels: bool) -> Tensor:
+    def run(self, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        past, h = state
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (B, L, E) each
-        x = causal_conv(x, self.conv1d, kernels)
-        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        dt = F.linear(dt, self.dt_proj.weight)
-        A = -torch.exp(upcast(self.A_log))
-        if kernels:
-            self.check_size(*u.shape[:2])
-            y = self._kernel_scan(x, z, dt, B, C, A)
-        else:
-            dt = F.softplus(upcast(dt) + upcast(self.dt_proj.bias))
-            y = run_segments(selective_scan, (x, dt, B, C), (A,), self.initial_state(len(u))[1], self.segment)
-            y = (y + upcast(self.D) * x) * F.silu(upcast(z))
+        x, past = causal_conv(x, past, self.conv1d)
+        dt, B, C = self._select(x)
+        dt = F.softplus(upcast(dt) + upcast(self.dt_proj.bias))
+        y, h = run_segments(selective_scan, (x, dt, B, C), (-torch.exp(upcast(self.A_log)),), h, self.segment)
+        y = (y + upcast(self.D) * x) * F.silu(upcast(z))
+        return self.out_proj(y.to(x.dtype)), (past, h)
+
+    def run_kernels(self, u: Tensor) -> Tensor:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+        x, z = self.in_proj(u).chunk(2, dim=-1)
+        x = causal_conv_by_kernel(x, self.conv1d)
+        x, z, dt, B, C = (t.transpose(1, 2).contiguous() for t in (x, z, *self._select(x)))
+        A, D, bias = -torch.exp(upcast(self.A_log)), self.D.float(), self.dt_proj.bias.float()
+        y = selective_scan_fn(x, dt, A, B, C, D, z=z, delta_bias=bias, delta_softplus=True).transpose(1, 2)
         return self.out_proj(y.to(x.dtype))
+
+    def _select(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (..., E) -> dt before its bias (..., E), B and C (..., N)."""
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        return F.linear(dt, self.dt_proj.weight), B, C
 
     def check_size(self, batch: int, length: int) -> None:
         """Raises ValueError for what the kernels can't do."""
@@ -259,19 +283,12 @@ class Mamba1(MambaLayer):
             raise ValueError(f"d_state={self.d_state} must be at most 256 with kernels: use 256, or kernels='torch'")
         check_int32(length * 2 * self.d_inner, batch, "B x L x d_in_proj")
 
-    def _kernel_scan(self, x: Tensor, z: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor) -> Tensor:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
-        x, z, dt, B, C = (t.transpose(1, 2).contiguous() for t in (x, z, dt, B, C))
-        bias = self.dt_proj.bias.float()
-        return selective_scan_fn(x, dt, A, B, C, self.D.float(), z=z, delta_bias=bias, delta_softplus=True).transpose(1, 2)
-
     def step(self, u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         past, h = state
         x, z = self.in_proj(u).chunk(2, dim=-1)
         x, past = causal_conv_step(x, past, self.conv1d)
-        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        dt = F.softplus(upcast(F.linear(dt, self.dt_proj.weight)) + upcast(self.dt_proj.bias))
+        dt, B, C = self._select(x)
+        dt = F.softplus(upcast(dt) + upcast(self.dt_proj.bias))
         y, h = selective_scan(x[:, None], dt[:, None], B[:, None], C[:, None], -torch.exp(upcast(self.A_log)), h)
         y = (y[:, 0] + upcast(self.D) * x) * F.silu(upcast(z))
         return self.out_proj(y.to(x.dtype)), (past, h)
@@ -281,8 +298,10 @@ class Mamba1(MambaLayer):
         return self.zeros(batch, self.d_inner, self.d_conv - 1), self.zeros(batch, self.d_inner, self.d_state)
 
     def modes(self, inputs: Tensor | None) -> Modes:
+        assert inputs is not None  # dt follows them
         x, _ = self.in_proj(inputs).chunk(2, dim=-1)
-        rank = self.x_proj(causal_conv(x, self.conv1d, kernels=False))[..., : self.dt_rank]
+        x, _ = causal_conv(x, self.initial_state(len(x))[0], self.conv1d)
+        rank = self.x_proj(x)[..., : self.dt_rank]
         dt = F.softplus(self.dt_proj(rank).double())
         decay = 1 / (F.softplus(self.dt_proj.bias.double())[:, None] * self.A_log.double().exp())  # H N
         return Modes(decay.flatten(), torch.zeros(decay.numel(), dtype=decay.dtype), decay.numel(), spread(dt))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..timescales import Modes, rotary_modes
 from .base import RMSNorm, register, ssm_parameter, upcast
-from .convolution import causal_conv, causal_conv_step, depthwise_conv
+from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
 from .mamba1 import MambaLayer, causal_conv1d_usable, check_divides, check_int32, initial_dt_bias, run_segments
 
 CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel with rotary states
@@ -207,24 +207,30 @@ class Mamba2(MambaLayer):
     def segment(self) -> int:
         return SEGMENT
 
-    def mix(self, u: Tensor, kernels: bool) -> Tensor:
-        zxbcdt = self.in_proj(u)
-        if kernels:
-            self.check_size(*u.shape[:2])
-            if self._fusable():
-                return self._run_fused(zxbcdt)
-        z, xBC, dt, rate = zxbcdt.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
-        x, B, C = self._heads(causal_conv(xBC, self.conv1d, kernels), kernels)
+    def run(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        past, *inner = state  # h and, if rotary, angles
+        z, xBC, dt, rate = self._project(u)
+        xBC, past = causal_conv(xBC, past, self.conv1d)
+        x, B, C = self._heads(xBC)
+        B, C = self._add_biases(B, C)
         dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
-        if kernels:
-            y = self._kernel_scan(x, dt, A, B, C, rate)
-        else:
-            scan, rates = (ssd_rotary, (rate,)) if self.n_angles else (ssd, ())
-            state = self.initial_state(len(u))[1:] if rates else self.initial_state(len(u))[1]
-            B, C = self._add_biases(B, C)
-            y = run_segments(scan, (x, A * dt, dt, dt, B, C, *rates), (min(CHUNK, self.chunk_size),), state, self.segment)
-            y = y + upcast(self.D)[:, None] * x
-        return self._finish(y, z, kernels)
+        scan, rates = (ssd_rotary, (rate,)) if self.n_angles else (ssd, ())
+        sequences, chunk = (x, A * dt, dt, dt, B, C, *rates), min(CHUNK, self.chunk_size)
+        y, after = run_segments(scan, sequences, (chunk,), tuple(inner) if rates else inner[0], self.segment)
+        y = y + upcast(self.D)[:, None] * x
+        return self._finish(y, z), (past, *(after if rates else (after,)))
+
+    def run_kernels(self, u: Tensor) -> Tensor:
+        if self._fusable():
+            return self._run_fused(self.in_proj(u))
+        z, xBC, dt, rate = self._project(u)
+        x, B, C = self._heads(causal_conv_by_kernel(xBC, self.conv1d), kernels=True)
+        y = self._kernel_scan(x, self._dt(dt), -torch.exp(upcast(self.A_log)), B, C, rate)
+        return self._finish(y, z, kernels=True)
+
+    def _project(self, u: Tensor) -> tuple[Tensor, ...]:
+        """u (..., D) -> z (..., E), x with B and C (..., conv_dim), dt (..., H), the rate of the angles (..., S)."""
+        return self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
 
     def _kernel_scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rate: Tensor) -> Tensor:
         if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
@@ -285,7 +291,7 @@ class Mamba2(MambaLayer):
 
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         past, h, *angles = state
-        z, xBC, dt, rate = self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
+        z, xBC, dt, rate = self._project(u)
         xBC, past = causal_conv_step(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
         x, B, C = (upcast(t) for t in (x, *self._add_biases(B, C)))

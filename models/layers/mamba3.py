@@ -96,19 +96,28 @@ class Mamba3(MambaLayer):
     def segment(self) -> int:
         return SEGMENT
 
-    def mix(self, u: Tensor, kernels: bool) -> Tensor:
-        z, x, B, C, dt, A, trap, rate = self._project(u, kernels)
-        if kernels and x.dtype != torch.float32:  # the kernel rounds to bfloat16 whatever it is given
-            self.check_size(*u.shape[:2])
-            biases = self.B_bias[:, 0], self.C_bias[:, 0]
-            y = mamba2.rotary_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, self.chunk_size)
-        else:
-            now, weight = trapezoid(dt, trap)
-            sequences = (x, A * dt, weight, now, B, C, dt, rate)
-            constants = (self.B_bias[:, 0], self.C_bias[:, 0], min(CHUNK, self.chunk_size))
-            y = run_segments(scan_segment, sequences, constants, self.initial_state(len(u))[:2], self.segment)
-            y = y + upcast(self.D)[:, None] * x
+    def run(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        angles, h, last_B, last_x = state
+        z, x, B, C, dt, A, trap, rate = self._project(u)
+        now, weight = trapezoid(dt, trap)  # the last step enters with its own weight; with its other in the next chunk
+        h = h + ((dt - now)[:, 0, :, None] * last_x)[..., None] * last_B[:, :, None]
+        sequences = (x, A * dt, weight, now, B, C, dt, rate)
+        constants = (self.B_bias[:, 0], self.C_bias[:, 0], min(CHUNK, self.chunk_size))
+        y, (angles, h) = run_segments(scan_segment, sequences, constants, (angles, h), self.segment)
+        y = y + upcast(self.D)[:, None] * x
+        (last_B,) = rotate(angles, per_head(upcast(B[:, -1]), self.nheads) + upcast(self.B_bias[:, 0]))
+        return self._finish(y, z), (angles, h, last_B, upcast(x[:, -1]))
+
+    def run_kernels(self, u: Tensor) -> Tensor:
+        z, x, B, C, dt, A, trap, rate = self._project(u, kernels=True)
+        biases = self.B_bias[:, 0], self.C_bias[:, 0]
+        y = mamba2.rotary_kernel(x, dt, A, B, C, trap, rate, *biases, self.D, self.chunk_size)
         return self._finish(y, z)
+
+    def use_kernels(self, u: Tensor) -> bool:
+        """Not in float32: the kernel rounds to bfloat16 whatever it is given."""
+        precision = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else u.dtype
+        return precision != torch.float32 and super().use_kernels(u)
 
     def _project(self, u: Tensor, kernels: bool = False) -> tuple[Tensor, ...]:
         """u (..., D) -> z (..., E); x (..., H, P); B, C (..., G, N); dt, A, trap (..., H); rate (..., S)."""

@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ..timescales import Modes
 from .base import LR_CAP, SequenceLayer, register, ssm_parameter
+from .blocks import LinearRecurrence
 
 
 class S4Block(SequenceLayer):
@@ -70,12 +72,16 @@ class S4Block(SequenceLayer):
         """What kernels, convolutions and states are computed in: autocast and low-precision weights stop here."""
         return torch.promote_types(self.log_dt.dtype, torch.float32)
 
-    def forward(self, x: Tensor, kernel: Tensor | None = None) -> Tensor:  # B L D, H L -> B L D
+    def forward(self, x: Tensor, state: Tensor | None = None, kernel: Tensor | None = None) -> Any:
+        """kernel: H L, where it is there already."""
         with torch.autocast(x.device.type, enabled=False):
             u = x.mT.to(self.dtype)  # B H L
-            kernel = self.kernel(x.shape[1]) if kernel is None else kernel
-            y = causal_convolution(u, kernel) + self.D[:, None] * u
-        return self.mix(y.mT)
+            if state is None:
+                y = causal_convolution(u, self.kernel(x.shape[1]) if kernel is None else kernel)
+            else:
+                y, after = self.linear_recurrence().run(u, state.flatten(2))
+            y = (y + self.D[:, None] * u).mT
+        return self.mix(y) if state is None else (self.mix(y), after.unflatten(2, (-1, 2)))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # B D, B H N/2 2 -> the same
         with torch.autocast(x.device.type, enabled=False):
@@ -83,6 +89,16 @@ class S4Block(SequenceLayer):
             y, after = self.recur(u, torch.view_as_complex(state))
             y = y + self.D * u
         return self.mix(y), torch.view_as_real(after)
+
+    def linear_recurrence(self) -> LinearRecurrence:
+        """The same recurrence over real states, for chunks; it may be kept where the parameters stay as they are."""
+        unit = torch.eye(self.d_state, dtype=torch.float64, device=self.log_dt.device)
+        unit = torch.view_as_complex(unit.unflatten(1, (-1, 2)))[:, None].expand(-1, self.d_model, -1)  # N H N/2
+        one = torch.ones(1, self.d_model, dtype=torch.float64, device=unit.device)
+        CA, A = self.recur(torch.zeros_like(one), unit)  # from each state as if it were alone
+        CB, B = self.recur(one, torch.zeros_like(unit[:1]))
+        A, B = (torch.view_as_real(after).flatten(2).transpose(0, 1) for after in (A, B))  # H N N, H 1 N
+        return LinearRecurrence(A, B[:, 0], CA.mT, CB[0], self.dtype)
 
     def initial_state(self, batch: int) -> Tensor:
         return torch.zeros(batch, self.d_model, self.d_state // 2, 2, dtype=self.dtype, device=self.log_dt.device)
