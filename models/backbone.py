@@ -35,10 +35,16 @@ class Block(nn.Module):
             wide = nn.Linear(d_model, ff * d_model), nn.GELU(), nn.Linear(ff * d_model, d_model)
             self.feed_forward = nn.Sequential(nn.LayerNorm(d_model), *wide, self.dropout)
 
-    def forward(self, x: Tensor, kernel: Tensor | None = None, code: Tensor | None = None) -> Tensor:
-        """kernel: of an S4Block, H L, where it is there already. code: of the prefix, if film."""
-        given = () if kernel is None else (kernel,)
-        return self._finish(x, self.layer(self._prepare(x, code), *given))
+    def forward(self, x: Tensor, state: Any = None, code: Tensor | None = None, kernel: Tensor | None = None) -> Any:
+        """state: before a chunk; then the state after it is put out too. code: of the prefix, if film.
+
+        kernel: of an S4Block, H L, where it is there already.
+        """
+        given = {} if kernel is None else {"kernel": kernel}
+        if state is None:
+            return self._finish(x, self.layer(self._prepare(x, code), **given))
+        y, state = self.layer(self._prepare(x, code), state)
+        return self._finish(x, y), state
 
     def step(self, x: Tensor, state: Any, code: Tensor | None = None) -> tuple[Tensor, Any]:
         y, state = self.layer.step(self._prepare(x, code), state)
@@ -59,7 +65,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Blocks at one rate, (B, L, D) -> (B, L, D)."""
+    """Blocks at one rate, (B, L, D) -> (B, L, D); given the state before a chunk, also the state after it."""
 
     def __init__(self, layer: Factory, d_model: int, n_layers: int, ff: int, dropout: float, film: bool = False):
         super().__init__()
@@ -75,12 +81,18 @@ class Stack(nn.Module):
         """The blocks in order; nn.ModuleList does not know the type of its items."""
         return cast("list[Block]", self.blocks)
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: tuple | None = None, code: Tensor | None = None) -> Any:
+        if state is not None:
+            states = []
+            for block, before in zip(self.each, state, strict=True):
+                x, after = block(x, before, code)
+                states.append(after)
+            return x, tuple(states)
         layers = [block.layer for block in self.each]
         # A CPU's caches hold the numbers of one kernel, not of eight: there, each layer makes its own.
         ready = compute_kernels(layers, x.shape[1]) if x.is_cuda else [None] * len(layers)
         for block, kernel in zip(self.each, ready, strict=True):
-            x = block(x, kernel, code)
+            x = block(x, code=code, kernel=kernel)
         return x
 
     def step(self, x: Tensor, state: tuple, code: Tensor | None = None) -> tuple[Tensor, tuple]:
@@ -109,7 +121,8 @@ class SaShiMi(nn.Module):
     stage below it made of the past, plus what went down at its own rate, and is itself a residual branch. As in the
     authors' default, which the predecessor of this project trained, no blocks stand on the way down.
 
-    Stage 0 runs at the full rate, stage i at 1 / (product of the first i pools). Any L will do: the end is padded.
+    Stage 0 runs at the full rate, stage i at 1 / (product of the first i pools). Any L will do: the end is padded, or, where
+    there is a state, kept in it until the step is complete. Given the state before a chunk, it also gives the one after it.
     """
 
     def __init__(
@@ -137,19 +150,48 @@ class SaShiMi(nn.Module):
         """The stages; nn.ModuleList does not know the type of its items."""
         return cast("list[Stack]", self.stages)
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: tuple | None = None, code: Tensor | None = None) -> Any:
+        if state is not None:
+            return self._run_chunk(x, state, code)
         length = x.shape[1]
         x = F.pad(x, (0, 0, 0, -length % self.divisors[-1]))
         skips = []
         for p, down in zip(self.pool, self.down, strict=True):
             skips.append(x)
             x = down(x.unflatten(1, (-1, p)).flatten(2)).to(x.dtype)  # under autocast the residual stream stays float32
-        x = x + self.stages[-1](x, code)
+        x = x + self.stages[-1](x, code=code)
         for i in reversed(range(len(self.pool))):
             made = F.pad(self.up[i](x), (0, 0, 1, -1))  # a pooled step has seen all of its own time: it serves the next
             x = skips[i] + made.unflatten(2, (self.pool[i], -1)).flatten(1, 2)
-            x = x + self.stages[i](x, code)
+            x = x + self.stages[i](x, code=code)
         return x[:, :length]
+
+    def _run_chunk(self, x: Tensor, state: tuple, code: Tensor | None) -> tuple[Tensor, tuple]:
+        """Any number of steps. A pooled stage runs on the steps that become complete, on none maybe."""
+        time, states, gathered, made = state[0], *map(list, state[1:])
+        length, inputs, phases = x.shape[1], [x], []
+        for i, (p, down) in enumerate(zip(self.pool, self.down, strict=True)):
+            phase = time // self.divisors[i] % p
+            steps = torch.cat((gathered[i].to(x.dtype), x), dim=1)  # the last `phase` of those that are held count
+            complete = (phase + x.shape[1]) // p
+            begun = steps[:, p - 1 - phase :][:, : complete * p]
+            gathered[i] = steps[:, x.shape[1] :].to(gathered[i].dtype)
+            x = down(begun.unflatten(1, (complete, p)).flatten(2)).to(x.dtype)
+            inputs.append(x)
+            phases.append(phase)
+        for i in reversed(range(len(self.each))):
+            x = inputs[i]
+            if not x.shape[1]:
+                continue
+            if i < len(self.pool):
+                x = x + made[i][:, phases[i] : phases[i] + x.shape[1]].to(x.dtype)
+                made[i] = made[i][:, -self.pool[i] :]
+            written, states[i] = self.each[i](x, states[i], code)
+            x = x + written
+            if i:
+                up = self.up[i - 1](x).unflatten(2, (self.pool[i - 1], -1)).flatten(1, 2)
+                made[i - 1] = torch.cat((made[i - 1], up.to(made[i - 1].dtype)), dim=1)
+        return x, ((time + length) % self.divisors[-1], tuple(states), tuple(gathered), tuple(made))
 
     def step(self, x: Tensor, state: tuple, code: Tensor | None = None) -> tuple[Tensor, tuple]:
         """A pooled stage works once its step is complete; what it makes is held for the steps after this one."""

@@ -63,7 +63,7 @@ def activation_bytes(model: Model, batch: int, length: int, precision: str) -> i
     """
     met: list[tuple[Block, torch.Size]] = []
 
-    def pass_by(block: Block, x: Tensor, kernel: None, code: Tensor | None) -> Tensor:
+    def pass_by(block: Block, x: Tensor, **given: Any) -> Tensor:
         met.append((block, x.shape))
         return x
 
@@ -93,7 +93,7 @@ def block_bytes(block: Block, batch: int, length: int, width: int) -> tuple[int,
         x = torch.zeros(batch, steps, width, requires_grad=True)
         code = torch.zeros(batch, CODE) if block.film else None
         with Allocated() as inside:
-            y = Block.forward(block, x, None, code)  # noqa: F841  (it holds what is counted)
+            y = Block.forward(block, x, code=code)  # noqa: F841  (it holds what is counted)
             return inside.bytes
 
     return block.layer.activation_bytes(measure, length)

@@ -1,6 +1,7 @@
 """Mu-law classes in, logits of mu-law classes out: an embedding, a backbone of sequence layers, a norm and a linear head."""
 
 from itertools import cycle
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ class Model(nn.Module):
     time constants in one, and residual branches that shrink with their number (`backbone.Stack`).
 
     With `film`, the first P classes are no input of the layers, which begin after them, and their logits are 0.
+
+    `forward` takes a whole sequence or, given the state before it, a chunk of any length; `step` takes one position.
     """
 
     def __init__(self, settings: ModelSettings):
@@ -58,12 +61,31 @@ class Model(nn.Module):
         named = list(self.named_parameters())
         return [found for part in path for found in named if found[0].startswith(part)]
 
-    def forward(self, tokens: Tensor) -> Tensor:  # B L -> B L 256, float32 under any autocast
+    def forward(self, tokens: Tensor, state: tuple | None = None) -> Any:
+        """(B, L) -> logits (B, L, 256), float32 under any autocast; with a state also the state after them."""
+        if state is not None:
+            return self._run_chunk(tokens, state)
         if self.reader is None:
             return self._classify(self.backbone(self.embedding(tokens)))
         length = self.reader.length
         code = self.reader(tokens[:, :length])
-        return F.pad(self._classify(self.backbone(self.embedding(tokens[:, length:]), code)), (0, 0, length, 0))
+        return F.pad(self._classify(self.backbone(self.embedding(tokens[:, length:]), code=code)), (0, 0, length, 0))
+
+    def _run_chunk(self, tokens: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+        if self.reader is None:
+            x, state = self.backbone(self.embedding(tokens), state)
+            return self._classify(x), state
+        count, prefix, code, inner = state
+        read, tokens = tokens.tensor_split([self.reader.length - count], dim=1)
+        count += read.shape[1]
+        logits = prefix.new_zeros(*read.shape, CLASSES)
+        if read.shape[1]:
+            prefix = torch.cat([prefix, read.to(prefix.dtype)], dim=1)[:, -self.reader.length :]
+            code = upcast(self.reader(prefix.long())) if count == self.reader.length else code
+        if tokens.shape[1]:
+            x, inner = self.backbone(self.embedding(tokens), inner, code)
+            logits = torch.cat((logits, self._classify(x)), dim=1)
+        return logits, (count, prefix, code, inner)
 
     def _classify(self, x: Tensor) -> Tensor:
         return upcast(self.head(self.norm(x)))

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ import soundfile
 import soxr
 import torch
 from msgspec import Meta
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from dx7data import process
@@ -27,7 +26,7 @@ from dx7data.audio.wav import write_wav
 from dx7data.errors import InputError
 from dx7data.files import open_output
 from dx7data.patches import bank, sysex
-from models.layers.s4d import S4Block
+from models.layers.s4d import cache_recurrences
 from models.memory import out_of_memory
 from models.model import Model
 from models.mulaw import SILENT_PEAK, mu_law_encode, mu_law_table, to_int16
@@ -127,13 +126,6 @@ def _convert(options: ConvertOptions) -> None:
         f"{options.out}: {length / rate:.2f} s of audio at {rate} Hz in {took:.2f} s, "
         f"{length / rate / took:.3g} x real time ({how}, {options.decode}, {device})"
     )
-
-
-def cache_recurrences(model: nn.Module) -> None:
-    """Let S4 layers form their discrete matrices once, not at each step: it halves the time, and weights stay."""
-    for layer in model.modules():
-        if isinstance(layer, S4Block):
-            setattr(layer, "recurrence", cache(layer.recurrence))  # noqa: B010  (a method, says mypy, can't be assigned to)
 
 
 def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:

@@ -1,8 +1,8 @@
 """A linear recurrence, a block of steps at a time: what a block puts out and what it leaves behind are matrix products.
 
-Shapes: H channels, each with N real states and one input and output; B batch, L steps, Q steps of a block, K blocks. States,
-inputs and outputs of a channel are rows here, so matrices act from the right: torch multiplies a few rows by a matrix several
-times faster than a matrix by a few columns.
+Shapes: H channels, each with N real states and one input and output; B batch, L steps, Q steps of a block, K blocks.
+States, inputs and outputs of a channel are rows here, so matrices act from the right: torch multiplies a few rows by a
+matrix several times faster than a matrix by a few columns.
 """
 
 from typing import NamedTuple
@@ -64,11 +64,10 @@ class LinearRecurrence:
         """made (H, B, K, N): what each block of `size` steps adds to the state -> the states before each, and after all."""
         count, leap = made.shape[2], self._leap(size)
         if count <= IN_TURN:
-            before = []
+            states = [state]
             for k in range(count):
-                before.append(state)
-                state = torch.baddbmm(made[:, :, k], state, leap)
-            return torch.stack(before, dim=2), state
+                states.append(torch.baddbmm(made[:, :, k], states[-1], leap))
+            return torch.stack(states[:-1], dim=2), states[-1]
         # Pairs of blocks are half as many blocks of twice the size: log2(K) rounds, each a few large products.
         paired = count - count % 2
         first, second = made[:, :, :paired:2], made[:, :, 1:paired:2]

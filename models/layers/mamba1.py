@@ -96,9 +96,7 @@ def initial_dt_bias(size: int, dt_min: float, dt_max: float, dt_floor: float) ->
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def run_segments(
-    scan: Callable[..., Any], sequences: tuple, constants: tuple, state: Any, size: int
-) -> tuple[Tensor, Any]:
+def run_segments(scan: Callable[..., Any], sequences: tuple, constants: tuple, state: Any, size: int) -> tuple[Tensor, Any]:
     """Runs scan(*sequences, *constants, state) -> (y, state) over segments of `size` steps.
 
     What a scan keeps for its gradient is many times its input. So only the state between segments is kept and the

@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -219,6 +220,14 @@ def compute_kernels(layers: Sequence[nn.Module], length: int) -> list[Tensor | N
         for i, kernel in zip(places, together.split([layer.d_model for layer in some]), strict=True):
             made[i] = kernel
     return made
+
+
+def cache_recurrences(model: nn.Module) -> None:
+    """Let S4 layers form the matrices of steps and chunks once, for weights that stay as they are from now on."""
+    for layer in model.modules():
+        if isinstance(layer, S4Block):
+            for name in ("recurrence", "linear_recurrence"):
+                setattr(layer, name, cache(getattr(layer, name)))
 
 
 def kernel_side(length: int) -> int:
