@@ -52,13 +52,9 @@ class LinearRecurrence:
 
     def _run_blocks(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """u (H, B, K, Q), state (H, B, N) -> y (H, B, K, Q), state."""
-        batch, count, size = u.shape[1:]
-        form = self._form(size)
-        u = u.flatten(1, 2)
-        made = (u @ form.drive).unflatten(1, (batch, count))
-        before, state = self._pass_on(state, made, size)
-        y = torch.baddbmm(u @ form.response, before.flatten(1, 2), form.readout)
-        return y.unflatten(1, (batch, count)), state
+        form = self._form(u.shape[3])
+        before, state = self._pass_on(state, multiply(u, form.drive), u.shape[3])
+        return multiply(u, form.response) + multiply(before, form.readout), state
 
     def _pass_on(self, state: Tensor, made: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """made (H, B, K, N): what each block of `size` steps adds to the state -> the states before each, and after all."""
@@ -66,18 +62,17 @@ class LinearRecurrence:
         if count <= IN_TURN:
             states = [state]
             for k in range(count):
-                states.append(torch.baddbmm(made[:, :, k], states[-1], leap))
+                states.append(states[-1] @ leap + made[:, :, k])
             return torch.stack(states[:-1], dim=2), states[-1]
         # Pairs of blocks are half as many blocks of twice the size: log2(K) rounds, each a few large products.
         paired = count - count % 2
         first, second = made[:, :, :paired:2], made[:, :, 1:paired:2]
-        pairs = torch.matmul(first, leap[:, None]) + second
-        even, state = self._pass_on(state, pairs, 2 * size)
-        odd = torch.matmul(even, leap[:, None]) + first
+        even, state = self._pass_on(state, multiply(first, leap) + second, 2 * size)
+        odd = multiply(even, leap) + first
         before = torch.stack((even, odd), dim=3).flatten(2, 3)
         if paired < count:
             before = torch.cat((before, state[:, :, None]), dim=2)
-            state = torch.baddbmm(made[:, :, -1], state, leap)
+            state = state @ leap + made[:, :, -1]
         return before, state
 
     def _power(self, size: int) -> Tensor:
@@ -110,3 +105,8 @@ class LinearRecurrence:
         response = kernel[:, behind.where(behind >= 0, size)]  # the last number of the kernel is the 0 of what is ahead
         parts = drive.flip(1), readout.mT, response
         return BlockForm(self._leap(size), *(part.to(self.dtype).contiguous() for part in parts))
+
+
+def multiply(rows: Tensor, matrix: Tensor) -> Tensor:
+    """(H, B, K, N) and (H, N, M) -> (H, B, K, M)."""
+    return (rows.flatten(1, 2) @ matrix).unflatten(1, rows.shape[1:3])

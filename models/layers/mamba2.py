@@ -64,12 +64,19 @@ def per_head(t: Tensor, nheads: int) -> Tensor:
 
 
 def ssd(
-    x: Tensor, log_decay: Tensor, weight: Tensor, now: Tensor, B: Tensor, C: Tensor, chunk: int, state: Tensor
+    x: Tensor,
+    log_decay: Tensor,
+    weight: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk: int,
+    state: Tensor,
+    now: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """y_t = C_t (sum over s < t of decay(s+1..t) weight_s B_s x_s, plus now_t B_t x_t), over a segment of T steps.
 
     x (B, T, H, P); log_decay, weight, now (B, T, H); B, C (B, T, G, N); state (B, H, P, N) -> y (B, T, H, P), state.
-    In Mamba2 `now` is `weight`; Mamba3 weights a step otherwise at its own time than later.
+    Without `now` it is `weight`, as in Mamba2; Mamba3 weights a step otherwise at its own time than later.
     Letters below: b batch, k chunk, t and s steps in it, g group, r head in the group, p headdim, n state.
     """
     with torch.autocast(x.device.type, enabled=False):
@@ -80,19 +87,25 @@ def ssd(
         def chunk_steps(t: Tensor) -> Tensor:
             return F.pad(upcast(t), (0, 0) * (t.dim() - 2) + (0, fill)).unflatten(1, (-1, chunk))
 
+        def steps_last(t: Tensor) -> Tensor:  # (b, l, h) -> (b, k, g, r, t)
+            return chunk_steps(t).unflatten(3, (groups, -1)).movedim(2, -1)
+
+        def steps_first(t: Tensor) -> Tensor:  # (b, k, g, r, t) -> (b, k, t, g, r, 1)
+            return t.movedim(-1, 2)[..., None]
+
         x, B, C = chunk_steps(x).unflatten(3, (groups, -1)), chunk_steps(B), chunk_steps(C)
-        log_decay, weight, now = (chunk_steps(t).unflatten(3, (groups, -1)).movedim(2, -1) for t in (log_decay, weight, now))
-        total = log_decay.cumsum(-1)  # (b, k, g, r, t), as its three sources
+        weighted = x * steps_first(steps_last(weight))
+        total = steps_last(log_decay).cumsum(-1)
 
-        later = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril(-1)
+        ahead = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1 if now is None else 0)
         # masked before exp: an infinity above the diagonal, times zero, would be a NaN in the gradient
-        between = (total[..., :, None] - total[..., None, :]).masked_fill(~later, -torch.inf)
-        mix = torch.exp(between) * weight[..., None, :] + torch.diag_embed(now)
+        between = (total[..., :, None] - total[..., None, :]).masked_fill(ahead, -torch.inf)
         scores = torch.einsum("bktgn,bksgn->bkgts", C, B)
-        y = torch.einsum("bkgrts,bksgrp->bktgrp", mix * scores[:, :, :, None], x)
+        y = torch.einsum("bkgrts,bksgrp->bktgrp", torch.exp(between) * scores[:, :, :, None], weighted)
+        if now is not None:
+            y = y + x * steps_first(steps_last(now) * scores.diagonal(dim1=-2, dim2=-1)[:, :, :, None])
 
-        to_end = (torch.exp(total[..., -1:] - total) * weight).movedim(-1, 2)[..., None]
-        made = torch.einsum("bksgn,bksgrp->bkgrpn", B, x * to_end)
+        made = torch.einsum("bksgn,bksgrp->bkgrpn", B, weighted * steps_first(torch.exp(total[..., -1:] - total)))
         kept = torch.exp(total[..., -1])[..., None, None]
         h = upcast(state).unflatten(1, (groups, -1))
         before = []
@@ -100,18 +113,18 @@ def ssd(
             before.append(h)
             h = kept[:, k] * h + made[:, k]
         carried = torch.einsum("bktgn,bkgrpn->bktgrp", C, torch.stack(before, dim=1))
-        y = y + carried * torch.exp(total).movedim(-1, 2)[..., None]
+        y = y + carried * steps_first(torch.exp(total))
         return y.flatten(1, 2)[:, :length].flatten(2, 3), h.flatten(1, 2)
 
 
 def ssd_rotary(
-    x: Tensor, log_decay: Tensor, dt: Tensor, now: Tensor, B: Tensor, C: Tensor, rate: Tensor, chunk: int, state: tuple
+    x: Tensor, log_decay: Tensor, dt: Tensor, B: Tensor, C: Tensor, rate: Tensor, chunk: int, state: tuple
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """ssd with B and C turned at `rate` (B, T, S): a state of complex numbers, each head at its own frequencies."""
     h, angles = state
     angles = accumulate_angles(dt, rate, angles)
     B, C = rotate(angles, upcast(B), upcast(C))
-    y, h = ssd(x, log_decay, dt, now, B, C, chunk, h)
+    y, h = ssd(x, log_decay, dt, B, C, chunk, h)
     return y, (h, angles[:, -1].clone())  # a view would keep all angles
 
 
@@ -215,7 +228,7 @@ class Mamba2(MambaLayer):
         B, C = self._add_biases(B, C)
         dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
         scan, rates = (ssd_rotary, (rate,)) if self.n_angles else (ssd, ())
-        sequences, chunk = (x, A * dt, dt, dt, B, C, *rates), min(CHUNK, self.chunk_size)
+        sequences, chunk = (x, A * dt, dt, B, C, *rates), min(CHUNK, self.chunk_size)
         y, after = run_segments(scan, sequences, (chunk,), tuple(inner) if rates else inner[0], self.segment)
         y = y + upcast(self.D)[:, None] * x
         return self._finish(y, z), (past, *(after if rates else (after,)))

@@ -47,7 +47,7 @@ def scan_segment(
     (angles, h), nheads = state, x.shape[2]
     angles = accumulate_angles(dt, rate, angles)
     B, C = rotate(angles, *(per_head(upcast(t), nheads) + upcast(b) for t, b in ((B, B_bias), (C, C_bias))))
-    y, h = ssd(x, log_decay, weight, now, B, C, chunk, h)
+    y, h = ssd(x, log_decay, weight, B, C, chunk, h, now)
     return y, (angles[:, -1].clone(), h)  # a view would keep all angles
 
 

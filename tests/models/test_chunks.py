@@ -137,7 +137,7 @@ def test_a_layer_that_has_only_steps():
     assert torch.equal(state, x[:, -1])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(length=st.integers(1, 3000), seed=st.integers(0, 99))
 def test_linear_recurrence(length, seed):
     """Against the recurrence itself, in float64: many blocks, whose states are found in pairs, and what remains."""
