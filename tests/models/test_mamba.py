@@ -117,7 +117,7 @@ def test_mamba1_scan(length):
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         parts = [t.to(dtype) for t in (x, dt, B, C)]
         y, last = mamba1.selective_scan(*parts, A.to(dtype), h.to(dtype))
-        again = mamba1.run_segments(mamba1.selective_scan, tuple(parts), (A.to(dtype),), h.to(dtype), 16)
+        again, last = mamba1.run_segments(mamba1.selective_scan, tuple(parts), (A.to(dtype),), h.to(dtype), 16)
         assert (y - again).abs().max() < tolerance
         expected, state = [], h
         for t in range(length):
