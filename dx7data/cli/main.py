@@ -4,11 +4,11 @@ import argparse
 from argparse import Namespace
 from typing import Any
 
-from dx7data.cli import bench, extend, inspect, patches, plan, play, render, verify, wav
+from dx7data.cli import bench, extend, inspect, patches, plan, play, publish, render, verify, wav
 from dx7data.cli.verb import add_verbs
 from dx7data.process import run
 
-_VERBS = (render, plan, extend, inspect, verify, bench, patches, wav, play)
+_VERBS = (render, plan, extend, inspect, verify, publish, bench, patches, wav, play)
 
 
 def main(argv: list[str] | None = None) -> int:
