@@ -30,7 +30,7 @@ def add_machine_options(verb: ArgumentParser) -> None:
     verb.add_argument(
         "--ray-address",
         metavar="HOST:PORT",
-        help="head node of the cluster (default: $RAY_ADDRESS, else a new one of this machine)",
+        help="head node of the cluster (default: $RAY_ADDRESS)",
     )
     verb.add_argument(
         "--workers", type=whole(1), metavar="N", help="processes (default: one for each core, up to 8 for each GPU)"

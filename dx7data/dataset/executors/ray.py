@@ -43,24 +43,25 @@ class _Made(NamedTuple):
     node: str  # Ray's id of it, hexadecimal
 
 
-def find_cluster(address: str | None) -> str | None:
-    """The address of a cluster's head node: the one given, else that of RAY_ADDRESS; None if there is neither.
+def find_cluster(address: str | None) -> str:
+    """The address of a cluster's head node: the one given, else that of RAY_ADDRESS.
 
-    Raises InputError if Ray is not installed, or if nothing answers there. Ray's own search is not used: it finds clusters
-    that have ended, too, and waits for them.
+    Raises InputError if Ray is not installed, if there is no address, or if nothing answers there. Ray's own search is not
+    used: it finds clusters that have ended, too, and waits for them.
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError(f"--executor ray needs Ray: {suggest_install('ray')}")
     address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=_ANSWER).close()
-        except (OSError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"no Ray cluster answers at {address} ({error}): --ray-address is HOST:PORT of its head node, such as "
-                "10.0.0.1:6379, and the command runs on a node of the cluster"
-            ) from None
+    if not address:
+        raise InputError("--executor ray needs a cluster: give the HOST:PORT of its head node as --ray-address")
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"no Ray cluster answers at {address} ({error}): --ray-address is HOST:PORT of its head node, such as "
+            "10.0.0.1:6379, and the command runs on a node of the cluster"
+        ) from None
     return address
 
 
@@ -69,15 +70,15 @@ def render_shards(
     shards: list[Shard],
     folder: Path,
     progress: Callable[[int], None],
-    address: str | None,
+    address: str,
     workers: int | None,
     gpu: bool,
 ) -> str:
     """Render some shards of a plan into `folder`, which all nodes of a Ray cluster see.
 
-    address: of `find_cluster`; None for a new cluster, of this machine alone, which ends with this process. workers: tasks
-    at once, None for as many as there is room for. gpu: on GPUs, in turns of some processes each. Returns which nodes
-    rendered how many shards, for the log. Raises InputError when a task fails, or when what it wrote is not seen here.
+    address: of its head node. workers: tasks at once, None for as many as there is room for. gpu: on GPUs, in turns of some
+    processes each. Returns which nodes rendered how many shards, for the log. Raises InputError when a task fails, or when
+    what it wrote is not seen here.
     """
     made = Counter[str]()
     with _connect(address) as ray, closing(_run_tasks(ray, plan, shards, folder, workers or _QUEUED, gpu)) as ended:
@@ -91,20 +92,18 @@ def render_shards(
 
 
 @contextmanager
-def _connect(address: str | None) -> Iterator[Any]:
+def _connect(address: str) -> Iterator[Any]:
     """The module `ray`, connected to a cluster, of which nothing but our own sentences comes to the terminal."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # in a new one
     import ray
 
     answer = signal.getsignal(signal.SIGTERM)
     try:
-        if address:
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
-        else:
-            ray.init("local", log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False)
+        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError) as error:  # RuntimeError: other versions of Ray or Python there
         reason = " ".join(str(error).split())
-        raise InputError(f"the Ray cluster at {address or 'this machine'} can't be used: {reason}") from None
+        raise InputError(
+            f"the Ray cluster at {address} can't be used: {reason}; one that asks for a token needs RAY_AUTH_MODE=token"
+        ) from None
     signal.signal(signal.SIGTERM, answer)  # Ray has another, which ends with exit status 15
     try:
         yield ray
@@ -148,8 +147,9 @@ def _get_result(ray: Any, done: Any, some: list[Shard]) -> _Made:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError | OSError):
             raise error.cause from None
-        if isinstance(error.cause, ImportError):
-            raise InputError(f"a node of the Ray cluster lacks a package: {error.cause}; install dx7data on all") from None
+        if isinstance(error.cause, ImportError | ray.exceptions.RaySystemError):  # the latter where the plan can't be read
+            reason = str(error.cause).splitlines()[0]
+            raise InputError(f"a node of the Ray cluster can't begin: {reason}; install the same dx7data on all") from None
         raise
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())
