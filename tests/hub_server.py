@@ -10,6 +10,7 @@ import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".tar", ".parquet", ".arrow")
@@ -31,7 +32,8 @@ class Hub:
 
     def commit(self, name, changes):
         oid = hashlib.sha1(json.dumps([name, len(self.repositories[name])]).encode()).hexdigest()
-        self.repositories[name].append((oid, self.files(name) | changes))
+        files = self.files(name) | changes
+        self.repositories[name].append((oid, {path: data for path, data in files.items() if data is not None}))
         return oid
 
 
@@ -121,14 +123,24 @@ class _Handler(BaseHTTPRequestHandler):
     def tree(self, name, revision, under):
         if name not in self.hub.repositories:
             return self._refuse("RepoNotFound", "Repository not found")
-        listed = [
-            _describe(path, data) for path, data in sorted(self.hub.files(name).items()) if path.startswith(under or "")
-        ]
-        return self._send(listed)
+        listed = self._list(name, under)
+        if under and not listed:
+            return self._refuse("EntryNotFound", f"{under} does not exist")
+        deep = self.query.get("recursive", [""])[0].lower() in ("true", "1")
+        depth = len(PurePosixPath(under or "").parts) + 1
+        return self._send([each for each in listed if deep or len(PurePosixPath(each["path"]).parts) == depth])
 
     def paths(self, name, revision):
         asked = json.loads(self.body)["paths"] if self.body.startswith(b"{") else parse_qs(self.body.decode())["paths"]
-        return self._send([_describe(path, data) for path, data in self.hub.files(name).items() if path in asked])
+        return self._send([each for each in self._list(name) if each["path"] in asked])
+
+    def _list(self, name, under=None):
+        """The files and folders below a folder."""
+        files = self.hub.files(name)
+        folders = sorted({str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."})
+        listed = [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
+        listed += [_describe(path, data) for path, data in sorted(files.items())]
+        return [each for each in listed if not under or each["path"].startswith(under + "/")]
 
     def resolve(self, name, revision, path):
         if name not in self.hub.repositories:
@@ -190,6 +202,8 @@ class _Handler(BaseHTTPRequestHandler):
                 changes[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
                 changes[value["path"]] = self.hub.large[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                changes[value["path"]] = None
         oid = self.hub.commit(name, changes)
         url = f"{self.hub.address}/datasets/{name}/commit/{oid}"
         return self._send({"success": True, "commitUrl": url, "commitOid": oid, "hookOutput": ""})
