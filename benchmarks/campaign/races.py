@@ -81,7 +81,9 @@ def race(first: str, second: str, rng: random.Random, folder: Path) -> list[str]
         status = child.wait()
         if status == 2 and f"mends {out}" in child.text() and name not in READERS and not {first, second} <= JOBS:
             said.append("refused")
-        elif status not in ((0,) if name in WRITERS else (0, 1, 2)) and not (name == "render" and _was_extended(child)):
+        elif status not in ((0,) if name in WRITERS else (0, 1, 2)) and not (
+            name in {"render", *JOBS} and _was_extended(child)
+        ):
             said.append(f"{name} ends with {status}: {child.text()[-300:]}")
         if "Traceback" in child.text():
             said.append(f"{name}: {child.text()[-300:]}")

@@ -131,6 +131,8 @@ def _check_content(plan: Plan, each: Shard, folder: Path, progress: Callable[[in
                 yield from _check_sample(plan, each, folder, rows[i])
     except InputError as error:
         yield str(error)
+    except OSError as error:  # as _check_files has it: another command may remove files meanwhile
+        yield f"it can't be read: {error.strerror or error}"
 
 
 def _render_again(plan: Plan, each: Shard, folder: Path) -> Iterator[str]:

@@ -302,6 +302,19 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
     assert verify.verify(tmp_path) == []
 
 
+def test_a_tar_that_is_removed_while_it_is_checked(copy, monkeypatch, capsys):
+    """As `render --overwrite` does beside it: after its members were found, before their samples are read."""
+    check = shard.check_members
+
+    def check_and_remove(each, folder, rows):
+        check(each, folder, rows)
+        (folder / f"{each.name}.tar").unlink()
+
+    monkeypatch.setattr(shard, "check_members", check_and_remove)
+    assert run("verify", copy) == 1
+    assert "train-000000: it can't be read: No such file or directory" in capsys.readouterr().out
+
+
 def test_a_folder_that_cannot_be_written_to(copy, monkeypatch, capsys):
     """What is whole needs nothing written; else a sentence says what is wrong."""
 
