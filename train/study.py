@@ -23,7 +23,8 @@ from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from models.registry import MODELS
-from train import arguments, baselines, compare
+from train import arguments, baselines, benchmarks, compare
+from train.benchmarks import BENCHMARKS
 from train.config import INDIFFERENT, Count, RunSettings
 from train.evaluation import paired, verdict
 from train.evaluation.bootstrap import describe_error
@@ -74,7 +75,12 @@ class Job(NamedTuple):
 class StudyOptions:
     """What is compared, and for how long."""
 
-    shards: str = setting(help="what `dx7data render` has written", metavar="FOLDER")
+    shards: str | None = setting(None, "what `dx7data render` has written", metavar="FOLDER")
+    benchmark: str | None = setting(
+        None,
+        "instead of --shards: data that is the same everywhere, rendered live; its plan is put into --out",
+        choices=BENCHMARKS,
+    )
     out: Path = setting(Path("runs/study"), "where the runs and the table are put", metavar="FOLDER")
     models: tuple[str, ...] = setting(VARIANTS, "that are compared", choices=MODELS, metavar="NAME", kwargs={"nargs": "+"})
     lrs: tuple[Annotated[float, Meta(gt=0, le=1000)], ...] = setting(
@@ -110,6 +116,12 @@ def study(options: StudyOptions) -> dict[str, str]:
     """All runs, then table.md and compare.html; which runs failed, and why."""
     if own := [word for word in options.options if word.partition("=")[0] in _OWN]:
         raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
+    if (options.shards is None) == (options.benchmark is None):
+        raise InputError(
+            f"name the data: --shards with a folder, or --benchmark with one of {', '.join(BENCHMARKS)}, not both"
+        )
+    if options.benchmark:
+        benchmarks.prepare(options.benchmark, options.out)
     trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.lrs}
     failed = run_jobs(trials.values(), "trials", options.at_once)
     best = {}
@@ -145,7 +157,11 @@ def full(options: StudyOptions, model: str, rate: float) -> Job:
 
 
 def _job(options: StudyOptions, name: str, model: str, rate: float, steps: int, every: int) -> Job:
-    argv = ["--shards", options.shards, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
+    if options.benchmark:
+        data = ["--live", str(benchmarks.find_plan(options.out)), *BENCHMARKS[options.benchmark].train]
+    else:
+        data = ["--shards", str(options.shards)]
+    argv = [*data, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
     argv += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
     return Job(options.out / name, argv)
 

@@ -1,17 +1,21 @@
-"""`dx7data patches`: list, show and convert patches."""
+"""`dx7data patches`: list, show, convert and breed patches."""
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 
 from dx7data.cli import types
 from dx7data.cli.inputs import load_patches, say_written
+from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb, add_verbs
 from dx7data.errors import make_printable
 
 
 def add_to(verbs: Verbs) -> None:
     patches = add_verbs(
-        verbs.add_parser("patches", help="list, show and convert patches", description="List, show and convert patches.")
+        verbs.add_parser(
+            "patches", help="list, show, convert and breed patches", description="List, show, convert and breed patches."
+        )
     )
     listing = add_verb(patches, "ls", _list, "one line for each patch, and what was found in the files")
     listing.add_argument("paths", nargs="+", metavar="PATH")
@@ -30,6 +34,23 @@ def add_to(verbs: Verbs) -> None:
         help="export repeated patches each time they occur, so that all keep their positions",
     )
     export.add_argument("--full-bank", action="store_true", help="fill up the last bank of a .syx file with INIT VOICEs")
+    breed = add_verb(
+        patches, "breed", _breed, "make a large bank of patches: their mutations and crossovers, and random voices"
+    )
+    breed.add_argument("paths", nargs="+", metavar="PATH")
+    breed.add_argument("--out", required=True, type=types.path, metavar="FILE")
+    breed.add_argument("--count", type=whole(1, 10**6), default=1000, metavar="N", help="patches in all (default: 1000)")
+    breed.add_argument(
+        "--generations", type=whole(1, 1000), default=4, metavar="N", help="each has patches of all before as parents (4)"
+    )
+    breed.add_argument(
+        "--random",
+        type=whole(0, 10**6),
+        default=0,
+        metavar="N",
+        help="random voices among them that sound on three keys (0)",
+    )
+    breed.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
 
 
 def _list(options: Namespace) -> None:
@@ -55,3 +76,16 @@ def _export(options: Namespace) -> None:
     loaded = load_patches(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
     bank.export(loaded, options.out, options.full_bank)
     say_written(options.out, f"{len(loaded.ids)} patches: {options.out}")
+
+
+def _breed(options: Namespace) -> None:
+    """`dx7data patches breed PATH... --out FILE`: many patches from a few."""
+    from dx7data.patches import bank, patch
+    from dx7data.plan import breeding
+
+    parents = load_patches(options.paths)
+    bred = breeding.breed(parents.patches, options.seed, options.count, options.generations, options.random)
+    ids, names = (list(map(of, bred)) for of in (patch.patch_id, patch.patch_name))
+    origins = [{"file": None, "sha256": None, "index": None, "copies": 0} for _ in bred]
+    bank.export(replace(parents, patches=bred, ids=ids, names=names, origins=origins), options.out)
+    say_written(options.out, f"{len(bred)} patches: {options.out}")

@@ -1,0 +1,73 @@
+"""A bank that was bred: the same for the same seed, all of it heard and new, and mostly no near-duplicates."""
+
+import numpy as np
+import pytest
+
+import dx7data
+from dx7data import cli
+from dx7data.errors import InputError
+from dx7data.patches import patch
+from dx7data.patches.similarity import Codes, group_near_duplicates
+from dx7data.plan import breeding
+
+COUNT, RANDOM = 120, 10
+
+
+@pytest.fixture(scope="module")
+def parents():
+    return dx7data.load_patches("example")
+
+
+@pytest.fixture(scope="module")
+def bred(parents):
+    return breeding.breed(parents, seed=3, count=COUNT, generations=3, random=RANDOM)
+
+
+def peaks(patches, note):
+    return np.abs(dx7data.render(dx7data.voices(patches, note, 100, held=0.5, rate=48000), seconds=0.5)).max(axis=1)
+
+
+def test_all_are_legal_new_and_heard(parents, bred):
+    assert bred.shape == (COUNT, patch.STORED_BYTES)
+    assert (patch.require_legal(bred) == bred).all()
+    assert (bred[: len(parents)] == parents).all()
+    assert len({patch.patch_id(each) for each in bred}) == COUNT
+    heard = np.array([peaks(bred, note) for note in (36, 60, 84)])
+    assert (heard.max(axis=0) >= 4).all()
+    assert (heard[:, -RANDOM:] >= breeding.LOUD).all()
+
+
+def test_it_follows_from_the_seed_and_the_numbers(parents, bred):
+    assert (breeding.breed(parents, 3, COUNT, 3, RANDOM) == bred).all()
+    other = breeding.breed(parents, 4, COUNT, 3, RANDOM)
+    assert (other[len(parents) :] != bred[len(parents) :]).any(axis=1).all()
+
+
+def test_later_generations_have_parents_from_earlier_ones(parents, bred):
+    """Of the last generation, some have values that no patch of the bank has, and a neighbour among the children."""
+    children, last = bred[len(parents) : -RANDOM], bred[-RANDOM - 20 : -RANDOM]
+    distance = (last[:, None, : patch.PARAMETERS] != children[None, :40, : patch.PARAMETERS]).sum(axis=2).min(axis=1)
+    to_parents = (last[:, None, : patch.PARAMETERS] != parents[None, :, : patch.PARAMETERS]).sum(axis=2).min(axis=1)
+    assert (distance < to_parents).any()
+
+
+def test_most_are_in_groups_of_their_own(bred):
+    groups = np.unique(group_near_duplicates(Codes(bred)))
+    assert len(groups) > 0.7 * COUNT
+
+
+def test_silent_parents_are_left_out(parents):
+    silent = parents[:2].copy()
+    silent[:, [16 + 21 * i for i in range(6)]] = 0  # output levels
+    assert (breeding.breed(np.concatenate([silent, parents[2:4]]), 0, 4, 1, 1)[:2] == parents[2:4]).all()
+    with pytest.raises(InputError, match="none of these patches can be heard"):
+        breeding.breed(silent, 0, 4, 1, 0)
+
+
+def test_the_command(tmp_path, capsys):
+    out = tmp_path / "bred.syx"
+    argv = ["patches", "breed", "example", "--out", str(out), "--generations", "2", "--count"]
+    assert cli.main([*argv, "50"]) == 0
+    assert len(dx7data.load_patches(out)) == 50
+    assert cli.main([*argv, "33"]) == 2
+    assert "take 34 or more" in capsys.readouterr().err

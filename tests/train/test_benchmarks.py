@@ -1,0 +1,72 @@
+"""Benchmarks: the plans that they make are the published ones, and a study trains on them."""
+
+import shutil
+from itertools import pairwise
+
+import pytest
+
+pytest.importorskip("torch")
+
+from dx7data.patches import bank
+from dx7data.plan.plan import Plan
+from train import benchmarks, study
+
+
+@pytest.fixture(scope="module")
+def one_voice(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    benchmarks.prepare("one-voice", folder)
+    return folder
+
+
+def test_one_voice(one_voice):
+    """One patch, one note at a time, and nothing that a model can't know."""
+    plan = Plan.load(benchmarks.find_plan(one_voice))
+    assert plan.fingerprint == benchmarks.BENCHMARKS["one-voice"].fingerprint
+    assert (plan.patches.stored == bank.pick("example:5")).all()
+    assert {name: each["hidden"] for name, each in plan.hidden["things"].items()} == dict.fromkeys(plan.hidden["things"], 0)
+    assert "velocity" in plan.hidden["things"]
+    for j in range(20):
+        notes = plan.choose("train", j).phrase.notes
+        assert all(one.start + one.held <= other.start for one, other in pairwise(notes))
+
+
+def test_what_is_there_is_kept(one_voice):
+    times = {path: path.stat().st_mtime_ns for path in one_voice.rglob("*")}
+    benchmarks.prepare("one-voice", one_voice)
+    assert {path: path.stat().st_mtime_ns for path in one_voice.rglob("*")} == times
+
+
+def test_another_plan_is_refused(one_voice, tmp_path, capsys):
+    shutil.copytree(one_voice, tmp_path / "study")
+    assert study.main(["--benchmark", "any-voice", "--out", str(tmp_path / "study"), "--models", "s4"]) == 2
+    assert "plan has fingerprint d82ef00b114b, any-voice has " in capsys.readouterr().err
+
+
+def test_runs_render_the_plan_and_options_override_the_benchmarks(tmp_path):
+    argv = ["--benchmark", "any-voice", "--out", str(tmp_path), "--", "--prefix", "fsk", "--device", "cpu"]
+    settings = study.trial(study.read_options(argv), "s4", 1e-3).settings
+    assert (settings.reader, settings.shards) == ("live", str(tmp_path / "plan"))
+    assert (settings.prefix, settings.seconds, settings.batch) == ("fsk", 0.5, 28)
+
+
+@pytest.mark.parametrize("argv", [[], ["--shards", "here", "--benchmark", "one-voice"]])
+def test_one_of_shards_and_benchmark(argv, tmp_path, capsys):
+    assert study.main([*argv, "--out", str(tmp_path / "study")]) == 2
+    assert "--shards with a folder, or --benchmark with one of one-voice, any-voice" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_any_voice(tmp_path):
+    """At least 20,000 patches in 10,000 near-duplicate groups, and 300 groups that no training has."""
+    benchmarks.prepare("any-voice", tmp_path)
+    patches = Plan.load(benchmarks.find_plan(tmp_path)).patches
+    groups = {
+        split: {f for f, own in zip(patches.families, patches.splits, strict=True) if own == split}
+        for split in ("train", "val", "test")
+    }
+    assert len(patches) >= 20_000
+    assert len(set(patches.families)) >= 10_000
+    assert min(len(groups["val"]), len(groups["test"])) >= 300

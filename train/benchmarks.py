@@ -1,0 +1,68 @@
+"""Data sets to compare models on, the same everywhere: a recipe each, and the fingerprint of the plan that it makes."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dx7data.errors import InputError
+from dx7data.plan.plan import Plan
+
+# Half seconds at 8 kHz, one note at a time; a million samples, so that no run of 20,000 steps meets one twice.
+_CLIPS = ("--seconds", "0.5", "--sample-rate", "8000", "--kinds", "melody", "--polyphony", "1", "--samples", "1000000")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What makes a data set, and what trains on it."""
+
+    plan: tuple[str, ...]  # options of `dx7data plan`
+    fingerprint: str  # of that plan
+    train: tuple[str, ...]  # options of `python -m train`
+    breed: tuple[str, ...] = ()  # options of `dx7data patches breed`, which makes the bank; none: the example bank
+
+
+BENCHMARKS = {
+    # An electric piano whose timbre follows velocity, which the source tells.
+    "one-voice": Benchmark(
+        plan=(*_CLIPS, "--targets", "TINE GLOW", "--split", "0.98,0.01,0.01"),
+        fingerprint="d82ef00b114bf0dff3dc0f93f33f9e3ff4bd9a352892d8d3cca84f027a597029",
+        train=("--preset", "seed"),
+    ),
+    # Of the near-duplicate groups, 2 % are held out for validation, which is `unseen`, and 2 % for the test.
+    "any-voice": Benchmark(
+        breed=("--count", "22000", "--generations", "4", "--random", "2000"),
+        plan=(*_CLIPS, "--prefix", "bytes", "--split", "0.96,0.02,0.02"),
+        fingerprint="46b7a1ca675b8b02f328ae181bf058b579da35049bb94f3700eb7f4e0d729223",
+        train=("--preset", "seed", "--prefix", "bytes"),
+    ),
+}
+
+
+def find_plan(folder: Path) -> Path:
+    """Where a study in this folder has its plan."""
+    return folder / "plan"
+
+
+def prepare(name: str, folder: Path) -> None:
+    """Make the plan of a benchmark in the folder of a study, if it is not there. Raises InputError if it is another one."""
+    benchmark, plan, patches = BENCHMARKS[name], find_plan(folder), Path("example")
+    if not (plan / "dataset.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        if benchmark.breed:
+            patches = folder / f"{name}.syx"
+            if not patches.exists():
+                _call("patches", "breed", "example", "--out", str(patches), *benchmark.breed)
+        _call("plan", "--patches", str(patches), "--out", str(plan), *benchmark.plan)
+    found = Plan.load(plan).fingerprint
+    if found != benchmark.fingerprint:
+        raise InputError(
+            f"{plan} has fingerprint {found[:12]}, {name} has {benchmark.fingerprint[:12]}: name another --out; if "
+            "that does not help, this version of dx7data makes other data than the one of the benchmark"
+        )
+
+
+def _call(*argv: str) -> None:
+    """A command of dx7data. Raises InputError if it fails; it says why itself."""
+    if subprocess.run([sys.executable, "-m", "dx7data", *argv]).returncode:
+        raise InputError(f"`dx7data {argv[0]}` failed, as it says above")
