@@ -71,18 +71,21 @@ def test_all_of_a_data_set(folder, hub, capsys):
     assert (len(hub.repositories[NAME]), len(hub.received)) == (commits, received), "nothing had changed"
 
 
-def test_a_killed_publication_goes_on(folder, hub):
-    """Killed while the seventh large file is on its way; none of the six before it is sent again."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_publication_goes_on(folder, hub, how):
+    """Stopped while the seventh large file is on its way; none of those before it is sent again."""
     process = start(["-m", "dx7data", "publish", folder, ADDRESS], hub)
 
-    def kill_at_seventh():
+    def stop_at_seventh():
         if len(hub.received) == 6:
-            process.kill()
-            process.wait()
+            process.send_signal(how)
+            if how == signal.SIGKILL:
+                process.wait()
 
-    hub.on_upload = kill_at_seventh
-    assert process.wait(timeout=300) == -signal.SIGKILL
-    process.stderr.close()
+    hub.on_upload = stop_at_seventh
+    said = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == (130 if how == signal.SIGINT else -how), said
+    assert "Traceback" not in said
     hub.on_upload = lambda: None
     assert {"README.md", "dataset.json"} <= read_hub(hub).keys() < read(folder).keys(), "the plan comes first"
     assert publish(folder) == 0
