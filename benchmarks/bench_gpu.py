@@ -37,6 +37,7 @@ from dx7data.engine.speed import RATE, SECONDS, describe_machine, draw_voices, p
 from dx7data.engine.tables import BLOCK
 from dx7data.patches import bank
 from dx7data.plan import sample
+from dx7data.storage import LocalFolder
 
 _PIECE = 64 << 20  # bytes that are hashed and written at a time
 
@@ -81,7 +82,7 @@ def samples(options) -> None:
     some = made.shards()[: max(1, shard.gpu_batch_size(made) // made.spec.shard_samples)]
     count = sum(each.count for each in some)
     began, cpu = time.perf_counter(), time.process_time()
-    shard.write_shards(made, some, folder, device="cuda")
+    shard.write_shards(made, some, LocalFolder(folder), device="cuda")
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     tars = [path.read_bytes() for path in folder.glob("*.tar")]
     began = time.process_time()

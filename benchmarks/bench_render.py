@@ -27,6 +27,7 @@ from dx7data.dataset import shard
 from dx7data.engine import cpu
 from dx7data.engine.speed import describe_machine
 from dx7data.plan import plan, sample
+from dx7data.storage import LocalFolder
 
 STEPS = {
     "engine": [(cpu, "render")],
@@ -74,7 +75,7 @@ def by_step(options, folder):
             setattr(place, function, add_timer(name, getattr(place, function)))
     began = time.process_time()
     for each in made.shards():
-        shard.write_shards(made, [each], folder)
+        shard.write_shards(made, [each], LocalFolder(folder))
     whole = time.process_time() - began
 
     tars = [path.read_bytes() for path in folder.glob("*.tar")]

@@ -251,7 +251,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         return read_all(file, limit, path)
 
 
-def read_all(file: BinaryIO, limit: int, path: Path) -> bytes:
+def read_all(file: BinaryIO, limit: int, path: object) -> bytes:
     """All of an open file of no more than `limit` bytes. Raises InputError."""
     check_length(os.fstat(file.fileno()).st_size, limit, path)
     try:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none.
-FOLDERS = ["patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
+FOLDERS = ["storage", "patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
 GROUND = {"errors", "process", "files", "rng", "cache"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
@@ -98,6 +98,7 @@ def test_no_circles_in_models():
 # What training takes from dx7data: what a sample is, and how a program of this project speaks and writes.
 FOR_TRAINING = {
     "errors",
+    "storage",
     "process",
     "files",
     "rng",

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 
 from dx7data.cli import types
-from dx7data.cli.inputs import announce_compilation, load_patches
+from dx7data.cli.inputs import announce_compilation, check_output, load_patches
 from dx7data.cli.planning import announce
 from dx7data.cli.rendering import add_machine_options, check_machines, render_shards, start_early
 from dx7data.cli.types import whole
@@ -14,12 +14,12 @@ from dx7data.errors import InputError
 
 def add_to(verbs: Verbs) -> None:
     extend = add_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
-    extend.add_argument("folder", type=types.path)
+    extend.add_argument("folder", type=types.folder, metavar="FOLDER")
     extend.add_argument(
         "--samples", type=whole(1, 10**9), metavar="N", help="number of samples in all, not fewer than there are"
     )
     extend.add_argument("--patches", nargs="+", metavar="PATH", help="patches to add; the new plan goes to --out")
-    extend.add_argument("--out", type=types.path, metavar="FOLDER", help="folder of the plan with the new patches")
+    extend.add_argument("--out", type=types.folder, metavar="FOLDER", help="folder of the plan with the new patches")
     add_machine_options(extend)
 
 
@@ -35,8 +35,9 @@ def run(options: Namespace) -> None:
         raise InputError("there is nothing to add: ask for more --samples N, or name more --patches")
     if bool(options.patches) != bool(options.out):
         raise InputError("new patches change all samples, so --patches needs --out, a new folder, and only --patches does")
-    if options.patches and options.out.resolve() == options.folder.resolve():
+    if options.patches and options.out.identity == options.folder.identity:
         raise InputError(f"--out {options.out} is the data set itself, whose samples would all change: name a new folder")
+    check_output(options.out or options.folder)
     if not options.patches:
         with folders.lock_folder(options.folder):
             plan = Plan.load(options.folder)

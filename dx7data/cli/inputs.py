@@ -12,6 +12,7 @@ from dx7data.errors import InputError
 from dx7data.files import is_stream
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
+from dx7data.storage import Folder, LocalFolder
 
 if TYPE_CHECKING:
     from dx7data.patches.bank import Bank
@@ -102,6 +103,12 @@ def check_rate(sample_rate: int) -> int:
         return engine_rate(sample_rate)
     except ValueError as error:
         raise InputError(f"--sample-rate: {error}") from None
+
+
+def check_output(folder: Folder) -> None:
+    """At a URL, before anything is rendered: can it be written to? Raises InputError."""
+    if not isinstance(folder, LocalFolder):
+        folder.check_writable()
 
 
 def announce_compilation() -> None:

@@ -12,7 +12,7 @@ from dx7data.errors import make_printable
 
 def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
-    inspect.add_argument("folder", type=types.path)
+    inspect.add_argument("folder", type=types.folder, metavar="FOLDER")
     inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of text")
     inspect.add_argument(

@@ -3,13 +3,14 @@
 from argparse import Namespace
 
 from dx7data.cli import types
+from dx7data.cli.inputs import check_output
 from dx7data.cli.planning import add_plan_options, make_plan
 from dx7data.cli.verb import Verbs, add_verb
 
 
 def add_to(verbs: Verbs) -> None:
     plan = add_verb(verbs, "plan", run, "write the plan of a data set without audio; `render --plan` renders it")
-    plan.add_argument("--out", required=True, type=types.path, metavar="FOLDER", help="folder of the plan")
+    plan.add_argument("--out", required=True, type=types.folder, metavar="FOLDER", help="folder of the plan")
     plan.add_argument("--overwrite", action="store_true", help="remove an earlier data set from the folder first")
     add_plan_options(plan)
 
@@ -17,6 +18,7 @@ def add_to(verbs: Verbs) -> None:
 def run(options: Namespace) -> None:
     from dx7data.dataset import folders
 
+    check_output(options.out)
     plan = make_plan(options)
     with folders.lock_folder(options.out, new=True):
         folders.prepare(plan, options.out, options.overwrite)

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from dx7data.cli import types
-from dx7data.cli.inputs import announce_compilation
+from dx7data.cli.inputs import announce_compilation, check_output
 from dx7data.cli.planning import add_plan_options, make_plan
 from dx7data.cli.rendering import add_machine_options, check_machines, render_shards, start_early
 from dx7data.cli.verb import Verbs, add_verb
@@ -24,10 +24,10 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _add_options(render: ArgumentParser) -> None:
-    render.add_argument("--out", type=types.path, metavar="FOLDER", help="folder of the data set")
+    render.add_argument("--out", type=types.folder, metavar="FOLDER", help="folder of the data set")
     render.add_argument(
         "--plan",
-        type=types.path,
+        type=types.folder,
         metavar="FOLDER",
         help="render the plan in this folder, into it or into --out; leave out all options of the plan",
     )
@@ -52,6 +52,8 @@ def run(options: Namespace) -> None:
         check_machines(options)
     if not options.out and not options.plan:
         raise InputError("--out says where the shards go: name a folder")
+    if not options.dry_run:
+        check_output(options.out or options.plan)
     if options.plan:
         from dx7data.plan.plan import Plan
 
@@ -73,7 +75,7 @@ def run(options: Namespace) -> None:
         else:
             folders.remove_partial(folder)
         render_shards(plan, folder, missing, options)
-    if not (folder / "index.json").exists():
+    if not folder.exists("index.json"):
         print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
 
 

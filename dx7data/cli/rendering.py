@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.cli import types
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from dx7data.plan.plan import Plan
     from dx7data.plan.spec import Shard
+    from dx7data.storage import Folder
 
 _WORTH_A_GPU = 3600  # seconds of clips from which on "auto" takes a GPU: it needs some seconds to begin
 
@@ -82,7 +82,7 @@ def _choose_devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
     return local.CPU if gpu is None else (f"cuda:{gpu}",)
 
 
-def render_shards(plan: Plan, folder: Path, missing: list, options: Namespace) -> None:
+def render_shards(plan: Plan, folder: Folder, missing: list, options: Namespace) -> None:
     from dx7data.dataset import folders
 
     executor = _choose_executor(plan, missing, options)

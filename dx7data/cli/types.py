@@ -4,10 +4,14 @@ A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the s
 """
 
 import re
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+from dx7data.errors import InputError
+from dx7data.storage import Folder, open_folder
 
 T = TypeVar("T")
 
@@ -84,6 +88,17 @@ def path(text: str) -> Path:
     if "://" in text:
         raise ArgumentTypeError(f"{text} is a URL, and a path of this machine is needed here")
     return Path(text)
+
+
+@_set_name("folder")
+def folder(text: str) -> Folder:
+    """A folder of this machine or a URL."""
+    if "://" in text and Path(text).exists():
+        print(f"{Path(text)} is not used: an older version took {text} for this folder's name", file=sys.stderr)
+    try:
+        return open_folder(text)
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 @_set_name("shard")

@@ -3,20 +3,20 @@
 import sys
 import time
 from argparse import Namespace
-from contextlib import nullcontext
-from pathlib import Path
+from contextlib import nullcontext, suppress
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError, make_printable
+from dx7data.storage import Folder
 
 _LINES = 1000  # of a list: a folder may hold a million things
 
 
 def add_to(verbs: Verbs) -> None:
     verify = add_verb(verbs, "verify", run, "check every byte of a folder of shards, and render a few samples again")
-    verify.add_argument("folder", type=types.path)
+    verify.add_argument("folder", type=types.folder, metavar="FOLDER")
     verify.add_argument("--full", action="store_true", help="render all samples again, and compare every byte")
     verify.add_argument("--fix", action="store_true", help="make damaged and missing shards again, to the same bytes")
 
@@ -33,6 +33,7 @@ def run(options: Namespace) -> int:
     with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
         wrong = verify.verify(options.folder, bar.update, options.fix, options.full)
     took = time.perf_counter() - began
+    size = size or bar.n // (1 + options.full)  # of a website, which has no list of its files
     left = verify.verify(options.folder) if wrong and options.fix else wrong
     _print(wrong)
     if options.fix:
@@ -48,12 +49,14 @@ def run(options: Namespace) -> int:
     return 1 if left else 0
 
 
-def _measure(folder: Path) -> int:
-    """Bytes of the files that verify reads."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder")
-    files = (path for pattern in ("*.tar", "*.parquet") for path in folder.glob(pattern) if path.is_file())
-    return sum(path.stat().st_size for path in files)
+def _measure(folder: Folder) -> int:
+    """Bytes of the files that verify reads; 0 where there is no list of them."""
+    total = 0
+    for name, size in (folder.list_sizes() or {}).items():
+        if name.endswith((".tar", ".parquet")):
+            with suppress(FileNotFoundError, InputError):  # what is wrong with it is said later
+                total += folder.measure(name) if size is None else size
+    return total
 
 
 def _print(lines: list[str]) -> None:

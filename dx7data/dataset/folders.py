@@ -1,7 +1,6 @@
 """A data-set folder: rendering a plan into it, and reading back what is there."""
 
 import json
-import os
 import platform
 import re
 import tarfile
@@ -9,20 +8,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
-from dx7data.dataset import card, lock, shard
+from dx7data.dataset import card, shard
 from dx7data.errors import InputError, make_printable
-from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, sync_folder, write_atomically
 from dx7data.patches import patch
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder, Where, open_folder
+from dx7data.storage.local import get_final_name
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
 _OTHER_FILES = {
@@ -37,36 +36,35 @@ _OTHER_FILES = {
 
 
 @contextmanager
-def lock_folder(folder: Path, new: bool = False, shared: bool = False) -> Iterator[None]:
+def lock_folder(folder: Folder, new: bool = False, shared: bool = False) -> Iterator[None]:
     """Inside the block this process alone, or with others who share it, writes to a data set, which may be new.
 
-    Raises InputError when another process does, and when the folder holds other things or, if not new, no data set.
+    Raises InputError when another process does, and when the folder holds other things or, if not new, no data set. A store
+    has no locks: there the plan alone is guarded, see `prepare`, and equal renders do each other no harm.
     """
     try:
-        if new and not folder.exists():
-            folder.mkdir(parents=True)
-            sync_folder(folder.parent)
         if new:
+            folder.check_writable()
             _refuse_foreign(folder)
-        elif not (folder / "dataset.json").exists():
+        elif not folder.exists("dataset.json"):
             raise InputError(f"{folder} is no data set: it has no dataset.json")
+        else:
+            folder.check_writable()
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
-    with lock.lock(folder, shared):
+    with folder.lock(shared):
         yield
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_foreign(folder: Folder) -> None:
     """Raises InputError for a folder that is in use for something else."""
-    if not (folder / "dataset.json").exists():
-        for path in folder.iterdir():
-            if not path.name.startswith(".") and not is_own(path):
-                raise InputError(
-                    f"{folder} holds {make_printable(path.name)} and no data set; choose an empty or a new folder"
-                )
+    if not folder.exists("dataset.json"):
+        for name in folder.list_sizes() or {}:
+            if not name.startswith(".") and not is_own(name):
+                raise InputError(f"{folder} holds {make_printable(name)} and no data set; choose an empty or a new folder")
 
 
-def prepare(plan: Plan, folder: Path, overwrite: bool) -> list[Shard]:
+def prepare(plan: Plan, folder: Folder, overwrite: bool) -> list[Shard]:
     """Put the plan into the folder, or find it there; returns the shards that are still to be made.
 
     Raises InputError when the plan is of an older format; when the folder holds another one, unless `overwrite`, which
@@ -75,26 +73,34 @@ def prepare(plan: Plan, folder: Path, overwrite: bool) -> list[Shard]:
     """
     plan.check_current()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.check_writable()
         _refuse_foreign(folder)
-        with lock.plan_lock(folder):
+        with folder.lock_plan():
             if overwrite:
                 _clear(folder)
-            if not (folder / "dataset.json").exists() or (differences := _compare(plan, folder)) is None:
+            if not folder.exists("dataset.json") or _is_torn(plan, folder):
                 _refuse_shards_of_others(plan, folder)
+                if not folder.claim("dataset.json", plan.files()["dataset.json"]):  # somebody else was first, just now
+                    _is_torn(plan, folder)
                 write_plan(plan, folder)
-            elif differences:
-                more = "; `dx7data extend` adds samples" if differences[0].startswith("samples") else ""
-                raise InputError(
-                    f"{folder} holds another data set: {'; '.join(differences)}. "
-                    f"Choose another --out, or --overwrite it{more}"
-                )
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
     return find_missing(plan, folder)
 
 
-def _compare(plan: Plan, folder: Path) -> list[str] | None:
+def _is_torn(plan: Plan, folder: Folder) -> bool:
+    """Whether the plan in a folder must be written again; False if it is this one. Raises InputError for another one."""
+    if (differences := _compare(plan, folder)) is None:
+        return True
+    if differences:
+        more = "; `dx7data extend` adds samples" if differences[0].startswith("samples") else ""
+        raise InputError(
+            f"{folder} holds another data set: {'; '.join(differences)}. Choose another --out, or --overwrite it{more}"
+        )
+    return False
+
+
+def _compare(plan: Plan, folder: Folder) -> list[str] | None:
     """How the plan in a folder differs; None if a loss of power has torn it: it is no JSON, or its tables are not its own.
 
     Raises InputError for what was damaged otherwise: a person may have edited it.
@@ -102,7 +108,7 @@ def _compare(plan: Plan, folder: Path) -> list[str] | None:
     try:
         return find_differences(Plan.load(folder), plan)
     except InputError as error:
-        document = read_regular(folder / "dataset.json", schema.DOCUMENT_BYTES)
+        document = folder.read("dataset.json", schema.DOCUMENT_BYTES)
         try:
             json.loads(document)
         except ValueError:
@@ -114,67 +120,65 @@ def _compare(plan: Plan, folder: Path) -> list[str] | None:
         raise
 
 
-def _refuse_shards_of_others(plan: Plan, folder: Path) -> None:
+def _refuse_shards_of_others(plan: Plan, folder: Folder) -> None:
     """Raises InputError if a folder without a plan has shards of another one, which are not ours to replace."""
-    for path in folder.glob("*.stats.json"):
-        fingerprint = shard.read_fingerprint(path)
+    names = sorted(name for name in folder.list_sizes() or {} if name.endswith(".stats.json"))
+    for name, fingerprint in zip(names, folder.map(lambda name: shard.read_fingerprint(folder, name), names), strict=True):
         if fingerprint and fingerprint != plan.fingerprint:
             raise InputError(
-                f"{folder} has lost its plan, and {path.name} is of another one: put dataset.json back, or --overwrite"
+                f"{folder} has lost its plan, and {name} is of another one: put dataset.json back, or --overwrite"
             )
 
 
-def remove_partial(folder: Path, only: list[Shard] | None = None) -> None:
+def remove_partial(folder: Folder, only: list[Shard] | None = None) -> None:
     """Remove what killed renders had begun to write, of some shards or of all; not what others are writing."""
-    names = None if only is None else {each.name for each in only}
-    for path in folder.glob(f".*{PARTIAL}"):
-        of_shard, name = _SHARD_FILES.fullmatch(_final_name(path)), _final_name(path).partition(".")[0]
-        if is_own(path) and (names is None or not of_shard or name in names):
-            remove_left_over(path)
+    shards = None if only is None else {each.name for each in only}
+
+    def is_chosen(name: str) -> bool:
+        return is_own(name) and (shards is None or not is_shard_file(name) or name.partition(".")[0] in shards)
+
+    folder.remove_partial(is_chosen)
 
 
-def find_missing(plan: Plan, folder: Path) -> list[Shard]:
+def find_missing(plan: Plan, folder: Folder) -> list[Shard]:
     """The shards of a plan that are still to be made."""
     return [each for each, stats in list_shards(folder, plan) if stats is None]
 
 
-def extend(folder: Path, plan: Plan) -> None:
+def extend(folder: Folder, plan: Plan) -> None:
     """Put a plan that asks for more samples in the place of the one in a folder. Each split's last shard may grow."""
     try:
-        (folder / "index.json").unlink(missing_ok=True)
+        folder.remove("index.json")
         write_plan(plan, folder)
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Folder) -> None:
     """Remove the files of an earlier render: the plan first, so that what is left is never taken for a whole data set."""
-    for path in sorted(folder.iterdir(), key=lambda path: path.name != "dataset.json"):
-        if is_own(path):
-            path.unlink()
+    own = [name for name in folder.list_sizes() or {} if is_own(name)]
+    if "dataset.json" in own:
+        folder.remove("dataset.json")
+    for _ in folder.map(folder.remove, own):
+        pass
 
 
-def is_own(path: Path) -> bool:
+def is_own(name: str) -> bool:
     """Whether a render makes a file of this name."""
-    name = _final_name(path)
-    return name in _OTHER_FILES or _SHARD_FILES.fullmatch(name) is not None
+    final = get_final_name(name)
+    return final in _OTHER_FILES or is_shard_file(final)
 
 
-def is_shard_file(path: Path) -> bool:
+def is_shard_file(name: str) -> bool:
     """Whether a shard of some plan has a file of this name."""
-    return _SHARD_FILES.fullmatch(path.name) is not None
-
-
-def _final_name(path: Path) -> str:
-    """The name of a file, of a partial one the name that it would have got."""
-    return re.sub(rf"^\.[0-9a-f]{{8}}\.(.*)\{PARTIAL}$", r"\1", path.name)
+    return _SHARD_FILES.fullmatch(name) is not None
 
 
 def render_missing(
     plan: Plan,
-    folder: Path,
+    folder: Folder,
     missing: list[Shard],
-    render_shards: Callable[[Plan, list[Shard], Path, Callable[[int], None]], str],
+    render_shards: Callable[[Plan, list[Shard], Folder, Callable[[int], None]], str],
     progress: Callable[[int], None],
 ) -> None:
     """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards.
@@ -183,7 +187,7 @@ def render_missing(
     """
     began = time.time()
     try:
-        with open_log(folder / "render.log") as log:  # before anything is rendered: it may be a link
+        with folder.open_log("render.log") as log:  # before anything is rendered: it may be a link
             remove_partial(folder, missing)
             try:
                 who = render_shards(plan, missing, folder, progress)
@@ -197,16 +201,24 @@ def render_missing(
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
-def list_shards(folder: Path, plan: Plan) -> Iterator[tuple[Shard, schema.Stats | None]]:
+def list_shards(folder: Folder, plan: Plan) -> Iterator[tuple[Shard, schema.Stats | None]]:
     """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
-    there = set(os.listdir(folder))  # once: a plan may have a million shards, and none of them made
-    for each in plan.shards():
-        yield each, shard.read_stats(plan, each, folder) if f"{each.name}.stats.json" in there else None
+    sizes, shards = folder.list_sizes(), plan.shards()  # once: a plan may have a million shards, and none of them made
+    there = [each for each in shards if sizes is None or f"{each.name}.stats.json" in sizes]
+    found = zip(there, folder.map(lambda each: shard.read_stats(plan, each, folder, sizes), there), strict=True)
+    following, stats = next(found, (None, None))
+    for each in shards:
+        if each is following:
+            yield each, stats
+            following, stats = next(found, (None, None))
+        else:
+            yield each, None
 
 
-def read_samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
+def read_samples(where: Where, name: str) -> Iterator[dict[str, bytes]]:
     """The samples of one shard in order: members by extension, and `__key__`."""
-    with tarfile.open(folder / f"{name}.tar") as tar:
+    folder = open_folder(where)
+    with folder.open(f"{name}.tar", folder.measure(f"{name}.tar")) as file, tarfile.open(fileobj=file) as tar:
         current: dict = {}
         for member in filter(tarfile.TarInfo.isfile, tar):
             key, _, extension = member.name.partition(".")
@@ -219,7 +231,7 @@ def read_samples(folder: Path, name: str) -> Iterator[dict[str, bytes]]:
 
 
 @contextmanager
-def explain_errors(folder: Path) -> Iterator[None]:
+def explain_errors(folder: Folder) -> Iterator[None]:
     """Raises InputError for what reading shards that were cut or edited raises."""
     try:
         yield
@@ -227,14 +239,14 @@ def explain_errors(folder: Path) -> Iterator[None]:
         raise InputError(f"a shard in {folder} can't be read ({error}); dx7data verify says what is wrong") from None
 
 
-def summarize(folder: Path, rows: int = 5) -> dict:
+def summarize(folder: Folder, rows: int = 5) -> dict:
     """Counts, lengths and levels of a data set, and its first few sample rows, for `inspect`."""
     plan = Plan.load(folder)
     samples, algorithms, kinds = Counter[str](), Counter[int](), Counter[str]()
     first, peaks = list[dict](), []
     made = [(each, stats) for each, stats in list_shards(folder, plan) if stats]
-    for each, _ in made:
-        table = shard.read_table(plan, each, folder)
+    made_tables = folder.map(lambda one: (one[0], shard.read_table(plan, one[0], folder, one[1])), made)
+    for each, table in made_tables:
         samples[each.split] += table.num_rows
         algorithms.update(table["algorithm"].to_pylist())
         kinds.update(table["phrase_kind"].to_pylist())
@@ -274,7 +286,7 @@ def split_layers(plan: Plan, wav: bytes) -> np.ndarray:
     return decode_wav(wav)[0].reshape(plan.spec.layers[1], -1)
 
 
-def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str, list[str]]:
+def _decode_names(plan: Plan, folder: Folder, each: Shard, row: dict) -> dict[str, list[str]]:
     """The names that the prefixes of a sample decode to; those that can be decoded."""
     members, names = shard.read_members(folder, each, row), {}
     for codec in plan.spec.prefixes:
@@ -287,11 +299,11 @@ def _decode_names(plan: Plan, folder: Path, each: Shard, row: dict) -> dict[str,
     return names
 
 
-def write_index(plan: Plan, folder: Path) -> None:
+def write_index(plan: Plan, folder: Folder) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
-    data, path = make_index(plan, list_shards(folder, plan)), folder / "index.json"
-    if data is not None and not is_written(path, data):
-        write(path, data)
+    data = make_index(plan, list_shards(folder, plan))
+    if data is not None and not is_written(folder, "index.json", data):
+        folder.write("index.json", data)
 
 
 def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:
@@ -304,30 +316,24 @@ def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) 
     return (json.dumps({"fingerprint": plan.fingerprint, "shards": listed}, indent=1) + "\n").encode()
 
 
-def write_plan(plan: Plan, folder: Path) -> None:
+def write_plan(plan: Plan, folder: Folder) -> None:
     """Write the plan and its card, in which the words of a person stay."""
     remove_partial(folder, [])
     for name, data in ({"README.md": card.format_card(plan, read_card(folder))} | plan.files()).items():
-        write(folder / name, data)
+        folder.write(name, data)
 
 
-def read_card(folder: Path) -> bytes:
+def read_card(folder: Folder) -> bytes:
     """`README.md`; nothing where there is none that can be read."""
     try:
-        return read_regular(folder / "README.md", schema.DOCUMENT_BYTES)
+        return folder.read("README.md", schema.DOCUMENT_BYTES)
     except (FileNotFoundError, InputError):
         return b""
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file of a data set."""
-    shard.make_way(path)
-    write_atomically(path, lambda file: file.write(data))
-
-
-def is_written(path: Path, data: bytes) -> bool:
+def is_written(folder: Folder, name: str, data: bytes) -> bool:
     """Whether a file of a data set has this content."""
     try:
-        return read_regular(path, len(data)) == data
+        return folder.read(name, len(data)) == data
     except (FileNotFoundError, InputError):
         return False

@@ -21,6 +21,7 @@ from dx7data.files import check_length, open_regular, read_regular
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
+from dx7data.storage import LocalFolder
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -63,7 +64,7 @@ class Published:
 
 def measure(folder: Path, plan: Plan) -> int:
     """Bytes of the whole shards in a folder."""
-    return sum(stats["tar"]["bytes"] + stats["parquet"]["bytes"] for _, stats in folders.list_shards(folder, plan) if stats)
+    return sum(_size(stats) for _, stats in folders.list_shards(LocalFolder(folder), plan) if stats)
 
 
 def publish(
@@ -89,9 +90,9 @@ def publish(
         _send_plan(api, repository, there, folder, plan)
         if plan_only:
             return Published(0, 0, len(plan.shards()))
-        whole = [(each, stats) for each, stats in folders.list_shards(folder, plan) if stats]
+        whole = [(each, stats) for each, stats in folders.list_shards(LocalFolder(folder), plan) if stats]
         sent = _send_shards(api, repository, there, folder, whole, progress)
-        if (index := folders.make_index(plan, folders.list_shards(folder, plan))) is not None:
+        if (index := folders.make_index(plan, folders.list_shards(LocalFolder(folder), plan))) is not None:
             _commit(api, repository, [_add("index.json", index)])
     return Published(len(whole), sent, len(plan.shards()) - len(whole))
 
@@ -138,7 +139,7 @@ def _refuse_another(api: HfApi, repository: Repository, there: dict[str, RepoFil
 
 def _send_plan(api: HfApi, repository: Repository, there: dict[str, RepoFile], folder: Path, plan: Plan) -> None:
     """The plan and its card, in which the words stay that somebody wrote at the Hub."""
-    words = folders.read_card(folder)
+    words = folders.read_card(LocalFolder(folder))
     if "README.md" in there and words == card.format_card(plan):
         words = card.format_card(plan, _read_remote(api, repository, "README.md"))
     additions = [_add(name, folder / name) for name in _PLAN if (folder / name).exists()]

@@ -7,25 +7,18 @@ depends on who wrote it or when. `NAME.stats.json` is the sign that a shard is w
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dx7data.audio import clips
 from dx7data.errors import InputError
-from dx7data.files import (
-    add_hash,
-    encode_parquet,
-    measure_regular,
-    open_atomically,
-    open_regular,
-    read_regular,
-    write_atomically,
-)
+from dx7data.files import add_hash, encode_parquet
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import
     import pyarrow as pa
@@ -57,7 +50,7 @@ class _HashedFile:
 def write_shards(
     plan: Plan,
     shards: list[Shard],
-    folder: Path,
+    folder: Folder,
     progress: Callable[[int], None] = lambda samples: None,
     device: str = "cpu",
 ) -> None:
@@ -80,10 +73,8 @@ def _render_batches(
         yield from samples
 
 
-def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sample.Sample]) -> None:
-    for kind in ("tar", "parquet", "stats.json"):
-        make_way(folder / f"{shard.name}.{kind}")
-    with open_atomically(folder / f"{shard.name}.tar") as file:
+def _write_shard(plan: Plan, shard: Shard, folder: Folder, samples: Iterable[sample.Sample]) -> None:
+    with folder.create(f"{shard.name}.tar") as file:
         tar = _HashedFile(file)
         table = [_make_row(plan, one, _append(tar, one)) for one in samples]
         tar.write(bytes(-(tar.size + 2 * tarfile.BLOCKSIZE) % _RECORD + 2 * tarfile.BLOCKSIZE))
@@ -98,39 +89,43 @@ def _write_shard(plan: Plan, shard: Shard, folder: Path, samples: Iterable[sampl
         "clipped_samples": sum(row["source_clipped"] + row["target_clipped"] > 0 for row in table),
         "silent_samples": sum(row["target_peak"] == 0 for row in table),
         "tar": {"bytes": tar.size, "sha256": tar.hexdigest()},
-        "parquet": _write_table(table, folder / f"{shard.name}.parquet"),
+        "parquet": _write_table(table, folder, f"{shard.name}.parquet"),
     }
     # Last, and with it the names of all three are on the disk.
-    write_atomically(folder / f"{shard.name}.stats.json", lambda file: file.write(add_hash(summary)))
+    folder.write(f"{shard.name}.stats.json", add_hash(summary))
 
 
-def load_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats:
-    """The stats of a shard that is whole and of this plan. Raises InputError, which says what is wrong with it."""
-    path = folder / f"{shard.name}.stats.json"
+def load_stats(plan: Plan, shard: Shard, folder: Folder, sizes: dict[str, int | None] | None = None) -> schema.Stats:
+    """The stats of a shard that is whole and of this plan. Raises InputError, which says what is wrong with it.
+
+    sizes: of Folder.list_sizes, which saves a request for each file.
+    """
+    name, sizes = f"{shard.name}.stats.json", sizes or {}
     try:
-        summary = plan.check_stats(shard, read_regular(path, schema.STATS_BYTES), path)
+        summary = plan.check_stats(shard, folder.read(name, schema.STATS_BYTES), folder.where(name))
         for kind in ("tar", "parquet"):
-            size = measure_regular(folder / f"{shard.name}.{kind}")
+            name = f"{shard.name}.{kind}"
+            size = folder.measure(name) if (listed := sizes.get(name)) is None else listed
             if size != summary[kind]["bytes"]:
                 raise InputError(f"the {kind} was cut or changed: it has {size:,} bytes, not {summary[kind]['bytes']:,}")
-    except FileNotFoundError as error:
-        raise InputError(f"{Path(error.filename).name} is missing") from None
+    except FileNotFoundError:
+        raise InputError(f"{name} is missing") from None
     return summary
 
 
-def read_stats(plan: Plan, shard: Shard, folder: Path) -> schema.Stats | None:
+def read_stats(plan: Plan, shard: Shard, folder: Folder, sizes: dict[str, int | None] | None = None) -> schema.Stats | None:
     """The stats of a shard that is whole and of this plan, else None."""
     try:
-        return load_stats(plan, shard, folder)
+        return load_stats(plan, shard, folder, sizes)
     except InputError:
         return None
 
 
-def read_fingerprint(path: Path) -> str | None:
+def read_fingerprint(folder: Folder, name: str) -> str | None:
     """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
     try:
-        data = read_regular(path, schema.STATS_BYTES)
-        return schema.decode_signed(data, schema.Stats, path)["fingerprint"]
+        data = folder.read(name, schema.STATS_BYTES)
+        return schema.decode_signed(data, schema.Stats, folder.where(name))["fingerprint"]
     except (FileNotFoundError, InputError):
         return None
 
@@ -138,12 +133,6 @@ def read_fingerprint(path: Path) -> str | None:
 def gpu_batch_size(plan: Plan) -> int:
     """As sample.batch_size, on a GPU, whose memory is divided elsewhere: two bytes a sample, in page-locked memory."""
     return max(1, _GPU_BATCH_BYTES // (2 * 2 * plan.spec.samples))
-
-
-def make_way(path: Path) -> None:
-    """Remove a link, a pipe or an empty folder that stands where a file is to be written: nothing is written through it."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _append(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:
@@ -168,49 +157,53 @@ def make_header(name: str, size: int) -> bytes:
     return bytes(made)
 
 
-def read_members(folder: Path, shard: Shard, row: dict) -> dict[str, bytes]:
+def read_members(folder: Folder, shard: Shard, row: dict) -> dict[str, bytes]:
     """The members of one row of a shard's table, by name, such as `source.wav`; nothing else of the tar is read.
 
     Raises InputError where the tar has another member than the table says.
     """
-    members = {}
-    with open_regular(folder / f"{shard.name}.tar") as file:
-        for column in (name.removesuffix("_offset") for name in row if name.endswith("_offset")):
-            name, size = column.replace("_", "."), row[f"{column}_bytes"]
-            _seek_member(file, f"{row['key']}.{name}", row[f"{column}_offset"], size)
-            members[name] = file.read(size)
+    tar, places = f"{shard.name}.tar", list_members(row)
+    begin, end = places[0][1] - tarfile.BLOCKSIZE, sum(places[-1][1:])
+    part, members = BytesIO(folder.read_part(tar, begin, end - begin)), {}
+    for name, offset, size in places:
+        _check_member(part, f"{row['key']}.{name}", offset - begin, size, folder.where(tar))
+        members[name] = part.read(size)
     return members
 
 
-def _seek_member(file: BinaryIO, name: str, offset: int, size: int) -> None:
+def list_members(row: dict) -> list[tuple[str, int, int]]:
+    """Name, offset and length of the members of a sample, in the order in which they lie in the tar."""
+    columns = [name.removesuffix("_offset") for name in row if name.endswith("_offset")]
+    places = [(column.replace("_", "."), row[f"{column}_offset"], row[f"{column}_bytes"]) for column in columns]
+    return sorted(places, key=lambda place: place[1])
+
+
+def check_members(file: BinaryIO, rows: list[dict], where: str) -> None:
+    """Raises InputError where a tar has another member than its table says, such as one that unpacks to another folder."""
+    for row in rows:
+        for name, offset, size in list_members(row):
+            _check_member(file, f"{row['key']}.{name}", offset, size, where)
+
+
+def _check_member(file: BinaryIO, name: str, offset: int, size: int, where: str) -> None:
     """Go to where a member of a tar begins. Raises InputError where another one does."""
     file.seek(offset - tarfile.BLOCKSIZE)
     if file.read(tarfile.BLOCKSIZE) != make_header(name, size):
-        raise InputError(f"{file.name} has another member than {name} where its table says: dx7data verify --fix mends it")
+        raise InputError(f"{where} has another member than {name} where its table says: dx7data verify --fix mends it")
 
 
-def check_members(shard: Shard, folder: Path, rows: list[dict]) -> None:
-    """Raises InputError where a tar has another member than its table says, such as one that unpacks to another folder."""
-    columns = [name.removesuffix("_offset") for name in rows[0] if name.endswith("_offset")]
-    with open_regular(folder / f"{shard.name}.tar") as file:
-        for row in rows:
-            for column in columns:
-                name = f"{row['key']}.{column.replace('_', '.')}"
-                _seek_member(file, name, row[f"{column}_offset"], row[f"{column}_bytes"])
-
-
-def read_table(plan: Plan, shard: Shard, folder: Path) -> "pa.Table":
-    """The table of a shard, as it was written. Raises InputError."""
-    stats, path = load_stats(plan, shard, folder), folder / f"{shard.name}.parquet"
-    data = read_regular(path, stats["parquet"]["bytes"])
+def read_table(plan: Plan, shard: Shard, folder: Folder, stats: schema.Stats | None = None) -> "pa.Table":
+    """The table of a shard, as it was written. stats: of load_stats, if they are known. Raises InputError."""
+    stats, name = stats or load_stats(plan, shard, folder), f"{shard.name}.parquet"
+    data, where = folder.read(name, stats["parquet"]["bytes"]), folder.where(name)
     if hashlib.sha256(data).hexdigest() != stats["parquet"]["sha256"]:
-        raise InputError(f"{path} has changed since it was rendered: dx7data verify says what is wrong, and --fix mends it")
-    return tables.read_shard_table(data, plan.spec, shard, stats["tar"]["bytes"], path)
+        raise InputError(f"{where} has changed since it was rendered: dx7data verify says what is wrong, and --fix mends it")
+    return tables.read_shard_table(data, plan.spec, shard, stats["tar"]["bytes"], where)
 
 
-def read_rows(plan: Plan, shard: Shard, folder: Path) -> list[dict]:
+def read_rows(plan: Plan, shard: Shard, folder: Folder, stats: schema.Stats | None = None) -> list[dict]:
     """The table of a shard, a dictionary for each sample. Raises InputError."""
-    return read_table(plan, shard, folder).to_pylist()
+    return read_table(plan, shard, folder, stats).to_pylist()
 
 
 def _make_row(plan: Plan, one: sample.Sample, places: dict[str, int]) -> dict:
@@ -236,10 +229,10 @@ def _make_row(plan: Plan, one: sample.Sample, places: dict[str, int]) -> dict:
     }
 
 
-def _write_table(rows: list[dict], path: Path) -> dict:
+def _write_table(rows: list[dict], folder: Folder, name: str) -> dict:
     import pyarrow as pa
 
     data = encode_parquet(pa.Table.from_pylist(rows))
-    with open_atomically(path) as file:
+    with folder.create(name) as file:
         file.write(data)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import numpy as np
 
@@ -12,17 +13,22 @@ from dx7data import prefix
 from dx7data.dataset import card, folders, shard
 from dx7data.dataset.executors import local
 from dx7data.errors import InputError
-from dx7data.files import PARTIAL, open_regular
+from dx7data.files import PARTIAL
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder, LocalFolder, Where, open_folder
 
 _RENDERED_AGAIN = 3  # samples of each shard
 _BLOCK = 1 << 22
+_KINDS = ("tar", "parquet", "stats.json")  # of the files of a shard
 
 
 def verify(
-    folder: Path, progress: Callable[[int], object] = lambda size: None, fix: bool = False, full: bool = False
+    where: Where,
+    progress: Callable[[int], object] = lambda size: None,
+    fix: bool = False,
+    full: bool = False,
 ) -> list[str]:
     """What is wrong with a data set, a sentence each; empty when every file is as it was written.
 
@@ -31,11 +37,13 @@ def verify(
     what is damaged again. Last, `index.json` is written if all shards are there. Raises InputError if the plan itself is
     damaged, since all else follows from it, or too old to fix or to render.
     """
+    folder = open_folder(where)
     plan = Plan.load(folder)
     if fix or full:
         plan.check_current()
     wrong = []
-    with ThreadPoolExecutor(local.count_workers()) as pool:  # hashing does not hold the interpreter's lock
+    at_once = min(local.count_workers(), folder.simultaneous)
+    with ThreadPoolExecutor(at_once) as pool:  # hashing does not hold the interpreter's lock
         checked = pool.map(lambda each: _check_files(plan, each, folder, progress), plan.shards())
         try:
             for each, problem in zip(plan.shards(), checked, strict=True):
@@ -49,9 +57,9 @@ def verify(
     wrong += _check_others(plan, folder)
     known = {each.name for each in plan.shards()}
     wrong += [
-        f"{path.name}: no shard of this plan; remove it"
-        for path in sorted(folder.iterdir())
-        if folders.is_shard_file(path) and path.name.partition(".")[0] not in known
+        f"{name}: no shard of this plan; remove it"
+        for name in sorted(folder.list_sizes() or {})
+        if folders.is_shard_file(name) and name.partition(".")[0] not in known
     ]
     try:
         if fix:
@@ -63,7 +71,7 @@ def verify(
     return wrong
 
 
-def describe_checks(folder: Path, full: bool) -> str:
+def describe_checks(folder: Folder, full: bool) -> str:
     """What is known of a data set with which nothing is wrong: no more than was looked at."""
     if full:
         return "all samples were rendered again: every byte is as it was rendered"
@@ -75,24 +83,22 @@ def describe_checks(folder: Path, full: bool) -> str:
     )
 
 
-def list_remarks(folder: Path) -> list[str]:
+def list_remarks(folder: Folder) -> list[str]:
     """A sentence for each thing in a data set's folder that does no harm and is no part of it, or no file of its own."""
-    remarks = []
-    for path in sorted(folder.iterdir()):
-        if not folders.is_own(path):
-            remarks.append(f"{path.name}: no part of the data set, and left alone")
-        elif path.name.endswith(PARTIAL):
-            remarks.append(f"{path.name}: left over from a render that was stopped; dx7data render --plan removes it")
-        elif path.is_symlink():
-            remarks.append(f"{path.name}: a link to {path.readlink()}")
+    remarks, links = [], folder.list_links()
+    for name in sorted(folder.list_sizes() or {}):
+        if not folders.is_own(name):
+            remarks.append(f"{name}: no part of the data set, and left alone")
+        elif name.endswith(PARTIAL):
+            remarks.append(f"{name}: left over from a render that was stopped; dx7data render --plan removes it")
+        elif name in links:
+            remarks.append(f"{name}: a link to {links[name]}")
     return remarks
 
 
-def _remake(plan: Plan, each: Shard, folder: Path) -> Iterator[str]:
+def _remake(plan: Plan, each: Shard, folder: Folder) -> Iterator[str]:
     """Make a shard again; yields what stands in its way. Raises InputError when it can't be written."""
-    paths = [folder / f"{each.name}.{kind}" for kind in ("tar", "parquet", "stats.json")]
-    blocked = [path.name for path in paths if path.is_dir() and not path.is_symlink() and any(path.iterdir())]
-    if blocked:
+    if blocked := [name for kind in _KINDS if folder.is_blocked(name := f"{each.name}.{kind}")]:
         yield f"{each.name}: a folder stands in the place of {blocked[0]}, with something in it; move it away"
         return
     try:
@@ -102,13 +108,16 @@ def _remake(plan: Plan, each: Shard, folder: Path) -> Iterator[str]:
         raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
 
 
-def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], object]) -> str | None:
+def _check_files(plan: Plan, each: Shard, folder: Folder, progress: Callable[[int], object]) -> str | None:
     """What is wrong with the files of a shard, if anything is."""
     try:
         stats = shard.load_stats(plan, each, folder)
-        for kind in ("tar", "parquet"):
-            if _hash(folder / f"{each.name}.{kind}", progress) != stats[kind]["sha256"]:
-                return f"the {kind} has changed since it was rendered"
+        for kind in ("parquet", "tar"):
+            with folder.open(name := f"{each.name}.{kind}", stats[kind]["bytes"]) as file:
+                if _hash(file, progress) != stats[kind]["sha256"]:
+                    return f"the {kind} has changed since it was rendered"
+                if kind == "tar":
+                    shard.check_members(file, shard.read_rows(plan, each, folder, stats), folder.where(name))
     except InputError as error:
         return str(error)
     except OSError as error:
@@ -116,15 +125,14 @@ def _check_files(plan: Plan, each: Shard, folder: Path, progress: Callable[[int]
     return None
 
 
-def _check_content(plan: Plan, each: Shard, folder: Path, progress: Callable[[int], object], full: bool) -> Iterator[str]:
+def _check_content(plan: Plan, each: Shard, folder: Folder, progress: Callable[[int], object], full: bool) -> Iterator[str]:
     """What is wrong with the samples of a shard whose files are as they were written."""
     try:
-        rows = shard.read_rows(plan, each, folder)
-        shard.check_members(each, folder, rows)
         if full:
             yield from _render_again(plan, each, folder)
             progress(shard.load_stats(plan, each, folder)["tar"]["bytes"])
         elif not plan.old_fingerprint:
+            rows = shard.read_rows(plan, each, folder)
             for i in sorted(
                 {round(part * (each.count - 1) / max(1, _RENDERED_AGAIN - 1)) for part in range(_RENDERED_AGAIN)}
             ):
@@ -135,20 +143,21 @@ def _check_content(plan: Plan, each: Shard, folder: Path, progress: Callable[[in
         yield f"it can't be read: {error.strerror or error}"
 
 
-def _render_again(plan: Plan, each: Shard, folder: Path) -> Iterator[str]:
+def _render_again(plan: Plan, each: Shard, folder: Folder) -> Iterator[str]:
     """What of a shard's files is not what its plan renders to. The bytes of a table depend on the version of pyarrow."""
     with TemporaryDirectory() as name:
-        shard.write_shards(plan, [each], Path(name))
-        found, again = (shard.load_stats(plan, each, place) for place in (folder, Path(name)))
+        made = LocalFolder(Path(name))
+        shard.write_shards(plan, [each], made)
+        found, again = (shard.load_stats(plan, each, place) for place in (folder, made))
         if found["tar"] != again["tar"]:
             yield "the tar is not what its plan renders to"
-        if not shard.read_table(plan, each, folder).equals(shard.read_table(plan, each, Path(name))):
+        if not shard.read_table(plan, each, folder).equals(shard.read_table(plan, each, made)):
             yield "the parquet is not what its plan renders to"
         if found | {"parquet": again["parquet"]} != again:
             yield "the stats.json is not what its plan renders to"
 
 
-def _check_sample(plan: Plan, each: Shard, folder: Path, row: dict) -> Iterator[str]:
+def _check_sample(plan: Plan, each: Shard, folder: Folder, row: dict) -> Iterator[str]:
     """A sample against its plan, and its prefixes against the patches in its dump."""
     again = plan[each.split, row["index"]]
     members = {name.removeprefix(f"{again.key}."): data for name, data in again.members()}
@@ -174,20 +183,20 @@ def check_prefixes(plan: Plan, members: dict[str, bytes]) -> Iterator[str]:
                 yield str(error)
 
 
-def _check_others(plan: Plan, folder: Path) -> Iterator[str]:
+def _check_others(plan: Plan, folder: Folder) -> Iterator[str]:
     """The files that follow from the plan and the shards."""
     if not plan.old_fingerprint and not card.is_current(plan, folders.read_card(folder)):
         yield "README.md: it is missing, or has changed below the line above which it is yours"
-    data, path = folders.make_index(plan, folders.list_shards(folder, plan)), folder / "index.json"
-    if (path.is_symlink() or path.exists()) and data is not None and not folders.is_written(path, data):
+    data = folders.make_index(plan, folders.list_shards(folder, plan))
+    there = folder.exists("index.json") or "index.json" in folder.list_links()
+    if there and data is not None and not folders.is_written(folder, "index.json", data):
         yield "index.json: has changed since it was written"
 
 
-def _hash(path: Path, progress: Callable[[int], object]) -> str:
+def _hash(file: BinaryIO, progress: Callable[[int], object]) -> str:
     """The SHA-256 of a file."""
     state = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(_BLOCK):
-            state.update(block)
-            progress(len(block))
+    while block := file.read(_BLOCK):
+        state.update(block)
+        progress(len(block))
     return state.hexdigest()

@@ -11,7 +11,6 @@ import threading
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -22,12 +21,13 @@ from dx7data.dataset import shard
 from dx7data.engine.device import use_gpu_lock
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder
 
 # A first call loads numba's machinery, a third of a second. This function starts no threads, which would not survive a fork.
 gain.apply(np.zeros((1, 1), np.int32), "native")
 
 
-def run(pipe: Connection, plan: Plan, folder: Path, threads: int, device: str, gpu_lock: GpuLock | None) -> None:
+def run(pipe: Connection, plan: Plan, folder: Folder, threads: int, device: str, gpu_lock: GpuLock | None) -> None:
     """Render the shards that come through a pipe, some at a time, until it is closed.
 
     Back go the numbers of finished samples, None after each task, and the error that ends it.

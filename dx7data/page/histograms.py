@@ -1,7 +1,6 @@
 """The histograms of the page: levels, notes, algorithms, splits, phrases and near-duplicate groups of a data set."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -10,16 +9,18 @@ from dx7data.audio.markup import join
 from dx7data.dataset import shard
 from dx7data.page import drawing
 from dx7data.plan.plan import Plan
+from dx7data.plan.schema import Stats
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60
 _LEAST_COLUMNS = 12  # a few would be too broad
 _COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
-def read_columns(plan: Plan, made: list[Shard], folder: Path) -> dict[str, np.ndarray]:
+def read_columns(plan: Plan, made: dict[Shard, Stats], folder: Folder) -> dict[str, np.ndarray]:
     """What the histograms count, of all samples."""
-    tables = [shard.read_table(plan, each, folder).select(_COLUMNS) for each in made]
+    tables = list(folder.map(lambda one: shard.read_table(plan, one[0], folder, one[1]).select(_COLUMNS), made.items()))
     return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
 
 

@@ -23,24 +23,27 @@ from dx7data.phrases.sources import find_source
 from dx7data.plan import hidden, schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder, Where, open_folder
 
 ROWS = 24  # samples on a page: six megabytes at 16 kHz
 
 
-def write_page(folder: Path, path: Path, rows: int = ROWS) -> None:
-    """Write the page of a data set's folder to `path`, with about `rows` samples of all splits.
+def write_page(where: Where, path: Path, rows: int = ROWS) -> None:
+    """Write the page of a data set in a folder or at a URL to `path`, with about `rows` samples of all splits.
 
     Raises InputError when there is nothing to show, what there is can't be read, or the page can't be written.
     """
+    folder = open_folder(where)
     plan = Plan.load(folder)
-    made = [each for each, stats in folders.list_shards(folder, plan) if stats]
+    made = {each: stats for each, stats in folders.list_shards(folder, plan) if stats}
     if not made:
         raise InputError(
             f"nothing to show: {folder} has no whole shard of its plan; dx7data render makes them, verify says what is wrong"
         )
     with folders.explain_errors(folder):
-        units = choose_samples(made, rows, 2 if plan.spec.pairs else 1)
-        tables = {each: shard.read_rows(plan, each, folder) for each in {each for unit in units for each, _ in unit}}
+        units = choose_samples(list(made), rows, 2 if plan.spec.pairs else 1)
+        shards = {each for unit in units for each, _ in unit}
+        tables = {each: shard.read_rows(plan, each, folder, made[each]) for each in shards}
         samples = [[_read(folder, each, tables[each][i]) for each, i in unit] for unit in units]
         summary, table = folders.summarize(folder, 0), histograms.read_columns(plan, made, folder)
     text = _page(folder, plan, summary, table, samples)
@@ -66,19 +69,19 @@ def choose_samples(made: list[Shard], rows: int, together: int) -> list[list[tup
     return [[(each, i) for i in range(first, min(first + together, each.count))] for each, first in picked]
 
 
-def _read(folder: Path, one: Shard, row: dict) -> dict:
+def _read(folder: Folder, one: Shard, row: dict) -> dict:
     """The members of a sample, read where its row in the table of its shard says they are."""
     members = shard.read_members(folder, one, row)
     audio = {name.removesuffix(".wav"): decode_wav(data)[0] for name, data in members.items() if name.endswith(".wav")}
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
-    where = f"the json of sample {row['key']} in {folder / one.name}.tar"
+    where = f"the json of sample {row['key']} in {folder.where(one.name)}.tar"
     return {"key": row["key"], "meta": schema.decode_sample(members["json"], where), "audio": audio, "layers": dumped}
 
 
 # --- The page ---
 
 
-def _page(folder: Path, plan: Plan, summary: dict, table: dict, samples: list[list[dict]]) -> str:
+def _page(folder: Folder, plan: Plan, summary: dict, table: dict, samples: list[list[dict]]) -> str:
     numbered, number = [], 1
     for unit in samples:
         numbered.append([(number + i, one) for i, one in enumerate(unit)])
@@ -87,7 +90,7 @@ def _page(folder: Path, plan: Plan, summary: dict, table: dict, samples: list[li
     count = sum(summary["samples"].values())
     return fill_page(
         Path(__file__).with_name("template.html"),
-        title=make_printable(folder.resolve().name),
+        title=make_printable(folder.title),
         facts=_facts(plan, summary),
         display=_display(summary),
         histograms=histograms.draw_histograms(summary, table),

@@ -5,16 +5,20 @@ never changed by a render. So a shard can be made alone, in any order and on any
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from dx7data.errors import InputError
-from dx7data.files import add_hash, open_regular, read_regular
+from dx7data.files import add_hash, read_all
 from dx7data.phrases.phrase import Phrases, max_notes
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.patches import Patches
 from dx7data.plan.recipe import ENGINE, FORMAT, FORMAT_3, READ_ONLY, Recipe
 from dx7data.plan.spec import Shard
+from dx7data.storage import Folder, Where, open_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +35,16 @@ class Plan(Recipe):
     license: str | None = None  # for the card: an identifier of the Hub, or any other name
 
     @staticmethod
-    def load(folder: Path) -> "Plan":
-        """Read the plan in a folder. Raises InputError if there is none, or it is of another version, damaged or edited."""
-        folder = Path(folder)
-        path = folder / "dataset.json"
-        document = _read_document(path)
+    def load(where: Where) -> "Plan":
+        """Read the plan in a folder or at a URL.
+
+        Raises InputError if there is none, or it is of another version, damaged or edited.
+        """
+        folder = open_folder(where)
+        document = _read_document(folder)
         spec, counts = document["spec"], {str(split): count for split, count in document["samples"].items()}
-        for name, digest in document["tables"].items():
-            _check_table(folder / name, str(digest))
-        patches = _load_patches(folder / "patches.parquet", document["patches"])
-        tables.check_patches(patches, spec, counts, folder / "patches.parquet")
+        patches = _load_patches(folder, document)
+        tables.check_patches(patches, spec, counts, folder.where("patches.parquet"))
         plan = Plan(
             spec=spec,
             patches=patches,
@@ -56,6 +60,7 @@ class Plan(Recipe):
         )
         plan.shards()
         if plan.fingerprint != document["fingerprint"]:
+            path = folder.where("dataset.json")
             raise InputError(f"{path}, field fingerprint: the patches or phrases in {folder} are of another data set")
         return plan
 
@@ -97,53 +102,62 @@ class Plan(Recipe):
         return files | {"dataset.json": add_hash(document)}
 
 
-def _read_document(path: Path) -> schema.PlanDocument:
+def _read_document(folder: Folder) -> schema.PlanDocument:
+    path = folder.where("dataset.json")
     try:
-        data = read_regular(path, schema.DOCUMENT_BYTES)
+        data = folder.read("dataset.json", schema.DOCUMENT_BYTES)
     except FileNotFoundError:
-        raise InputError(f"{path.parent} is no data set: it has no {path.name}") from None
+        raise InputError(f"{folder} is no data set: it has no dataset.json") from None
     version = schema.decode(data, schema.Version, path)
     if (version["format"], version["engine"]) not in ((FORMAT, ENGINE), (FORMAT_3, ENGINE), READ_ONLY):
         raise InputError(f"{path} was made by another version of dx7data (format {FORMAT}, engine {ENGINE} here)")
     return schema.decode_plan(data, path)
 
 
-def _check_table(path: Path, digest: str) -> None:
-    """Is it the table that the plan was written with? Raises InputError."""
+@contextmanager
+def _open_table(folder: Folder, name: str, document: schema.PlanDocument) -> Iterator[BinaryIO]:
+    """A table that is as the plan was written with it. Raises InputError."""
     try:
-        with open_regular(path) as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+        with folder.open(name, tables.PLAN_BYTES) as file:
+            digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+            if digest == cast("dict[str, str]", document["tables"])[name]:
+                file.seek(0)
+                yield file
                 return
     except FileNotFoundError:
         pass
-    raise InputError(f"{path} is not what it was: put a copy back, or make the plan anew")
+    raise InputError(f"{folder.where(name)} is not what it was: put a copy back, or make the plan anew")
 
 
-def _load_patches(path: Path, count: int) -> Patches:
-    table = tables.read_table(read_regular(path, tables.PLAN_BYTES), tables.list_patch_columns(), path, count)
+def _load_patches(folder: Folder, document: schema.PlanDocument) -> Patches:
+    path, count = folder.where("patches.parquet"), document["patches"]
+    with _open_table(folder, "patches.parquet", document) as file:
+        data = read_all(file, tables.PLAN_BYTES, path)
+    table = tables.read_table(data, tables.list_patch_columns(), path, count)
     try:
         return Patches.from_table(table)
     except ValueError as error:
         raise InputError(f"{path}, column packed: {error}") from None
 
 
-def _load_phrases(folder: Path, document: schema.PlanDocument) -> Phrases | None:
+def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Phrases | None:
     """None: they are drawn."""
     names = [name for name in document["tables"] if name.startswith("phrases")]
     count = document["phrases"]
     if len(names) != (count != "drawn"):
-        raise InputError(f"{folder / 'dataset.json'}, field tables: it does not say where {count} phrases are")
+        raise InputError(f"{folder.where('dataset.json')}, field tables: it does not say where {count} phrases are")
     if not names:
         return None
-    path = folder / names[0]
-    try:
-        if path.suffix == ".arrow":
-            phrases = Phrases.map(path)
-        else:
-            data = read_regular(path, tables.PLAN_BYTES)
-            phrases = Phrases.from_table(tables.read_table(data, tables.list_phrase_columns(), path, int(count)))
-    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise InputError(f"{path} can't be read: {error}") from None
+    path = folder.where(names[0])
+    with _open_table(folder, names[0], document) as file:
+        try:
+            if names[0].endswith(".arrow"):
+                phrases = Phrases.map(Path(f"/dev/fd/{file.fileno()}"))
+            else:
+                data = read_all(file, tables.PLAN_BYTES, path)
+                phrases = Phrases.from_table(tables.read_table(data, tables.list_phrase_columns(), path, int(count)))
+        except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+            raise InputError(f"{path} can't be read: {error}") from None
     if len(phrases) != count or not all(len(phrases.within(split)) for split in document["samples"]):
         raise InputError(f"{path} has {len(phrases):,} phrases, not {count:,}, or none for a split that has samples")
     if phrases.largest > (most := max_notes(document["spec"].seconds)):

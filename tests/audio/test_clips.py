@@ -19,6 +19,7 @@ from dx7data.dataset.executors import local
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec
+from dx7data.storage import LocalFolder
 
 POLICIES = ("native", "peak", "-7.5", "60.0")
 
@@ -67,6 +68,7 @@ from pathlib import Path
 
 from dx7data.audio import clips_cuda
 from dx7data.plan import plan, sample
+from dx7data.storage import LocalFolder
 
 clips_cuda.THREADS = 32
 voices = sample.voices
@@ -216,7 +218,7 @@ def test_several_shards_to_a_task_and_several_devices(tmp_path):
     assert render(tmp_path / "whole", "--device", "cpu") == 0
     of, done = Plan.load(tmp_path / "whole"), []
     (tmp_path / "ours").mkdir()
-    local.render_shards(of, of.shards(), tmp_path / "ours", done.append, 1, ("cpu", "cpu"))
+    local.render_shards(of, of.shards(), LocalFolder(tmp_path / "ours"), done.append, 1, ("cpu", "cpu"))
     assert len(of.shards()) > 4
     assert tars(tmp_path / "ours") == tars(tmp_path / "whole")
     assert sum(done) == 150

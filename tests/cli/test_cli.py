@@ -231,15 +231,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        (*RENDER, "--patches", "example", "--out"),
-        ("render", "--plan"),
-        ("plan", "--patches", "example", "--out"),
         (*RENDER, "--patches", "example", "--out", "there", "--report"),
-        ("extend",),
-        ("extend", "there", "--patches", "example", "--out"),
-        ("verify",),
-        ("verify", "--fix"),
-        ("inspect",),
         ("inspect", "there", "--html"),
         ("wav", "--patch", "example:1", "--out"),
         ("patches", "export", "example", "--out"),

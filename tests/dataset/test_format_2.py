@@ -14,6 +14,7 @@ from dx7data import cli
 from dx7data.dataset import folders
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 from train.__main__ import main as train
 from train.data.datasets import open_clips
 from train.results import reader
@@ -38,7 +39,7 @@ def folder(tmp_path):
 def test_it_is_read(folder, capsys):
     plan = Plan.load(folder)
     assert plan.fingerprint == json.loads((folder / "dataset.json").read_bytes())["fingerprint"]
-    assert [stats["samples"] for _, stats in folders.list_shards(folder, plan)] == [24, 3, 3]
+    assert [stats["samples"] for _, stats in folders.list_shards(LocalFolder(folder), plan)] == [24, 3, 3]
     assert cli.main(["inspect", str(folder)]) == 0
     assert "30 pairs of 0.1 s" in capsys.readouterr().out
     assert cli.main(["inspect", str(folder), "--html", str(folder.parent / "page.html")]) == 0

@@ -18,6 +18,7 @@ from dx7data.dataset import card, folders, shard, verify
 from dx7data.dataset.executors import local
 from dx7data.patches import bank, patch, sysex
 from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 
 SMALL = ["--seconds", "0.25", "--shard-size", "150kB", "--seed", "5", "--prefix", "bytes", "fsk"]
 
@@ -245,7 +246,7 @@ def forge(folder):
     path = folder / "train-000000.tar"
     data = bytearray(path.read_bytes())
     first = Plan.load(folder).shards()[0]
-    (row, *_) = shard.read_rows(Plan.load(folder), first, folder)
+    (row, *_) = shard.read_rows(Plan.load(folder), first, LocalFolder(folder))
     start = row["target_wav_offset"] + 44
     data[start : start + 100] = bytes(100)
     path.write_bytes(data)
@@ -321,7 +322,7 @@ def test_a_folder_that_cannot_be_written_to(copy, monkeypatch, capsys):
     def read_only(*_):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(folders, "write_atomically", read_only)
+    monkeypatch.setattr(LocalFolder, "write", read_only)
     assert run("verify", copy) == 0
     (copy / "index.json").unlink()
     assert run("verify", copy) == 2

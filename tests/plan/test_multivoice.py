@@ -22,6 +22,7 @@ from dx7data.engine.voice import Curves, voices
 from dx7data.patches import audible, bank, patch, sysex
 from dx7data.phrases.phrase import REST
 from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 
 SHORT = ["--samples", "60", "--seconds", "0.5", "--shard-size", "400kB", "--seed", "7"]
 
@@ -328,7 +329,7 @@ def test_the_plan_stands_for_its_inputs(everything, tmp_path, monkeypatch):
 
     of = Plan.load(everything)
     one = of.shards()[-1]
-    shard.write_shards(of, [one], tmp_path)
+    shard.write_shards(of, [one], LocalFolder(tmp_path))
     assert tars(tmp_path) == {f"{one.name}.tar": tars(everything)[f"{one.name}.tar"]}
 
 

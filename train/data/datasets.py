@@ -13,7 +13,6 @@ from typing import Any
 from dx7data.errors import InputError
 from dx7data.plan.plan import Plan
 from train.data.clips import Clips, LiveClips
-from train.data.plans import load_plan
 from train.data.shards import ShardClips
 from train.data.storage import CACHE_BYTES, open_folder
 from train.data.web import UrlClips
@@ -48,7 +47,7 @@ def open_clips(
     if isinstance(where, Plan):
         return LiveClips(where, split, **options)
     at = open_folder(where, cache, cache_bytes)
-    plan = load_plan(at)
+    plan = Plan.load(at)
     if reader == "live":
         return LiveClips(plan, split, **options)
     return ShardClips(at, plan, split, skip_missing, **options)

@@ -1,35 +1,12 @@
-"""The plan of a data set in a folder or at a URL, and which of its shards are there."""
+"""Which shards of a plan there are, in a folder or at a URL."""
 
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from dx7data.errors import InputError
-from dx7data.plan import schema, tables
+from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
-from train.data.storage import Local, Remote
-
-
-def load_plan(at: Local | Remote) -> Plan:
-    """The plan in a folder, of which the tables come along when it is remote."""
-    if isinstance(at, Local):
-        return Plan.load(Path(at.name))
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            document = at.read("dataset.json", schema.DOCUMENT_BYTES)
-            (Path(folder) / "dataset.json").write_bytes(document)
-            for name in ("patches.parquet", "phrases.arrow", "phrases.parquet"):
-                if name.encode() in document:
-                    (Path(folder) / name).write_bytes(at.read(name, tables.PLAN_BYTES))
-        except FileNotFoundError as error:
-            missing = Path(str(error.filename or error)).name
-            raise InputError(f"{at.name} is no data set, or not a whole one: it has no {missing}") from None
-        try:
-            return Plan.load(Path(folder))
-        except InputError as error:
-            raise InputError(str(error).replace(folder, at.name)) from None
+from dx7data.storage import Folder
 
 
 def list_shards(plan: Plan, split: str) -> list[Shard]:
@@ -41,11 +18,12 @@ def list_shards(plan: Plan, split: str) -> list[Shard]:
     return shards
 
 
-def read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple[Shard, dict[str, Any] | None]]:
+def read_stats(folder: Folder, plan: Plan, split: str) -> list[tuple[Shard, dict[str, Any] | None]]:
     """Every shard of a split with the lengths and hashes of its files; None where it is missing, or of another plan."""
-    shards, names, listed = list_shards(plan, split), at.list_names(), {}
+    shards, sizes, listed = list_shards(plan, split), folder.list_sizes(), {}
     try:
-        index = schema.decode(at.read("index.json", schema.index_bytes(len(plan.shards()))), schema.Index, at.name)
+        limit = schema.index_bytes(len(plan.shards()))
+        index = schema.decode(folder.read("index.json", limit), schema.Index, folder.where("index.json"))
         if index["fingerprint"] == plan.fingerprint:
             listed = {each["name"]: each for each in index["shards"]}
     except (OSError, InputError):
@@ -57,12 +35,18 @@ def read_stats(at: Local | Remote, plan: Plan, split: str) -> list[tuple[Shard, 
                 stats = listed[each.name]
             else:
                 name = f"{each.name}.stats.json"
-                stats = plan.check_stats(each, at.read(name, schema.STATS_BYTES), f"{at.name}/{name}")
-            return stats if at.is_complete(f"{each.name}.tar", stats["tar"]["bytes"]) else None
+                stats = plan.check_stats(each, folder.read(name, schema.STATS_BYTES), folder.where(name))
+            return stats if measure(f"{each.name}.tar") in (stats["tar"]["bytes"], None) else None
         except (OSError, InputError):
             return None
 
-    if names is not None:  # a plan may have a million shards, and none of them made
-        return [(each, read_one(each) if f"{each.name}.tar" in names else None) for each in shards]
-    with ThreadPoolExecutor(16) as pool:  # what takes long is to wait for a remote
-        return list(zip(shards, pool.map(read_one, shards), strict=True))
+    def measure(name: str) -> int | None:
+        """None where there is no list: a request for each of thousands of shards takes minutes. See what is read later."""
+        if sizes is None:
+            return None
+        return folder.measure(name) if sizes[name] is None else sizes[name]
+
+    # A plan may have a million shards, and none of them made.
+    there = [each for each in shards if sizes is None or f"{each.name}.tar" in sizes]
+    found = dict(zip(there, folder.map(read_one, there), strict=True))
+    return [(each, found.get(each)) for each in shards]

@@ -1,24 +1,20 @@
-"""Where shards lie: a folder of this machine, or any address that fsspec knows, with a bounded cache and retries."""
+"""Shards as files of this machine: those of a folder as they are, those at a URL through a bounded cache."""
 
 import fcntl
 import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
-import fsspec
-
+from dx7data import storage
 from dx7data.errors import InputError
-from dx7data.files import check_length, measure_regular, read_regular
+from dx7data.storage import LocalFolder
+from dx7data.storage.remote import RemoteFolder
 
-T = TypeVar("T")
-
-TRIES = 5
-PAUSE = 0.2  # seconds before the second try, doubled before each one after it: 3 s in all
 CACHE_BYTES = 8 << 30  # 125 shards of the usual size
 _BLOCK = 1 << 20
 _RESERVED = 8 * _BLOCK  # of the cache at a time, as a shard comes
@@ -27,37 +23,21 @@ _STALE = 600  # seconds without a byte, after which nobody is fetching that part
 _GROUP = 8  # shards, 512 MB of the usual size: with all of them in one group, every sample would fetch a whole shard
 
 
-class Local:
-    """A folder."""
+class Local(LocalFolder):
+    """A folder of this machine."""
 
     default_group = None  # all shards: any of them is at hand
 
-    def __init__(self, folder: Path):
-        self.name = str(folder)
-        self._folder = folder
-
-    def list_names(self) -> set[str] | None:
-        """The names of all files; None: it would take too long to ask for them."""
-        return set(os.listdir(self._folder))
-
-    def read(self, name: str, limit: int) -> bytes:
-        """A whole file of no more than `limit` bytes. Raises FileNotFoundError when there is none, and InputError."""
-        return read_regular(self._folder / name, limit)
-
-    def is_complete(self, name: str, size: int) -> bool:
-        """Whether a shard is there in its full length. Raises FileNotFoundError when there is none, and InputError."""
-        return measure_regular(self._folder / name) == size
-
     def local_path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine."""
-        return self._folder / name
+        return self.path / name
 
     def capacity(self, largest: int) -> int | None:
         """How many shards are at hand at once; None: any number."""
         return None
 
 
-class Remote:
+class Remote(RemoteFolder):
     """A folder at a URL. Shards are copied whole into the cache when first needed; those used least recently go.
 
     Processes of one machine share a cache: a file lock, which the kernel drops with its owner, lets one of them fetch a
@@ -67,31 +47,12 @@ class Remote:
     default_group = _GROUP
 
     def __init__(self, url: str, cache: Path | None = None, cache_bytes: int = CACHE_BYTES):
-        self.name = url.rstrip("/")
+        super().__init__(url)
         # By address: two data sets have shards of the same names.
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self._root = cache or home / "dx7data"
         self._cache = self._root / hashlib.sha256(self.name.encode()).hexdigest()[:16]
         self._limit = cache_bytes
-
-    def list_names(self) -> set[str] | None:
-        """As of Local."""
-        return None
-
-    def read(self, name: str, limit: int) -> bytes:
-        """A whole file of no more than `limit` bytes. Raises FileNotFoundError when there is none, and InputError."""
-
-        def read_all(fs: Any, path: str) -> bytes:
-            with fs.open(path, "rb") as file:
-                return file.read(limit + 1)
-
-        data = self._retry(name, read_all)
-        check_length(len(data), limit, f"{self.name}/{name}")
-        return data
-
-    def is_complete(self, name: str, size: int) -> bool:
-        """Always: a request for each of thousands of shards takes minutes. A missing one is an error when it is needed."""
-        return True
 
     def local_path(self, name: str, size: int, digest: str) -> Path:
         """A shard as a file of this machine: exactly the bytes that were rendered. Raises InputError."""
@@ -135,7 +96,7 @@ class Remote:
                 raise ValueError("it is not what was rendered; `dx7data verify` tells more")
 
         try:
-            self._retry(name, copy)
+            self.request(copy, name)
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -168,27 +129,12 @@ class Remote:
             path.unlink(missing_ok=True)
             free += taken
 
-    def _retry(self, name: str, act: Callable[[Any, str], T]) -> T:
-        """act(file system, path), as often as it takes. Raises FileNotFoundError at once, InputError after the last try."""
-        for attempt in range(TRIES):
-            try:
-                # Opened anew in each process: the sessions of remote file systems do not survive a fork. fsspec keeps them.
-                fs, root = fsspec.core.url_to_fs(self.name)
-                return act(fs, f"{root}/{name}")
-            except FileNotFoundError:
-                raise
-            except ImportError as error:
-                raise InputError(f"{self.name} can't be opened: {error}") from None
-            except Exception as error:  # every file system has error classes of its own
-                reason = str(error) or type(error).__name__
-                if attempt < TRIES - 1:
-                    time.sleep(PAUSE * 2**attempt)
-        raise InputError(f"{self.name}/{name} can't be read after {TRIES} tries: {reason}")
-
 
 def open_folder(where: str | Path, cache: Path | None = None, cache_bytes: int = CACHE_BYTES) -> Local | Remote:
-    """The folder at a path or a URL."""
-    return Remote(str(where), cache, cache_bytes) if "://" in str(where) else Local(Path(where))
+    """The folder at a path or a URL. Raises InputError for a URL that can't be opened."""
+    if isinstance(storage.open_folder(where), LocalFolder):
+        return Local(Path(where))
+    return Remote(str(where), cache, cache_bytes)
 
 
 def _touch(path: Path, size: int) -> bool:

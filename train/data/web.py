@@ -4,6 +4,7 @@ import hashlib
 import logging
 import tarfile
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -12,9 +13,17 @@ from torch.utils.data import IterableDataset, get_worker_info
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
+from dx7data.storage.address import EXTRAS
+from dx7data.storage.remote import open_url
 from train.data.example import NO_PREFIX, Example, ExampleFormat, make_format
 
 _SHUFFLED = 1000  # samples of which the next one is drawn
+
+
+def _open(url: str, *options: object, **more: object) -> BinaryIO:
+    """What webdataset reads a URL with, instead of curl and the like: as shards are read."""
+    folder, _, name = url.rpartition("/")
+    return open_url(folder).request(lambda fs, path: fs.open(path, "rb"), name)
 
 
 class UrlClips(IterableDataset):
@@ -41,7 +50,9 @@ class UrlClips(IterableDataset):
     def _read_members(self, shuffled: int = 0) -> Iterator[dict]:
         """Of each sample of this process, the files by name; shuffled: so many samples are held back to choose from."""
         import webdataset
+        from webdataset.gopen import gopen_schemes
 
+        gopen_schemes.update(dict.fromkeys(EXTRAS, _open))
         split = {"nodesplitter": webdataset.split_by_node, "shardshuffle": 100 if shuffled else False, "empty_check": False}
         try:
             yield from webdataset.WebDataset(self._url, **split).shuffle(shuffled)

@@ -11,13 +11,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
+    from dx7data.storage import Folder
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
@@ -48,7 +48,7 @@ def start_early(workers: int, gpu: bool) -> None:
 
 
 def render_shards(
-    plan: Plan, shards: list, folder: Path, progress: Callable[[int], None], workers: int, devices: tuple[str, ...] = CPU
+    plan: Plan, shards: list, folder: Folder, progress: Callable[[int], None], workers: int, devices: tuple[str, ...] = CPU
 ) -> str:
     """Render some shards of a plan into `folder`; each worker gets one of the devices, in order.
 
@@ -82,7 +82,7 @@ def divide_shards(plan: Plan, shards: list, workers: int, gpu: bool) -> list[lis
 
 
 def _use_processes(
-    plan: Plan, tasks: list[list], folder: Path, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
+    plan: Plan, tasks: list[list], folder: Folder, workers: int, progress: Callable[[int], None], devices: tuple[str, ...]
 ) -> None:
     """Through pipes alone: queues and locks of multiprocessing have names, which stay when this process is killed."""
     from dx7data.dataset import worker

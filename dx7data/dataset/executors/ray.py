@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dx7data.errors import InputError, suggest_install
+from dx7data.storage import LocalFolder
 
 if TYPE_CHECKING:
     from dx7data.dataset.worker import GpuLock
     from dx7data.plan.plan import Plan
     from dx7data.plan.spec import Shard
+    from dx7data.storage import Folder
 
 _QUEUED = 10_000  # tasks that the cluster knows at once, for its autoscaler too; a plan may have a million shards
 _LOST_WORKERS = 20  # of one task, after which it is given up: nodes may come and go, but a task takes only seconds
@@ -68,7 +70,7 @@ def find_cluster(address: str | None) -> str:
 def render_shards(
     plan: Plan,
     shards: list[Shard],
-    folder: Path,
+    folder: Folder,
     progress: Callable[[int], None],
     address: str,
     workers: int | None,
@@ -112,7 +114,7 @@ def _connect(address: str) -> Iterator[Any]:
 
 
 def _run_tasks(
-    ray: Any, plan: Plan, shards: list[Shard], folder: Path, at_once: int, gpu: bool
+    ray: Any, plan: Plan, shards: list[Shard], folder: Folder, at_once: int, gpu: bool
 ) -> Generator[tuple[list[Shard], _Made]]:
     """The shards of each task as soon as it has ended, and who made them."""
     from dx7data.dataset.executors import local
@@ -124,7 +126,7 @@ def _run_tasks(
     share = 1 / local.WORKERS_OF_A_GPU if gpu else 0
     divided = local.divide_shards(plan, shards, max(1, round(there.get("GPU", 0) * local.WORKERS_OF_A_GPU)), gpu)
     options = {"num_cpus": 1, "num_gpus": share, "max_retries": _LOST_WORKERS, "scheduling_strategy": "SPREAD"}
-    submit = partial(ray.remote(**options)(_render).remote, ray.put(plan), folder.absolute(), gpu, _get_versions())
+    submit = partial(ray.remote(**options)(_render).remote, ray.put(plan), _make_absolute(folder), gpu, _get_versions())
     left, tasks = iter(divided), dict[Any, list]()
     try:
         while True:
@@ -139,6 +141,10 @@ def _run_tasks(
     finally:
         if tasks:  # after an error or Ctrl-C
             _cancel(ray, list(tasks))
+
+
+def _make_absolute(folder: Folder) -> Folder:
+    return LocalFolder(folder.path.absolute()) if isinstance(folder, LocalFolder) else folder
 
 
 def _get_result(ray: Any, done: Any, some: list[Shard]) -> _Made:
@@ -165,7 +171,7 @@ def _cancel(ray: Any, tasks: list) -> None:
     ray.wait(tasks, num_returns=len(tasks), timeout=_STOP)
 
 
-def _check_seen(plan: Plan, some: list[Shard], folder: Path, host: str) -> None:
+def _check_seen(plan: Plan, some: list[Shard], folder: Folder, host: str) -> None:
     """Raises InputError if what the first task of a node has written is not in the folder that the driver sees."""
     from dx7data.dataset import shard
 
@@ -180,7 +186,7 @@ def _check_seen(plan: Plan, some: list[Shard], folder: Path, host: str) -> None:
 # --- What runs on a node ---
 
 
-def _render(plan: Plan, folder: Path, gpu: bool, versions: dict[str, str], shards: list[Shard]) -> _Made:
+def _render(plan: Plan, folder: Folder, gpu: bool, versions: dict[str, str], shards: list[Shard]) -> _Made:
     """A task. Raises InputError and OSError as a render on this machine does."""
     import ray
 
@@ -190,7 +196,7 @@ def _render(plan: Plan, folder: Path, gpu: bool, versions: dict[str, str], shard
     for name, version in _get_versions().items():
         if version != versions[name]:
             raise InputError(f"{host} has {name} {version}, the driver {versions[name]}: install the same on all nodes")
-    if not (folder / "dataset.json").exists():
+    if not folder.exists("dataset.json"):
         raise InputError(f"{folder} has no plan on {host}: all nodes of the cluster must share the folder")
     _prepare(gpu)
     shard.write_shards(plan, shards, folder, device="cuda:0" if gpu else "cpu")

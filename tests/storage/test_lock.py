@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from dx7data import cli
-from dx7data.dataset import lock
 from dx7data.errors import InputError
+from dx7data.storage import lock
 
 PLAN = ["plan", "--patches", "example", "--samples", "24", "--seconds", "0.25", "--shard-size", "50kB"]
 
@@ -31,7 +31,7 @@ def whole(planned):
 def another_process(folder, shared=False):
     """It holds the lock until the block ends, by a kill."""
     code = (
-        "import sys, time; from pathlib import Path; from dx7data.dataset.lock import lock\n"
+        "import sys, time; from pathlib import Path; from dx7data.storage.lock import lock\n"
         f"with lock(Path(sys.argv[1]), {shared}): print('held', flush=True); time.sleep(100)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -104,7 +104,7 @@ def test_a_lock_is_gone_with_its_process(planned):
 def test_many_processes_hold_it_in_turn(tmp_path):
     """Each adds a line to a file in two parts: no two are ever between them, though the lock's file comes and goes."""
     code = (
-        "import sys, time; from pathlib import Path; from dx7data.dataset import lock\n"
+        "import sys, time; from pathlib import Path; from dx7data.storage import lock\n"
         "folder = Path(sys.argv[1]); lock._PATIENCE = 100\n"
         "for i in range(20):\n"
         "    with lock.lock(folder), open(folder / 'log', 'a') as log:\n"
