@@ -15,34 +15,41 @@ except ModuleNotFoundError:
 from dx7data.process import run_main
 from models.memory import out_of_memory
 from train import arguments
-from train.loop import checkpoint, distributed, trainer
+from train.loop import checkpoint, distributed, mirror, trainer
 from train.loop.optim import Diverged
 from train.results.writer import red
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train; the exit status: 0, 2 for a person's error, 3 if it diverged, 130 or 143 when a signal stopped it."""
-    run = trained = None
+    run = trained = place = None
     try:
         given = arguments.read(sys.argv[1:] if argv is None else argv)
+        place = mirror.open_run(given["out"], given["resume"]) if "://" in str(given.get("out")) else None
+        if place:
+            given["out"] = place.run
         run, chosen = arguments.choose_run(given)
         if not given["resume"] and run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
         found = distributed.join(chosen.device)
-        trained = trainer.prepare(chosen, run, found)
-        stopped = trained.train()
+        trained = trainer.prepare(chosen, run, found, place)
+        try:
+            stopped = trained.train()
+        finally:
+            if place:
+                place.push()
     except KeyboardInterrupt:
-        return _exit(f"stopped at once; {_describe_checkpoint(run)}", 130)
+        return _exit(f"stopped at once; {_describe_checkpoint(run)}", 130, place)
     except Diverged as error:
-        return _exit(red(str(error), sys.stderr), 3)
+        return _exit(red(str(error), sys.stderr), 3, place)
     except Exception as error:
         if (text := explain(error, run)) is None:
             raise
-        return _exit(text, 2, everyone=trained is not None)
+        return _exit(text, 2, place, everyone=trained is not None)
     finally:
         distributed.leave()
     if stopped:
-        return _exit(f"stopped; {_describe_checkpoint(run)}", 128 + stopped)
+        return _exit(f"stopped; {_describe_checkpoint(run)}", 128 + stopped, place)
     return 0
 
 
@@ -74,8 +81,10 @@ def _describe_checkpoint(run: Path | None) -> str:
     return f"{last} is whole, and --resume --out {run} goes on from it" if last else "there is no checkpoint yet"
 
 
-def _exit(text: str, status: int, everyone: bool = False) -> int:
-    """everyone: an error of this process; what all processes find, one of them says."""
+def _exit(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:
+    """place: the run is at a URL. everyone: an error of this process; what all processes find, one of them says."""
+    if place:
+        text = text.replace(str(place.run), str(place.store))
     if everyone or os.environ.get("RANK", "0") == "0":
         print(f"train: {text}", file=sys.stderr)
     return status

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 
-from dx7data.cli import types
 from dx7data.errors import InputError
 from models.registry import LAYERS, MODELS
 from models.settings import ModelSettings, find_default, free_arguments, override
@@ -51,7 +50,7 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
     of_presets = "values for all options below (default: base with a GPU, tiny without one)"
     top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
     top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
-    top.add_argument("--out", type=types.path, metavar="FOLDER", help="the run (default: runs/MODEL-PRESET)")
+    top.add_argument("--out", metavar="FOLDER", help="the run, a folder or a URL (default: runs/MODEL-PRESET)")
     top.add_argument("--resume", action="store_true", default=False, help="continue the run in --out with its own options")
     of_files = "a TOML file of options, also under [data], [optim] and [model]; the command line overrides it"
     top.add_argument("--config", type=Path, metavar="FILE", help=of_files)
@@ -156,7 +155,7 @@ def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
             f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of "
             f"{', '.join(sorted(LAYERS))}"
         )
-    run = out or Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
+    run = Path(out) if out else Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
     if not resume:
         if "shards" not in overrides:
             raise InputError(NO_PLACE)

@@ -23,6 +23,7 @@ from dx7data.files import write_output
 from dx7data.page.head import fill_page
 from train import baselines
 from train.evaluation import paired
+from train.loop.mirror import read_run
 from train.options import parse, setting
 from train.results import comparable, figures, reader
 from train.results.chart import Curve, chart, colour, frame
@@ -44,7 +45,9 @@ class Column(NamedTuple):
 class CompareOptions:
     """Which runs, and where their page is put."""
 
-    runs: tuple[Path, ...] = setting(help="folders: runs/a runs/b", positional=True, metavar="RUN", kwargs={"nargs": "+"})
+    runs: tuple[Path, ...] = setting(
+        help="folders: runs/a runs/b", positional=True, metavar="RUN", kwargs={"nargs": "+", "type": read_run}
+    )
     out: Path = setting(Path("compare.html"), "the page", metavar="FILE")
     baselines: Path | None = setting(None, "what python -m train.baselines has written", metavar="FILE")
 

@@ -33,6 +33,7 @@ from models.mulaw import SILENT_PEAK, mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
 from train.evaluation.decode import Decoder, decode
 from train.loop.checkpoint_reader import load_model
+from train.loop.mirror import read_run
 from train.options import parse, setting
 
 PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
@@ -46,7 +47,7 @@ _MIN_SECONDS = 0.01  # as in `dx7data render`
 class ConvertOptions:
     """What is converted by which model, and how."""
 
-    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER")
+    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
     source: Path = setting(help="wav, flac, mp3, ...: any rate and channels", metavar="FILE")
     out: Path = setting(help="wav: 16 bits, mono, the model's rate", metavar="FILE")
     patch: tuple[str, ...] = setting(

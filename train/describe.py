@@ -8,6 +8,7 @@ from pathlib import Path
 from dx7data import process
 from dx7data.process import run_main
 from train.loop.checkpoint_reader import load_model
+from train.loop.mirror import read_run
 from train.options import parse, setting
 
 
@@ -15,7 +16,7 @@ from train.options import parse, setting
 class DescribeOptions:
     """Whose model."""
 
-    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER")
+    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
 
 
 def main(argv: list[str] | None = None) -> int:

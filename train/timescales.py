@@ -18,6 +18,7 @@ from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
 from train.loop.checkpoint_reader import load_model
+from train.loop.mirror import read_run
 from train.options import parse, setting
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class TimescaleOptions:
     """Of which layers, and where they are drawn."""
 
     model: tuple[str, ...] = setting((), f"at initialisation: {', '.join(MODELS)}", metavar="NAME", kwargs={"nargs": "+"})
-    checkpoint: Path | None = setting(None, "as trained: a run, or one of its checkpoints", metavar="FOLDER")
+    checkpoint: Path | None = setting(
+        None, "as trained: a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run}
+    )
     sample_rate: float | None = setting(None, "of the data", metavar="HZ", shown=f"the checkpoint's, or {RATE}")
     out: Path | None = setting(None, "draw decay time against frequency", metavar="FILE.png")
 

@@ -32,6 +32,7 @@ from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
 from train.loop.folder import lock_run, refuse_links
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
+from train.loop.mirror import Mirror
 from train.loop.signals import Stop
 from train.loop.timer import StepTimer
 from train.results import figures, reader
@@ -42,7 +43,7 @@ FLUSH_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the devic
 EXAMPLES = 2  # whole clips that are converted, written as wav and drawn at each evaluation
 
 
-def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
+def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | None = None) -> "Trainer":
     """A trainer that will go on from a run's last checkpoint, or begin if it has none; nothing has been written.
 
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
@@ -53,6 +54,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks) -> "Trainer":
     settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)
     estimate = check_step(settings, data, ranks)
     trainer = Trainer(settings, run, ranks, data, str(estimate))
+    trainer.mirror = mirror
     if trainer.step == settings.steps and reader.read_result(run):  # without: it was stopped before it could say so
         raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
     ranks.wait()  # until all of them have seen the folder as it was
@@ -64,6 +66,7 @@ class Trainer:
 
     def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips | UrlClips, estimate: str):
         self.settings, self.run, self.ranks, self.data, self.estimate = settings, run, ranks, data, estimate
+        self.mirror: Mirror | None = None
         # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
@@ -99,6 +102,8 @@ class Trainer:
             return self.loop()
         self.open()
         try:
+            if self.mirror:
+                self.mirror.push()  # the first of two runs at one URL
             return self.loop()
         except optim.Diverged:
             self.write_result(verdict.judge_run(self.run, self.held_out) | {"verdict": verdict.DIVERGED})
@@ -233,6 +238,8 @@ class Trainer:
             }
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
             checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state)
+            if self.mirror:
+                self.mirror.try_push()
 
     def evaluate(self) -> None:
         """How well the averaged weights do, in tables, wavs and pictures."""

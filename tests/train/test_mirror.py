@@ -1,0 +1,122 @@
+"""A run at a URL: what is in the store is what a run in a folder leaves, and it goes on from there, exactly."""
+
+import csv
+import io
+import json
+import shutil
+
+import object_store
+import pytest
+from object_store import read_all
+
+pytest.importorskip("moto")
+pytest.importorskip("s3fs")
+import torch
+
+from dx7data import cli
+from train import __main__ as command
+from train import compare, describe
+from train.loop import optim
+
+SMALL = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--seconds", "0.03", "--batch", "4", "--steps", "8"]
+SMALL += ["--evaluate-samples", "2", "--checkpoint-every", "2", "--evaluate-every", "1000"]
+
+
+@pytest.fixture(scope="module")
+def store():
+    with object_store.serve() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(store, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return object_store.make_bucket(store, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    options = ["--samples", "40", "--seconds", "0.25", "--workers", "1", "--device", "cpu"]
+    assert cli.main(["render", "--patches", "example", "--out", str(folder), *options]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory):
+    """The run in a folder."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert train("--shards", shards, "--out", run, *SMALL) == 0
+    return curve((run / "metrics.csv").read_text()), {
+        name
+        for path in run.rglob("*")
+        if path.is_file() and not (name := path.relative_to(run).as_posix()).startswith(("tensorboard/", ".lock"))
+    }
+
+
+def train(*argv):
+    torch.set_num_threads(1)
+    return command.main([str(each) for each in argv])
+
+
+def curve(text):
+    return [(row["step"], row["loss_bits"], row["grad_norm"]) for row in csv.DictReader(io.StringIO(text))]
+
+
+def names(url):
+    return {name for name in read_all(url) if not name.startswith("tensorboard/")}
+
+
+def test_stopped_and_gone_on_with_elsewhere(bucket, shards, whole, tmp_path, monkeypatch, capsys):
+    """Ctrl-C at step 5, after the checkpoint of step 4; the shards are in the store too, and the cache is lost."""
+    data, run, real = f"{bucket}/set", f"{bucket}/runs/a", optim.update_average
+    for path in shards.iterdir():
+        object_store.open_s3().put_file(str(path), f"{data.removeprefix('s3://')}/{path.name}")
+
+    def interrupt(ema, model, decay, step):
+        real(ema, model, decay, step)
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optim, "update_average", interrupt)
+        assert train("--shards", data, "--out", run, *SMALL) == 130
+    assert f"{run}/checkpoints/00000004 is whole, and --resume --out {run} goes on from it" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "cache")
+    assert train("--resume", "--out", run, "--device", "cpu") == 0
+    assert curve(read_all(run)["metrics.csv"].decode()) == whole[0]
+    assert names(run) == whole[1]
+    assert train("--shards", data, "--out", run, *SMALL) == 2
+    assert f"{run} is there already: go on with it by --resume" in capsys.readouterr().err
+    for place in (run, f"{run}/checkpoints/00000008"):
+        assert describe.main(["--checkpoint", place]) == 0
+        assert json.loads(capsys.readouterr().out) == {"sample_rate": 8000, "prefix": None, "patches": 1}
+    assert compare.main([run, "--out", str(tmp_path / "page.html")]) == 0
+    assert ">a</span>" in (tmp_path / "page.html").read_text()
+    assert describe.main(["--checkpoint", f"{bucket}/none"]) == 2
+    assert f"{bucket}/none is no run: there is nothing" in capsys.readouterr().err
+
+
+def test_a_store_that_fails_for_a_while(bucket, shards, whole, store, caplog):
+    """Not at the beginning, and not at the end."""
+    run = f"{bucket}/runs/a"
+    store.answer = lambda method, path: object_store.BUSY if method == "PUT" and "/00000002/" in path else None
+    assert train("--shards", shards, "--out", run, *SMALL) == 0
+    assert "training goes on, and the next checkpoint tries again" in caplog.text
+    assert names(run) == whole[1]
+    assert curve(read_all(run)["metrics.csv"].decode()) == whole[0]
+
+
+def test_two_runs_that_begin_at_one_url(bucket, shards, store, capsys):
+    """The other one is put after it was looked whether there is one."""
+    run = f"{bucket}/runs/a"
+
+    def put_other(method, path):
+        if method == "PUT" and path.endswith("config.json"):
+            store.answer = lambda method, path: None
+            object_store.open_s3().pipe_file(f"{run.removeprefix('s3://')}/config.json", b"another")
+
+    store.answer = put_other
+    assert train("--shards", shards, "--out", run, *SMALL) == 2
+    assert f"{run} is there already" in capsys.readouterr().err
+    assert read_all(run) == {"config.json": b"another"}
