@@ -15,6 +15,7 @@ from typing import Any
 from dx7data.errors import InputError
 from dx7data.storage.remote import RemoteFolder, open_url
 from train.loop import checkpoint
+from train.loop.folder import lock_run
 
 _CONFIG = "config.json"
 _LOCAL = (".lock", ".partial")  # endings of what is not copied
@@ -75,7 +76,7 @@ class Mirror:
 
     def _is_ahead(self, there: dict[str, int]) -> bool:
         config, last = self.run / _CONFIG, checkpoint.find_last(self.run)
-        if last is None or config.read_bytes() != self.store.read(_CONFIG, there[_CONFIG]):
+        if last is None or not config.exists() or config.read_bytes() != self.store.read(_CONFIG, there[_CONFIG]):
             return False
         steps = [int(name.split("/")[1]) for name in there if name.endswith(f"/{checkpoint.META}")]
         return int(last.name) >= max(steps, default=0)
@@ -88,6 +89,8 @@ def open_run(url: str, resume: bool) -> Mirror:
     store = open_url(url)
     store.check_writable()
     mirror = Mirror(store, _find_place(store, "runs"))
+    if mirror.run.exists():
+        os.close(lock_run(mirror.run))  # which nobody else has, or this folder is not ours to change
     if resume:
         mirror.pull()
     elif _list(store):
@@ -138,7 +141,12 @@ def _list(store: RemoteFolder) -> dict[str, int]:
         found = fs.find(root, detail=True).items()
         return {path.removeprefix(root).strip("/"): entry["size"] for path, entry in found}
 
-    files = store.request(find)
+    if store.list_sizes() is None:
+        raise InputError(f"{store}: a website has no list of the files of a run: copy it to a folder first")
+    try:
+        files = store.request(find)
+    except FileNotFoundError:  # a store has no empty folders
+        return {}
     if odd := [name for name in files if not all(map(_NAME.fullmatch, name.split("/")))]:
         raise InputError(f"{store.where(odd[0])} is no file of a run: remove it")
     return files
