@@ -18,6 +18,7 @@ from dx7data.cli import planning
 from dx7data.dataset import shard
 from dx7data.engine.speed import describe_machine
 from dx7data.plan import sample
+from dx7data.storage import LocalFolder
 
 GPU_SECONDS = 1e12 / 1.33e9  # of one H200 with 8 processes, to disk: benchmarks/results/2026-11-22-h200.md
 
@@ -30,7 +31,7 @@ def measure(options, folder):
     chosen = [each for each in made.shards() if each.split == "train"][: options.shards]
     began = time.process_time()
     for each in chosen:
-        shard.write_shards(made, [each], folder)
+        shard.write_shards(made, [each], LocalFolder(folder))
     took = time.process_time() - began
     return took, sum(path.stat().st_size for path in folder.glob("train-*")), sum(each.count for each in chosen), made
 

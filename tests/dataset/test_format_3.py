@@ -14,6 +14,7 @@ import pytest
 from dx7data import cli
 from dx7data.dataset import folders, shard
 from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 from train.__main__ import main as train
 
 FOLDER = Path(__file__).parents[1] / "data" / "format-3"
@@ -72,7 +73,7 @@ def test_the_same_command_does_not_mix_formats(folder, capsys):
 def test_samples_without_pairs_and_prefixes_keep_their_bytes(tmp_path):
     assert cli.main(["plan", *PLAIN, "--out", str(tmp_path)]) == 0
     plan = replace(Plan.load(tmp_path), format=3)
-    shard.write_shards(plan, plan.shards()[:1], tmp_path)
+    shard.write_shards(plan, plan.shards()[:1], LocalFolder(tmp_path))
     assert hashlib.sha256((tmp_path / "train-000000.tar").read_bytes()).hexdigest() == PLAIN_TAR
 
 

@@ -13,6 +13,7 @@ import pytest
 from dx7data import cli
 from dx7data.dataset import folders
 from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
@@ -40,7 +41,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def planned(made, tmp_path):
-    folders.write_plan(Plan.load(made), tmp_path)
+    folders.write_plan(Plan.load(made), LocalFolder(tmp_path))
     return tmp_path
 
 

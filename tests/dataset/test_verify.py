@@ -305,13 +305,13 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
 
 def test_a_tar_that_is_removed_while_it_is_checked(copy, monkeypatch, capsys):
     """As `render --overwrite` does beside it: after its members were found, before their samples are read."""
-    check = shard.check_members
+    check = verify._check_sample
 
-    def check_and_remove(each, folder, rows):
-        check(each, folder, rows)
-        (folder / f"{each.name}.tar").unlink()
+    def remove_and_check(plan, each, folder, row):
+        folder.remove(f"{each.name}.tar")
+        return check(plan, each, folder, row)
 
-    monkeypatch.setattr(shard, "check_members", check_and_remove)
+    monkeypatch.setattr(verify, "_check_sample", remove_and_check)
     assert run("verify", copy) == 1
     assert "train-000000: it can't be read: No such file or directory" in capsys.readouterr().out
 
