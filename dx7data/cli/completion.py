@@ -11,7 +11,7 @@ from dx7data.cli import types
 def make_script(parser: ArgumentParser, shell: str) -> str:
     """For `bash`, `zsh` or `tcsh`."""
     for action in _walk(parser):
-        if action.type is types.path or action.metavar in ("PATH", "FILE:INDEX"):
+        if action.type in (types.path, types.folder) or action.metavar in ("PATH", "FILE:INDEX"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
     return shtab.complete(parser, shell)
 
