@@ -216,6 +216,8 @@ class RemoteFolder:
             except InputError:
                 raise
             except Exception as error:  # every file system has error classes of its own
+                if self._scheme in address.WEBSITES:
+                    error = faults.find_failure(error)
                 if faults.is_bucket_missing(error):
                     raise self._bucket_error() from None
                 if isinstance(error, FileNotFoundError):
