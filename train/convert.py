@@ -1,46 +1,48 @@
 """`python -m train.convert`: a recording in, the same phrase in the voice of a patch out.
 
-The model hears mono int16 audio at its own rate, as in training, after the prefix of the patch; it runs in float32. It is
-given everything at once or, in constant memory, one sample after another: the logits are the same within 1e-3.
-Shape letters: P samples of the prefix, L of the source, T of a piece.
+The model hears mono int16 audio at its own rate, as in training, after the prefix of the patch; it runs in float32, on a
+chunk after another. Between chunks only its state is kept, so memory does not grow with the recording, and the result does
+not depend on the chunks (to 1e-4 of the logits). Source and result may be pipes.
+Shape letters: P samples of the prefix, L of the source, T of a chunk.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
-import soundfile
-import soxr
 import torch
 from msgspec import Meta
 from torch import Tensor
 from tqdm import tqdm
 
 from dx7data import process
-from dx7data.audio.wav import write_wav
+from dx7data.audio.wav import encode_header
 from dx7data.errors import InputError
 from dx7data.files import open_output
 from dx7data.patches import bank, sysex
 from models.layers.s4d import cache_recurrences
 from models.memory import out_of_memory
 from models.model import Model
-from models.mulaw import SILENT_PEAK, mu_law_encode, mu_law_table, to_int16
+from models.mulaw import mu_law_encode, mu_law_table, to_int16
 from train.data.example import NO_PREFIX, make_format
+from train.data.recording import PIPE, Heard, check_length, read_recording
 from train.evaluation.decode import Decoder, decode
 from train.loop.checkpoint_reader import load_model
 from train.loop.mirror import read_run
 from train.options import parse, setting
 
-PARALLEL_STEPS = 1 << 19  # P + L, 65 s at 8 kHz; `forward` takes 1.7 GB for so many with s4 of size base, mamba2 some 5
-PIECE = 256  # samples between two moves of the progress bar
-_READ = 4096  # frames of the recording at a time
-_RATES = (1000, 768_000)  # Hz of a recording; what says otherwise is damaged, and filters for it grow without limit
-_MIN_SECONDS = 0.01  # as in `dx7data render`
+# Seconds of a chunk. Of a live source it is the delay. The longer, the less time goes into starting each operation: on a CPU
+# caches set the limit, on a GPU memory, of which 16 s take a few GB.
+LIVE, CPU, CUDA = 0.064, 0.512, 16.0
+_CHUNKS = (0.001, 600)  # seconds
+_ENDLESS = 0x7FFFF000 // 2  # samples of a wav in a pipe, whose header comes before its length is known; as sox has it
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class ConvertOptions:
     """What is converted by which model, and how."""
 
     checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
-    source: Path = setting(help="wav, flac, mp3, ...: any rate and channels", metavar="FILE")
-    out: Path = setting(help="wav: 16 bits, mono, the model's rate", metavar="FILE")
+    source: Path = setting(help="wav, flac, mp3, ...: any rate and channels; -: a wav from stdin", metavar="FILE")
+    out: Path = setting(help="wav: 16 bits, mono, the model's rate; -: to stdout", metavar="FILE")
     patch: tuple[str, ...] = setting(
         (),
         "the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
@@ -65,7 +67,14 @@ class ConvertOptions:
         None, "of --decode sample: draw by probabilities to the power of 1/T", metavar="T", shown="1"
     )
     seed: int = setting(0, "of what is drawn", metavar="N")
-    streaming: bool = setting(False, "one sample after another, in constant memory")
+    chunk: str | None = setting(
+        None,
+        "how much is computed at once, such as 64ms or 2s: the delay of a live source; longer ones are faster",
+        metavar="TIME",
+        shown="64ms from a pipe, else 512ms, on a GPU 16s",
+    )
+    streaming: bool = setting(False, "chunks of 64ms, also from a file")
+    raw: bool = setting(False, "what comes and goes through - has no header: 16 bits, mono, the model's rate")
     device: Literal["cpu", "cuda"] | None = setting(None, "where it is computed", shown="cuda if there is one")
 
 
@@ -76,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         what = "Plays a recording in the voice of a patch."
         convert(parse(ConvertOptions, sys.argv[1:] if argv is None else argv, "train.convert", what))
 
-    return process.run("train.convert", read_and_convert, "stopped; nothing was written")
+    return process.run("train.convert", read_and_convert, "stopped; no file was written")
 
 
 def convert(options: ConvertOptions) -> None:
@@ -88,45 +97,65 @@ def convert(options: ConvertOptions) -> None:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise InputError("memory is too small for all of it at once: --streaming needs little") from None
+        raise InputError("memory is too small for such chunks: --chunk 64ms needs little") from None
 
 
 def _convert(options: ConvertOptions) -> None:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
-    if options.out.is_dir() or options.out.resolve() == options.source.resolve():
-        raise InputError(f"--out {options.out} is {'a folder' if options.out.is_dir() else 'the source'}: name another file")
-    if options.out.suffix.lower() != ".wav":
-        raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
-    if options.temperature is not None and options.decode != "sample":
-        raise InputError("--temperature is of what is drawn: leave it out, or ask for --decode sample")
+    check_options(options)
     temperature = 1.0 if options.temperature is None else options.temperature
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    live = options.source == PIPE
+    seconds = find_chunk(options.chunk, live or options.streaming, device)
     patches = [bank.pick(reference) for reference in options.patch]
     model, settings, meta = load_model(options.checkpoint, device=device)
     cache_recurrences(model)
     rate = settings.sample_rate
     assert rate is not None  # a run has that of its shards
     prefix = encode_patches(patches, settings.prefix, meta["layers"], rate)
-    length = check_length(options.source, rate)
+    length = None if live else check_length(options.source, rate)
 
-    streaming = options.streaming or len(prefix) + length > PARALLEL_STEPS
-    if streaming and not options.streaming:
-        print(f"{options.source} is too long to be converted at once: it is streamed", file=sys.stderr)
-    table = mu_law_table(device)
-    pieces = chain(filter(len, [prefix]), map(torch.from_numpy, read_recording(options.source, rate)))
-    tokens = (mu_law_encode(part.to(device), table) for piece in pieces for part in piece.split(PIECE))
+    table, size, heard = mu_law_table(device), max(1, round(seconds * rate)), Heard(options.source, rate)
+    source = heard.watch(read_recording(options.source, rate, seconds, options.raw))
+    pieces = chain(cut([prefix], size), cut(map(torch.from_numpy, source), size))
+    tokens = (mu_law_encode(piece.to(device), table) for piece in pieces)
     began = time.perf_counter()
-    with tqdm(total=len(prefix) + length, unit="sample", unit_scale=True, delay=1) as bar:
-        logits = (stream if streaming else compute)(model, tokens)
-        audio = decode_pieces(logits, len(prefix), options.decode, temperature, options.seed, bar.update)
-        write(options.out, rate, length, audio)
+    with tqdm(total=None if length is None else len(prefix) + length, unit="sample", unit_scale=True, delay=1) as bar:
+        audio = decode_pieces(run(model, tokens), len(prefix), options.decode, temperature, options.seed, bar.update)
+        write(options.out, rate, length, audio, options.raw)
     took = time.perf_counter() - began
-    how = "streaming" if streaming else "parallel"
     print(
-        f"{options.out}: {length / rate:.2f} s of audio at {rate} Hz in {took:.2f} s, "
-        f"{length / rate / took:.3g} x real time ({how}, {options.decode}, {device})"
+        f"{options.out}: {heard.length / rate:.2f} s of audio at {rate} Hz in {took:.2f} s, "
+        f"{heard.length / rate / took:.3g} x real time (chunks of {1000 * seconds:g} ms, {options.decode}, {device})",
+        file=sys.stderr if options.out == PIPE else sys.stdout,
     )
+
+
+def check_options(options: ConvertOptions) -> None:
+    """Raises InputError for options that contradict each other, or this machine."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
+    if options.out != PIPE:
+        if options.out.is_dir() or options.out.resolve() == options.source.resolve():
+            what = "a folder" if options.out.is_dir() else "the source"
+            raise InputError(f"--out {options.out} is {what}: name another file")
+        if options.out.suffix.lower() != ".wav":
+            raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
+    if options.raw and PIPE not in (options.source, options.out):
+        raise InputError("--raw is of pipes: leave it out, or give - as --source or --out")
+    if options.temperature is not None and options.decode != "sample":
+        raise InputError("--temperature is of what is drawn: leave it out, or ask for --decode sample")
+
+
+def find_chunk(text: str | None, live: bool, device: str) -> float:
+    """Seconds of a chunk: what --chunk says, else what suits the source and the device. Raises InputError."""
+    if text is None:
+        return LIVE if live else CPU if device == "cpu" else CUDA
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text)
+    if match:
+        seconds = float(match[1]) / (1000 if match[2] == "ms" else 1)
+        if _CHUNKS[0] <= seconds <= _CHUNKS[1]:
+            return seconds
+    raise InputError(f"--chunk {text} is no time from 1ms to 600s: 64ms and 0.5s are such")
 
 
 def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sample_rate: int) -> Tensor:
@@ -143,70 +172,28 @@ def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sa
     )
 
 
-def read_recording(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """What the model hears of a file, int16 (T,) a piece: the mean of its channels, resampled, cut at full scale.
-
-    A file of 16 bits at the sample rate passes unchanged. Raises InputError when it can't be read.
-    """
-    try:
-        with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
-            own = sound.samplerate
-            if not _RATES[0] <= own <= _RATES[1]:
-                raise InputError(f"{path} says {own} Hz: rates from {_RATES[0]} to {_RATES[1]} can be resampled")
-            # soxr, not torchaudio: it works piece by piece, and what would alias is 140 dB down where torchaudio's
-            # default leaves 10 dB (4.2 kHz at 8 kHz).
-            resampler = soxr.ResampleStream(own, sample_rate, 1, dtype="float64")
-            ended = False
-            while not ended:
-                block = sound.read(_READ, always_2d=True)
-                ended = not len(block)
-                heard = resampler.resample_chunk(block.mean(axis=1), last=ended) * 32768
-                if not np.isfinite(heard).all():
-                    raise InputError(f"{path} holds values that are no numbers")
-                if heard.size:
-                    yield np.clip(np.rint(heard), -32768, 32767).astype(np.int16)
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror or error}") from None
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path} is no audio that can be read: {error.error_string}") from None
-
-
-def check_length(path: Path, sample_rate: int) -> int:
-    """L, found by reading the whole file. Raises InputError when there is too little to convert."""
-    length = peak = 0
-    for piece in read_recording(path, sample_rate):
-        length += piece.size
-        peak = max(peak, -int(piece.min()), int(piece.max()))
-    if length < _MIN_SECONDS * sample_rate:
-        raise InputError(f"{path} is too short: it has {length / sample_rate:.4f} s, the least is {_MIN_SECONDS} s")
-    if peak <= SILENT_PEAK:
-        raise InputError(
-            f"{path} is silent: mono and at {sample_rate} Hz its peak is {peak} of 32,768, too soft for the model"
-        )
-    return length
+def cut(pieces: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """The same samples in pieces of `size`; the last one may be shorter."""
+    held: list[Tensor] = []
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) >= size:
+            *whole, rest = torch.cat(held).split(size)
+            held = [rest]
+            if len(rest) == size:
+                whole, held = [*whole, rest], []
+            yield from whole
+    if held and len(rest := torch.cat(held)):
+        yield rest
 
 
 @torch.inference_mode()
-def compute(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Logits (T, 256) of pieces of classes (T,), prefix and source, all computed at once."""
-    yield from model(torch.cat(list(tokens))[None])[0].split(PIECE)
-
-
-@torch.inference_mode()
-def stream(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The same logits, computed one after another; between them only the state is kept."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a step is too small to share: two threads took twice the CPU time, for the same wall time
-    try:
-        state = model.initial_state(1)
-        for piece in tokens:
-            outputs = []
-            for token in piece.split(1):
-                logits, state = model.step(token, state)
-                outputs.append(logits)
-            yield torch.cat(outputs)
-    finally:
-        torch.set_num_threads(threads)
+def run(model: Model, tokens: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Logits (T, 256) of chunks of classes (T,), one after another; between them only the state is kept."""
+    state = model.initial_state(1)
+    for chunk in tokens:
+        logits, state = model(chunk[None], state)
+        yield logits[0]
 
 
 def decode_pieces(
@@ -215,19 +202,43 @@ def decode_pieces(
     """Audio, int16 (T,) a piece, of what comes after the first `skipped` positions. how: one of decode.DECODERS."""
     generator = torch.Generator().manual_seed(seed % 2**64)
     for piece in logits:
-        heard = piece[skipped:].float().cpu()
+        audio = decode(piece[skipped:].float(), how, generator, temperature)
         skipped = max(0, skipped - len(piece))
-        yield to_int16(decode(heard, how, generator, temperature)).numpy()
+        yield to_int16(audio).cpu().numpy()
         advance(len(piece))
 
 
-def write(path: Path, sample_rate: int, length: int, pieces: Iterable[np.ndarray]) -> None:
-    """A mono wav file of int16 pieces, whole or not at all. Raises InputError."""
+def write(path: Path, sample_rate: int, length: int | None, pieces: Iterable[np.ndarray], raw: bool) -> None:
+    """int16 pieces, `length` in all if that is known, to a wav file, whole or not at all, or to stdout as they come.
+
+    raw: to stdout without a header. Raises InputError.
+    """
     try:
-        with open_output(path) as file:
-            write_wav(file, pieces, length, sample_rate)
+        with open_result(path) as file:
+            headed, written = not (raw and path == PIPE), 0
+            for piece in filter(len, pieces):
+                if headed and not written:
+                    file.write(encode_header(_ENDLESS if length is None else length, sample_rate))
+                file.write(np.ascontiguousarray(piece, "<i2").data)
+                written += len(piece)
+                if path == PIPE:
+                    file.flush()
+            if length is None and path != PIPE and file.seekable():
+                file.seek(0)
+                file.write(encode_header(written, sample_rate))
+    except BrokenPipeError:
+        raise  # nobody listens any more: no error of ours
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def open_result(path: Path) -> Iterator[BinaryIO]:
+    if path == PIPE:
+        yield sys.stdout.buffer
+    else:
+        with open_output(path) as file:
+            yield file
 
 
 if __name__ == "__main__":

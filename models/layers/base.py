@@ -1,5 +1,6 @@
 """What every sequence layer offers, and how its parameters tell the optimiser what they need."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -73,12 +74,14 @@ class SequenceLayer(nn.Module, ABC):
         return None
 
 
-def register(name: str, **options: Any) -> Callable[[type], type]:
+def register(name: str, **options: Any) -> Callable[[type["SequenceLayer"]], type["SequenceLayer"]]:
     """A decorator: makes the class known as the layer `name`. Settings can't change the options that are given here."""
 
-    def add(layer: type) -> type:
+    def add(layer: type[SequenceLayer]) -> type[SequenceLayer]:
         if name in LAYERS:
             raise ValueError(f"there is a layer {name!r} already: register {layer.__name__} under another name")
+        if "state" not in inspect.signature(layer.forward).parameters:
+            raise TypeError(f"forward of {layer.__name__} takes no state: docs/extending.md shows one that does")
         LAYERS[name] = partial(layer, **options) if options else layer
         return layer
 

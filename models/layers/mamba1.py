@@ -28,6 +28,7 @@ from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, d
 logger = logging.getLogger(__name__)
 
 INT32 = 2**31  # the kernels index with 32 bits: beyond it they return wrong numbers without an error
+_WITHOUT_GRADIENT = 64  # times as many steps in a segment on a GPU, which waits for Python while segments are short
 OLDEST = (2, 2, 5)  # mamba-ssm before 2.2.3 has wrong gradients of A and dt, before 2.2.5 NaN in bf16
 
 
@@ -102,7 +103,9 @@ def run_segments(scan: Callable[..., Any], sequences: tuple, constants: tuple, s
     What a scan keeps for its gradient is many times its input. So only the state between segments is kept and the
     rest computed again, one segment at a time: memory stays flat in L, for one more forward pass.
     """
-    if torch.is_grad_enabled() and sequences[0].shape[1] > size:
+    if not torch.is_grad_enabled():
+        size *= _WITHOUT_GRADIENT if sequences[0].is_cuda else 1
+    elif sequences[0].shape[1] > size:
         scan = functools.partial(checkpoint, scan, use_reentrant=False, preserve_rng_state=False)
     outputs = []
     for segment in zip(*(s.split(size, dim=1) for s in sequences), strict=True):

@@ -14,10 +14,19 @@ from torch import Tensor, nn
 from ..timescales import Modes, rotary_modes
 from .base import RMSNorm, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
-from .mamba1 import MambaLayer, causal_conv1d_usable, check_divides, check_int32, initial_dt_bias, run_segments
+from .mamba1 import (
+    MambaLayer,
+    causal_conv1d_usable,
+    check_divides,
+    check_int32,
+    initial_dt_bias,
+    linear_recurrence,
+    run_segments,
+)
 
-CHUNK = 64  # at most, of the torch path, whose T x T products grow with T, and of a kernel with rotary states
-SEGMENT = 16 * CHUNK  # steps whose chunks exist at once
+CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
+KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
+SEGMENT = 1024  # steps whose chunks exist at once
 SMALLEST_TILE = 16  # of a product of matrices in bfloat16
 EULER = 30.0  # sigmoid of it is 1: all of a step's weight in Mamba3 is that of its own time, which is Mamba2
 
@@ -107,14 +116,11 @@ def ssd(
 
         made = torch.einsum("bksgn,bksgrp->bkgrpn", B, weighted * steps_first(torch.exp(total[..., -1:] - total)))
         kept = torch.exp(total[..., -1])[..., None, None]
-        h = upcast(state).unflatten(1, (groups, -1))
-        before = []
-        for k in range(x.shape[1]):
-            before.append(h)
-            h = kept[:, k] * h + made[:, k]
-        carried = torch.einsum("bktgn,bkgrpn->bktgrp", C, torch.stack(before, dim=1))
+        first = upcast(state).unflatten(1, (groups, -1))[:, None]
+        h = linear_recurrence(kept, torch.cat((made[:, :1] + kept[:, :1] * first, made[:, 1:]), dim=1))
+        carried = torch.einsum("bktgn,bkgrpn->bktgrp", C, torch.cat((first, h[:, :-1]), dim=1))
         y = y + carried * steps_first(torch.exp(total))
-        return y.flatten(1, 2)[:, :length].flatten(2, 3), h.flatten(1, 2)
+        return y.flatten(1, 2)[:, :length].flatten(2, 3), h[:, -1].flatten(1, 2).clone()  # a view would keep all of h
 
 
 def ssd_rotary(
@@ -257,7 +263,7 @@ class Mamba2(MambaLayer):
         none = self.D.new_zeros(self.ngroups, self.d_state)
         shared = (self.B_bias, self.C_bias) if self.bc_norm else (none, none)
         B_bias, C_bias = (per_head(bias, self.nheads) for bias in shared)
-        return rotary_kernel(x, dt, A, B, C, trap, rate, B_bias, C_bias, self.D, min(CHUNK, self.chunk_size))
+        return rotary_kernel(x, dt, A, B, C, trap, rate, B_bias, C_bias, self.D, min(KERNEL_CHUNK, self.chunk_size))
 
     def _finish(self, y: Tensor, z: Tensor, kernels: bool = False) -> Tensor:
         return self.out_proj(self.norm(y.flatten(-2), z, kernels).to(z.dtype))

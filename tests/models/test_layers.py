@@ -37,13 +37,16 @@ class Attention(SequenceLayer):
         scores = (q @ k.mT / math.sqrt(q.shape[-1]) + self.slope * behind).masked_fill(behind > 0, -torch.inf)
         return self.output((scores.softmax(-1) @ v).movedim(1, 2).flatten(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.attend(*self.split(x))
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None):
+        q, k, v = self.split(x)
+        if state is None:
+            return self.attend(q, k, v)
+        k, v = (torch.cat((past, now), dim=2) for past, now in zip(state, (k, v), strict=True))
+        return self.attend(q, k, v), (k, v)
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        q, *own = self.split(x[:, None])
-        k, v = (torch.cat((past, now), dim=2) for past, now in zip(state, own, strict=True))
-        return self.attend(q, k, v)[:, 0], (k, v)
+        y, state = self(x[:, None], state)
+        return y[:, 0], state
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         empty = self.output.weight.new_zeros(batch, self.heads, 0, self.output.in_features // self.heads)
@@ -125,6 +128,15 @@ def test_a_name_is_given_once():
     with pytest.raises(ValueError, match="there is a layer 's4' already: register Attention under another name"):
         register("s4")(Attention)
     assert LAYERS["s4"] is not Attention
+
+
+def test_a_layer_takes_a_state():
+    class Stateless(Attention):
+        def forward(self, x):
+            return super().forward(x)
+
+    with pytest.raises(TypeError, match=r"forward of Stateless takes no state: docs/extending.md shows one"):
+        register("stateless")(Stateless)
 
 
 def test_time_scales_are_those_of_layers_that_have_some():

@@ -1,7 +1,11 @@
-"""A recording becomes what the model says of it: heard as in training, in one go and sample by sample, or refused."""
+"""A recording becomes what the model says of it: heard as in training, in chunks of any length, by pipes, or refused."""
 
+import io
 import json
+import subprocess
+import sys
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +24,12 @@ from models.model import build
 from models.settings import ModelSettings
 from train import convert, describe
 from train.config import RunSettings
+from train.data import recording
 from train.data.datasets import open_clips
 from train.evaluation import decode
 from train.loop import checkpoint, checkpoint_reader, optim
 
+ROOT = Path(__file__).resolve().parents[2]
 RATE = 8000
 MODELS = {
     "s4": ModelSettings(("s4",), d_model=8, n_layers=1),
@@ -54,7 +60,7 @@ def sine(frequency, rate, seconds=1.0):
 
 
 def heard(path, rate=RATE):
-    return np.concatenate(list(convert.read_recording(path, rate)))
+    return np.concatenate(list(recording.read_recording(path, rate)))
 
 
 def read(path):
@@ -136,14 +142,24 @@ def test_the_prefix_is_the_streams(tmp_path, codec):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_parallel_and_streaming_logits_agree(name):
+def test_chunks_have_the_logits_of_the_whole(name):
     torch.manual_seed(1)
     model = loud(build(MODELS[name])).eval()
     tokens = torch.randint(256, (203,))  # not a multiple of the pools' 16
-    whole = torch.cat(list(convert.compute(model, tokens.split(50))))
-    stepped = torch.cat(list(convert.stream(model, tokens.split(50))))
+    with torch.no_grad():
+        whole = model(tokens[None])[0]
     assert whole.std(0).mean() > 0.1, "the logits hardly depend on what is heard"
-    assert (whole - stepped).abs().max() < 1e-3
+    for size in (50, 203):
+        assert (whole - torch.cat(list(convert.run(model, tokens.split(size))))).abs().max() < 1e-4
+
+
+@given(st.lists(st.integers(0, 20), min_size=1), st.integers(1, 20))
+def test_pieces_are_cut_to_chunks(sizes, size):
+    samples = torch.arange(sum(sizes))
+    chunks = list(convert.cut(samples.split(sizes), size))
+    assert torch.equal(torch.cat([samples[:0], *chunks]), samples)
+    assert {len(chunk) for chunk in chunks[:-1]} <= {size}
+    assert all(0 < len(chunk) <= size for chunk in chunks)
 
 
 @pytest.mark.parametrize("how", [None, "mean", "argmax"])
@@ -152,7 +168,7 @@ def test_out_is_what_the_model_says_at_each_sample(folder, capsys, how):
     assert run(folder, "plain", *(["--decode", how] if how else [])) == 0
     out = capsys.readouterr().out
     assert "0.05 s of audio at 8000 Hz" in out
-    assert f"parallel, {how or 'mean'}, cpu" in out
+    assert f"x real time (chunks of 512 ms, {how or 'mean'}, cpu)" in out
     rate, audio = read(folder / "out.wav")
     model, _, _ = checkpoint_reader.load_model(folder / "plain")
     source = torch.from_numpy(heard(folder / "in.wav") / np.float32(32768))
@@ -173,23 +189,26 @@ def test_out_is_what_the_model_says_at_each_sample(folder, capsys, how):
     [((), 5), (("--decode", "argmax"), 0), (("--decode", "sample", "--temperature", "0.7", "--seed", "4"), 0)],
     ids=["mean", "argmax", "drawn"],
 )
-def test_streaming_says_the_same(folder, argv, tolerance, capsys):
+def test_short_chunks_say_the_same(folder, argv, tolerance, capsys):
     """Where two classes are about as likely, rounding may decide: seldom."""
     patches = ["--patch", "example:11", "example:3"]
-    for how in ([], ["--streaming"]):
+    for how in ([], ["--chunk", "7.5ms"]):
         assert run(folder, "prefixed", *patches, *argv, *how, out=f"out{len(how)}.wav") == 0
-        assert ("streaming" if how else "parallel") in capsys.readouterr().out
-    (_, one), (_, other) = (read(folder / f"out{n}.wav") for n in (0, 1))
+        assert ("chunks of 7.5 ms" if how else "chunks of 512 ms") in capsys.readouterr().out
+    (_, one), (_, other) = (read(folder / f"out{n}.wav") for n in (0, 2))
     assert len(one) == len(other) == 400
     assert np.count_nonzero(np.abs(one.astype(int) - other) > tolerance) <= 2
 
 
-def test_what_is_long_is_streamed(folder, capsys, monkeypatch):
-    monkeypatch.setattr(convert, "PARALLEL_STEPS", 399)
-    assert run(folder, "plain") == 0
-    out, err = capsys.readouterr()
-    assert "streaming" in out
-    assert "too long to be converted at once: it is streamed" in err
+def test_chunks(folder, capsys):
+    assert [convert.find_chunk(None, *how) for how in ((True, "cuda"), (False, "cpu"), (False, "cuda"))] == [
+        0.064,
+        0.512,
+        16,
+    ]
+    assert convert.find_chunk("2s", True, "cpu") == 2
+    assert run(folder, "plain", "--streaming") == 0
+    assert "chunks of 64 ms" in capsys.readouterr().out
 
 
 def test_another_patch_another_sound(folder):
@@ -248,6 +267,65 @@ def test_impossible_classes_are_never_drawn():
     assert set(drawn(logits, 1.0, 10_000).tolist()) == {3, 200}
 
 
+# --- Pipes ---
+
+
+def pipe(folder, given, *argv, name="plain", status=0):
+    """What the command writes to stdout and says on stderr. It is a process, whose stdin and stdout are pipes."""
+    command = [sys.executable, "-m", "train.convert", "--checkpoint", folder / name, "--device", "cpu", *argv]
+    done = subprocess.run(list(map(str, command)), input=given, capture_output=True, cwd=ROOT, timeout=300)
+    assert done.returncode == status, done.stderr
+    return done.stdout, done.stderr.decode()
+
+
+def test_wav_in_and_out(folder):
+    """A header with a length that is not known yet, as sox writes it, is read and written."""
+    assert run(folder, "plain", "--streaming") == 0
+    wav_file = (folder / "in.wav").read_bytes()
+    endless = wav_file[:40] + (0x7FFFF000).to_bytes(4, "little") + wav_file[44:]
+    out, said = pipe(folder, endless, "--source", "-", "--out", "-")
+    assert "-: 0.05 s of audio at 8000 Hz" in said
+    assert "x real time (chunks of 64 ms, mean, cpu)" in said
+    assert out[44:] == (folder / "out.wav").read_bytes()[44:]
+    audio, rate = soundfile.read(io.BytesIO(out), dtype="int16")
+    assert (len(audio), rate) == (400, RATE)
+    assert int.from_bytes(out[40:44], "little") == 0x7FFFF000
+
+
+def test_raw_in_and_a_file_out(folder):
+    soundfile.write(folder / "raw.wav", sine(440, RATE, 0.07), RATE)
+    assert run(folder, "plain", source="raw.wav", out="of-file.wav") == 0
+    given = (folder / "raw.wav").read_bytes()[44:]
+    pipe(folder, given, "--source", "-", "--raw", "--out", folder / "of-pipe.wav", "--chunk", "512ms")
+    assert (folder / "of-pipe.wav").read_bytes() == (folder / "of-file.wav").read_bytes()
+
+
+def test_what_was_heard_is_answered_before_more_comes(folder):
+    """As of a live source: each chunk of 10 ms is written while the pipe stays open."""
+    command = [sys.executable, "-m", "train.convert", "--checkpoint", str(folder / "plain"), "--device", "cpu", "--raw"]
+    command += ["--source", "-", "--out", "-", "--chunk", "10ms"]
+    sound = (32768 * sine(440, RATE, 0.03)).astype("<i2").tobytes()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
+    ) as done:
+        for at in range(0, len(sound), 160):
+            done.stdin.write(sound[at : at + 160])
+            done.stdin.flush()
+            assert len(done.stdout.read(160)) == 160
+        done.stdin.close()
+        assert done.stdout.read() == b""
+    assert done.returncode == 0
+
+
+def test_bad_streams(folder):
+    out, said = pipe(folder, b"RIFF me up", "--source", "-", "--out", "-", status=2)
+    assert out == b""
+    assert "- is no audio that can be read, nor a wav stream (--raw takes samples without a header)" in said
+    _, said = pipe(folder, bytes(1600), "--source", "-", "--raw", "--out", folder / "refused.wav", status=2)
+    assert "- is silent" in said
+    assert not list(folder.glob("*refused.wav*"))
+
+
 # --- What is refused ---
 
 
@@ -304,6 +382,9 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
         ("plain", ["--patch", "example:1"], "leave out --patch"),
         ("prefixed", [], "--patch names 0 voices; the model was trained to hear from 1 to 2"),
         ("prefixed", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
+        ("plain", ["--chunk", "64"], "--chunk 64 is no time from 1ms to 600s: 64ms and 0.5s are such"),
+        ("plain", ["--chunk", "0.5ms"], "--chunk 0.5ms is no time"),
+        ("plain", ["--raw"], "--raw is of pipes"),
         ("plain", ["--temperature", "0.7"], "leave it out, or ask for --decode sample"),
         ("plain", ["--temperature", "1", "--decode", "argmax"], "leave it out, or ask for --decode sample"),
         ("prefixed", ["--patch", "example:33"], "33"),
@@ -368,7 +449,7 @@ def test_takes_of_the_keyboard(folder, capsys, tmp_path, which, codec, prefix):
     (tmp_path / "source.wav").write_bytes(wav.encode_wav(source, RATE))
     voice = ["--patch", "example:1"] if prefix else []
     files = ["--source", str(tmp_path / "source.wav"), "--out", str(tmp_path / "out.wav")]
-    assert convert.main(["--checkpoint", str(folder / which), *files, *voice]) == 0
+    assert convert.main(["--checkpoint", str(folder / which), *files, *voice, "--chunk", "512ms"]) == 0
     assert (tmp_path / "converted.wav").read_bytes() == (tmp_path / "out.wav").read_bytes()
 
 

@@ -16,6 +16,7 @@ from dx7data.patches import sysex
 
 _CHECKOUT = Path(__file__).resolve().parents[3]  # where `train` is, if this is a checkout of the project
 _LONGEST = 600  # seconds that a conversion may take
+_CHUNK = "512ms"  # all of the take is there: longer chunks than a live source has are faster
 
 
 class Model(NamedTuple):
@@ -35,18 +36,17 @@ def open_model(checkpoint: Path) -> Model:
 
 def convert(model: Model, source: np.ndarray, patch: np.ndarray) -> bytes:
     """The source, int16 at the model's rate, in the voice of a patch: a wav file. Raises InputError."""
-    with tempfile.TemporaryDirectory(prefix="dx7data-") as name:
-        folder = Path(name)
-        (folder / "source.wav").write_bytes(encode_wav(source, model.sample_rate))
-        (folder / "patch.syx").write_bytes(sysex.write_voice(patch))
-        voice = ("--patch", folder / "patch.syx") if model.prefix else ()
-        files = ("--source", folder / "source.wav", "--out", folder / "out.wav")
-        _run("convert", "--checkpoint", model.checkpoint, *files, *voice)
-        return (folder / "out.wav").read_bytes()
+    with tempfile.NamedTemporaryFile(prefix="dx7data-", suffix=".syx") as file:
+        file.write(sysex.write_voice(patch))
+        file.flush()
+        voice = ("--patch", file.name) if model.prefix else ()
+        pipes = ("--source", "-", "--out", "-", "--raw", "--chunk", _CHUNK)
+        audio = _run("convert", "--checkpoint", model.checkpoint, *pipes, *voice, given=source.astype("<i2").tobytes())
+    return encode_wav(np.frombuffer(audio, "<i2"), model.sample_rate)
 
 
-def _run(command: str, *options: object) -> str:
-    """What a command of train writes to stdout. Raises InputError with its last sentence if it fails."""
+def _run(command: str, *options: object, given: bytes = b"") -> bytes:
+    """What a command of train writes to stdout, with this on its stdin. Raises InputError with its last sentence."""
     if not (_CHECKOUT / "train" / f"{command}.py").exists():
         raise InputError(
             "--checkpoint needs the folder train/, which only a checkout of the project has: start dx7data there"
@@ -55,11 +55,11 @@ def _run(command: str, *options: object) -> str:
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     argv = [sys.executable, "-m", f"train.{command}", *map(str, options)]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LONGEST, env=surroundings)
+        done = subprocess.run(argv, input=given, capture_output=True, timeout=_LONGEST, env=surroundings)
     except subprocess.TimeoutExpired:
         raise InputError(f"the model took more than {_LONGEST} s: play less at once, or use a smaller one") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"train.{command} failed without a word"]
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"train.{command} failed without a word"]
         if said[-1].startswith("ModuleNotFoundError"):
             needs = "--checkpoint needs torch and what else the train extra brings"
             raise InputError(f"{needs}: {suggest_install('train')}")
