@@ -218,23 +218,31 @@ def read_file(path: Path, limit: int, report: Refusals) -> bytes | None:
 # --- Files that may come from anybody ---
 
 
-def open_regular(path: Path) -> BufferedReader:
-    """A regular file, to read. Raises as `measure_regular` does."""
-    measure_regular(path)  # before it is opened, which may wait for ever, or make a device act
+def open_regular(path: Path, links: bool = True) -> BufferedReader:
+    """A regular file, to read; nothing else is opened, for that may wait for ever or make a device act.
+
+    Raises as `measure_regular` does. links: whether a link may be followed as far as it says; of a run, none is.
+    """
+    measure_regular(path, links)
     try:
-        return open(path, "rb")
+        descriptor = os.open(os.path.realpath(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+    return os.fdopen(descriptor, "rb")
 
 
-def measure_regular(path: Path) -> int:
-    """How many bytes a file of a data set has.
+def measure_regular(path: Path, links: bool = True) -> int:
+    """How many bytes a regular file has.
 
-    Raises FileNotFoundError; and InputError where there is a folder, a pipe or a device, or a link out of the data set.
+    Raises FileNotFoundError; and InputError where there is a folder, a pipe or a device, or a link that leads out of its
+    folder. A link within a snapshot of the Hugging Face Hub is one of its own.
     """
     try:
-        if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent)):
-            raise InputError(f"{path} is a link that leads out of the data set: put a copy of the file in its place")
+        if os.path.islink(path) and not (links and _is_own_link(path)):
+            where = " that leads out of the data set" if links else ""
+            raise InputError(f"{path} is a link{where}: put a copy of the file in its place")
         status = os.stat(path)
     except FileNotFoundError:
         raise
@@ -245,9 +253,20 @@ def measure_regular(path: Path) -> int:
     return status.st_size
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def _is_own_link(path: Path) -> bool:
+    """Whether a link leads to a file of the same folder, or of the same repository in the cache of the Hugging Face Hub.
+
+    There, snapshots/REVISION/ holds links into blobs/. The Hub's client made them: a repository brings files, no links, so
+    nothing but what was downloaded from it can be read through them. Nothing is written through them: files are replaced.
+    """
+    real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
+    snapshots = next((parent for parent in folder.parents if parent.name == "snapshots"), None)
+    return real.is_relative_to(folder) or (snapshots is not None and real.parent == snapshots.with_name("blobs"))
+
+
+def read_regular(path: Path, limit: int, links: bool = True) -> bytes:
     """All of a regular file of no more than `limit` bytes. Raises FileNotFoundError and InputError."""
-    with open_regular(path) as file:
+    with open_regular(path, links) as file:
         return read_all(file, limit, path)
 
 

@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import write_output
+from dx7data.files import read_regular, write_output
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.arguments import NO_PLACE, add_places, find_place
 from train.config import Count, DataSettings, RunSettings
 from train.data.clips import Clips
 from train.data.web import UrlClips
+from train.documents import MAX_JSON_BYTES, decode
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
@@ -168,7 +169,7 @@ def write(path: Path, found: dict) -> None:
 def read(path: Path) -> dict:
     """Raises InputError if it is not what `write` has written."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = decode(read_regular(path, MAX_JSON_BYTES))
         if not isinstance(found, dict) or not {"sets", *CONDITIONS} <= found.keys():
             raise ValueError("it is no table of train.baselines")
         rows(found)

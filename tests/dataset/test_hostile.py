@@ -3,8 +3,11 @@
 A part of what benchmarks/campaign/hostile.py does, in this process.
 """
 
+import hashlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -141,6 +144,48 @@ def test_what_is_no_file(copy, capsys, put):
     assert {path: path.read_bytes() for path in copy.parent.glob("outside/*")} == before
     if put != "a folder":
         assert run("verify", copy) == 0
+
+
+def make_snapshot(data, cache):
+    """The same files as the cache of the Hugging Face Hub has them: links into blobs/, which are named by their hashes."""
+    (cache / "blobs").mkdir(parents=True)
+    folder = cache / "snapshots" / "0123abcd" / "data"
+    folder.mkdir(parents=True)
+    for path in sorted(data.iterdir()):
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            shutil.copy(path, cache / "blobs" / digest)
+            (folder / path.name).symlink_to(f"../../../blobs/{digest}")
+    return folder
+
+
+def test_a_snapshot_of_the_hugging_face_hub(good, tmp_path):
+    """It is read as the data set that it is; what is written replaces a link, and the blob stays as it was."""
+    folder = make_snapshot(good, tmp_path / "cache")
+    assert run("inspect", folder, "--html", tmp_path / "page.html") == 0
+    assert run("verify", folder) == 0
+    (folder / f"{SHARD}.tar").unlink()
+    (folder / f"{SHARD}.tar").symlink_to((folder / f"{SHARD}.parquet").readlink())
+    before = {path: path.read_bytes() for path in tmp_path.glob("cache/blobs/*")}
+    assert run("verify", folder) == 1
+    assert run("verify", folder, "--fix") == 0
+    assert not (folder / f"{SHARD}.tar").is_symlink()
+    assert {path: path.read_bytes() for path in tmp_path.glob("cache/blobs/*")} == before
+
+
+@pytest.mark.parametrize(
+    "target", ["../../../secret", "../../../blobs/within/secret", "../../../refs/secret", "/etc/passwd"]
+)
+def test_no_other_link_out_of_a_snapshot(good, tmp_path, capsys, target):
+    folder = make_snapshot(good, tmp_path / "cache")
+    (folder / "dataset.json").unlink()
+    (folder / "dataset.json").symlink_to(target)
+    secret = Path(os.path.normpath(folder / target))
+    if not secret.exists():
+        secret.parent.mkdir(exist_ok=True)
+        shutil.copy(good / "dataset.json", secret)
+    assert run("inspect", folder) == 2
+    assert "dataset.json is a link that leads out of the data set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dx7data.audio.resample import ENGINE_RATE
 from dx7data.errors import InputError
+from dx7data.files import open_regular, read_regular
 from models.model import Model, build
 from models.settings import ModelSettings
 from train.config import DECISIVE, Count, RunSettings
-from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode, open_regular, read_regular
+from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode
 from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, layer_names, list_checkpoints
 
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; 130 bytes a tensor are usual
@@ -186,7 +187,7 @@ def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
     """checkpoint.json, and the settings in it. Raises InputError, TornError if it is no JSON."""
     path = folder / META
     try:
-        found = decode(read_regular(path, MAX_JSON_BYTES))
+        found = decode(read_regular(path, MAX_JSON_BYTES, links=False))
     except FileNotFoundError:
         raise TornError(f"{folder} is no checkpoint: it has no {META}") from None
     except ValueError as error:
@@ -232,7 +233,7 @@ def read_tensors(path: Path, digest: str, expected: dict[str, Form], optional: d
     Names and shapes are compared before more than the header is read. Raises InputError, TornError if it isn't as written.
     """
     try:
-        with open_regular(path) as file:
+        with open_regular(path, links=False) as file:
             size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
             if not 0 < length <= min(size - 8, MAX_HEADER_BYTES):
                 raise TornError(f"{path} is damaged: {size:,} bytes, and a header of {length:,}")

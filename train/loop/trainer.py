@@ -30,7 +30,7 @@ from train.loop import checkpoint, checkpoint_reader, optim
 from train.loop.checks import check_data, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
-from train.loop.folder import lock_run, refuse_links
+from train.loop.folder import check_contents, lock_run
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
 from train.loop.signals import Stop
@@ -48,7 +48,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
 
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
-    refuse_links(run)
+    check_contents(run)
     data = open_training_clips(settings)
     check_data(run, data, settings.shards)
     settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)

@@ -13,8 +13,9 @@ from msgspec import Meta
 
 from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
+from dx7data.files import read_regular
 from train.config import rename_settings
-from train.documents import MAX_JSON_BYTES, Name, convert, decode, open_regular, read_regular
+from train.documents import MAX_JSON_BYTES, Name, convert, decode
 
 MAX_TABLE_BYTES = 1 << 28  # two million steps
 KINDS = ("source", "target", "generated")
@@ -26,6 +27,7 @@ _COLUMNS = {  # that all versions have written
     "clips": ("step", "set", "split", "sample", "bits"),
 }
 _MAX_STEP = 10**12
+_MAX_CLIP_BYTES = 1 << 27  # ten minutes at 48 kHz are half of it
 _STEP_FOLDER, _GENERATED = re.compile(r"[0-9]{8,13}"), re.compile(r"([0-9]{1,6})-generated\.wav")
 
 
@@ -135,7 +137,7 @@ def read_result(run: Path) -> dict:
 def _read_json(path: Path, kind: type) -> dict:
     """A document with at least what is used of it, of the right types."""
     try:
-        found = decode(read_regular(path, MAX_JSON_BYTES))
+        found = decode(read_regular(path, MAX_JSON_BYTES, links=False))
     except (OSError, ValueError) as error:
         raise _read_error(path, error) from None
     convert(found, kind, path)
@@ -155,7 +157,7 @@ def read_table(path: Path) -> list[Row]:
     if not os.path.lexists(path):
         return []
     try:
-        text = read_regular(path, MAX_TABLE_BYTES).decode()
+        text = read_regular(path, MAX_TABLE_BYTES, links=False).decode()
         rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
         for row in rows:
             if missing := [name for name in _COLUMNS[path.stem] if name not in row]:
@@ -215,8 +217,7 @@ def read_samples(run: Path) -> tuple[int, Samples]:
 def read_clip(path: Path) -> Clip:
     """A PCM wav file of 16 bits and one channel. Raises InputError."""
     try:
-        with open_regular(path) as file:
-            clip = Clip(*decode_wav(file))
+        clip = Clip(*decode_wav(read_regular(path, _MAX_CLIP_BYTES, links=False)))
         if not clip.audio.size:
             raise ValueError("it has no samples")
         return clip

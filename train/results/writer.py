@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -13,9 +14,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dx7data.errors import InputError
-from dx7data.files import PARTIAL, open_log, remove_left_over, sync_file, sync_folder, write_atomically
+from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, sync_file, sync_folder, write_atomically
+from train.results.reader import KINDS, MAX_TABLE_BYTES
 
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
+_STEP, _WAV = re.compile(r"[0-9]{8,13}"), re.compile(rf"[0-9]+-({'|'.join(KINDS)})\.wav")  # in samples/
 
 
 class Log:
@@ -27,8 +30,8 @@ class Log:
             remove_left_over(path)
         for path in run.glob("*.csv"):
             _truncate(path, step)
-        for folder in run.glob("samples/[0-9]*"):
-            if int(folder.name) > step:
+        for folder in run.glob("samples/*"):
+            if _STEP.fullmatch(folder.name) and int(folder.name) > step and _is_own(folder):
                 shutil.rmtree(folder)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
@@ -67,6 +70,14 @@ class Log:
         self._board.close()
 
 
+def _is_own(folder: Path) -> bool:
+    """Whether nothing but wavs of an evaluation is in it: a person may keep other things there."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return all(entry.is_file(follow_symlinks=False) and _WAV.fullmatch(entry.name) for entry in entries)
+
+
 def red(text: str, stream: TextIO) -> str:
     """Text as a terminal shows it in red; as it is for a file, and where NO_COLOR (no-color.org) is set."""
     return f"\033[31m{text}\033[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
@@ -96,7 +107,11 @@ def _extend_columns(path: Path, columns: list[str]) -> list[str]:
 
 def _truncate(path: Path, step: int) -> None:
     """Leave the rows of a table up to a step. A last line without an end was cut by a kill, NULs are of a power cut."""
-    head, *rows = path.read_text().splitlines(keepends=True) or [""]
+    try:
+        text = read_regular(path, MAX_TABLE_BYTES, links=False).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} can't be read ({error}): take it from a backup, or train again") from None
+    head, *rows = text.splitlines(keepends=True) or [""]
     if not head.endswith("\n"):  # not even the names of the columns are there
         path.unlink()
         return

@@ -1,0 +1,61 @@
+"""What else may be in the folder of a run: it is not waited for, not removed, not followed, and one sentence at most."""
+
+import os
+
+import pytest
+
+from dx7data.errors import InputError
+from train import baselines
+from train.loop.folder import check_contents
+from train.results import reader
+from train.results.writer import Log
+
+FILES = ["metrics.csv", "pictures/loss.png", "samples", "tensorboard", "checkpoints/00000008/ema.safetensors"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    """Reading one, or writing to it, would take until somebody is at its other end."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} is no regular file: remove it"):
+        check_contents(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "samples/00000008/0-source.wav", "baselines.json", "config.json"])
+@pytest.mark.parametrize("kind", ["a pipe", "a link to /dev/zero", "a terabyte"])
+def test_nothing_else_is_read(tmp_path, name, kind):
+    """By `train.compare`, `train.study` and `train.convert`, which read the runs of others."""
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a terabyte":
+        path.touch()
+        os.truncate(path, 1 << 40)
+    else:
+        path.symlink_to("/dev/zero")
+    read = {".csv": reader.read_table, ".wav": reader.read_clip}.get(path.suffix, baselines.read)
+    with pytest.raises(InputError, match=r"is no regular file|is a link|bytes, more than the") as error:
+        reader.read_config(tmp_path) if name == "config.json" else read(path)
+    assert str(path) in str(error.value)
+
+
+def test_samples_of_a_person_stay(tmp_path):
+    """Going on after step 4: only what an evaluation has left of later steps is removed."""
+    own = [f"samples/00000008/{i}-{kind}.wav" for i in range(2) for kind in ("source", "target", "generated")]
+    others = ["samples/00000004/0-source.wav", "samples/00000009/notes.txt", "samples/00000012-best/0-source.wav"]
+    others += ["samples/9/0-source.wav", "samples/0notes/a.wav", "samples/00000010"]
+    for name in own + others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    Log(tmp_path, 4).close()
+    left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("samples/**/*") if path.is_file()]
+    assert sorted(left) == sorted(others)
+
+
+@pytest.mark.parametrize("data", [b"step,\xff\xfe\n1,2\n", b"step,loss\n" + b"9" * 5000 + b",1\n"])
+def test_a_table_of_noise_is_one_sentence(tmp_path, data):
+    (tmp_path / "metrics.csv").write_bytes(data)
+    with pytest.raises(InputError, match=r"metrics.csv .*take it from a backup, or train again"):
+        Log(tmp_path, 4)
