@@ -151,7 +151,7 @@ def _message(reading: Reading, match: re.Match, size: int, found: _Bytes) -> int
     if len(raw) > size + 1:
         ended, after = False, int(places[size]) + 1
     _check(reading, start, kind, raw[:size], raw[size : size + 1], ended)
-    _take(reading, start, _split(raw, size), places)
+    _take(reading, start, kind, _split(raw, size), places)
     return after
 
 
@@ -217,13 +217,27 @@ def _compute_checksum(body: np.ndarray) -> int:
     return -int(body.sum(dtype=np.int64)) & 127
 
 
-def _take(reading: Reading, start: int, voices: np.ndarray, places: np.ndarray) -> None:
-    damaged = _find_damaged(voices)
+def _find_shifted(voices: np.ndarray) -> np.ndarray:
+    """In which voices bytes have shifted though length and checksum are right: one was lost, and the same one came in later.
+
+    All are noise but, perhaps, the first and the last, in which a part has shifted; so the neighbours of noise count too.
+    """
+    noise = (count_illegal(voices) >= NOISE) & ~_find_damaged(voices)
+    padded = np.pad(noise, 1)
+    return padded[:-2] | noise | padded[2:]
+
+
+def _take(reading: Reading, start: int, kind: str, voices: np.ndarray, places: np.ndarray) -> None:
+    damaged, shifted = _find_damaged(voices), _find_shifted(voices)
+    if shifted.any():
+        left_out = ", ".join(str(row + 1) for row in np.flatnonzero(shifted))
+        reason = f"bytes have shifted in it, for values are there that no DX7 has: voices {left_out} are left out"
+        reading.refused.append((start, f"{kind}: {reason}; send or copy it again"))
     for row in np.flatnonzero(damaged).tolist():
         byte = int(np.argmax((voices[row] == _START) | (voices[row] == _END)))
         where = f"{voices[row, byte]:02X} at byte {places[row * voices.shape[1] + byte]:,}"
         reading.refused.append((start, f"voice {row + 1} holds {where}, which is no data: left out, the others are kept"))
-    add_voices(reading, voices, places[: voices.size : voices.shape[1]], ~damaged)
+    add_voices(reading, voices, places[: voices.size : voices.shape[1]], ~damaged & ~shifted)
 
 
 def _dump(head: bytes, body: np.ndarray, channel: int) -> bytes:

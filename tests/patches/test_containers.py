@@ -74,9 +74,9 @@ def test_zips_in_zips_end(tmp_path):
 
 
 def quick(path):
-    start = time.perf_counter()
+    start = time.process_time()  # which does not depend on what else the machine does
     loaded = bank.load(path)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     return loaded, [str(line) for line in loaded.report.refused]
 
 
@@ -110,10 +110,29 @@ def test_members_that_overlap_are_refused(tmp_path):
 
 
 def test_too_many_members_are_refused(tmp_path):
-    (tmp_path / "z.zip").write_bytes(zipped([(f"{i}.syx", b"") for i in range(containers._MEMBERS_LIMIT + 1)]))
+    entries = b"PK\1\2" * (containers._MEMBERS_LIMIT + 1)
+    (tmp_path / "z.zip").write_bytes(entries)
     _, refused = quick(tmp_path)
     assert len(refused) == 1
-    assert "holds 20,001 files, more than the 20,000" in refused[0]
+    assert "makes 100,001 files in its zip, more than the 100,000 that are read: unpack it into a folder" in refused[0]
+
+
+def test_members_of_zips_in_zips_count_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "_MEMBERS_LIMIT", 11)
+    inner = [zipped([(f"{i}.syx", VOICES[4 * k + i]) for i in range(4)]) for k in range(3)]
+    (tmp_path / "z.zip").write_bytes(zipped([(f"{k}.zip", data) for k, data in enumerate(inner)]))
+    loaded, refused = quick(tmp_path)
+    np.testing.assert_array_equal(loaded.patches, PATCHES[:8])
+    assert len(refused) == 1
+    assert "z.zip/2.zip: makes 15 files in its zip, more than the 11" in refused[0]
+
+
+def test_a_library_of_25_000_files_in_a_zip(tmp_path):
+    """As people have them: each a voice of its own, here the same few."""
+    (tmp_path / "z.zip").write_bytes(zipped([(f"{i}.syx", VOICES[i % 12]) for i in range(25_000)]))
+    loaded = bank.load(tmp_path / "z.zip")
+    np.testing.assert_array_equal(loaded.patches, PATCHES)
+    assert (loaded.report.duplicates, loaded.report.refused) == (24_988, [])
 
 
 def test_headers_alone_in_a_zip(tmp_path):

@@ -216,6 +216,22 @@ def test_a_byte_lost_and_another_too_many_is_a_shift_too():
     assert "values that no DX7 has: refused whole" in reading.refused[0][1]
 
 
+@pytest.mark.parametrize(("lost", "found"), [(500, 2000), (2000, 500), (6, 4000), (3990, 4101), (700, 960)])
+def test_a_byte_that_moved_leaves_length_and_checksum_right(lost, found):
+    """All between the two places has shifted. What lies outside is kept, but for a neighbour or two."""
+    byte, rest = USUAL_BANK[lost : lost + 1], USUAL_BANK[:lost] + USUAL_BANK[lost + 1 :]
+    reading = sysex.read(rest[:found] + byte + rest[found:])
+    first, last = sorted(((lost - 6) // 128, (found - 6) // 128))
+    outside = [row.tobytes() for i, row in enumerate(USUAL) if not first <= i <= last]
+    kept = [record.patch for record in reading.voices]
+    assert set(kept) <= set(outside)
+    assert len(kept) >= len(outside) - 2
+    ((offset, reason),) = reading.refused
+    assert offset == 0
+    assert "bytes have shifted in it" in reason
+    assert str(last + 1) in reason.replace(",", "").split()
+
+
 @pytest.mark.parametrize("byte", [0xF0, 0xF7])
 @pytest.mark.parametrize("place", [0, 700, 4095])
 def test_a_byte_that_looks_like_an_end_spoils_one_voice(byte, place):
