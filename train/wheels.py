@@ -16,8 +16,8 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from dx7data import process
 from dx7data.errors import InputError, suggest_install
-from dx7data.process import run_main
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "wheels"
@@ -170,15 +170,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arch", help="compute capability to build for, such as 9.0 (default: the GPU's)")
     parser.add_argument("--archives", type=Path, help="folder of source archives (default: archives/, if it is there)")
     options = parser.parse_args(arguments)
-    try:
+
+    def check_and_install() -> None:
         if options.archives and not options.archives.is_dir():
             raise InputError(f"ARCHIVES={options.archives} is no folder: name the one with the source archives")
         install(options.archives or ROOT / "archives", options.arch)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return process.run("train.wheels", check_and_install)
 
 
 if __name__ == "__main__":
-    run_main("train.wheels", main)
+    process.run_main("train.wheels", main)

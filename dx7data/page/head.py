@@ -9,6 +9,7 @@ from string import Template
 from markupsafe import escape
 
 _HEAD = Path(__file__).with_suffix(".html")
+COLOURS = Path(__file__).with_name("colours.css")
 
 
 def fill_page(template: Path, title: str, **parts: object) -> str:
@@ -17,7 +18,8 @@ def fill_page(template: Path, title: str, **parts: object) -> str:
     Its Content-Security-Policy allows the <style> and <script> of head and template, by their hashes, and pictures and
     sounds that are in the page itself; nothing else.
     """
-    text = _HEAD.read_text(encoding="utf-8") + template.read_text(encoding="utf-8")
+    head = _HEAD.read_text(encoding="utf-8").replace("$colours", COLOURS.read_text(encoding="utf-8"))
+    text = head + template.read_text(encoding="utf-8")
     policy = "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     for kind in ("style", "script"):
         hashes = map(_hash, re.findall(f"<{kind}>(.*?)</{kind}>", text, re.DOTALL))

@@ -7,6 +7,7 @@ Whatever could crash runs in a process of its own (train/doctor/probe.py); mamba
 import argparse
 import platform
 
+from dx7data import process
 from dx7data.errors import suggest_install
 from train.doctor.environment import Facts, Outcome, gather, parse_version
 from train.doctor.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
@@ -128,7 +129,4 @@ def show(groups: dict[str, list[Line]]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m train.doctor", description=__doc__.split("`: ")[1]).parse_args(arguments)
-    try:
-        return show(report(gather()))
-    except KeyboardInterrupt:
-        return 130
+    return process.run("train.doctor", lambda: show(report(gather())))

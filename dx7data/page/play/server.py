@@ -22,6 +22,7 @@ import numpy as np
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.page import drawing
+from dx7data.page.head import COLOURS
 from dx7data.page.play import conversion, notes, panel
 from dx7data.page.play.conversion import Model
 from dx7data.page.play.notes import MAX_SECONDS, RATE, Note
@@ -30,7 +31,7 @@ from dx7data.patches.bank import Bank
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-_FILES = {path.name: path for path in _HERE.iterdir() if path.suffix in _TYPES}
+_FILES = {path.name: path for path in (*_HERE.iterdir(), COLOURS) if path.suffix in _TYPES}
 _MAX_BODY = 1 << 16  # bytes: a take of a thousand notes
 _MAX_NOTES = 1000
 _MAX_BLOCK = MAX_SECONDS * RATE // 64

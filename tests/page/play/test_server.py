@@ -66,6 +66,7 @@ def refused(status, *arguments, **options):
 def test_the_page_and_its_files(address):
     for name, kind in (
         ("", "text/html"),
+        ("colours.css", "text/css"),
         ("play.css", "text/css"),
         ("play.js", "text/javascript"),
         ("player.js", "text/javascript"),
