@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dx7data import cli
-from dx7data.dataset.worker import GpuLock
+from dx7data.workers import Lock
 
 PLAN = ["plan", "--patches", "example", "--samples", "60", "--seconds", "0.5", "--shard-size", "100kB"]
 
@@ -104,7 +104,7 @@ def test_a_gpu_lock_excludes_other_processes():
     import multiprocessing
 
     context = multiprocessing.get_context("forkserver")
-    gpu_lock, (ours, theirs) = GpuLock(), context.Pipe()
+    gpu_lock, (ours, theirs) = Lock(), context.Pipe()
     process = context.Process(target=_take, args=(gpu_lock, theirs), daemon=True)
     with gpu_lock:
         process.start()

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from dx7data import prefix
 from dx7data.errors import InputError
+from dx7data.workers import avoid_names, begin_child
 from train.config import RunSettings
 from train.data import live
 from train.data.clips import Clips, LiveClips
@@ -19,7 +20,7 @@ from train.data.example import Example, ExampleFormat
 from train.data.sampler import Batches
 from train.data.web import UrlClips
 from train.loop.distributed import Ranks
-from train.loop.signals import ignore_interrupts
+from train.loop.nameless import NamelessContext
 
 
 def open_training_clips(settings: RunSettings) -> Clips | UrlClips:
@@ -81,8 +82,8 @@ def load_batches(
     options: dict[str, Any] = {
         "num_workers": workers,
         "pin_memory": device.type == "cuda",
-        "multiprocessing_context": "forkserver" if isinstance(data, LiveClips) and workers else None,
-        "worker_init_fn": ignore_interrupts,
+        "multiprocessing_context": NamelessContext() if isinstance(data, LiveClips) and workers else None,
+        "worker_init_fn": _begin_reading,
         "generator": torch.Generator(),  # of its own: torch's is a part of the checkpoint
     }
     if isinstance(data, UrlClips):
@@ -91,6 +92,12 @@ def load_batches(
     if isinstance(data, LiveClips) and live.choose_gpu(device)[0] is not None:
         return live.render_batches(data, batches, device, **options)
     return iter(DataLoader(data, batch_sampler=batches, **options))
+
+
+def _begin_reading(worker: int) -> None:
+    """In each reading process; the last steps after a Ctrl-C still need its batches."""
+    begin_child()
+    avoid_names()
 
 
 def check_shared_memory(needed: int) -> None:

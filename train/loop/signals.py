@@ -22,8 +22,3 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(signal.SIGINT, self._before[signal.SIGINT])
-
-
-def ignore_interrupts(worker: int) -> None:
-    """For the start of each reading process: Ctrl-C reaches it too, and the last steps still need their batches."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

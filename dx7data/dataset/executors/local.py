@@ -86,9 +86,10 @@ def _use_processes(
 ) -> None:
     """Through pipes alone: queues and locks of multiprocessing have names, which stay when this process is killed."""
     from dx7data.dataset import worker
+    from dx7data.workers import Lock
 
     context = multiprocessing.get_context(_METHOD)
-    threads, gpu_locks = max(1, count_workers() // workers), {each: worker.GpuLock() for each in devices if each != "cpu"}
+    threads, gpu_locks = max(1, count_workers() // workers), {each: Lock() for each in devices if each != "cpu"}
     left, processes, tasks_of = iter(tasks), [], dict[connection.Connection, int]()
     try:
         for i in range(workers):

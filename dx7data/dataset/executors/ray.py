@@ -26,10 +26,10 @@ from dx7data.errors import InputError, suggest_install
 from dx7data.storage import LocalFolder
 
 if TYPE_CHECKING:
-    from dx7data.dataset.worker import GpuLock
     from dx7data.plan.plan import Plan
     from dx7data.plan.spec import Shard
     from dx7data.storage import Folder
+    from dx7data.workers import Lock
 
 _QUEUED = 10_000  # tasks that the cluster knows at once, for its autoscaler too; a plan may have a million shards
 _LOST_WORKERS = 20  # of one task, after which it is given up: nodes may come and go, but a task takes only seconds
@@ -224,10 +224,10 @@ def _prepare(gpu: bool) -> None:
     worker.prepare(1, _open_gpu_lock() if gpu else None)
 
 
-def _open_gpu_lock() -> GpuLock:
+def _open_gpu_lock() -> Lock:
     """In common with the other processes on this GPU, which have no parent of ours: a file, which holds nothing."""
-    from dx7data.dataset.worker import GpuLock
+    from dx7data.workers import Lock
 
     name = f"dx7data-{os.geteuid()}-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '0')}.lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    return GpuLock(os.open(Path(tempfile.gettempdir(), name), flags, 0o600))
+    return Lock(os.open(Path(tempfile.gettempdir(), name), flags, 0o600))

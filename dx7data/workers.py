@@ -1,0 +1,56 @@
+"""Processes that this one starts: they end when it does, and nothing that they share has a name.
+
+Names, of locks for example, lie in /dev/shm until somebody removes them, which nobody does after a kill.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+
+def begin_child() -> None:
+    """What a process does first that another one has started: Ctrl-C is for that one to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def avoid_names() -> None:
+    """From now on a lock that this process makes, numba's for example, has no name; it is to start no other processes."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed sends no notice: without this, its children would wait for it for ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
+
+
+class Shared:
+    """A file of memory alone, given to each process as it starts; it is gone with the last of them."""
+
+    def __init__(self, descriptor: int | None = None):
+        self.descriptor = os.memfd_create("dx7data") if descriptor is None else descriptor
+
+    def __reduce__(self) -> tuple:
+        return _inherit, (type(self), DupFd(self.descriptor))
+
+
+def _inherit(kind: type[Shared], descriptor: Any) -> Shared:
+    return kind(descriptor.detach())
+
+
+class Lock(Shared):
+    """A lock among processes, not among the threads of one; the kernel takes it from a process that is gone."""
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self.descriptor, fcntl.LOCK_EX)  # not flock, which processes with the same descriptor hold together
+
+    def __exit__(self, *error: object) -> None:
+        fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
