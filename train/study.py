@@ -28,6 +28,7 @@ from train.benchmarks import BENCHMARKS
 from train.config import INDIFFERENT, Count, RunSettings
 from train.evaluation import paired, verdict
 from train.evaluation.bootstrap import describe_error
+from train.loop.folder import check_contents
 from train.options import parse, setting
 from train.results import reader
 
@@ -120,6 +121,7 @@ def study(options: StudyOptions) -> dict[str, str]:
         raise InputError(
             f"name the data: --shards with a folder, or --benchmark with one of {', '.join(BENCHMARKS)}, not both"
         )
+    check_contents(options.out)
     if options.benchmark:
         benchmarks.prepare(options.benchmark, options.out)
     trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.lrs}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dx7data.dataset import card, folders
 from dx7data.errors import InputError, suggest_install
-from dx7data.files import check_length, open_regular, read_regular
+from dx7data.files import check_length, measure_regular, open_regular, read_regular
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -142,8 +142,17 @@ def _send_plan(api: HfApi, repository: Repository, there: dict[str, RepoFile], f
     words = folders.read_card(LocalFolder(folder))
     if "README.md" in there and words == card.format_card(plan):
         words = card.format_card(plan, _read_remote(api, repository, "README.md"))
-    additions = [_add(name, folder / name) for name in _PLAN if (folder / name).exists()]
+    additions = [_add(name, folder / name) for name in _PLAN if _is_part(folder / name)]
     _commit(api, repository, [*additions, _add("README.md", words)] if words else additions)
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file of the plan is there. Raises InputError for a link out of the folder: its target is not sent."""
+    try:
+        measure_regular(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _send_shards(

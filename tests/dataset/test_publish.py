@@ -13,6 +13,8 @@ from huggingface_hub import constants
 
 from dx7data import cli
 from dx7data.dataset import card
+from dx7data.dataset.publish import _is_part
+from dx7data.errors import InputError
 
 OPTIONS = ["--patches", "example", "--samples", "32", "--seconds", "0.05", "--prefix", "bytes", "--shard-size", "20kB"]
 ADDRESS, NAME = "hf://datasets/me/sines", "me/sines"
@@ -210,3 +212,12 @@ def test_the_library_is_imported_only_here():
     assert huggingface_hub.__version__
     command = "import sys, dx7data.cli, dx7data.dataset.publish; sys.exit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command]).returncode == 0
+
+
+def test_what_a_link_leads_to_is_not_published(tmp_path):
+    (tmp_path / "secret").write_bytes(b"a key")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "phrases.parquet").symlink_to("../secret")
+    with pytest.raises(InputError, match="is a link that leads out"):
+        _is_part(tmp_path / "data" / "phrases.parquet")
+    assert not _is_part(tmp_path / "data" / "phrases.arrow")

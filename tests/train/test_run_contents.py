@@ -5,7 +5,7 @@ import os
 import pytest
 
 from dx7data.errors import InputError
-from train import baselines
+from train import baselines, study
 from train.loop.folder import check_contents
 from train.results import reader
 from train.results.writer import Log
@@ -20,6 +20,16 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} is no regular file: remove it"):
         check_contents(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["compare.html", "baselines.json", "s4", "table.md"])
+def test_a_study_follows_no_link_out_of_its_folder(tmp_path, capsys, name):
+    """It writes pages and starts runs there, of which some may be another person's."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / name).symlink_to(tmp_path / "elsewhere")
+    assert study.main(["--shards", "none", "--out", str(tmp_path / "study"), "--models", "s4"]) == 2
+    assert f"{name} leads out of {tmp_path / 'study'}" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "samples/00000008/0-source.wav", "baselines.json", "config.json"])
@@ -39,6 +49,25 @@ def test_nothing_else_is_read(tmp_path, name, kind):
     with pytest.raises(InputError, match=r"is no regular file|is a link|bytes, more than the") as error:
         reader.read_config(tmp_path) if name == "config.json" else read(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("1,,0.1,5", "a row has no loss_bits"),
+        ("1,2.5,inf,5", "a row has step_seconds inf"),
+        ("1,2.5,0.1,1e300", "a row has tokens_per_second 1e300"),
+        ("1,2.5,-1,5", "a row has step_seconds -1"),
+        ("1,2.5,nan,5", "a row has step_seconds nan"),
+        ("1,x,0.1,5", "could not convert"),
+    ],
+)
+def test_cells_that_no_run_writes(tmp_path, row, words):
+    """A loss may be infinite, where a run diverged; what would be counted with, or what must be there, may not."""
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,loss_bits,step_seconds,tokens_per_second\n1,inf,,\n2,nan,0.1,5\n{row}\n")
+    with pytest.raises(InputError, match=words):
+        reader.read_table(path)
 
 
 def test_samples_of_a_person_stay(tmp_path):

@@ -19,11 +19,11 @@ def lock_run(run: Path) -> int:
 
 
 def check_contents(run: Path) -> None:
-    """Raises InputError if something that is written, read, or removed when a run goes on is a link that leads out of it, or
-    a pipe or a device, which may wait for ever.
+    """Raises InputError for what is never followed or opened in a run or a study that goes on: a link that leads out of it,
+    and a pipe or a device, which may wait for ever.
     """
     for path in [*run.glob("*"), run / ".lock", *run.glob("*/*"), *run.glob("*/*/*")]:
         if path.is_symlink() and not path.resolve().is_relative_to(run.resolve()):
-            raise InputError(f"{path} leads out of the run: remove this link, or put what it leads to in its place")
+            raise InputError(f"{path} leads out of {run}: remove this link, or put what it leads to in its place")
         if not path.is_symlink() and path.exists() and not path.is_file() and not path.is_dir():
             raise InputError(f"{path} is no regular file: remove it")

@@ -20,6 +20,8 @@ from train.documents import MAX_JSON_BYTES, Name, convert, decode
 MAX_TABLE_BYTES = 1 << 28  # two million steps
 KINDS = ("source", "target", "generated")
 _TEXTS = ("set", "split", "decode")  # columns that are no numbers
+_MEASURED = ("step", "loss_bits", "bits", "sample", "algorithm")  # columns in which no cell is empty
+_COSTS, _MAX_COST = ("time", "step_seconds", "data_seconds", "tokens_per_second"), 1e15
 _COLUMNS = {  # that all versions have written
     "metrics": ("step", "loss_bits", "step_seconds", "tokens_per_second"),
     "validation": ("step", "set", "bits"),
@@ -167,13 +169,23 @@ def read_table(path: Path) -> list[Row]:
             if not 0 <= int(row["step"]) <= _MAX_STEP:
                 raise ValueError(f"a row is of step {row['step']}")
             for name, value in row.items():
-                if name not in _TEXTS and value:
-                    float(value)
+                _check_cell(name, value)
             if "snr_db" in row:
                 row["snr_argmax_db"] = row.get("snr_argmax_db") or row["snr_db"]
     except (OSError, ValueError, csv.Error) as error:
         raise _read_error(path, error) from None
     return rows
+
+
+def _check_cell(name: str, value: str) -> None:
+    """Raises ValueError. Of a run that diverged, what was measured may be infinite or no number; what it cost is not."""
+    if name in _TEXTS:
+        return
+    if not value and name in _MEASURED:
+        raise ValueError(f"a row has no {name}")
+    if value and name in _COSTS and not 0 <= float(value) <= _MAX_COST:
+        raise ValueError(f"a row has {name} {value[:40]}")
+    float(value or 0)
 
 
 def column(rows: list[Row], name: str) -> np.ndarray:
