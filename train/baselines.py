@@ -6,6 +6,7 @@ silence and the copied source below, the target through mu-law and back above.
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from train.arguments import NO_PLACE, add_places, find_place
 from train.config import Count, DataSettings, RunSettings
 from train.data.clips import Clips
 from train.data.web import UrlClips
-from train.documents import MAX_JSON_BYTES, decode
+from train.documents import MAX_JSON_BYTES
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
@@ -169,11 +170,11 @@ def write(path: Path, found: dict) -> None:
 def read(path: Path) -> dict:
     """Raises InputError if it is not what `write` has written."""
     try:
-        found = decode(read_regular(path, MAX_JSON_BYTES))
+        found = json.loads(read_regular(Path(os.path.realpath(path)), MAX_JSON_BYTES))  # a person may name a link
         if not isinstance(found, dict) or not {"sets", *CONDITIONS} <= found.keys():
             raise ValueError("it is no table of train.baselines")
         rows(found)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise InputError(f"{path} can't be read ({error}): measure it again with python -m train.baselines") from None
     return found
 
