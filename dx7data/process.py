@@ -47,7 +47,7 @@ def run_main(name: str, main: Callable[[], int | None]) -> NoReturn:
     sys.exit(status)
 
 
-def run(name: str, call: Callable[[], int | None], stopped: str | Callable[[], str] = "stopped") -> int:
+def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> int:
     """The exit status of a call: what it returns; 2 for a person's error; 130 for Ctrl-C, after the sentence `stopped`."""
     try:
         status = call() or 0
@@ -55,7 +55,7 @@ def run(name: str, call: Callable[[], int | None], stopped: str | Callable[[], s
     except (KeyboardInterrupt, SystemError) as error:  # SystemError: from compiled code that Ctrl-C meets as it returns
         if not _comes_of_interrupt(error):
             raise
-        return _end(f"{name}: {stopped if isinstance(stopped, str) else stopped()}", INTERRUPTED)
+        return _end(f"{name}: {stopped}", INTERRUPTED)
     except InputError as error:
         return _end(f"{name}: {make_printable(error)}", 2)
     except BrokenPipeError:  # `dx7data patches ls bank.syx | head`
