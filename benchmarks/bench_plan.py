@@ -21,7 +21,7 @@ from dx7data.dataset.verify import verify
 from dx7data.patches import bank, patch
 from dx7data.patches.patch import PARAMETERS
 from dx7data.phrases import compose
-from dx7data.phrases.phrase import Phrases
+from dx7data.phrases.columns import Phrases
 from dx7data.plan import split
 from dx7data.plan.patches import BANK, NOWHERE, make_rows
 from dx7data.plan.plan import Plan

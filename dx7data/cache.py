@@ -29,7 +29,8 @@ _said = False
 # For functions that only compiled code calls: without what Python would call, compiling takes a quarter less time.
 inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]  # flags that its types lack
 
-SOURCES = sorted(path for folder in ("patches", "engine", "audio") for path in (_PACKAGE / folder).glob("[a-z]*.py"))
+_COMPILED = ("patches", "engine", "audio", "phrases/loops")
+SOURCES = sorted(path for folder in _COMPILED for path in (_PACKAGE / folder).glob("[a-z]*.py"))
 
 
 def compute_digest(sources: Iterable[Path] = SOURCES) -> str:

@@ -15,4 +15,9 @@ def suggest_install(extra: str) -> str:
 
 def make_printable(name: object) -> str:
     """A name or a sentence that is safe to print and to store: what is not printable is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    text = str(name)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

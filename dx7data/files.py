@@ -185,19 +185,39 @@ def find_files(folder: Path, suffixes: tuple[str, ...], report: Refusals, leave:
 
     Links to folders are not followed.
     """
+    return [Path(path) for path in find_paths(folder, suffixes, report, leave)]
 
-    def unreadable(error: OSError) -> None:
-        report.refuse(error.filename, f"cannot be read: {error.strerror}")
 
-    walk = os.walk(folder, onerror=unreadable)
-    files = sorted(Path(parent, name) for parent, _, names in walk for name in names)
-    found = [file for file in files if file.name.lower().endswith(suffixes)]
-    for file in files:
-        if not file.name.lower().endswith(suffixes):
-            leave(file)
+def find_paths(folder: Path, suffixes: tuple[str, ...], report: Refusals, leave: Callable = lambda file: None) -> list[str]:
+    """The same as texts, which take a fifth of the memory."""
+    found = []
+    for path in _walk(str(folder), report):
+        if path.lower().endswith(suffixes):
+            found.append(path)
+        else:
+            leave(Path(path))
     if not found:
         report.refuse(folder, f"holds no {' or '.join(suffixes)} file")
     return found
+
+
+def _walk(folder: str, report: Refusals) -> Iterator[str]:
+    """All files under a folder, in the order of their paths, part by part."""
+    left = [(folder, True, False)]
+    while left:
+        path, is_folder, is_link = left.pop()
+        if not is_folder:
+            yield path
+        elif not is_link or path == folder:
+            inside = "" if path == "." else path
+            try:
+                with os.scandir(path) as entries:
+                    found = [(entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries]
+            except OSError as error:
+                report.refuse(error.filename, f"cannot be read: {error.strerror}")
+                continue
+            found.sort(reverse=True)
+            left += [(os.path.join(inside, name), is_folder, is_link) for name, is_folder, is_link in found]
 
 
 def read_file(path: Path, limit: int, report: Refusals) -> bytes | None:

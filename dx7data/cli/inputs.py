@@ -15,9 +15,11 @@ from dx7data.phrases.sources import SOURCES
 from dx7data.storage import Folder, LocalFolder
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from dx7data.patches.bank import Bank
     from dx7data.patches.report import Report
-    from dx7data.phrases.phrase import Phrases
+    from dx7data.phrases.columns import Phrases
     from dx7data.phrases.report import MusicReport
     from dx7data.plan.spec import Spec
 
@@ -61,15 +63,19 @@ def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicR
     from dx7data.patches.report import Report
     from dx7data.phrases import filters
     from dx7data.phrases.report import MusicReport
-    from dx7data.phrases.selection import select
+    from dx7data.phrases.selection import Wanted
     from dx7data.plan import drawn
 
     report, source = MusicReport(), choose_source(options)
     try:
         value, more = getattr(options, source.name, None), {name: getattr(options, name) for name in source.options}
-        passages = source.read(value, more, int(options.seconds * 1000), report)
-        if passages is not None:
-            return select(passages, options.seconds, spec.filters, report)
+        wanted = Wanted(options.seconds, spec.filters, options.max_phrases, spec.seed)
+        if source.compiled:
+            announce_compilation("the reader of music", source.compiled)
+        with _Bar() as bar:
+            phrases = source.collect(value, more, wanted, report, bar.show)
+        if phrases is not None:
+            return phrases, report
     finally:  # where no phrase is left, the report says why
         if report.files or report.refused:
             print(report.text(), file=sys.stderr)
@@ -80,6 +86,30 @@ def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicR
     return None, None
 
 
+class _Bar:
+    """Files that were read, the rate and the time left, where there are so many that somebody waits."""
+
+    _WORTH_SHOWING = 200  # files: less than a second
+
+    def __enter__(self) -> _Bar:
+        self._bar: tqdm | None = None
+        return self
+
+    def show(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if total < self._WORTH_SHOWING:
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=total, unit=" files", file=sys.stderr, smoothing=0.1)
+        self._bar.total = total  # it grows with each zip that is opened
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
 def choose_source(options: Namespace) -> PhraseSource:
     """The source of phrases that is asked for. Raises InputError for an option that belongs to another one."""
     music = [source for source in SOURCES.values() if source.value and getattr(options, source.name)]
@@ -87,11 +117,14 @@ def choose_source(options: Namespace) -> PhraseSource:
     for source in SOURCES.values():
         for name in source.options:
             if source is not chosen and getattr(options, name):
+                name = name.replace("_", "-")
                 raise InputError(
                     f"--{name} is for --{source.name}: add it"
                     if source.value
                     else f"--{name} chooses among drawn phrases: leave out --{chosen.name}"
                 )
+    if chosen.value is None and options.max_phrases:
+        raise InputError("--max-phrases is for music, of which it keeps a part: drawn phrases have no end; leave it out")
     return chosen
 
 
@@ -111,9 +144,9 @@ def check_output(folder: Folder) -> None:
         folder.check_writable()
 
 
-def announce_compilation() -> None:
-    """Say so when the first render on this machine will take a while."""
+def announce_compilation(what: str = "the engine", module: str = "cpu") -> None:
+    """Say so when the first render on this machine, or the first reading of music, will take a while."""
     from dx7data import cache
 
-    if not cache.is_warm():
-        print("Compiling the engine for this machine, once: about 15 seconds", file=sys.stderr)
+    if not cache.is_warm(module):
+        print(f"Compiling {what} for this machine, once: about 15 seconds", file=sys.stderr)

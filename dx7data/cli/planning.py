@@ -156,6 +156,12 @@ def _phrase_options(render: Options) -> None:
         for name, option in source.options.items():
             _add_option(render, name, option)
     render.add_argument(
+        "--max-phrases",
+        type=whole(1, 10**9),
+        metavar="N",
+        help="keep at most N phrases of all the music, chosen by --seed",
+    )
+    render.add_argument(
         "--polyphony", type=span(1, None), metavar="A..B", help="keep phrases whose densest moment has A to B notes"
     )
     render.add_argument("--notes", type=span(1, None), metavar="A..B", help="keep phrases of A to B notes")
@@ -181,7 +187,7 @@ def _add_option(group: Options, name: str, option: Option) -> None:
         low, high = option.limits
         kind = whole(int(low), int(high)) if option.type is int else number(low, high, option.unit)
     more: dict[str, Any] = {"nargs": "+"} if option.many else {"default": ()} if option.names else {}
-    group.add_argument(f"--{name}", type=kind, metavar=option.metavar, help=option.help, **more)
+    group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=option.metavar, help=option.help, **more)
 
 
 def make_plan(options: Namespace) -> Plan:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 STREAM = 8  # bytes before the first message of an Arrow file: ARROW1, padded
 
 
-def check_uncompressed(source: pa.MemoryMappedFile) -> None:
-    """Raises ValueError, before anything is read, if a part of an Arrow file is compressed; `to_arrow` never does it.
+def check_uncompressed(source: pa.NativeFile) -> None:
+    """Raises ValueError, before anything is read, if a part of an Arrow file is compressed; `Phrases.write` never does it.
 
     pyarrow does not say so. It is in the metadata of each part, a flatbuffer of Arrow's Message.fbs, which pyarrow has
     checked: a RecordBatch has a field `compression`, or not.

@@ -1,229 +1,254 @@
-"""Reads music: MIDI files cut into windows, or a Parquet table of notes."""
+"""Music as MIDI files: on all cores, some files at a time, to rows of phrases in the order of the files.
+
+What takes time is compiled and holds no lock of Python's, so threads do it: they share all memory, and start at once.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
-from operator import attrgetter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
-from dx7data.errors import InputError, make_printable
-from dx7data.files import find_files, read_file
+from dx7data.errors import make_printable
+from dx7data.files import find_paths, read_file
 from dx7data.patches import containers
-from dx7data.phrases import midi
-from dx7data.phrases.phrase import CONTROLLERS, REST, Event, Note
+from dx7data.phrases import midi, reservoir
+from dx7data.phrases.columns import Phrases
+from dx7data.phrases.loops.cut import FOUND, REFUSALS, Limits, Parts, Rows, cut_phrases
 from dx7data.phrases.report import MusicReport
-from dx7data.phrases.selection import Passage
+from dx7data.phrases.selection import Wanted, finish
+from dx7data.phrases.source import Progress
+from dx7data.phrases.store import join_rows, sort_rows, take_rows
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-COLUMNS = ("phrase_id", "start_time", "duration", "note", "velocity")
+KIND = "midi"
 
 _SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".zip")
 _ZIP_LIMIT = 256 << 20  # bytes
 _UNPACKED_LIMIT = 4 << 30  # bytes of all files in a zip: 100,000 songs
-# Of a table: so many rows and bytes are read in any case, and beyond that so many times the bytes of the file.
-_MIN_ROWS_READ, _MIN_BYTES_READ, _GROWTH = 2_000_000, 256 << 20, 32
-_MAX_ID = 200  # letters of a phrase_id
-_DAY = 24 * 60 * 60  # seconds: a note that ends later is no music, and its time might not fit into 32 bits
+_TOGETHER, _TOGETHER_BYTES = 32, 4 << 20  # files, and bytes of those that came out of zips, that a thread reads in one go
+_AHEAD = 3  # such tasks of each thread that are begun before their turn
 
 
-def read_midi(
-    paths: str | os.PathLike | Iterable[str | os.PathLike], clip: int, beats: int | None, report: MusicReport
-) -> Iterator[Passage]:
-    """The passages of MIDI files, folders and zips, for clips of so many ms.
+class Cutting(NamedTuple):
+    """How files become phrases."""
+
+    wanted: Wanted
+    beats: int | None  # of a window; None: windows of the clip's length
+    max_phrases_per_file: int | None  # chosen at random, see reservoir.py
+
+
+def collect(
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    beats: int | None,
+    max_phrases_per_file: int | None,
+    wanted: Wanted,
+    report: MusicReport,
+    progress: Progress = lambda done, total: None,
+    workers: int | None = None,
+) -> Phrases:
+    """The phrases of MIDI files, folders and zips.
 
     paths: one or several; a file named here is read whatever its suffix; folders are searched recursively for .mid, .midi,
     .kar, .rmi and .zip.
     What a channel plays in a track is cut into windows of `beats` beats of the time signature, counted from the beginning
     of the file and anew where it changes; without `beats` into windows of the clip's length, each from the first note that
-    is left. A passage is the notes that begin in a window, cut at its end, and the controllers. What cannot be read becomes
+    is left. A phrase is the notes that begin in a window, cut at its end, and the controllers. What cannot be read becomes
     a line of the report.
+    workers: threads; None: one for each core. Raises InputError when there are no phrases.
     """
-    for path, name, data in _read_files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
-        try:
-            reading = midi.read(data)
-        except ValueError as error:
-            report.refuse(path, str(error))
-            continue
-        if not reading.performances:
-            report.refuse(path, "holds no notes that last and are no drums (channel 10)")
-            continue
-        notes = sum(len(performance.notes) for performance in reading.performances)
-        report.add(path, notes, reading.zero_length, reading.never_ending, reading.warnings)
-        file = {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
-        for performance in reading.performances:
-            port = {"port": performance.port} if performance.port else {}
-            about = file | {"track": performance.track} | port | {"channel": performance.channel}
-            for begin, end, inside, events, cut in _cut_windows(performance, beats, clip):
-                yield Passage(inside, "midi", about | {"start": begin / 1000}, end - begin, events, cut)
+    cutting = Cutting(wanted, beats, max_phrases_per_file)
+    files = _Files([paths] if isinstance(paths, str | os.PathLike) else paths)
+    done = 0
+    with wanted.open_store([KIND]) as store:
+        for rows, met, count in _read_all(_batch(files), cutting, workers or len(os.sched_getaffinity(0))):
+            store.add(rows)
+            report.extend(met)
+            done += count
+            progress(done, files.total)
+        files.notes.tell(report)
+        return finish(store, report)
 
 
-def _read_files(paths: Iterable, report: MusicReport) -> Iterator[tuple[str, str, bytes]]:
-    """Path and base name as shown, contents."""
-    for path in map(Path, paths):
-        inside = [path]
-        if os.path.isdir(path):
-            inside = find_files(path, _SUFFIXES, report, lambda file: containers.leave(report, file))
-        for file in inside:
-            zipped = file.suffix.lower() == ".zip"
-            data = read_file(file, _ZIP_LIMIT if zipped else midi.BYTES_LIMIT, report)
-            if data is not None and zipped:
-                archive = containers.Zip(report, _SUFFIXES, midi.BYTES_LIMIT, _UNPACKED_LIMIT)
-                yield from archive.members(data, str(file), file.name)
-            elif data is not None:
-                yield make_printable(file), make_printable(file.name), data
-
-
-def _cut_windows(performance: midi.Performance, beats: int | None, clip: int) -> Iterator[tuple[int, int, list, list, bool]]:
-    """Beginning and end in ms of each window in which notes begin; these notes and the events from its beginning on.
-
-    And whether its end is that of the clip, and a note goes on then.
-    """
-    notes, events = performance.notes, performance.events
-    values, first, upcoming = list(REST.values()), 0, 0
-    while first < len(notes):
-        begin = notes[first].start
-        begin, end = performance.bars.window(begin, beats) if beats else (begin, begin + clip)
-        while upcoming < len(events) and events[upcoming].time <= begin:
-            values[events[upcoming].controller] = events[upcoming].value
-            upcoming += 1
-        later = events[upcoming : bisect_left(events, end, upcoming, key=attrgetter("time"))]
-        at_first = [Event(0, i, value) for i, value in enumerate(values) if value != REST[CONTROLLERS[i]]]
-        after = bisect_left(notes, end, first, key=attrgetter("start"))
-        inside = [Note(n.start - begin, min(n.held, end - n.start), n.note, n.velocity) for n in notes[first:after]]
-        cut = not beats and any(note.start + note.held > end for note in notes[first:after])
-        yield begin, end, inside, at_first + [event._replace(time=event.time - begin) for event in later], cut
-        first = after
-
-
-def read_table(path: str | os.PathLike, bpm: float | None, report: MusicReport) -> Iterator[Passage]:
-    """The passages of a Parquet table with a row for each note.
-
-    phrase_id: integers or strings; start_time, from the beginning of the phrase, and duration: numbers of seconds, or of
-    beats where `bpm` is given; note and velocity: whole numbers. Other columns are ignored, rows come in any order. Raises
-    InputError when the table does not fit.
-    """
-    path = Path(path)
-    ids, which, notes = _read_notes(path, bpm or 60)  # at 60 beats a minute a beat is a second
-    lasting = notes[:, 1] > 0
-    report.add(path, int(np.count_nonzero(lasting)), int(np.count_nonzero(~lasting)))
-    which, notes = which[lasting], notes[lasting]
-    if not len(notes):
-        raise InputError(
-            f"{make_printable(path)} holds only notes of 0 ms; durations are seconds, or beats if their tempo is given"
-        )
-    # By phrase, start and note; by velocity and length too, so that the order of the rows never matters.
-    order = np.lexsort((*notes.T[[1, 3, 2, 0]], which))
-    which, notes = which[order], notes[order]
-    with open(path, "rb") as file:
-        about = {"file": make_printable(path.name), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    for first, after in pairwise([0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(which)]):
-        played = [Note._make(note) for note in notes[first:after].tolist()]
-        length = max(note.start + note.held for note in played)
-        yield Passage(played, "table", about | {"phrase": ids[which[first]]}, length)
-
-
-def _read_notes(path: Path, bpm: float) -> tuple[list, np.ndarray, np.ndarray]:
-    """The phrase ids in order of first appearance; which of them (N,); int64 (N, 4): notes, with times in ms.
-
-    Ends are rounded, not durations, so that notes which touch in the table neither overlap nor part.
-    """
-    table = _read_parquet(path)
-    ids = _get_column(path, table, "phrase_id", "integer", "string", "large_string").combine_chunks().dictionary_encode()
-    day = _DAY * bpm / 60
-    start = _get_numbers(path, table, "start_time", 0, day)
-    end = start + _get_numbers(path, table, "duration", 0, day)
-    note = _get_numbers(path, table, "note", 0, 127, whole=True)
-    velocity = _get_numbers(path, table, "velocity", 1, 127, whole=True)
-    start, end = (np.floor(beats * 60_000 / bpm + 0.5) for beats in (start, end))
-    notes = np.stack([start, end - start, note, velocity], axis=1).astype(np.int64)
-    return ids.dictionary.to_pylist(), ids.indices.to_numpy(), notes
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise InputError(f"{make_printable(path)} is no file; name a Parquet table")
+def _read_all(tasks: Iterator[list[_Item]], cutting: Cutting, workers: int) -> Iterator[tuple[Rows, MusicReport, int]]:
+    """What _read_task gives for each task, in their order, from several threads."""
+    pool = ThreadPoolExecutor(workers)
     try:
-        with pq.ParquetFile(path) as file:
-            _check_size(path, file)
-            texts = [name for name in ("phrase_id",) if name in file.schema_arrow.names]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:  # a long text that is there a million times is one
-            table = file.read(columns=list(COLUMNS))
-        table.validate(full=True)  # reading alone does not see text that is not UTF-8
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(
-            f"{make_printable(path)} can't be read as Parquet: {make_printable(error)}; write it anew"
-        ) from None
-    if not table.num_rows:
-        raise InputError(f"{make_printable(path)} has no rows; give it one for each note")
-    return table
+        running = deque(pool.submit(_read_task, task, cutting) for task in islice(tasks, _AHEAD * workers))
+        while running:
+            yield running.popleft().result()
+            running += [pool.submit(_read_task, task, cutting) for task in islice(tasks, 1)]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _check_size(path: Path, file: pq.ParquetFile) -> None:
-    """Before a table is read: equal values take next to nothing in a file. Raises InputError where it would grow a lot."""
-    from pyarrow import types
-
-    size, rows, columns = path.stat().st_size, file.metadata.num_rows, file.schema_arrow
-    if rows > max(_MIN_ROWS_READ, size):  # a note takes a byte or more
-        raise InputError(f"{make_printable(path)} has {rows:,} rows in {size:,} bytes: that can't be music")
-    parts = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    unpacked = sum(part.total_byte_size for part in parts)
-    if unpacked > max(_MIN_BYTES_READ, _GROWTH * size):
-        raise InputError(
-            f"{make_printable(path)} would grow from {size:,} to {unpacked:,} bytes: write it with less compression"
-        )
-    for name in set(COLUMNS) & set(columns.names):
-        if columns.names.count(name) == 1 and types.is_nested(columns.field(name).type):
-            kind = make_printable(columns.field(name).type)
-            raise InputError(f"{make_printable(path)}: column {name} is of type {kind}; convert it to one value a row")
+# --- Files ---
 
 
-def _get_column(path: Path, table: pa.Table, name: str, *kinds: str) -> pa.ChunkedArray:
-    """A column of one of these kinds of types, without nulls; where it holds categories, their values."""
-    from pyarrow import types
+class _Notes:
+    """What is met while files are looked for, until it is its turn in the report."""
 
-    if (count := table.column_names.count(name)) != 1:
-        raise InputError(f"{make_printable(path)} has {count} columns {name}; give it one each of {', '.join(COLUMNS)}")
-    column = table[name]
-    if types.is_dictionary(column.type):
-        words = chain.from_iterable(chunk.dictionary.to_pylist() for chunk in column.chunks)
-        if any(isinstance(word, str) and len(word) > _MAX_ID for word in words):
-            raise InputError(f"{make_printable(path)}: column {name} holds texts of more than {_MAX_ID} letters")
-        column = column.cast(column.type.value_type)
-    if not any(getattr(types, f"is_{kind}")(column.type) for kind in kinds):
-        expected = " or ".join(kinds)
-        raise InputError(
-            f"{make_printable(path)}: column {name} is of type {make_printable(column.type)}; convert it to {expected}"
-        )
-    if column.null_count:
-        raise InputError(
-            f"{make_printable(path)}: column {name} is null in {column.null_count:,} rows; fill or remove these"
-        )
-    return column
+    def __init__(self) -> None:
+        self.met: list[tuple[str, object, str]] = []
+
+    def refuse(self, file: object, reason: str) -> None:
+        self.met.append(("refuse", file, reason))
+
+    def warn(self, file: object, sentence: str) -> None:
+        self.met.append(("warn", file, sentence))
+
+    def tell(self, report: MusicReport) -> None:
+        for verb, file, text in self.met:
+            getattr(report, verb)(file, text)
 
 
-def _get_numbers(path: Path, table: pa.Table, name: str, minimum: float, maximum: float, whole: bool = False) -> np.ndarray:
-    """A column as float64, all of it from least to most."""
-    values = _get_column(path, table, name, "integer", "floating", "decimal").cast("float64", safe=False).to_numpy()
-    good = (values >= minimum) & (values <= maximum)  # NaN is neither
-    if whole:
-        good &= values == np.floor(values)
-    if not good.all():
-        row = int(np.argmin(good))
-        expected = f"{'whole ' * whole}numbers from {minimum} to {maximum:,}"
-        raise InputError(
-            f"{make_printable(path)}: column {name} holds {values[row]} in row {row + 1:,}; it must hold {expected}"
-        )
-    return values
+class _Item(NamedTuple):
+    """A file: its path, or what came out of a zip; and what was met before it."""
+
+    notes: _Notes
+    path: str
+    name: str  # as shown in the phrases
+    data: bytes | None
+
+
+class _Files:
+    """The files of some paths, in order."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike]) -> None:
+        self.notes = _Notes()  # of what is met before the next file
+        self.total = 0
+        self._found = [self._find(Path(path)) for path in paths]
+
+    def _find(self, path: Path) -> tuple[_Notes, list[str]]:
+        notes, found = _Notes(), [str(path)]
+        if os.path.isdir(path):
+            found = find_paths(path, _SUFFIXES, notes, lambda file: containers.leave(notes, file))
+        self.total += len(found)
+        return notes, found
+
+    def refuse(self, file: object, reason: str) -> None:
+        self.notes.refuse(file, reason)
+
+    def warn(self, file: object, sentence: str) -> None:
+        self.notes.warn(file, sentence)
+
+    def __iter__(self) -> Iterator[_Item]:
+        for notes, paths in self._found:
+            self.notes.met += notes.met
+            for path in paths:
+                yield from self._open(path)
+
+    def _open(self, path: str) -> Iterator[_Item]:
+        name = os.path.basename(path)
+        if os.path.splitext(name)[1].lower() != ".zip":
+            yield self._make_item(path, name, None)
+        elif (data := read_file(Path(path), _ZIP_LIMIT, self)) is not None:
+            archive = containers.Zip(self, _SUFFIXES, midi.BYTES_LIMIT, _UNPACKED_LIMIT)
+            for member in archive.members(data, path, name):
+                self.total += 1
+                yield self._make_item(*member)
+
+    def _make_item(self, path: str, name: str, data: bytes | None) -> _Item:
+        notes, self.notes = self.notes, _Notes()
+        return _Item(notes, path, name, data)
+
+
+def _batch(files: Iterable[_Item]) -> Iterator[list[_Item]]:
+    batch, size = [], 0
+    for item in files:
+        batch.append(item)
+        size += len(item.data or b"")
+        if len(batch) == _TOGETHER or size > _TOGETHER_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+# --- In a thread ---
+
+
+def _read_task(items: list[_Item], cutting: Cutting) -> tuple[Rows, MusicReport, int]:
+    """The rows of some files, what was met, and how many files that were."""
+    report, rows = MusicReport(), []
+    for notes, path, name, data in items:
+        notes.tell(report)
+        if data is None:
+            data = read_file(Path(path), midi.BYTES_LIMIT, report)
+        if data is not None:
+            rows += _cut_file(data, make_printable(path), make_printable(name), cutting, report)
+    return sort_rows(join_rows(rows)), report, len(items)
+
+
+def _cut_file(data: bytes, path: str, name: str, cutting: Cutting, report: MusicReport) -> list[Rows]:
+    """The phrases of a file, by sequence."""
+    wanted, rows, crowded = cutting.wanted, [], []
+    counts = np.zeros((FOUND + 1, 2), np.int64)
+    try:
+        reading = midi.read(data)
+        if not reading.sequences:
+            raise ValueError("holds no notes that last and are no drums (channel 10)")
+        digest, limits = hashlib.sha256(data).hexdigest(), _make_limits(wanted)
+        for each in reading.sequences:
+            music = (each.notes, each.events, _describe(each, name, digest), each.tempos)
+            some, too_many, fits = cut_phrases(*music, wanted.clip, cutting.beats or 0, limits, counts)
+            if not fits:
+                raise ValueError("becomes phrases of more than 256 MB, since many tracks share its controllers: split it")
+            rows.append(some)
+            crowded += too_many.tolist()
+    except ValueError as error:
+        report.refuse(path, str(error))
+        return []
+    notes = sum(len(sequence.notes.start) for sequence in reading.sequences)
+    report.add(path, notes, reading.zero_length, reading.never_ending, reading.warnings)
+    report.found += int(counts[FOUND, 0])
+    reasons = zip(*counts[:FOUND].T.tolist(), (*REFUSALS, wanted.crowd), strict=True)
+    for count, _, reason in sorted(reasons, key=lambda each: each[1]):
+        if count:
+            report.left_out[reason] += count
+    for begin, count in crowded:
+        wanted.warn_of_crowd(report, name, begin / 1000, count)
+    return [_choose(join_rows(rows), cutting, report)] if cutting.max_phrases_per_file else rows
+
+
+def _choose(rows: Rows, cutting: Cutting, report: MusicReport) -> Rows:
+    """Of the phrases of a file, each once, those with the lowest ranks."""
+    ids, first = np.unique(rows.ids, return_index=True)
+    report.duplicates += len(rows.ids) - len(ids)
+    chosen = np.argsort(reservoir.rank(ids, cutting.wanted.seed))[: cutting.max_phrases_per_file]
+    if len(chosen) < len(ids):
+        report.left_out["max phrases per file"] += len(ids) - len(chosen)
+    return take_rows(rows, np.sort(first[chosen]))
+
+
+def _describe(sequence: midi.Sequence, name: str, digest: str) -> Parts:
+    """What is known of the performances, as JSON, of which the start is left out."""
+    file, digest, texts = json.dumps(name), json.dumps(digest), []
+    for each in sequence.performances:  # in order of the alphabet
+        port = f'"port": {each.port}, ' if each.port else ""
+        before = f'{{"channel": {each.channel}, "file": {file}, {port}"sha256": {digest}, "start": '
+        texts.append((before, f', "track": {each.track}}}'))
+    befores, afters = zip(*texts, strict=True)
+    lanes, places = (np.array([getattr(each, name) for each in sequence.performances]) for name in ("lane", "place"))
+    return Parts(lanes, places, *_join_texts(befores), *_join_texts(afters))
+
+
+def _join_texts(texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """All in one, and their bounds; they are ASCII."""
+    return np.frombuffer("".join(texts).encode(), np.uint8), np.array([0, *accumulate(map(len, texts))])
+
+
+def _make_limits(wanted: Wanted) -> Limits:
+    def bound(limit: tuple[int, int | None]) -> tuple[int, int]:
+        return limit[0], -1 if limit[1] is None else limit[1]
+
+    filters = wanted.filters
+    pairs = (bound(filters.notes), bound(filters.polyphony), bound(filters.pitch_range), bound(filters.velocity))
+    return Limits(wanted.max_notes, *pairs, different_notes=filters.different_notes, filled=float(filters.filled))

@@ -46,6 +46,15 @@ class MusicReport:
         self.read.append(row | {"warnings": len(warnings)})
         self.warnings += [Line(make_printable(file), *warning) for warning in warnings]
 
+    def extend(self, other: "MusicReport") -> None:
+        """Go on with what was met in later files."""
+        for name in ("files", "found", "duplicates", "cut", "zero_length", "never_ending"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.left_out += other.left_out
+        self.read += other.read
+        self.refused += other.refused
+        self.warnings += other.warnings
+
     def text(self) -> str:
         """A few lines for people; of refused files and of warnings the first ten."""
         kept = self.found - self.left_out.total() - self.duplicates

@@ -1,48 +1,39 @@
-"""Standard MIDI files, byte by byte: chunks, events, ticks. What other readers pass over is passed over with a warning.
+"""Standard MIDI files: their chunks, and what is wrong with them. What others pass over is passed over with a warning.
 
-A reader of our own: a time that stands before a meta event unknown to mido is lost there, so that all that follows comes too
-early; and what mido refuses, it refuses whole.
+A reader of our own, whose loop over the bytes is compiled (loops/track.py). mido loses the time before a meta event that it
+does not know, so that all that follows comes too early, and refuses whole what it refuses; symusic loses notes that nothing
+ends, and takes no RIFF.
 """
 
 import struct
-from collections.abc import Callable
+import threading
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from operator import itemgetter
 
-NOTE_OFF, NOTE_ON, CONTROL, BEND = 0x80, 0x90, 0xB0, 0xE0  # status bytes, without their channel
+import numpy as np
 
-MAX_MESSAGES = 500_000  # of a file: with more, cutting it into phrases takes over 10 s; long pieces for piano have 100,000
+from dx7data.phrases.loops import track as loop
+
+MAX_MESSAGES = 500_000  # of a file: long pieces for piano have 100,000 notes and changes of controllers
+_MAX_TRACKS = 65_535  # what the header can count
 _WARNINGS = 20  # of one file; what is damaged all over would fill the report
-_PLAYED = {NOTE_OFF, NOTE_ON, CONTROL, BEND}
-_ONE_BYTE = {0xC0, 0xD0}  # program and channel pressure have one data byte, other messages of a channel two
-_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}  # and their data bytes
-_SYSEX = {0xF0, 0xF7}
-_META, _PORT, _END, _TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0xFF, 0x21, 0x2F, 0x51, 0x58, 0x59
-_END_EVENT = bytes([_META, _END, 0])
+_END, _TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE, _PORT = 0x2F, 0x51, 0x58, 0x59, 0x21  # meta events
+_END_EVENT = bytes([0xFF, _END, 0])
 _SHORTEST_NOTE = 128  # the note of a time signature's denominator
 
 _TOO_MANY = f"has more than the {MAX_MESSAGES:,} notes and changes of controllers that are read of a MIDI file: split it"
 
-Warn = Callable[[int, str], None]
-
-
-class Message(NamedTuple):
-    """A message of a channel that is played: note-on, note-off, controller or pitch bend."""
-
-    tick: int  # from the beginning of the track
-    track: int  # from 0
-    port: int  # from 0
-    kind: int  # status byte without its channel
-    channel: int  # from 0
-    first: int  # data bytes, 0-127
-    second: int
-
 
 @dataclass
-class Track:
-    """What a track holds, each in order of time."""
+class Sequence:
+    """What is played together: all tracks of a file, or in type 2 each alone."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: loop.Messages
+    first: int = 0  # its messages, indices from `first` to `last` - 1; track by track, each in order of ticks
+    last: int = 0
+    places: int = 0  # how many there are
+    lanes: int = 0
+    voices: int = 0
     tempos: list[tuple[int, int]] = field(default_factory=list)  # tick, microseconds of a quarter note
     signatures: list[tuple[int, tuple[int, int]]] = field(default_factory=list)  # tick, (numerator, denominator)
     end: int = 0  # tick
@@ -50,11 +41,15 @@ class Track:
 
 @dataclass
 class File:
-    """A file of one piece (type 0 or 1), or of tracks that are pieces of their own (type 2)."""
+    """A file of one piece (type 0 or 1), or of tracks that are pieces of their own (type 2).
+
+    Its messages stand until this thread reads another file.
+    """
 
     kind: int
     division: int  # ticks in a quarter note
-    tracks: list[Track] = field(default_factory=list)
+    tracks: int = 0
+    sequences: list[Sequence] = field(default_factory=list)
     warnings: list[tuple[int | None, str]] = field(default_factory=list)  # byte offset, sentence
 
 
@@ -77,10 +72,14 @@ def read(data: bytes) -> File:
         raise ValueError("has 0 ticks in a quarter note, so it can't be timed")
     file = File(kind, division)
     _read_chunks(data, place + 8 + length, file)
+    for sequence in file.sequences:
+        sequence.tempos.sort(key=itemgetter(0))
+        sequence.signatures.sort(key=itemgetter(0))
     if count and not file.tracks:
         raise ValueError("is no whole MIDI file: it ends before its first track")
-    if count != len(file.tracks):
-        _warn(file, place + 10, f"the number of tracks is {count:,} in the header, and {len(file.tracks):,} in the file")
+    if count != file.tracks:
+        reason = f"the number of tracks is {count:,} in the header, and {file.tracks:,} in the file"
+        file.warnings.append((place + 10, reason))
     if (more := len(file.warnings) - _WARNINGS) > 0:
         file.warnings[_WARNINGS:] = [(None, f"and {more:,} more warnings")]
     return file
@@ -100,121 +99,133 @@ def _unwrap(data: bytes) -> tuple[int, int]:
 
 
 def _read_chunks(data: bytes, place: int, file: File) -> None:
-    def warn(offset: int, reason: str) -> None:
-        _warn(file, offset, reason)
-
+    reader = _TrackReader(data, file)
     while place < len(data):
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8])
         begin = place + 8
         if name == b"MTrk" and begin <= len(data):
-            track, end = _read_track(data, begin, size, len(file.tracks), warn)
-            file.tracks.append(track)
-            if sum(len(each.messages) for each in file.tracks) > MAX_MESSAGES:
-                raise ValueError(_TOO_MANY)
+            end = reader.read(begin, size)
             place = begin + size
             if end < min(place, len(data)):  # the length is wrong, or something stands behind the end
-                warn(end, f"track {len(file.tracks)} ends here, before its {size:,} bytes do")
+                reader.warn(end, f"track {file.tracks} ends here, before its {size:,} bytes do")
                 following = data.find(b"MTrk", end, place + 3)
                 place = following if following >= 0 else place
         elif name == b"MThd":
-            warn(place, "another MIDI file begins here, and is not read")
+            reader.warn(place, "another MIDI file begins here, and is not read")
             return
         elif name.isascii() and name.decode().isprintable() and begin + size <= len(data):
-            warn(place, f"a chunk {name.decode()!r}, which is no part of a MIDI file, is skipped")
+            reader.warn(place, f"a chunk {name.decode()!r}, which is no part of a MIDI file, is skipped")
             place = begin + size
         else:
             following = data.find(b"MTrk", place + 1)
             end = following if following >= 0 else len(data)
-            warn(place, f"{end - place:,} bytes that are no chunk are skipped")
+            reader.warn(place, f"{end - place:,} bytes that are no chunk are skipped")
             place = end
 
 
-def _warn(file: File, offset: int, reason: str) -> None:
-    file.warnings.append((offset, reason))
+class _Memory(threading.local):
+    """Of each thread, for all files that it reads, one after the other: new memory for each would take longer than reading.
+
+    To number a file's voices takes 4 MB, of which it touches little.
+    """
+
+    def __init__(self) -> None:
+        self.numbering = loop.make_numbering()
+        self.stamp = 0
+        self._messages, self._size = loop.make_messages(0), 0
+
+    def get_messages(self, size: int) -> loop.Messages:
+        """Memory for those of a file of so many bytes, until the next file is read."""
+        if size > self._size:
+            self._messages, self._size = loop.make_messages(2 * size), 2 * size
+        return self._messages
+
+    def next_stamp(self) -> int:
+        """One that the numbering has not seen."""
+        self.stamp += 1
+        return self.stamp
 
 
-class _Ended(Exception):
-    """The bytes of a track end within an event."""
+_memory = _Memory()
 
 
-class _Bytes:
-    """The bytes of a track, from one to the next."""
+class _TrackReader:
+    """Reads the tracks of a file, one after the other."""
 
-    def __init__(self, data: bytes, place: int, end: int):
-        self.place, self.end = place, end
-        self._data = data
+    def __init__(self, data: bytes, file: File) -> None:
+        self._data, self._file = data, file
+        self._bytes = np.frombuffer(data, np.uint8)
+        self._counts = np.zeros(loop.COUNTS, np.int64)
+        self._messages = _memory.get_messages(len(data))
+        self._heard = 0
+        self._sequence = 0  # stamp
 
-    def byte(self) -> int:
-        if self.place >= self.end:
-            raise _Ended
-        self.place += 1
-        return self._data[self.place - 1]
+    def warn(self, offset: int, reason: str) -> None:
+        self._file.warnings.append((offset, reason))
 
-    def take(self, count: int) -> bytes:
-        if self.place + count > self.end:
-            raise _Ended
-        self.place += count
-        return self._data[self.place - count : self.place]
-
-    def number(self) -> int:
-        """A number of seven bits a byte; the last byte is below 128."""
-        number, begin = 0, self.place
-        while (byte := self.byte()) >= 0x80:
-            number = (number | byte & 0x7F) << 7
-            if self.place - begin == 4:
-                raise ValueError(f"is no MIDI file that can be read: at byte {begin:,} is a number of more than 4 bytes")
-        return number | byte
-
-
-def _read_track(data: bytes, begin: int, size: int, number: int, warn: Warn) -> tuple[Track, int]:
-    """A track of so many bytes, and where it ends."""
-    source = _Bytes(data, begin, min(begin + size, len(data)))
-    missing = begin + size - source.end
-    track, port, running = Track(), 0, None
-    while source.place < source.end:
-        at = source.place
-        try:
-            track.end += source.number()
-            status = source.byte()
-            if status == _META:
-                kind, body = source.byte(), source.take(source.number())
-                if kind == _END:
-                    return track, source.place
-                if kind == _PORT and body:
-                    port = body[0]
-                elif fault := _keep_meta(track, kind, body):
-                    warn(at, f"{fault}, in track {number + 1} at tick {track.end:,}")
-            elif status in _SYSEX:
-                source.take(source.number())
-            elif status >= 0xF0:
-                if status not in _SYSTEM:
-                    raise ValueError(f"is no MIDI file that can be read: {status:X} at byte {at:,} begins no event")
-                source.take(_SYSTEM[status])
-            else:
-                first = source.byte() if status >= 0x80 else status
-                running = status if status >= 0x80 else running  # other events leave it as it is
-                if running is None:
-                    raise ValueError(f"is no MIDI file that can be read: the event at byte {at:,} does not say what it is")
-                kind, channel = running & 0xF0, running & 0x0F
-                second = 0 if kind in _ONE_BYTE else source.byte()
-                if kind in _PLAYED:
-                    message = Message(track.end, number, port, kind, channel, min(first, 127), min(second, 127))
-                    track.messages.append(message)
-                    if len(track.messages) > MAX_MESSAGES:
-                        raise ValueError(_TOO_MANY)
-        except _Ended:
+    def read(self, begin: int, size: int) -> int:
+        """Read a track of so many bytes; returns where it ends."""
+        sequence, number, end = self._begin(), self._file.tracks, min(begin + size, len(self._data))
+        arguments = (number - 1, self._sequence, _memory.next_stamp(), MAX_MESSAGES)
+        result = loop.read_track(self._bytes, begin, end, *arguments, sequence.messages, _memory.numbering, self._counts)
+        counts = self._counts
+        at, tick = int(counts[loop.AT]), int(counts[loop.TICK])
+        self._keep_metas(sequence, number)
+        if result in _UNREADABLE:
+            raise ValueError(_UNREADABLE[result].format(at=at, status=self._data[counts[loop.PLACE] - 1]))
+        missing = begin + size - end
+        if result == loop.WITHIN_EVENT:
             if not missing:
                 reason = f"the event at byte {at:,} goes on when its track has ended"
-                raise ValueError(f"is no MIDI file that can be read: {reason}") from None
-            if not _is_end(data[at : source.end], missing):
-                raise ValueError("is no whole MIDI file: it ends too early") from None
-            warn(at, f"the end of track {number + 1}, at tick {track.end:,}, lacks its last bytes: {missing}")
-            return track, source.end
-    if missing > 1 + len(_END_EVENT):
-        raise ValueError("is no whole MIDI file: it ends too early")
-    if missing:
-        warn(source.end, f"the end of track {number + 1} is missing, after tick {track.end:,}")
-    return track, source.end
+                raise ValueError(f"is no MIDI file that can be read: {reason}")
+            if not _is_end(self._data[at:end], missing):
+                raise ValueError("is no whole MIDI file: it ends too early")
+            self.warn(at, f"the end of track {number}, at tick {tick:,}, lacks its last bytes: {missing}")
+        elif result == loop.NO_END and missing > 1 + len(_END_EVENT):
+            raise ValueError("is no whole MIDI file: it ends too early")
+        elif result == loop.NO_END and missing:
+            self.warn(end, f"the end of track {number} is missing, after tick {tick:,}")
+        self._heard += int(counts[loop.HEARD])
+        if self._heard > MAX_MESSAGES:
+            raise ValueError(_TOO_MANY)
+        sequence.end = max(sequence.end, tick)
+        sequence.last, sequence.places, sequence.lanes, sequence.voices = counts[: loop.META_COUNT].tolist()
+        return int(counts[loop.PLACE]) if result == loop.COMPLETE else end
+
+    def _begin(self) -> Sequence:
+        """The sequence that the next track belongs to."""
+        self._file.tracks += 1
+        if self._file.tracks > _MAX_TRACKS:
+            raise ValueError(f"has more than the {_MAX_TRACKS:,} tracks that a MIDI file can have: split it")
+        sequences, counts, messages = self._file.sequences, self._counts, self._messages
+        if not sequences or self._file.kind == 2:
+            self._sequence = _memory.next_stamp()
+            first = int(counts[loop.MESSAGE_COUNT])
+            if sequences:  # its numbers begin anew, behind those of the one before
+                before = sequences[-1]
+                left = {
+                    name: getattr(before.messages, name)[getattr(before, name) :] for name in ("voices", "lanes", "places")
+                }
+                messages = before.messages._replace(**left)
+                counts[loop.PLACE_COUNT] = counts[loop.LANE_COUNT] = counts[loop.VOICE_COUNT] = 0
+            sequences.append(Sequence(messages, first))
+        return sequences[-1]
+
+    def _keep_metas(self, sequence: Sequence, number: int) -> None:
+        """Take the tempos and time signatures of a track; warn of meta events that can't be used."""
+        count = self._counts[loop.META_COUNT]
+        self._counts[loop.META_COUNT] = 0
+        for kind, at, tick, body, size in sequence.messages.metas[:count].tolist():
+            if fault := _keep_meta(sequence, tick, kind, self._data[body : body + size]):
+                self.warn(at, f"{fault}, in track {number} at tick {tick:,}")
+
+
+_UNREADABLE = {
+    loop.LONG_NUMBER: "is no MIDI file that can be read: at byte {at:,} is a number of more than 4 bytes",
+    loop.NO_STATUS: "is no MIDI file that can be read: {status:X} at byte {at:,} begins no event",
+    loop.NOT_RUNNING: "is no MIDI file that can be read: the event at byte {at:,} does not say what it is",
+    loop.TOO_MANY: _TOO_MANY,
+}
 
 
 def _is_end(event: bytes, missing: int) -> bool:
@@ -226,18 +237,18 @@ def _is_end(event: bytes, missing: int) -> bool:
     return whole.endswith(_END_EVENT) and 1 <= len(time) <= 4 and time[-1] < 0x80 and all(byte > 0x7F for byte in time[:-1])
 
 
-def _keep_meta(track: Track, kind: int, body: bytes) -> str | None:
-    """Add tempos and time signatures to a track; of those that can't be used, and of other events, what is wrong."""
+def _keep_meta(sequence: Sequence, tick: int, kind: int, body: bytes) -> str | None:
+    """Add tempos and time signatures to a sequence; of those that can't be used, and of other events, what is wrong."""
     size = f"of {len(body)} byte{'s' * (len(body) != 1)}"
     if kind == _TEMPO:
         tempo = int.from_bytes(body[:3])
         if len(body) < 3 or not tempo:
             return f"a tempo {'of 0 microseconds' if len(body) >= 3 else size} is left out"
-        track.tempos.append((track.end, tempo))
+        sequence.tempos.append((tick, tempo))
     elif kind == _TIME_SIGNATURE:
         if len(body) < 2 or not body[0] or 1 << body[1] > _SHORTEST_NOTE:
             return f"a time signature {size if len(body) < 2 else f'of {body[0]} to 2^{body[1]}'} is left out"
-        track.signatures.append((track.end, (body[0], 1 << body[1])))
+        sequence.signatures.append((tick, (body[0], 1 << body[1])))
         if len(body) < 4:
             return f"a time signature {size} instead of 4"
     elif kind == _KEY_SIGNATURE:

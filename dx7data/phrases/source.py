@@ -3,13 +3,16 @@
 Nothing slow is imported here, nor by our own sources before they read: `dx7data --help` asks for their options.
 """
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
+    from dx7data.phrases.columns import Phrases
     from dx7data.phrases.report import MusicReport
-    from dx7data.phrases.selection import Passage
+    from dx7data.phrases.selection import Passage, Wanted
+
+Progress = Callable[[int, int], None]  # how much is done, and of how much, as far as that is known
 
 
 class Option(NamedTuple):
@@ -29,16 +32,26 @@ class PhraseSource(ABC):
 
     name: ClassVar[str]  # set by `register`
     value: ClassVar[Option | None]  # what it reads; None: it is used where no other source is chosen
-    options: ClassVar[dict[str, Option]] = {}  # further ones by name, which are refused beside other sources
+    options: ClassVar[dict[str, Option]] = {}  # further ones by name, as in max_notes; they are refused beside other sources
+    compiled: ClassVar[str | None] = None  # the module of loops that are compiled when it is used first, for some seconds
     kinds: ClassVar[tuple[str, ...]]  # of its phrases, as in the column `kind`; by default its own name
 
-    @abstractmethod
     def read(self, value: Any, options: Mapping[str, Any], clip: int, report: "MusicReport") -> "Iterator[Passage] | None":
         """The passages that are found; None: phrases are drawn for each sample (plan/drawn.py).
 
         options: by name, None where one is not given; clip: the length of a clip in ms; report: takes what is read and what
         is refused. Raises InputError where nothing can be read at all.
         """
+        raise NotImplementedError
+
+    def collect(
+        self, value: Any, options: Mapping[str, Any], wanted: "Wanted", report: "MusicReport", progress: Progress
+    ) -> "Phrases | None":
+        """The phrases that are wanted of what `read` finds; a source that can do both at once, and faster, does it here."""
+        from dx7data.phrases.selection import select
+
+        passages = self.read(value, options, wanted.clip, report)
+        return None if passages is None else select(passages, wanted, report)
 
     def describe(self, about: dict[str, Any]) -> list[str]:
         """What is known of a phrase, in a few words for the page."""

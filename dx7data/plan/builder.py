@@ -9,7 +9,7 @@ from dx7data.audio.silence import find_sounding
 from dx7data.errors import InputError
 from dx7data.patches import patch
 from dx7data.patches.bank import Bank
-from dx7data.phrases.phrase import Phrases
+from dx7data.phrases.columns import Phrases
 from dx7data.plan import augment, hidden, split
 from dx7data.plan.patches import BANK, EVERY_SPLIT, NOWHERE, Patches, make_rows
 from dx7data.plan.plan import Plan

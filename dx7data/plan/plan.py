@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, cast
 
 from dx7data.errors import InputError
 from dx7data.files import add_hash, read_all
-from dx7data.phrases.phrase import Phrases, max_notes
+from dx7data.phrases.columns import Phrases
+from dx7data.phrases.phrase import max_notes
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.patches import Patches
 from dx7data.plan.recipe import ENGINE, FORMAT, FORMAT_3, READ_ONLY, Recipe
@@ -82,7 +83,7 @@ class Plan(Recipe):
 
     def files(self) -> dict[str, bytes]:
         """Name and content of the files of a plan, `dataset.json`, which has the hashes of the others, last."""
-        files = {"patches.parquet": self.patches.to_parquet()}
+        files: dict[str, bytes] = {"patches.parquet": self.patches.to_parquet()}
         if self.phrases is not None:
             files["phrases.arrow"] = self.phrases.to_arrow()
         document = {
@@ -165,6 +166,14 @@ def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Phrases | No
     return phrases
 
 
+def _list_different_phrases(old: Plan, new: Plan) -> tuple[list[str], list[str]]:
+    """Ids of both, if any differ: as texts, millions take much memory."""
+    there, here = (None if plan.phrases is None else plan.phrases.table["id"] for plan in (old, new))
+    if there is not None and here is not None and there.equals(here):
+        return [], []
+    return [] if there is None else there.to_pylist(), [] if here is None else here.to_pylist()
+
+
 def find_differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
     if old.old_fingerprint:
@@ -180,7 +189,7 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
         found.append(f"samples are {old.counts} there and {new.counts} here")
     for what, there, here in (
         ("patches", old.patches.ids, new.patches.ids),
-        ("phrases", old.phrases.ids if old.phrases else [], new.phrases.ids if new.phrases else []),
+        ("phrases", *_list_different_phrases(old, new)),
     ):
         if there != here:
             only_there, only_here = len(set(there) - set(here)), len(set(here) - set(there))

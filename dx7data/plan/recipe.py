@@ -8,7 +8,8 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import to_canonical_json
-from dx7data.phrases.phrase import Phrase, Phrases
+from dx7data.phrases.columns import Phrases
+from dx7data.phrases.phrase import Phrase
 from dx7data.plan import drawn, schema
 from dx7data.plan.patches import COUNTERFACTUAL, Patches
 from dx7data.plan.permutation import Cycle

@@ -18,8 +18,8 @@ from dx7data.errors import InputError
 from dx7data.files import check_hash
 from dx7data.patches import patch
 from dx7data.phrases import compose
+from dx7data.phrases.columns import Known
 from dx7data.phrases.filters import Filters, Key
-from dx7data.phrases.phrase import Known
 from dx7data.plan.spec import RANDOM_SOURCE, Spec, SplitBy
 
 # Bytes of a file, beyond which it is not read. The largest that we have seen: 2 MB of dataset.json for 31,380 patches.

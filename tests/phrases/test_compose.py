@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dx7data.phrases.columns import Phrases
 from dx7data.phrases.compose import draw
-from dx7data.phrases.phrase import Phrases
 from dx7data.rng import KeyedRng
 
 KINDS = {"walk", "scale", "arpeggio", "chords", "repeated", "melody"}

@@ -3,8 +3,9 @@
 import struct
 
 import pytest
+from performances import read
 
-from dx7data.phrases import midi, smf
+from dx7data.phrases import smf
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -22,7 +23,7 @@ def raw_track(body: bytes) -> bytes:
 
 def spans(data: bytes) -> list[tuple]:
     """Key, start and end of the notes of a file with one performance."""
-    (performance,) = midi.read(data).performances
+    (performance,) = read(data).performances
     return [(note.note, note.start, note.start + note.held) for note in performance.notes]
 
 
@@ -33,7 +34,7 @@ THE_NOTE = [(60, 0, 100)]
 def warnings(data: bytes) -> list[tuple]:
     """What was passed over in a file whose notes are all there."""
     assert spans(data) == THE_NOTE
-    return midi.read(data).warnings
+    return read(data).warnings
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_time_goes_on_before_meta_events_that_nobody_knows():
 
 def test_a_short_time_signature_counts():
     data = header() + raw_track(b"\x00\xff\x58\x02\x06\x03" + WHOLE)
-    assert midi.read(data).performances[0].bars.window(0, 2) == (0, 500)
+    assert read(data).performances[0].window(0, 2) == (0, 500)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +138,14 @@ def test_too_many_messages_are_refused(monkeypatch):
     monkeypatch.setattr(smf, "MAX_MESSAGES", 10)
     track = b"MTrk" + struct.pack(">L", 5 * len(note) + 4) + 5 * note + b"\0\xff\x2f\0"
     head = b"MThd" + struct.pack(">LHH", 6, 1, 1)
-    assert len(smf.read(head + struct.pack(">H", 480) + track).tracks[0].messages) == 10
+    assert smf.read(head + struct.pack(">H", 480) + track).sequences[0].last == 10
     with pytest.raises(ValueError, match="more than the 500,000 notes"):
         smf.read(b"MThd" + struct.pack(">LHHH", 6, 1, 2, 480) + 2 * track)
     longer = b"MTrk" + struct.pack(">L", 6 * len(note) + 4) + 6 * note + b"\0\xff\x2f\0"
     with pytest.raises(ValueError, match="more than the 500,000 notes"):
         smf.read(head + struct.pack(">H", 480) + longer)
+
+
+def test_more_tracks_than_a_header_can_count_are_refused():
+    with pytest.raises(ValueError, match="more than the 65,535 tracks"):
+        smf.read(header() + 65_536 * raw_track(b""))

@@ -13,7 +13,8 @@ from dx7data.audio import mulaw
 from dx7data.dataset import card
 from dx7data.files import add_hash, check_hash
 from dx7data.patches import bank, patch, sysex
-from dx7data.phrases.phrase import Event, Note, Phrase, Phrases
+from dx7data.phrases.columns import Phrases
+from dx7data.phrases.phrase import Event, Note, Phrase
 from dx7data.plan import builder, hidden
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Spec

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from benchmarks.campaign.hostile_folders.values import deepen
 from dx7data import cli, files
 from dx7data.patches import patch
-from dx7data.phrases.phrase import Phrases
+from dx7data.phrases.columns import Phrases
 from dx7data.plan.plan import ENGINE, FORMAT
 
 SHARD = "train-000000"

@@ -30,9 +30,9 @@ class Table(PhraseSource):
     kinds = ("table",)
 
     def read(self, value: Any, options: Mapping[str, Any], clip: int, report: "MusicReport") -> "Iterator[Passage]":
-        from dx7data.phrases import corpus
+        from dx7data.phrases import table
 
-        return corpus.read_table(value, options["bpm"], report)
+        return table.read_table(value, options["bpm"], report)
 
     def describe(self, about: dict[str, Any]) -> list[str]:
         return [about["file"]]
