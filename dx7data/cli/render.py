@@ -67,12 +67,10 @@ def run(options: Namespace) -> None:
         return
     from dx7data.dataset import folders
 
-    folder, is_part = options.out or options.plan, bool(options.only or options.job)
-    with folders.lock_folder(folder, new=True, shared=is_part):
-        missing = folders.prepare(plan, folder, options.overwrite)
-        if is_part:
-            missing = _select(plan, missing, options)
-        else:
+    folder, chosen = options.out or options.plan, _choose_part(plan, options)
+    with folders.lock_folder(folder, new=True, shared=chosen is not None):
+        missing = folders.prepare(plan, folder, options.overwrite, chosen)
+        if chosen is None:
             folders.remove_partial(folder)
         render_shards(plan, folder, missing, options)
     if not folder.exists("index.json"):
@@ -90,17 +88,18 @@ def _refuse_beside_plan(options: Namespace) -> None:
             raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
 
-def _select(plan: Plan, missing: list, options: Namespace) -> list:
-    """Of the missing shards those that --only or --job asks for."""
-    shards, still = plan.shards(), set(missing)
+def _choose_part(plan: Plan, options: Namespace) -> list | None:
+    """The shards that --only or --job asks for; None for all."""
     if options.job:
         number, of = options.job
-        return [each for each in shards[number - 1 :: of] if each in still]
+        return plan.shards()[number - 1 :: of]
+    if not options.only:
+        return None
     split, number = options.only
-    chosen = [each for each in shards if (each.split, each.number) == (split, number)]
-    if not chosen:
-        raise InputError(f"--only {split}/{number:06d}: {split} has {sum(each.split == split for each in shards)} shards")
-    return [each for each in chosen if each in still]
+    of_split = [each for each in plan.shards() if each.split == split]
+    if not 0 <= number < len(of_split):
+        raise InputError(f"--only {split}/{number:06d}: {split} has {len(of_split)} shards")
+    return [of_split[number]]
 
 
 def _estimate(plan: Plan, options: Namespace) -> str:

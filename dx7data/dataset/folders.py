@@ -64,8 +64,8 @@ def _refuse_foreign(folder: Folder) -> None:
                 raise InputError(f"{folder} holds {make_printable(name)} and no data set; choose an empty or a new folder")
 
 
-def prepare(plan: Plan, folder: Folder, overwrite: bool) -> list[Shard]:
-    """Put the plan into the folder, or find it there; returns the shards that are still to be made.
+def prepare(plan: Plan, folder: Folder, overwrite: bool, chosen: list[Shard] | None = None) -> list[Shard]:
+    """Put the plan into the folder, or find it there; returns the shards, of those chosen, that are still to be made.
 
     Raises InputError when the plan is of an older format; when the folder holds another one, unless `overwrite`, which
     removes what a render leaves in a folder and nothing else; and when it holds other files and no plan: a data set gets a
@@ -85,7 +85,7 @@ def prepare(plan: Plan, folder: Folder, overwrite: bool) -> list[Shard]:
                 write_plan(plan, folder)
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
-    return find_missing(plan, folder)
+    return find_missing(plan, folder, chosen)
 
 
 def _is_torn(plan: Plan, folder: Folder) -> bool:
@@ -140,9 +140,9 @@ def remove_partial(folder: Folder, only: list[Shard] | None = None) -> None:
     folder.remove_partial(is_chosen)
 
 
-def find_missing(plan: Plan, folder: Folder) -> list[Shard]:
-    """The shards of a plan that are still to be made."""
-    return [each for each, stats in list_shards(folder, plan) if stats is None]
+def find_missing(plan: Plan, folder: Folder, chosen: list[Shard] | None = None) -> list[Shard]:
+    """The shards of a plan, or of some of its shards, that are still to be made."""
+    return [each for each, stats in list_shards(folder, plan, chosen) if stats is None]
 
 
 def extend(folder: Folder, plan: Plan) -> None:
@@ -201,9 +201,17 @@ def render_missing(
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
 
 
-def list_shards(folder: Folder, plan: Plan) -> Iterator[tuple[Shard, schema.Stats | None]]:
-    """Every shard of a plan with its stats; None where it is missing, of another plan, or of another length."""
-    sizes, shards = folder.list_sizes(), plan.shards()  # once: a plan may have a million shards, and none of them made
+def list_shards(
+    folder: Folder, plan: Plan, chosen: list[Shard] | None = None
+) -> Iterator[tuple[Shard, schema.Stats | None]]:
+    """Every shard of a plan, or some of them, with its stats; None where it is missing, of another plan or length."""
+    return _read_stats(folder, plan, plan.shards() if chosen is None else chosen, folder.list_sizes())
+
+
+def _read_stats(
+    folder: Folder, plan: Plan, shards: list[Shard], sizes: dict[str, int | None] | None
+) -> Iterator[tuple[Shard, schema.Stats | None]]:
+    """sizes: the files of the folder, listed once: a plan may have a million shards, and none of them made."""
     there = [each for each in shards if sizes is None or f"{each.name}.stats.json" in sizes]
     found = zip(there, folder.map(lambda each: shard.read_stats(plan, each, folder, sizes), there), strict=True)
     following, stats = next(found, (None, None))
@@ -301,7 +309,10 @@ def _decode_names(plan: Plan, folder: Folder, each: Shard, row: dict) -> dict[st
 
 def write_index(plan: Plan, folder: Folder) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
-    data = make_index(plan, list_shards(folder, plan))
+    there = folder.list_sizes()
+    if there is not None and any(f"{each.name}.stats.json" not in there for each in plan.shards()):
+        return  # before any is read: a thousand jobs may come here, one after the other
+    data = make_index(plan, _read_stats(folder, plan, plan.shards(), there))
     if data is not None and not is_written(folder, "index.json", data):
         folder.write("index.json", data)
 

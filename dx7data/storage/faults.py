@@ -43,6 +43,14 @@ def explain(error: Exception, scheme: str) -> str | None:
     return None
 
 
+def find_failure(error: Exception) -> Exception:
+    """What went wrong at a website, whose file system takes every failure for a missing file."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
+        return error
+    return error if isinstance(cause, FileNotFoundError) or _get_code(cause) in ("404", "410") else cause
+
+
 def is_bucket_missing(error: Exception) -> bool:
     return any(type(each).__name__ == "NoSuchBucket" or _get_code(each) == "NoSuchBucket" for each in _list_causes(error))
 

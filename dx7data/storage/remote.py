@@ -3,6 +3,7 @@
 Requests are tried again for half a minute, for a store may be busy; what no patience mends is said at once.
 """
 
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,14 @@ PAUSE, LONGEST_PAUSE = 0.25, 4.0  # seconds before the second try, doubled befor
 _AT_ONCE = 16  # small files that are read at a time: what takes long is to wait
 _BLOCK = 1 << 20
 _LOG_BYTES = 64 << 20
+
+
+def compute_pause(tries: int, chance: float) -> float:
+    """Seconds until a request comes again, half to one and a half times as many as above: by chance, of 0 to 1.
+
+    Else those that a busy store refuses at the same moment come again at the same moment, and some of them never get in.
+    """
+    return min(LONGEST_PAUSE, PAUSE * 2 ** (tries - 1)) * (0.5 + chance)
 
 
 def open_url(url: str) -> "RemoteFolder":
@@ -216,6 +225,8 @@ class RemoteFolder:
             except InputError:
                 raise
             except Exception as error:  # every file system has error classes of its own
+                if self._scheme in address.WEBSITES:
+                    error = faults.find_failure(error)
                 if faults.is_bucket_missing(error):
                     raise self._bucket_error() from None
                 if isinstance(error, FileNotFoundError):
@@ -224,6 +235,6 @@ class RemoteFolder:
                     raise InputError(f"{self.where(name) if name else self}: {reason}") from None
                 last = error
                 if attempt < TRIES - 1:
-                    time.sleep(min(LONGEST_PAUSE, PAUSE * 2**attempt))
+                    time.sleep(compute_pause(attempt + 1, random.random()))
         reason = make_printable(getattr(last, "strerror", None) or str(last) or type(last).__name__)[:300]
         raise InputError(f"{self.where(name) if name else self}: {TRIES} tries failed, the last one with: {reason}")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import object_store
 import pytest
 
 from dx7data import cli
@@ -46,8 +47,15 @@ def planned(made, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Two nodes, of which the driver is at the first."""
+def store():
+    """An S3 server, and a bucket of it."""
+    with object_store.serve() as store, pytest.MonkeyPatch.context() as changed:
+        yield store, object_store.make_bucket(store, changed)
+
+
+@pytest.fixture(scope="module")
+def cluster(store):
+    """Two nodes, of which the driver is at the first. They know how to reach the store."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
@@ -82,10 +90,9 @@ def count_shards(folder):
     return len(list(folder.glob("*.stats.json")))
 
 
-def find_nodes(folder):
-    """The ids of the nodes that have made shards in the last render, and how many shards, from its log."""
-    last = (folder / "render.log").read_text().splitlines()[-1]
-    return {node: int(count) for count, node in re.findall(r"(\d+) on \S+/([0-9a-f]{8})", last)}
+def find_nodes(log):
+    """The ids of the nodes that have made shards in the last render, and how many shards."""
+    return {node: int(count) for count, node in re.findall(r"(\d+) on \S+/([0-9a-f]{8})", log.splitlines()[-1])}
 
 
 def has_task(node):
@@ -103,9 +110,20 @@ def test_a_node_is_lost_half_way(made, planned, cluster):
     assert count_shards(planned) < count_shards(made)
     assert end(process)[0] == 0
     assert contents(planned) == contents(made)
-    nodes = find_nodes(planned)
+    nodes = find_nodes((planned / "render.log").read_text())
     assert len(nodes) >= 2
     assert sum(nodes.values()) == count_shards(made)
+
+
+def test_shards_go_straight_into_an_object_store(made, planned, cluster, store):
+    store, bucket = store
+    store.requests.clear()
+    assert end(start(planned, cluster, "--out", f"{bucket}/set"))[0] == 0
+    there = object_store.read_all(f"{bucket}/set")
+    log = there.pop("render.log").decode()
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in there.items()} == contents(made)
+    assert len(find_nodes(log)) == 2
+    assert store.count("PUT", ".tar") == store.count("PUT", ".stats.json") == count_shards(made)
 
 
 def test_begun_here_and_ended_on_a_cluster_whose_driver_is_killed(made, planned, cluster):

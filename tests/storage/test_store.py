@@ -101,6 +101,20 @@ def test_the_same_command_reads_a_list_and_the_stats(bucket, made, store):
     assert len(store.requests) < 2 * shards + 20
 
 
+def test_a_job_reads_what_is_there_of_its_own_part(bucket, made, store):
+    """A thousand jobs that each read all of it are too many for a store."""
+    upload(made, f"{bucket}/set")
+    shards = [each.name for each in Plan.load(made).shards()]
+    for name in ("index.json", f"{shards[1]}.stats.json", f"{shards[2]}.stats.json"):
+        open_s3().rm(f"{bucket}/set/{name}")
+    store.requests.clear()
+    assert render(made, f"{bucket}/set", "--job", "2/3") == 0
+    read = [path.rpartition("/")[2] for method, path in store.requests if method == "GET" and path.endswith(".stats.json")]
+    assert sorted(read) == sorted(f"{name}.stats.json" for name in shards[4::3])
+    assert store.count("PUT", ".tar") == 1
+    assert store.count("PUT", "index.json") == 0
+
+
 def test_commands_that_read(bucket, made, tmp_path, capsys):
     upload(made, f"{bucket}/set")
     texts = []

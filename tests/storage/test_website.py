@@ -111,6 +111,13 @@ def test_what_is_not_there(site, capsys):
     assert f"{site}/none is no data set: it has no dataset.json" in capsys.readouterr().err
 
 
+def test_nobody_answers(monkeypatch, capsys):
+    """The file system says that the file is missing."""
+    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    assert cli.main(["inspect", "http://127.0.0.1:9/set"]) == 2
+    assert f"http://127.0.0.1:9/set/dataset.json: {remote.TRIES} tries failed" in capsys.readouterr().err
+
+
 def test_a_plan_of_a_website_is_rendered(site, made, tmp_path):
     out = tmp_path / "out"
     command = ["render", "--plan", f"{site}/set", "--out", str(out), "--only", "val/0", "--device", "cpu", "--workers", "1"]
