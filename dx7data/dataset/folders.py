@@ -6,7 +6,7 @@ import re
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
-from dx7data.dataset import card, shard
+from dx7data.dataset import card, index, shard
 from dx7data.errors import InputError, make_printable
 from dx7data.patches import patch
 from dx7data.plan import schema
@@ -29,7 +29,7 @@ _OTHER_FILES = {
     "patches.parquet",
     "phrases.arrow",
     "phrases.parquet",
-    "index.json",
+    *index.NAMES,
     "README.md",
     "render.log",
 }
@@ -148,7 +148,8 @@ def find_missing(plan: Plan, folder: Folder, chosen: list[Shard] | None = None) 
 def extend(folder: Folder, plan: Plan) -> None:
     """Put a plan that asks for more samples in the place of the one in a folder. Each split's last shard may grow."""
     try:
-        folder.remove("index.json")
+        for name in index.NAMES:
+            folder.remove(name)
         write_plan(plan, folder)
     except OSError as error:
         raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
@@ -191,7 +192,7 @@ def render_missing(
             remove_partial(folder, missing)
             try:
                 who = render_shards(plan, missing, folder, progress)
-                write_index(plan, folder)
+                write_indexes(plan, folder)
             finally:
                 remove_partial(folder, missing)  # of workers that were stopped
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
@@ -307,24 +308,14 @@ def _decode_names(plan: Plan, folder: Folder, each: Shard, row: dict) -> dict[st
     return names
 
 
-def write_index(plan: Plan, folder: Folder) -> None:
-    """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
+def write_indexes(plan: Plan, folder: Folder) -> None:
+    """The lists of all shards, if these are there. Right ones stay untouched."""
     there = folder.list_sizes()
     if there is not None and any(f"{each.name}.stats.json" not in there for each in plan.shards()):
         return  # before any is read: a thousand jobs may come here, one after the other
-    data = make_index(plan, _read_stats(folder, plan, plan.shards(), there))
-    if data is not None and not is_written(folder, "index.json", data):
-        folder.write("index.json", data)
-
-
-def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:
-    """The content of `index.json`, from all shards with their stats; None if one is missing."""
-    listed = []
-    for each, stats in shards:
-        if stats is None:
-            return None
-        listed.append({"name": each.name, "samples": each.count, "tar": stats["tar"], "parquet": stats["parquet"]})
-    return (json.dumps({"fingerprint": plan.fingerprint, "shards": listed}, indent=1) + "\n").encode()
+    for name, data in index.make_indexes(plan, _read_stats(folder, plan, plan.shards(), there)).items():
+        if not is_written(folder, name, data):
+            folder.write(name, data)
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dx7data.dataset import card, folders
+from dx7data.dataset import card, folders, index
 from dx7data.errors import InputError, suggest_install
 from dx7data.files import check_length, open_regular, read_regular
 from dx7data.plan import schema
@@ -92,8 +92,9 @@ def publish(
             return Published(0, 0, len(plan.shards()))
         whole = [(each, stats) for each, stats in folders.list_shards(LocalFolder(folder), plan) if stats]
         sent = _send_shards(api, repository, there, folder, whole, progress)
-        if (index := folders.make_index(plan, folders.list_shards(LocalFolder(folder), plan))) is not None:
-            _commit(api, repository, [_add("index.json", index)])
+        indexes = index.make_indexes(plan, folders.list_shards(LocalFolder(folder), plan))
+        if indexes:
+            _commit(api, repository, [_add(name, data) for name, data in indexes.items()])
     return Published(len(whole), sent, len(plan.shards()) - len(whole))
 
 

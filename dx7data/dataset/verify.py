@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dx7data import prefix
-from dx7data.dataset import card, folders, shard
+from dx7data.dataset import card, folders, index, shard
 from dx7data.dataset.executors import local
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL
@@ -65,7 +65,7 @@ def verify(
         if fix:
             folders.write_plan(plan, folder)
         if fix or not wrong:
-            folders.write_index(plan, folder)
+            folders.write_indexes(plan, folder)
     except OSError as error:
         raise InputError(f"the shards are checked, but {folder} can't be written to: {error.strerror or error}") from None
     return wrong
@@ -187,10 +187,10 @@ def _check_others(plan: Plan, folder: Folder) -> Iterator[str]:
     """The files that follow from the plan and the shards."""
     if not plan.old_fingerprint and not card.is_current(plan, folders.read_card(folder)):
         yield "README.md: it is missing, or has changed below the line above which it is yours"
-    data = folders.make_index(plan, folders.list_shards(folder, plan))
-    there = folder.exists("index.json") or "index.json" in folder.list_links()
-    if there and data is not None and not folders.is_written(folder, "index.json", data):
-        yield "index.json: has changed since it was written"
+    links = folder.list_links()
+    for name, data in index.make_indexes(plan, folders.list_shards(folder, plan)).items():
+        if (folder.exists(name) or name in links) and not folders.is_written(folder, name, data):
+            yield f"{name}: has changed since it was written"
 
 
 def _hash(file: BinaryIO, progress: Callable[[int], object]) -> str:

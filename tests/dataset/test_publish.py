@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from dx7data import cli
-from dx7data.dataset import card
+from dx7data.dataset import card, index
 
 OPTIONS = ["--patches", "example", "--samples", "32", "--seconds", "0.05", "--prefix", "bytes", "--shard-size", "20kB"]
 ADDRESS, NAME = "hf://datasets/me/sines", "me/sines"
@@ -107,7 +107,8 @@ def test_samples_that_are_added(folder, hub):
 def test_shards_that_are_not_rendered_yet(folder, hub, capsys):
     for path in folder.glob("val-000000.*"):
         path.unlink()
-    (folder / "index.json").unlink()
+    for name in index.NAMES:
+        (folder / name).unlink()
     assert publish(folder) == 0
     assert "1 shards are not rendered yet" in capsys.readouterr().out
     assert read_hub(hub) == read(folder)

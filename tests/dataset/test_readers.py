@@ -64,6 +64,18 @@ print(json.dumps(found))
 """
 
 
+WIDS = """
+import json, sys
+import wids
+
+found = {}
+for split in ("train", "val", "test"):
+    data = wids.ShardListDataset(f"{sys.argv[1]}/{split}.wids.json")
+    found[split] = [[data[i]["__key__"], data[i][".json"]] for i in range(len(data))]
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("readers") / "shards"
@@ -151,3 +163,18 @@ def test_tables(folder, samples, python):
         for row, one in zip(rows, samples["train"], strict=True):
             start = row["target_wav_offset"]
             assert tar[start : start + len(one["target.wav"])] == one["target.wav"]
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_wids(folder, samples, tmp_path):
+    """It needs torch, which is here, and is put into a folder of its own."""
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path), "wids==0.1.11"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip(f"pip reaches no package index: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{WIDS}"
+    found = run(sys.executable, program, folder, WIDS_CACHE=str(tmp_path / "cache"))
+    for split, of_split in samples.items():
+        assert found[split] == [[one["__key__"], json.loads(one["json"])] for one in of_split]

@@ -221,6 +221,7 @@ DAMAGE = {
     "empty stats": lambda folder: (folder / "train-000002.stats.json").write_bytes(b""),
     "a deleted card": lambda folder: (folder / "README.md").unlink(),
     "an edited index": lambda folder: flip(folder / "index.json"),
+    "an edited index of a split": lambda folder: flip(folder / "val.wids.json"),
 }
 
 
