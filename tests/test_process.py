@@ -58,7 +58,8 @@ def test_ctrl_c_while_rendering_begins(tmp_path, seed):
 @pytest.mark.parametrize("name", TRAIN)
 def test_ctrl_c_while_torch_is_imported(name, tmp_path):
     status, text = interrupt([name], random.Random(name).uniform(0.02, 0.5))
-    assert (status, text) == (130, "")
+    assert status == 130
+    assert text in ("", f"{name}: stopped\n")  # it may be over with the imports, and at work
 
 
 def test_ctrl_c_while_training_begins(tmp_path):

@@ -247,8 +247,9 @@ def test_a_table_that_somebody_edited(whole, tmp_path):
 def test_a_table_that_a_full_disk_cut(whole, tmp_path):
     (tmp_path / "metrics.csv").write_text("step,ti")
     (tmp_path / "validation.csv").write_text("")
+    written = next((whole / "samples").iterdir())
     for name in ("00000004", "00000008"):
-        shutil.copytree(whole / "samples", tmp_path / "samples" / name, dirs_exist_ok=True)
+        shutil.copytree(written, tmp_path / "samples" / name)
     log = Log(tmp_path, 4)
     log.add("metrics", [{"step": 5, "time": 1.0}])
     log.close()
