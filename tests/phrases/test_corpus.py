@@ -62,17 +62,6 @@ def taken(path, seconds=2.0, beats=None, filters=ALL):
     return sorted(phrases, key=lambda phrase: phrase.about["start"]), report
 
 
-@pytest.fixture
-def put(tmp_path):
-    def write(name: str, data: bytes):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 # --- windows
 
 

@@ -22,17 +22,6 @@ from dx7data.phrases.table import COLUMNS, read_table
 ALL = Filters()
 
 
-@pytest.fixture
-def put(tmp_path):
-    def write(name: str, data: bytes):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 def rows(*notes, **columns) -> dict:
     """Columns of a table: notes as (phrase_id, start_time, duration, note, velocity); some of the columns replaced."""
     return dict(zip(COLUMNS, map(list, zip(*notes, strict=True)), strict=True)) | columns
