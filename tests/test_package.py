@@ -21,7 +21,15 @@ from dx7data import cli
 ROOT = Path(__file__).resolve().parents[1]
 UV = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 UNREACHABLE = ("Failed to fetch", "error sending request")
-OF_THE_CHECKOUT = {".ci/run", ".github/workflows/ci.yml", ".gitignore", ".pre-commit-config.yaml", "shards/.gitkeep"}
+OF_THE_CHECKOUT = {
+    ".ci/run",
+    ".dockerignore",
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "Dockerfile",
+    "shards/.gitkeep",
+}
 RENDER = [
     "render",
     "--patches",
