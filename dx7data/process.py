@@ -19,6 +19,8 @@ from dx7data.errors import InputError, make_printable
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has stopped: 128 + SIGINT
 
+_MAIN_THREAD = _thread.get_ident()  # the thread that imports this module first
+
 
 def exit_on_interrupt() -> None:
     """From now on Ctrl-C ends this process at once: for the time in which modules are imported, when nothing can be lost.
@@ -135,4 +137,4 @@ def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 def _interrupt_later() -> None:
     time.sleep(0.01)  # until the callback has returned
-    _thread.interrupt_main()
+    signal.pthread_kill(_MAIN_THREAD, signal.SIGINT)  # a real one, which ends a wait as well; _thread.interrupt_main does not
