@@ -137,4 +137,4 @@ def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 def _interrupt_later() -> None:
     time.sleep(0.01)  # until the callback has returned
-    signal.pthread_kill(_MAIN_THREAD, signal.SIGINT)  # a real one, which ends a wait as well; _thread.interrupt_main does not
+    signal.pthread_kill(_MAIN_THREAD, signal.SIGINT)  # unlike _thread.interrupt_main, this ends a wait as well

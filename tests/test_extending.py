@@ -62,6 +62,8 @@ def test_the_page_has_all():
     assert list(FILES) == ["models/layers/attention.py", "dx7data/prefix/bits.py", csv]
 
 
+@pytest.mark.integration
+@pytest.mark.slow
 def test_the_codec_is_verified_and_decoded(run, shards):
     shown = run(["dx7data", "verify", shards], ["dx7data", "inspect", shards])
     names = re.findall(r"prefix\.bits: (.*)", shown)
@@ -70,6 +72,8 @@ def test_the_codec_is_verified_and_decoded(run, shards):
     assert all(name in shown for name in names)
 
 
+@pytest.mark.integration
+@pytest.mark.slow
 def test_the_layer_is_trained_and_converts(run, shards, tmp_path):
     options = ["--layers", "s4d,attention", "--preset", "tiny", "--seconds", "0.1", "--prefix", "bits", "--steps", "4"]
     options += ["--evaluate-every", "4", "--evaluate-samples", "2", "--checkpoint-every", "4", "--device", "cpu"]
@@ -95,6 +99,8 @@ def test_without_the_file_a_codec_is_unknown(tmp_path):
     assert "--prefix bits is no codec: take some of bytes, fsk, reference, or none" in found.stderr
 
 
+@pytest.mark.integration
+@pytest.mark.slow
 def test_the_phrases_are_played(run, tmp_path):
     """Two phrases, of which one is longer than the clip and one does not pass the filter."""
     notes, out = tmp_path / "notes.csv", tmp_path / "out"

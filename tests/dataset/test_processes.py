@@ -76,7 +76,7 @@ def _session(process: Path) -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
-@pytest.mark.parametrize("room", [0, 100_000, 400_000])
+@pytest.mark.parametrize("room", [0, 400_000])
 def test_a_full_disk_with_several_workers(tmp_path, room):
     """The disk is in memory; two workers are in the middle of a shard when one of them meets its end."""
     script = """

@@ -284,7 +284,7 @@ def test_a_damaged_plan_is_refused(copy, capsys, name):
         assert "Traceback" not in message
 
 
-def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
+def test_every_flipped_bit_is_found(tmp_path, monkeypatch):
     """Anywhere in the folder but the log and what is a person's; hashes must find it, without rendering again."""
     options = ["--samples", 6, "--seconds", 0.05, "--split", "0.5,0.25,0.25"]
     assert run("render", "--patches", "example", "--out", tmp_path, *options) == 0
@@ -292,7 +292,7 @@ def test_every_one_of_a_thousand_flipped_bits_is_found(tmp_path, monkeypatch):
     assert verify.verify(tmp_path) == []
     files = [path for path in sorted(tmp_path.iterdir()) if path.name != "render.log"]
     rng = random.Random(1)
-    for _ in range(1000):
+    for _ in range(300):
         path = rng.choice(files)
         whole = path.read_bytes()
         place = rng.randrange(whole.index(card.MARK.encode()) if path.name == "README.md" else 0, len(whole))

@@ -335,6 +335,7 @@ def test_some_of_the_campaign(good, tmp_path):
         shutil.rmtree(tmp_path / "case")
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 def test_the_campaign():
     """Two of its cases with all that a person does with a checkpoint, in processes of their own."""

@@ -175,6 +175,7 @@ def test_a_run_of_which_no_step_was_timed(done):
     assert rows["s4"]["step ms"]
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 def test_real_runs(tmp_path, capsys):
     """One rate diverges: exit status 3 of a run is no failure of the study, which goes on with the other."""

@@ -167,8 +167,8 @@ def _get_result(ray: Any, done: Any, some: list[Shard]) -> _Made:
 def _cancel(ray: Any, tasks: list) -> None:
     """Those that run are interrupted, and remove what they had begun to write.
 
-    Quirk: Ray 2.60 ends the whole process when a task that has just ended is cancelled (a failed check in task_manager.cc: 24
-    of 115 drivers, all of whose tasks failed at once). None of 128 did when ended tasks were left out.
+    Quirk: Ray 2.60 may end the whole process when a task is cancelled that has just ended (a failed check in
+    task_manager.cc, in 24 of 115 drivers whose tasks all failed at once; in none of 128 that left out the ended ones).
     """
     left = ray.wait(tasks, num_returns=len(tasks), timeout=0)[1]
     for each in reversed(left):  # those that wait first, lest they begin
