@@ -24,7 +24,7 @@ from dx7data.phrases.phrase import REST
 from dx7data.plan.plan import Plan
 from dx7data.storage import LocalFolder
 
-SHORT = ["--samples", "60", "--seconds", "0.5", "--shard-size", "400kB", "--seed", "7"]
+SHORT = ["--samples", "36", "--seconds", "0.5", "--shard-size", "240kB", "--seed", "7"]
 
 
 def render(folder, *options, patches=("example",)):
