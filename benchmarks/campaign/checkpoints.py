@@ -145,6 +145,14 @@ def judge(ended: Ended, command: str, good: list) -> list[str]:
     return [name for name, wrong in found.items() if wrong]
 
 
+def name_outcome(ended: Ended, good: list) -> str:
+    """good: the results with the newest checkpoint, and with the one before."""
+    if ended.status == 2:
+        return "refused"
+    names = [name for name, result in zip(["as the good one", "one before"], good, strict=True) if result == ended.result]
+    return names[0] if names else "other numbers"
+
+
 def import_all() -> None:
     """So that a command takes a second, not ten; no thread is started, which a fork would lack."""
     import torch
@@ -201,10 +209,8 @@ def campaign(folder: Path, options: argparse.Namespace) -> int:
             runs += 1
             case.change(copy(folder, folder / "case"))
             ended = execute(command, folder / "case")
-            wrong = judge(ended, command, good[command])
-            counts[
-                "refused" if ended.status == 2 else "as the good one" if ended.result == good[command][0] else "one before"
-            ] += 1
+            wrong = judge(ended, command, [*good[command], *[ended.result] * case.whole])
+            counts[name_outcome(ended, good[command])] += 1
             faults.update(wrong)
             if wrong or options.verbose:
                 said = "\n  ".join(ended.said.replace("\r", "\n").splitlines()[-12:])
@@ -213,8 +219,8 @@ def campaign(folder: Path, options: argparse.Namespace) -> int:
     print(
         f"checkpoints: {len(chosen):,} cases, {runs:,} commands in {time.monotonic() - began:,.0f} s: "
         f"{counts['refused']:,} refused in a sentence, {counts['one before']:,} with the one before, "
-        f"{counts['as the good one']:,} as the good one; {sum(faults.values()):,} faults"
-        + "".join(f", {name}: {count}" for name, count in faults.items())
+        f"{counts['as the good one']:,} as the good one, {counts['other numbers']:,} with numbers of a person, hash right; "
+        f"{sum(faults.values()):,} faults" + "".join(f", {name}: {count}" for name, count in faults.items())
     )
     return int(bool(faults))
 

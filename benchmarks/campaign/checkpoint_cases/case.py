@@ -13,6 +13,7 @@ class Case(NamedTuple):
     name: str
     change: Callable[[Path], object]  # of the folder of a run
     commands: tuple[str, ...] = ()  # that read what is changed; none: all are tried
+    whole: bool = False  # other numbers, which a checkpoint may well have: any result is right
 
 
 READERS = {
