@@ -15,7 +15,7 @@ from dx7data.audio.wav import decode_wav, encode_wav
 from dx7data.dataset import folders, shard
 from dx7data.errors import InputError, make_printable
 from dx7data.files import write_output
-from dx7data.page import drawing, histograms, spectrogram
+from dx7data.page import algorithm, envelopes, histograms, score, spectrogram
 from dx7data.page.head import fill_page
 from dx7data.patches import patch, sysex
 from dx7data.phrases.phrase import REST
@@ -236,13 +236,13 @@ def _changed_operator(meta: dict) -> int | None:
 
 def _score(meta: dict, seconds: float) -> Markup:
     """The phrase and its controllers, on the same axis of time as source and target."""
-    sheets = {"phrase": drawing.draw_roll(meta["notes"], seconds)}
+    sheets = {"phrase": score.draw_roll(meta["notes"], seconds)}
     for name, values in meta["controllers"].items():
         if values == [[0.0, REST[name]]]:
             continue
         reach = max(1, int(np.ceil(max(abs(value) for _, value in values)))) if name == "bend" else 127
         label, low = (f"bend ±{reach}", -reach) if name == "bend" else (name, 0)
-        sheets[label] = drawing.draw_controller(values, REST[name], low, reach, seconds)
+        sheets[label] = score.draw_controller(values, REST[name], low, reach, seconds)
     row = '<div class="row"><span class="label">{}</span><div class="sheet">{}</div></div>'
     return join(html(row, label, sheet) for label, sheet in sheets.items())
 
@@ -283,6 +283,6 @@ def _patch(stored: np.ndarray, changed: int | None) -> Markup:
         fields["name"],
         number,
         feedback,
-        drawing.draw_algorithm(number, off, changed, feedback),
-        drawing.draw_envelopes(stored, changed),
+        algorithm.draw_algorithm(number, off, changed, feedback),
+        envelopes.draw_envelopes(stored, changed),
     )
