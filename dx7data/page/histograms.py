@@ -6,25 +6,14 @@ import numpy as np
 from markupsafe import Markup
 
 from dx7data.audio.markup import html, join
-from dx7data.dataset import shard
-from dx7data.plan.plan import Plan
-from dx7data.plan.schema import Stats
-from dx7data.plan.spec import Shard
-from dx7data.storage import Folder
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60
 _LEAST_COLUMNS = 12  # a few would be too broad
-_COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
-
-
-def read_columns(plan: Plan, made: dict[Shard, Stats], folder: Folder) -> dict[str, np.ndarray]:
-    """What the histograms count, of all samples."""
-    tables = list(folder.map(lambda one: shard.read_table(plan, one[0], folder, one[1]).select(_COLUMNS), made.items()))
-    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
+COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
 def draw_histograms(summary: dict, table: dict) -> Markup:
-    """All of them, from folders.summarize and `read_columns`."""
+    """All of them, from folders.summarize and COLUMNS of all samples."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
     steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)

@@ -1,53 +1,20 @@
-"""The page of a data set: its HTML by a parser and by a browser."""
+"""The page of a data set: its HTML, by a parser."""
 
 import base64
-import hashlib
 import json
-import os
 import re
 import shutil
 import struct
-import subprocess
-import threading
 from html.parser import HTMLParser
 
 import mido
-import numpy as np
 import pytest
+from page.conftest import HOSTILE, render
 
-from dx7data import cli
 from dx7data.dataset import folders
 from dx7data.errors import InputError
-from dx7data.page import page
-from dx7data.patches import bank, patch, sysex
+from dx7data.page import article, page
 from dx7data.plan.plan import Plan
-from dx7data.plan.spec import Shard
-
-HOSTILE = "<script>$x"  # ten bytes: markup, and what a template fills in
-NAME_START = patch.PARAMETERS
-
-
-def render(folder, *options, patches="example"):
-    assert cli.main(["render", "--patches", str(patches), "--out", str(folder), *map(str, options), "--workers", "1"]) == 0
-    return folder
-
-
-# --- Which samples ---
-
-
-def test_chosen_are_spread_over_shards_and_splits():
-    made = [Shard("train", i, 100 * i, 100) for i in range(8)] + [Shard("val", 0, 0, 4), Shard("test", 0, 0, 1)]
-    picked = [place for unit in page.choose_samples(made, 24, 1) for place in unit]
-    assert len(picked) == len(set(picked)) == 24
-    assert {shard.name for shard, _ in picked} == {shard.name for shard in made}
-    assert all(i < shard.count for shard, i in picked)
-    assert [len(unit) for unit in page.choose_samples(made, 24, 2)] == [2] * 11 + [1]
-    assert all(unit[0][1] % 2 == 0 for unit in page.choose_samples(made, 24, 2))
-    assert {shard.split for unit in page.choose_samples(made, 1, 1) for shard, _ in unit} == {"train", "val", "test"}
-    assert sum(len(unit) for unit in page.choose_samples(made, 10**6, 1)) == 805
-
-
-# --- The page ---
 
 
 class Outline(HTMLParser):
@@ -61,7 +28,7 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
@@ -77,36 +44,6 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    """Pairs of up to two layers, all prefixes, and hostile names, at 16 kHz."""
-    folder = tmp_path_factory.mktemp("everything")
-    patches = bank.load(["example"]).patches.copy()
-    patches[:, NAME_START:] = np.frombuffer(HOSTILE.encode(), np.uint8)
-    (folder / "hostile.syx").write_bytes(b"".join(map(sysex.write_voice, patches)))
-    options = (
-        "--samples",
-        60,
-        "--sample-rate",
-        16000,
-        "--prefix",
-        "bytes",
-        "fsk",
-        "reference",
-        "--pairs",
-        "--layers",
-        "1..2",
-    )
-    return render(folder / "<img src=x onerror=alert(1)>", *options, patches=folder / "hostile.syx")
-
-
-@pytest.fixture(scope="module")
-def written(everything):
-    path = everything.parent / "page.html"
-    page.write_page(everything, path)
-    return path
-
-
 def test_whole_and_small(written, everything):
     assert written.stat().st_size < 10e6
     outline = Outline(written.read_text())
@@ -119,7 +56,9 @@ def test_whole_and_small(written, everything):
     targets = {a["href"] for a in outline.named("a")}
     assert targets <= {f"#{each}" for each in ids}
     assert all(one.get("alt") for one in outline.named("img"))
-    assert [tag for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)] == ["h1", *["h2"] * 3, *["h3"] * 24]
+    assert len({one["aria-label"] for one in outline.named("audio")}) == 24 * 5
+    assert len({one["aria-label"] for one in outline.named("button") if "data-clip" in one}) == 24 * 5
+    assert [tag for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)] == ["h1", *["h2"] * 2, *["h3"] * 24]
 
 
 def test_players_hold_the_clips(written, everything):
@@ -167,7 +106,7 @@ def test_pairs_are_side_by_side_and_named(written, everything):
     ],
 )
 def test_parameters_in_words(parameter, words):
-    assert page._in_words(parameter) == words
+    assert article._in_words(parameter) == words
 
 
 def test_hostile_names_stay_text(written):
@@ -247,90 +186,3 @@ def test_what_a_person_can_get_wrong(everything, tmp_path):
     with pytest.raises(InputError, match="nothing to show"):
         page.write_page(damaged, tmp_path / "page.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "folder"], "nothing is left half written"
-
-
-# --- In a browser ---
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "headless_shell")
-
-# Reports to the console, as one line of JSON. Each clip is loaded by a player of its own, which is then let go. Media are
-# decoded in real time, whatever the browser's virtual clock says, so --dump-dom would end before the last one.
-PROBE = """
-<script>
-const errors = [];
-addEventListener("error", (event) => errors.push(String(event.message || event.target.outerHTML.slice(0, 80))), true);
-addEventListener("securitypolicyviolation", (event) => errors.push(event.violatedDirective));
-addEventListener("load", async () => {
-  const durations = [];
-  for (const clip of document.querySelectorAll("audio")) {
-    const own = new Audio();
-    await new Promise((done) => { own.onloadedmetadata = own.onerror = done; own.src = clip.src; });
-    durations.push(own.duration);
-    own.removeAttribute("src");
-    own.load();
-  }
-  const button = document.querySelector(".clip button");
-  button.focus();
-  const focused = document.activeElement === button;
-  button.click();
-  await new Promise((done) => player.addEventListener("playing", done, { once: true }));
-  const pressed = button.getAttribute("aria-pressed");
-  button.click();
-  const broken = [...document.images].filter((image) => !image.naturalWidth).length;
-  const report = { durations, errors, focused, pressed, paused: player.paused, broken, images: document.images.length,
-    width: document.documentElement.clientWidth, scroll: document.documentElement.scrollWidth };
-  console.log("REPORT" + JSON.stringify(report) + "END");
-});
-</script>
-"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed, and CHROMIUM names none")
-    return found
-
-
-@pytest.mark.integration
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "dark"), [(390, 0), (1280, 1)])
-def test_in_a_browser(browser, written, tmp_path, width, dark):
-    probed = tmp_path / "probed.html"
-    # The page's policy allows its own script alone, so it must be told of this one.
-    digest = base64.b64encode(hashlib.sha256(PROBE.removeprefix("\n<script>").partition("</script>")[0].encode()).digest())
-    text = written.read_text().replace("script-src ", f"script-src 'sha256-{digest.decode()}' ", 1)
-    probed.write_text(text.replace("<title>", PROBE + "<title>", 1))
-    # In a frame of its own, for no window is as narrow as a phone.
-    frame = tmp_path / "frame.html"
-    frame.write_text(f'<iframe src="probed.html" style="border: 0; width: {width}px; height: 844px"></iframe>')
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--window-size=1400,900", "--autoplay-policy=no-user-gesture-required", "--disable-audio-output"]
-    command += [f"--blink-settings=preferredColorScheme={1 - dark}", "--enable-logging=stderr"]
-    command += ["--remote-debugging-port=0", frame.as_uri()]  # the port keeps the page open
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
-    ) as process:
-        limit = threading.Timer(30, process.kill)
-        limit.start()
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if "REPORT" in line:
-                break
-        limit.cancel()
-        process.kill()
-    reported = re.search("REPORT(.*)END", said[-1])
-    assert reported, "".join(said[-30:])
-    report = json.loads(reported.group(1).replace('\\"', '"'))
-    assert not [line for line in said[:-1] if "CONSOLE" in line]
-    assert not report["errors"]
-    assert len(report["durations"]) == 24 * 5
-    assert all(duration and duration > 0 for duration in report["durations"])
-    assert report["images"] == 24 * 5
-    assert not report["broken"]
-    assert report["focused"]
-    assert report["pressed"] == "true"
-    assert report["paused"]
-    assert report["scroll"] <= report["width"] <= width

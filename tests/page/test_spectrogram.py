@@ -27,12 +27,11 @@ def test_a_tone_is_in_its_band(rate, part):
 def test_mel_is_the_formula():
     """One frame, written out: Fourier sum, triangle, logarithm."""
     rate, size = 8000, 512
-    audio = np.random.default_rng(2).integers(-9000, 9000, 4000).astype(np.int16)
+    audio = np.random.default_rng(2).integers(-9000, 9000, 10000).astype(np.int16)
     levels = mel.compute_mel(audio, rate, spectrogram.COLUMNS)
-    column, hop = 60, -(-4000 // spectrogram.COLUMNS)
-    hop = max(hop, 32)
+    column, centre = 60, 60 * 10000 // spectrogram.COLUMNS
     n = np.arange(size)
-    frame = audio[column * hop - size // 2 :][:size] / 32768 * (0.5 - 0.5 * np.cos(2 * np.pi * n / size))
+    frame = audio[centre - size // 2 :][:size] / 32768 * (0.5 - 0.5 * np.cos(2 * np.pi * n / size))
     power = [abs((frame * np.exp(-2j * np.pi * k * n / size)).sum()) ** 2 / (size / 4) ** 2 for k in range(size // 2 + 1)]
     top = 2595 * np.log10(1 + rate / 2 / 700)
     edges = [700 * (10 ** (top * i / (mel.BANDS + 1) / 2595) - 1) for i in range(mel.BANDS + 2)]
@@ -53,7 +52,7 @@ def test_every_band_hears_something():
 @pytest.mark.parametrize("audio", [np.zeros(4000, np.int16), np.full(1, 5, np.int16), np.full(192, -32768, np.int16)])
 def test_pictures_of_odd_clips(audio):
     pixels, _ = decoded(spectrogram.draw_spectrogram(audio, 8000))
-    assert pixels.shape[0] == mel.BANDS
+    assert pixels.shape == (mel.BANDS, {4000: 64, 1: 1, 192: 4}[audio.size]), "a power of two, and no step below 32 samples"
     assert pixels.any() == bool(audio.any())
     assert "nan" not in player.draw_waveform(audio)
 
@@ -93,4 +92,17 @@ def test_audio_for_the_page(rate, expected):
     assert audio.size == expected
     wanted = 20000 * np.sin(2 * np.pi * 440 * np.arange(expected) / expected)
     assert np.abs(audio - wanted)[100:-100].max() < 300
-    assert spectrogram.shrink(np.zeros(60 * rate, np.int16), rate)[0].size == spectrogram.SECONDS * expected
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 24000, 44100, 48000])
+@pytest.mark.parametrize("prefix", [0, 0.5, 2.1, 9])
+@pytest.mark.parametrize("seconds", [0.5, 2.5, 10, 60])
+def test_24_samples_are_less_than_10_megabytes(rate, prefix, seconds):
+    """As base64, with 80 kB for all else; but a second of a clip there must be."""
+    clips = {name: np.zeros(int(each * rate), np.int16) for name, each in (("source", seconds), ("prefix.a", prefix))}
+    shown = spectrogram.fit_seconds(clips, rate)
+    assert min(1, seconds) <= shown <= seconds
+    on_page = spectrogram.shrink(np.zeros(round(shown * rate), np.int16), rate)[0].size * 2
+    on_page += spectrogram.shrink(clips["prefix.a"], rate)[0].size
+    assert shown in (1, seconds) or 24 * (80e3 + on_page * 2 * 4 / 3) < 10e6
+    assert shown == seconds or shown == 1 or on_page > 100_000, "as much as there is room for"
