@@ -92,7 +92,11 @@ class Tab:
 
     def open(self, address, ready="document.readyState === 'complete'"):
         self.call("Page.navigate", url=address)
-        self.run(f"new Promise((done) => {{ const look = () => ({ready}) ? done() : setTimeout(look, 20); look(); }})")
+        self.wait(ready)
+
+    def wait(self, condition):
+        """Until an expression in the page is true."""
+        self.run(f"new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})")
 
     def run(self, script):
         """The value of an expression in the page; a promise's, when it has one."""
