@@ -11,6 +11,7 @@ import mido
 import pytest
 from page.conftest import HOSTILE, render
 
+from dx7data import cli
 from dx7data.dataset import folders
 from dx7data.errors import InputError
 from dx7data.page import article, page
@@ -59,6 +60,11 @@ def test_whole_and_small(written, everything):
     assert len({one["aria-label"] for one in outline.named("audio")}) == 24 * 5
     assert len({one["aria-label"] for one in outline.named("button") if "data-clip" in one}) == 24 * 5
     assert [tag for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)] == ["h1", *["h2"] * 2, *["h3"] * 24]
+
+
+def test_rows(everything, tmp_path):
+    assert cli.main(["inspect", str(everything), "--rows", "8", "--html", str(tmp_path / "page.html")]) == 0
+    assert len(Outline((tmp_path / "page.html").read_text()).named("article")) == 8
 
 
 def test_players_hold_the_clips(written, everything):
