@@ -91,7 +91,7 @@ def _listen(number: int, one: Sample, clip: str) -> Markup:
 
 
 def _sheets(number: int, one: Sample, plan: Plan) -> Markup:
-    """The phrase and the clips on one axis of time; beside them the patches and what the prefixes make of them."""
+    """The phrase and the clips on one axis of time, the patches, and the prefixes that encode these."""
     changed = _changed_operator(one.meta)
     seconds = spectrogram.fit_seconds(one.audio, plan.spec.sample_rate)
     codecs = [clip for clip in one.audio if clip.startswith("prefix")]
