@@ -133,6 +133,7 @@ function follow() {
   setTimeout(() => {
     sample.querySelector("details").open = true;
     here = sample;
+    current().focus({ preventScroll: true });
     sample.scrollIntoView();
   });
 }

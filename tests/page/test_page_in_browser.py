@@ -85,6 +85,19 @@ def test_by_keyboard_alone(tab, width):
     assert not tab.logged
 
 
+def test_a_link_to_the_other_of_a_pair(tab):
+    """It unfolds a sample that was neither open nor found."""
+    tab.set_screen(390, 844)
+    tab.open(tab.address)
+    press(tab, "/", *"train_00000000")
+    assert tab.run(SHOWN) == 1
+    tab.run("all[0].querySelector('details').open = true; all[0].querySelector('.changed a').click()")
+    tab.wait("all[1].querySelector('details').open")
+    assert tab.run(SHOWN) == 24
+    assert tab.run("all[1].getBoundingClientRect().top") == pytest.approx(16, abs=1)
+    assert press(tab, "j").startswith("Target of 3, ")
+
+
 def test_filters(tab):
     """Each value of each choice shows the samples that have it, as their json says."""
     tab.open(tab.address)
