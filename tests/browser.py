@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import threading
 from contextlib import contextmanager
 
@@ -91,7 +92,11 @@ class Tab:
 
     def open(self, address, ready="document.readyState === 'complete'"):
         self.call("Page.navigate", url=address)
-        self.run(f"new Promise((done) => {{ const look = () => ({ready}) ? done() : setTimeout(look, 20); look(); }})")
+        self.wait(ready)
+
+    def wait(self, condition):
+        """Until an expression in the page is true."""
+        self.run(f"new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})")
 
     def run(self, script):
         """The value of an expression in the page; a promise's, when it has one."""
@@ -99,8 +104,8 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def set_screen(self, width, height, dark=False):
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    def set_screen(self, width, height, dark=False, scale=1):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -108,6 +113,41 @@ class Tab:
         """A key of the computer goes down, or up."""
         self.call("Input.dispatchKeyEvent", type="keyDown" if down else "keyUp", code=code, key=key)
 
+    def type(self, key):
+        """A key of the computer goes down and up, with what it does of itself: a letter is entered, Tab moves."""
+        code = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowRight": 39}.get(key) or ord(key.upper())
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        common = {"key": key, "code": {" ": "Space"}.get(key, key), "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
     def picture(self):
         """The screen as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot")["data"])
+
+
+# --- Rules for pages that all can use, by axe-core, which is fetched when a test wants it and is no part of dx7data ---
+
+_AXE = "axe-core@4.14.1"
+
+
+def load_axe(folder):
+    """Its source; kept in a folder, or the test is skipped."""
+    path = folder / f"{_AXE}.js"
+    if not path.exists():
+        npm = shutil.which("npm")
+        if not npm:
+            pytest.skip("npm, which fetches axe-core, is not installed")
+        done = subprocess.run([npm, "pack", _AXE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            pytest.skip(f"npm could not fetch {_AXE}: {done.stderr.strip()[-200:]}")
+        with tarfile.open(folder / done.stdout.split()[-1]) as tar:
+            path.write_bytes(tar.extractfile("package/axe.min.js").read())
+    return path.read_text()
+
+
+def find_violations(tab, axe):
+    """What axe-core objects to, with the elements; as a debugger, it is not held back by the page's policy."""
+    return tab.run(f"""{axe};
+      axe.run({{ resultTypes: ["violations"] }}).then(({{ violations }}) =>
+        violations.map(({{ id, nodes }}) => [id, nodes.slice(0, 3).map((node) => node.html.slice(0, 200))]))""")

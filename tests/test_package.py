@@ -102,7 +102,7 @@ def test_the_wheel_holds_the_whole_package(files, wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == {name for name in files if name.startswith("dx7data/")}
-    assert {"dx7data/py.typed", "dx7data/page/template.html", "dx7data/patches/example_bank.syx"} <= held
+    assert {"dx7data/py.typed", "dx7data/page/page.html", "dx7data/patches/example_bank.syx"} <= held
 
 
 def test_the_sdist_holds_the_whole_project(files, built):

@@ -4,19 +4,21 @@ import numpy as np
 
 BANDS = 64
 _WINDOW_SECONDS = 0.064  # distinguishes neighbouring keys from middle C up
-_MIN_HOP = 32  # samples, so that a prefix of a few milliseconds is no single column
+MIN_HOP = 32  # samples, so that a prefix of a few milliseconds is no single column
 
 
 def compute_mel(audio: np.ndarray, rate: int, columns: int, floor_db: float = -120) -> np.ndarray:
     """Decibels relative to a full-scale sine, float64 (BANDS, columns or less), lowest band first; int16 audio (L,).
 
-    Windows are centred on the samples that are a multiple of the step; before the clip and after it is silence.
+    Windows are centred on `columns` samples evenly spread over the clip, or on every 32nd if these would be closer; before
+    the clip and after it is silence.
     """
     size = 1 << round(np.log2(_WINDOW_SECONDS * rate))
-    hop = max(_MIN_HOP, -(-audio.size // columns))
+    count = min(columns, max(1, -(-audio.size // MIN_HOP)))
+    centres = (np.arange(count) * max(MIN_HOP, audio.size / columns)).astype(np.int64)
     window = np.hanning(size + 1)[:-1]
     padded = np.pad(audio / 32768, size // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: max(1, audio.size) : hop]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[centres]
     power = np.abs(np.fft.rfft(frames * window)) ** 2 / (window.sum() / 2) ** 2
     return 10 * np.log10(make_filters(size, rate, BANDS) @ power.T + 10 ** (floor_db / 10))
 

@@ -13,11 +13,9 @@ from dx7data.errors import make_printable
 def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
     inspect.add_argument("folder", type=types.folder, metavar="FOLDER")
-    inspect.add_argument("--rows", type=whole(0), default=5, metavar="N", help="samples to show (default: 5)")
+    inspect.add_argument("--rows", type=whole(0), metavar="N", help="samples to show (default: 5, on a page 24)")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of text")
-    inspect.add_argument(
-        "--html", type=types.path, metavar="FILE", help="write a page to look at and listen to, of 24 samples"
-    )
+    inspect.add_argument("--html", type=types.path, metavar="FILE", help="write a page to look at and listen to")
 
 
 def run(options: Namespace) -> None:
@@ -26,11 +24,11 @@ def run(options: Namespace) -> None:
     if options.html:
         from dx7data.page import page
 
-        page.write_page(options.folder, options.html)
+        page.write_page(options.folder, options.html, page.ROWS if options.rows is None else options.rows)
         say_written(options.html, make_printable(f"Open it in a browser: {options.html}"))
         return
     with folders.explain_errors(options.folder):
-        found = folders.summarize(options.folder, options.rows)
+        found = folders.summarize(options.folder, 5 if options.rows is None else options.rows)
     print(json.dumps(found, indent=1) if options.json else "\n".join(map(make_printable, _describe(found))))
 
 

@@ -15,11 +15,14 @@ COLOURS = Path(__file__).with_name("colours.css")
 def fill_page(template: Path, title: str, **parts: object) -> str:
     """The page of a template, after the common head, with each $part escaped unless it is markup.
 
-    Its Content-Security-Policy allows the <style> and <script> of head and template, by their hashes, and pictures and
-    sounds that are in the page itself; nothing else.
+    $style and $script are the .css and .js files of the template's name, if it has them. The Content-Security-Policy allows
+    the <style> and <script> of head and template, by their hashes, and pictures and sounds that are in the page itself;
+    nothing else.
     """
-    head = _HEAD.read_text(encoding="utf-8").replace("$colours", COLOURS.read_text(encoding="utf-8"))
-    text = head + template.read_text(encoding="utf-8")
+    text = _read(_HEAD).replace("$colours", _read(COLOURS)) + _read(template)
+    for name, suffix in (("$style", ".css"), ("$script", ".js")):
+        if name in text:
+            text = text.replace(name, _read(template.with_suffix(suffix)).replace("$", "$$"))
     policy = "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     for kind in ("style", "script"):
         hashes = map(_hash, re.findall(f"<{kind}>(.*?)</{kind}>", text, re.DOTALL))
@@ -29,5 +32,9 @@ def fill_page(template: Path, title: str, **parts: object) -> str:
     )
 
 
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.replace('$$', '$').encode()).digest()).decode()}'"

@@ -5,27 +5,15 @@ from collections import Counter
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import join
-from dx7data.dataset import shard
-from dx7data.page import drawing
-from dx7data.plan.plan import Plan
-from dx7data.plan.schema import Stats
-from dx7data.plan.spec import Shard
-from dx7data.storage import Folder
+from dx7data.audio.markup import html, join
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60
 _LEAST_COLUMNS = 12  # a few would be too broad
-_COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
-
-
-def read_columns(plan: Plan, made: dict[Shard, Stats], folder: Folder) -> dict[str, np.ndarray]:
-    """What the histograms count, of all samples."""
-    tables = list(folder.map(lambda one: shard.read_table(plan, one[0], folder, one[1]).select(_COLUMNS), made.items()))
-    return {name: np.concatenate([table[name].to_numpy() for table in tables]) for name in _COLUMNS}
+COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
 def draw_histograms(summary: dict, table: dict) -> Markup:
-    """All of them, from folders.summarize and `read_columns`."""
+    """All of them, from folders.summarize and COLUMNS of all samples."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
     steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)
@@ -37,13 +25,13 @@ def draw_histograms(summary: dict, table: dict) -> Markup:
     algorithms = [(f"algorithm {n}", summary["algorithms"].get(n, 0)) for n in range(1, 33)]
     return join(
         (
-            drawing.draw_histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
-            drawing.draw_histogram("Notes in a phrase", *_count_integers(table["notes"])),
-            drawing.draw_histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
-            drawing.draw_histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
-            drawing.draw_bars("Splits", summary["samples"]),
-            drawing.draw_bars("Phrases", summary["phrases"]),
-            drawing.draw_bars("Near-duplicate groups of patches", _group_sizes(summary["families"])),
+            _draw_histogram("Target peak", decibels, ("−60 dB", "−30", "0")),
+            _draw_histogram("Notes in a phrase", *_count_integers(table["notes"])),
+            _draw_histogram("Keys within a phrase's range", reach, (str(lowest), "key", str(highest))),
+            _draw_histogram("Algorithm of the first layer", algorithms, ("1", "8", "16", "24", "32")),
+            _draw_bars("Splits", summary["samples"]),
+            _draw_bars("Phrases", summary["phrases"]),
+            _draw_bars("Near-duplicate groups of patches", _group_sizes(summary["families"])),
         )
     )
 
@@ -63,3 +51,50 @@ def _count_integers(values: np.ndarray) -> tuple[list[tuple[str, int]], tuple[st
     counts = np.bincount((values - 1) // step, minlength=_LEAST_COLUMNS)
     labels = [f"{1 + i * step}" + f" to {(i + 1) * step}" * (step > 1) for i in range(len(counts))]
     return list(zip(labels, counts.tolist(), strict=True)), ("1", str(len(counts) * step))
+
+
+# --- Drawings, as SVG text: columns and bars ---
+
+
+def _draw_histogram(title: str, counts: list[tuple[str, int]], ends: tuple[str, ...]) -> Markup:
+    """Columns with what each one counts as its tooltip, and a few words below them."""
+    maximum = max(count for _, count in counts)
+    described = ", ".join(f"{label}: {count:,}" for label, count in counts if count)
+    columns = join(
+        html(
+            '<rect x="{}" y="{:.3f}" width="0.9" height="{:.3f}"><title>{}: {:,}</title></rect>',
+            i,
+            1 - count / maximum,
+            count / maximum,
+            label,
+            count,
+        )
+        for i, (label, count) in enumerate(counts)
+    )
+    return html(
+        '<figure class="histogram"><figcaption>{title} <span>{maximum:,}</span></figcaption>'
+        '<svg class="columns" role="img" aria-label="{title}: {described}" viewBox="0 0 {width} 1" '
+        'preserveAspectRatio="none">{columns}</svg><p class="ends">{ends}</p></figure>',
+        title=title,
+        maximum=maximum,
+        described=described,
+        width=len(counts),
+        columns=columns,
+        ends=join(html("<span>{}</span>", end) for end in ends),
+    )
+
+
+def _draw_bars(title: str, counts: dict[str, int]) -> Markup:
+    """A bar for each name."""
+    maximum = max(counts.values())
+    rows = join(
+        html(
+            '<li><span>{}</span><svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">'
+            '<rect width="{:.3f}" height="1"/></svg><b>{:,}</b></li>',
+            name,
+            max(0.003, count / maximum),
+            count,
+        )
+        for name, count in counts.items()
+    )
+    return html('<figure class="histogram"><figcaption>{}</figcaption><ul class="bars">{}</ul></figure>', title, rows)

@@ -50,3 +50,14 @@ def test_a_page_allows_its_own_script_alone(tmp_path):
     assert "default-src 'none'" in page
     assert page.count("<script>") == 1
     assert "&lt;title&gt; · dx7data" in page
+
+
+def test_style_and_script_are_files_beside_the_template(tmp_path):
+    (tmp_path / "page.html").write_text("<style>\n$style</style><p>$text</p><script>\n$script</script>")
+    (tmp_path / "page.css").write_text("p { color: red; }\n")
+    (tmp_path / "page.js").write_text("const a = `${1} $text`;\n")
+    page = fill_page(tmp_path / "page.html", "title", text="shown")
+    assert "<p>shown</p><script>\nconst a = `${1} $text`;\n</script>" in page
+    assert "<style>\np { color: red; }\n</style>" in page
+    for content in (b"\np { color: red; }\n", b"\nconst a = `${1} $text`;\n"):
+        assert base64.b64encode(hashlib.sha256(content).digest()).decode() in page.partition("<style>")[0]

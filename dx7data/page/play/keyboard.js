@@ -105,6 +105,6 @@ function focus(button) {
 export function moveOctave(by) {
   octave = Math.max(lowest, Math.min(highest - 12, octave + by));
   document.getElementById("octave").textContent = `C ${octave}`;
-  for (const [key, button] of keys) button.classList.toggle("typed", key >= octave && key < octave + ROW.length);
+  for (const [key, button] of keys) button.dataset.typed = ROW[key - octave]?.at(-1) ?? "";
   strip.scrollLeft = keys.get(octave).offsetLeft - strip.offsetLeft;
 }

@@ -14,6 +14,7 @@ const operators = [...document.querySelectorAll("[data-operator].operator")];
 let patch = new Uint8Array(155); // as edited
 let stored = patch; // as it was chosen
 let place = ""; // where it is from
+let chosen = null; // the button of the patch in the list
 let focused = null; // the control that data entry moves
 
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -66,12 +67,40 @@ function search() {
   $$("patches").replaceChildren(...found.slice(0, SHOWN).map(({ row }) => row));
   const more = found.length > SHOWN ? `, the first ${SHOWN} shown` : "";
   $$("found").textContent = `${found.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}${more}`;
+  allowTab();
 }
 
+// The list is one stop of Tab: the patch that was chosen, or the first one if that is not shown. Arrows choose another.
+function allowTab() {
+  const shown = [...$$("patches").querySelectorAll("button")];
+  const one = shown.find((button) => button.hasAttribute("aria-current")) ?? shown[0];
+  for (const button of shown) button.tabIndex = button === one ? 0 : -1;
+}
+
+$$("patches").addEventListener("keydown", (event) => {
+  const shown = [...$$("patches").querySelectorAll("button")];
+  const at = shown.indexOf(event.target);
+  const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: shown.length - 1 }[event.key];
+  if (at < 0 || to === undefined) return;
+  event.preventDefault();
+  shown[to]?.focus();
+  shown[to]?.click();
+});
+addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
+  event.preventDefault();
+  $$("search").focus();
+});
+
 async function choose(i) {
-  stored = bytes((await (await sound.ask(`patch/${i}`)).json()).patch);
+  chosen?.removeAttribute("aria-current");
+  chosen = rows[i].button;
+  chosen.setAttribute("aria-current", "true");
+  allowTab();
+  const { patch: found } = await (await sound.ask(`patch/${i}`)).json();
+  if (chosen !== rows[i].button) return; // another was chosen before the answer came
+  stored = bytes(found);
   place = rows[i].place;
-  rows.forEach(({ button }, each) => button.toggleAttribute("aria-current", each === i));
   for (const each of document.querySelectorAll(".switch")) each.setAttribute("aria-pressed", "true");
   edit(Uint8Array.from(stored));
 }
@@ -172,7 +201,17 @@ async function draw(shown) {
 
 const canvas = $$("spectrum");
 const levels = new Float32Array(sound.analyser.frequencyBinCount);
-let still = true;
+let still = false;
+
+// A pixel of the canvas is one of the screen.
+function fitSpectrum() {
+  canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
+  canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
+  still = false;
+}
+addEventListener("resize", fitSpectrum);
+fitSpectrum();
+
 function drawSpectrum() {
   requestAnimationFrame(drawSpectrum);
   sound.analyser.getFloatFrequencyData(levels);
@@ -180,20 +219,21 @@ function drawSpectrum() {
   if (silent && still) return;
   still = silent;
   const { width, height } = canvas;
+  const line = Math.max(1, Math.round(devicePixelRatio)); // a bar is two wide, and one from the next
   const paper = canvas.getContext("2d");
   const colours = getComputedStyle(canvas);
   paper.clearRect(0, 0, width, height);
   paper.fillStyle = colours.getPropertyValue("--grid");
-  for (const hertz of [100, 1000, 10000]) paper.fillRect((width * Math.log10(hertz / 20)) / 3, 0, 2, height);
+  for (const hertz of [100, 1000, 10000]) paper.fillRect(Math.round((width * Math.log10(hertz / 20)) / 3), 0, line, height);
   paper.fillStyle = colours.getPropertyValue("--teal");
   const bin = sound.RATE / sound.analyser.fftSize;
   const { minDecibels: low, maxDecibels: high } = sound.analyser;
-  for (let x = 0; x < width; x += 3) {
-    const [from, to] = [x, x + 3].map((each) => (20 * 10 ** ((3 * each) / width)) / bin);
+  for (let x = 0; x < width; x += 3 * line) {
+    const [from, to] = [x, x + 3 * line].map((each) => (20 * 10 ** ((3 * each) / width)) / bin);
     let level = -Infinity;
     for (let i = Math.round(from); i <= Math.max(Math.round(from), Math.floor(to)); i++) level = Math.max(level, levels[i]);
     const part = Math.max(0, Math.min(1, (level - low) / (high - low)));
-    paper.fillRect(x, height * (1 - part), 2, height * part);
+    paper.fillRect(x, height * (1 - part), 2 * line, height * part);
   }
 }
 

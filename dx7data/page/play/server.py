@@ -21,7 +21,7 @@ import numpy as np
 
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
-from dx7data.page import drawing
+from dx7data.page import algorithm, envelopes
 from dx7data.page.head import COLOURS
 from dx7data.page.play import conversion, notes, panel
 from dx7data.page.play.conversion import Model
@@ -66,7 +66,7 @@ class Instrument(NamedTuple):
 def warm_up() -> None:
     """Compile or load what the answers need, so that the first key is answered at once."""
     notes.render_stretch(patch.INIT, 60, 100, None, 0, 64)
-    drawing.draw_envelopes(patch.INIT)
+    envelopes.draw_envelopes(patch.INIT)
 
 
 def open_server(instrument: Instrument) -> tuple[ThreadingHTTPServer, str]:
@@ -179,9 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         fields = patch.to_dict(stored)
         off = {each["operator"] for each in fields["operators"] if not each["output_level"]}
         drawn = {
-            "algorithm": drawing.draw_algorithm(fields["algorithm"] + 1, off, feedback=fields["feedback"]),
-            "envelopes": drawing.draw_envelopes(stored),
-            "frequencies": {each["operator"]: drawing.format_frequency(each) for each in fields["operators"]},
+            "algorithm": algorithm.draw_algorithm(fields["algorithm"] + 1, off, feedback=fields["feedback"]),
+            "envelopes": envelopes.draw_envelopes(stored),
+            "frequencies": {each["operator"]: envelopes.format_frequency(each) for each in fields["operators"]},
         }
         self._send_json(drawn)
 
