@@ -12,7 +12,7 @@ from dx7data.errors import InputError
 from models.registry import LAYERS, MODELS
 from models.settings import ModelSettings, find_default, free_arguments, override
 from train.config import (
-    INDIFFERENT,
+    FREE,
     PRESETS,
     DataSettings,
     OptimSettings,
@@ -20,10 +20,10 @@ from train.config import (
     find_defaults,
     make_settings,
 )
+from train.loop import checkpoint
 from train.options import Parser, make_reader, read_config
 from train.results import reader
 
-FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
 NO_PLACE = "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
 _MODEL = "model."  # what begins the names of the settings of a model
 
@@ -51,7 +51,12 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
     top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
     top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
     top.add_argument("--out", metavar="FOLDER", help="the run, a folder or a URL (default: runs/MODEL-PRESET)")
-    top.add_argument("--resume", action="store_true", default=False, help="continue the run in --out with its own options")
+    top.add_argument(
+        "--resume",
+        action="store_true",
+        default=False,
+        help="continue the run in --out with its own options; --steps N extends it",
+    )
     of_files = "a TOML file of options, also under [data], [optim] and [model]; the command line overrides it"
     top.add_argument("--config", type=Path, metavar="FILE", help=of_files)
     inherited = {field.name for each in (DataSettings, OptimSettings) for field in dataclasses.fields(each)}
@@ -163,12 +168,23 @@ def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
     stored = RunSettings.from_json(reader.read_config(run)["settings"], run / "config.json")
     if model is not None:
         overrides["model_name"] = model if isinstance(model, str) else "-".join(model)
+    if (steps := overrides.pop("steps", stored.steps)) != stored.steps:
+        stored = extend(stored, run, steps)
     exact = "webdataset" not in (stored.reader, overrides.get("reader"))
     for name, value in overrides.items():
         if (name not in FREE or (name == "reader" and not exact)) and getattr(stored, name) != value:
             _refuse("--" + name.removesuffix("_name").replace("_", "-"), getattr(stored, name), value, run)
     check_model(of_model, stored.model, run)
     return run, dataclasses.replace(stored, device=device, **{name: overrides[name] for name in FREE if name in overrides})
+
+
+def extend(stored: RunSettings, run: Path, steps: int) -> RunSettings:
+    """The settings of a run with another end. Raises InputError if it has come further."""
+    last = checkpoint.find_last(run)
+    done = int(last.name) if last else 0
+    if steps <= done:
+        raise InputError(f"--steps {steps} is no end for {run}, which has done {done:,} steps: take more")
+    return stored.extend(done, steps)
 
 
 def check_model(texts: dict[str, str], stored: ModelSettings, run: Path) -> None:

@@ -1,6 +1,5 @@
-"""AdamW: which parameters decay and how fast each may learn, the schedule, the average of the weights, and a guard."""
+"""AdamW: which parameters decay and how fast each may learn, the average of the weights, and a guard."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,17 +58,6 @@ def describe_groups(groups: Iterable[dict]) -> str:
 def make_adamw(groups: list[dict]) -> torch.optim.AdamW:
     # fused: one kernel for all tensors, and it takes a flag on the device that stops the update, see NonFiniteGuard.
     return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """The part of the highest rate at a step, counted from 1: up in a line, then a half cosine down to a tenth.
-
-    warmup: the part of all steps that goes up.
-    """
-    rising = max(1, round(warmup * steps))
-    if step <= rising:
-        return step / rising
-    return 0.55 + 0.45 * math.cos(math.pi * (step - rising) / (steps - rising))
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from train.data.sampler import Batches
 from train.data.web import UrlClips
 from train.evaluation import evaluate, verdict
 from train.evaluation.loss import NATS, target_loss
-from train.loop import checkpoint, checkpoint_reader, optim
+from train.loop import checkpoint, checkpoint_reader, optim, schedule
 from train.loop.checks import check_data, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
@@ -56,7 +56,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
     trainer = Trainer(settings, run, ranks, data, str(estimate))
     trainer.mirror = mirror
     if trainer.step == settings.steps and reader.read_result(run):  # without: it was stopped before it could say so
-        raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
+        raise InputError(f"{run} has done all its {settings.steps} steps: --steps N with more of them extends it")
     ranks.wait()  # until all of them have seen the folder as it was
     return trainer
 
@@ -119,15 +119,20 @@ class Trainer:
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         about = {"fingerprint": self.data.fingerprint, "parameters": parameters, "versions": versions}
-        about["settings"] = self.settings.to_json()
-        if not (self.run / "config.json").exists():
-            write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.lock = lock_run(self.run)
+        if (self.run / "config.json").exists():
+            about = reader.read_config(self.run)
+        if self.step < self.settings.steps:  # it says how the run ended, which now goes on
+            (self.run / "result.json").unlink(missing_ok=True)
+        about["settings"] = self.settings.to_json()
+        write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.log = Log(self.run, self.step)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
             self.log.say(f"batches are rendered {live.choose_gpu(self.ranks.device)[1]}")
         self.log.say(self.estimate)
+        if self.settings.extended:
+            self.log.say(schedule.describe_extension(self.settings))
         self.log.say(optim.describe_groups(self.optimiser.param_groups))
 
     def loop(self) -> int:
@@ -166,16 +171,12 @@ class Trainer:
     def is_save_due(self) -> bool:
         return self.is_due(self.settings.evaluate_every) or self.is_due(self.settings.checkpoint_every)
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of parameters without a cap."""
-        return self.settings.lr * optim.schedule(step, self.settings.steps, self.settings.warmup)
-
     def advance(self, batch: Example) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; the mean loss of this process's part in nats, and the norm of all gradients."""
         settings, device = self.settings, self.ranks.device
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] / settings.lr * self.learning_rate(self.step)
+            group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
         for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
@@ -213,9 +214,10 @@ class Trainer:
             numbers = f"{1e3 * each:.0f} ms, data {1e3 * wait:.1f} ms, {self.settings.batch / each:.1f} clips/s"
             bar.set_postfix_str(f"{means[-1]:.3f} bits, {numbers}", refresh=False)
         if self.ranks.first:
+            rates = [schedule.find_rate(step, self.settings) for step in steps]
             rows = [
-                dict(zip(STEPS, (step, self.timer.total, loss, self.learning_rate(step), norm, *speed), strict=True))
-                for step, loss, norm in zip(steps, means, norm_values, strict=True)
+                dict(zip(STEPS, (step, self.timer.total, loss, rate, norm, *speed), strict=True))
+                for step, loss, rate, norm in zip(steps, means, rates, norm_values, strict=True)
             ]
             self.log.add("metrics", rows)
             if steps[-1] == self.start + FIRST_STEPS:
