@@ -15,13 +15,17 @@ from dx7data.prefix import CODECS
 from models import registry as models
 from models.settings import ModelSettings, override
 from train.documents import Name, convert
+from train.evaluation.best import CHOICES
 from train.evaluation.decode import Decoder
 from train.options import setting
 
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
 INDIFFERENT = ("device", "workers", "grad_accum")  # settings on which it does not depend what a run computes
 # Settings that a run that goes on may have otherwise: its losses stay the same. Its data may lie elsewhere.
-FREE = (*("shards", "reader", *INDIFFERENT, "compile", "evaluate_every", "evaluate_samples", "decode", "checkpoint_every"),)
+FREE = (
+    *("shards", "reader", *INDIFFERENT, "compile", "evaluate_every", "evaluate_samples", "decode", "checkpoint_every"),
+    *("keep_last", "keep_best", "patience"),
+)
 # Settings that a run goes on with as it began, or its losses are others. Of its steps, see `RunSettings.parts`.
 DECISIVE = (
     *("split", "prefix", "sample_rate", "seconds", "model", "batch", "lr", "warmup", "schedule", "decay", "weight_decay"),
@@ -110,6 +114,17 @@ class RunSettings(OptimSettings, DataSettings):
     evaluate_samples: Count = setting(64, "clips in each evaluation set", metavar="N")
     decode: Decoder = setting("mean", "how predicted classes become audio")
     checkpoint_every: Count = setting(1000, "steps between checkpoints", metavar="N")
+    keep_last: Count = setting(2, "checkpoints that stay: the last N", metavar="N")
+    keep_best: Name | None = setting(
+        None,
+        "let the checkpoint of the best evaluation stay too, with a link to it, checkpoints/best: bits, snr_mean_db, mel_db "
+        "or another column of validation.csv, of the set by which runs are judged, or of one that you name, as unseen/bits",
+        choices=CHOICES,
+        metavar="METRIC",
+    )
+    patience: Count | None = setting(
+        None, "end the run after N evaluations without a better value of --keep-best", metavar="N", shown="none"
+    )
     device: Literal["cpu", "cuda"] = setting("cpu", "where it is computed", shown="cuda if there is one")
     extended: tuple[
         tuple[Count, Count], ...
@@ -151,6 +166,8 @@ class RunSettings(OptimSettings, DataSettings):
                 )
         if found.prefix not in (None, *CODECS):
             raise InputError(f"{where}, field settings.prefix: {found.prefix!r:.80} is none of {', '.join(sorted(CODECS))}")
+        if found.keep_best not in (None, *CHOICES):
+            raise InputError(f"{where}, field settings.keep_best: there is no {found.keep_best!r:.80}")
         return found
 
 

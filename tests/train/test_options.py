@@ -25,7 +25,16 @@ def test_every_setting_is_an_option():
     values = {"split": "val", "reader": "webdataset", "prefix": "fsk", "sample_rate": 4000, "seconds": 0.3, "workers": 3}
     values |= {"skip_missing": True, "steps": 7, "batch": 6, "grad_accum": 3, "lr": 0.5, "warmup": 0.25, "compile": True}
     values |= {"weight_decay": 0.3, "clip": 2.0, "ema": 0.5, "precision": "bf16", "seed": 9, "decode": "argmax"}
-    values |= {"schedule": "wsd", "decay": 0.75, "evaluate_every": 11, "evaluate_samples": 12, "checkpoint_every": 13}
+    values |= {
+        "schedule": "wsd",
+        "decay": 0.75,
+        "evaluate_every": 11,
+        "evaluate_samples": 12,
+        "checkpoint_every": 13,
+        "keep_last": 3,
+        "keep_best": "bits",
+        "patience": 4,
+    }
     known = {field.name for field in dataclasses.fields(RunSettings)}
     assert known - values.keys() == {"shards", "model_name", "preset", "model", "device", "extended"}
     for name, value in values.items():

@@ -25,7 +25,7 @@ from models.model import Model
 
 FORMAT = 1
 KEPT = 2  # the last ones of a run
-FOLDER, META = "checkpoints", "checkpoint.json"
+FOLDER, META, BEST = "checkpoints", "checkpoint.json", "best"
 PARTS = ("model", "ema", "optimiser", "rng")
 FILES = {META, *(f"{part}.safetensors" for part in PARTS)}
 _NAME = re.compile(r"[0-9]{8}|[1-9][0-9]{8,12}")  # a step, in eight digits or as many as it needs
@@ -34,10 +34,20 @@ _PARTIAL = re.compile(rf"\.({_NAME.pattern})\.partial")
 Tensors = dict[str, Tensor]
 
 
-def save(run: Path, step: int, model: Model, ema: nn.Module, optimiser: torch.optim.Optimizer, state: dict) -> Path:
+def save(
+    run: Path,
+    step: int,
+    model: Model,
+    ema: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: dict,
+    last: int = KEPT,
+    best: int | None = None,
+) -> Path:
     """Write a checkpoint beside its place, then move it there, then remove those that are not kept; its folder.
 
-    state: what else goes into checkpoint.json. Raises OSError, on a full disk for example; then nothing of it is left.
+    state: what else goes into checkpoint.json. last, best: as in `choose_kept`; the best one gets a link. Raises OSError, on
+    a full disk for example; then nothing of it is left.
     """
     folder = run / FOLDER / f"{step:08d}"
     partial = folder.with_name(f".{folder.name}.partial")
@@ -65,16 +75,24 @@ def save(run: Path, step: int, model: Model, ema: nn.Module, optimiser: torch.op
     except BaseException:
         _remove(partial)
         raise
-    kept = choose_kept(run)
+    if best is not None:
+        _link_best(run, best)
+    kept = choose_kept(run, last, best)
     for other in list_checkpoints(run):
         if int(other.name) < step and other not in kept and _names(other):
             _remove(other)
     return folder
 
 
-def choose_kept(run: Path) -> list[Path]:
-    """The checkpoints that stay when others are removed. Whatever else is to stay, such as a best one, is added here."""
-    return [folder for folder in list_checkpoints(run) if _names(folder) >= FILES][-KEPT:]
+def choose_kept(run: Path, last: int, best: int | None) -> list[Path]:
+    """The checkpoints that stay when others are removed: so many of the last ones, and that of a step."""
+    found = list_whole(run)
+    return [*found[-last:], *(folder for folder in found if int(folder.name) == best)]
+
+
+def list_whole(run: Path) -> list[Path]:
+    """The checkpoints that have all their files, oldest first."""
+    return [folder for folder in list_checkpoints(run) if _names(folder) >= FILES]
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -84,11 +102,13 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 def find_last(run: Path) -> Path | None:
     """The last checkpoint of a run that has all its files, if there is one yet."""
-    return next(reversed(choose_kept(run)), None)
+    return next(reversed(list_whole(run)), None)
 
 
-def check_places(run: Path, step: int) -> None:
-    """Raises InputError if checkpoints after a step could not be written: what is not of this program is in their places."""
+def check_places(run: Path, step: int, best: bool = False) -> None:
+    """Raises InputError if checkpoints after a step could not be written, or the link to the best one: what is not of this
+    program is in their places.
+    """
     folder = run / FOLDER
     if not os.path.lexists(folder):
         return
@@ -97,6 +117,8 @@ def check_places(run: Path, step: int) -> None:
         raise InputError(f"{folder} is {what}: move it away, or put a link in the place of the whole run")
     for path in folder.iterdir():
         name = _PARTIAL.sub(r"\1", path.name)
+        if best and name == BEST and not (path.is_symlink() and _NAME.fullmatch(os.readlink(path))):
+            raise InputError(f"{path} is in the place of the link to the best checkpoint: move it away")
         if _NAME.fullmatch(name) and (int(name) > step or name != path.name) and not _is_own(path):
             raise InputError(f"{path} is in the place of a checkpoint, and not all of it was made by training: move it away")
 
@@ -128,6 +150,14 @@ def _remove(folder: Path) -> None:
     """Remove a checkpoint, whole or partial, if there is nothing else in it."""
     if _is_own(folder):
         shutil.rmtree(folder)
+
+
+def _link_best(run: Path, step: int) -> None:
+    link = run / FOLDER / BEST
+    partial = link.with_name(f".{BEST}.partial")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(f"{step:08d}")
+    os.replace(partial, link)
 
 
 def _collect_weights(model: nn.Module) -> Tensors:
