@@ -20,7 +20,7 @@ from train.config import (
     find_defaults,
     make_settings,
 )
-from train.loop import checkpoint
+from train.loop import checkpoint, checkpoint_reader
 from train.options import Parser, make_reader, read_config
 from train.results import reader
 
@@ -152,22 +152,33 @@ def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
     """Where the run is, and its settings. Raises InputError when the command line contradicts it."""
     overrides = find_place(given)
     of_model = {name.removeprefix(_MODEL): overrides.pop(name) for name in list(overrides) if name.startswith(_MODEL)}
-    device = overrides.pop("device", None) or find_device()
+    overrides["device"] = overrides.get("device") or find_device()
     resume, model, out = overrides.pop("resume"), overrides.pop("model", None), overrides.pop("out", None)
-    preset = overrides.get("preset", find_preset(device))
+    if "freeze" in overrides:
+        overrides["freeze"] = tuple(pattern for text in overrides["freeze"] for pattern in text.split(","))
+    if initial := overrides.get("init_from"):
+        overrides["init_from"] = str(find_initial(initial))
+        if model is None and not resume:
+            model = checkpoint_reader.read_metadata(Path(overrides["init_from"]))[1]
     if model is None and not (resume and out):
         raise InputError(
             f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of "
             f"{', '.join(sorted(LAYERS))}"
         )
-    run = Path(out) if out else Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
-    if not resume:
-        if "shards" not in overrides:
-            raise InputError(NO_PLACE)
-        return run, make_settings(model=model, device=device, of_model=of_model, **overrides | {"preset": preset})
+    preset = overrides.get("preset", find_preset(overrides["device"]))
+    run = Path(out) if out else Path("runs") / f"{_name_model(model)}-{preset}"
+    if resume:
+        if model is not None:
+            overrides["model_name"] = _name_model(model)
+        return run, change_settings(run, overrides, of_model)
+    if "shards" not in overrides:
+        raise InputError(NO_PLACE)
+    return run, make_settings(model=model, of_model=of_model, **overrides | {"preset": preset})
+
+
+def change_settings(run: Path, overrides: dict[str, Any], of_model: dict[str, str]) -> RunSettings:
+    """Those of a run that goes on. Raises InputError for one that it must keep."""
     stored = RunSettings.from_json(reader.read_config(run)["settings"], run / "config.json")
-    if model is not None:
-        overrides["model_name"] = model if isinstance(model, str) else "-".join(model)
     if (steps := overrides.pop("steps", stored.steps)) != stored.steps:
         stored = extend(stored, run, steps)
     exact = "webdataset" not in (stored.reader, overrides.get("reader"))
@@ -175,7 +186,20 @@ def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
         if (name not in FREE or (name == "reader" and not exact)) and getattr(stored, name) != value:
             _refuse("--" + name.removesuffix("_name").replace("_", "-"), getattr(stored, name), value, run)
     check_model(of_model, stored.model, run)
-    return run, dataclasses.replace(stored, device=device, **{name: overrides[name] for name in FREE if name in overrides})
+    return dataclasses.replace(stored, **{name: overrides[name] for name in FREE if name in overrides})
+
+
+def _name_model(model: str | tuple[str, ...] | RunSettings) -> str:
+    if isinstance(model, RunSettings):
+        return model.model_name
+    return model if isinstance(model, str) else "-".join(model)
+
+
+def find_initial(text: str) -> Path:
+    """The checkpoint that --init-from means, so that the run can begin again from the same one. Raises InputError."""
+    if "://" in text:
+        raise InputError(f"--init-from {text} is a URL: copy the run to a folder first")
+    return checkpoint_reader.find_checkpoint(Path(text))
 
 
 def extend(stored: RunSettings, run: Path, steps: int) -> RunSettings:

@@ -29,7 +29,7 @@ FREE = (
 # Settings that a run goes on with as it began, or its losses are others. Of its steps, see `RunSettings.parts`.
 DECISIVE = (
     *("split", "prefix", "sample_rate", "seconds", "model", "batch", "lr", "warmup", "schedule", "decay", "weight_decay"),
-    *("clip", "ema", "precision", "seed"),
+    *("clip", "ema", "precision", "seed", "init_from", "freeze"),
 )
 _RENAMED = {"accumulation": "grad_accum"}
 
@@ -93,6 +93,20 @@ class OptimSettings:
     precision: Literal["fp32", "bf16"] = setting("fp32", "bf16: autocast, with states in fp32")
     compile: bool = setting(False, "use torch.compile")
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = setting(0, "seed of the weights and of the order of data", metavar="N")
+    init_from: Name | None = setting(
+        None,
+        "start from the averaged weights of this run's last checkpoint, or of a checkpoint; without --model and its options "
+        "the model is that run's",
+        metavar="RUN",
+        shown="none",
+    )
+    freeze: tuple[Name, ...] = setting(
+        (),
+        "parameters that stay as they are, by patterns of their names: embedding.* *.log_dt",
+        metavar="PATTERN",
+        shown="none",
+        kwargs={"nargs": "+"},
+    )
 
 
 class Part(NamedTuple):
@@ -205,17 +219,26 @@ def find_defaults(preset: str, device: str) -> dict:
 
 
 def make_settings(
-    shards: str, model: str | tuple[str, ...], preset: str, of_model: dict[str, str] | None = None, **overrides: Any
+    shards: str,
+    model: str | tuple[str, ...] | RunSettings,
+    preset: str,
+    of_model: dict[str, str] | None = None,
+    **overrides: Any,
 ) -> RunSettings:
-    """A preset, and `overrides` instead. model: one of MODELS, or any layers in turn; of_model: what `override` takes.
+    """A preset, and `overrides` instead. model: one of MODELS, any layers in turn, or that of another run; of_model: what
+    `override` takes.
 
     Raises InputError if there is no such model.
     """
     size = "tiny" if preset == "tiny" else "base"
     overrides = find_defaults(preset, overrides.get("device", "cpu")) | overrides
     try:
-        found = models.preset(model, size) if isinstance(model, str) else models.interleave(model, size)
-        name = model if isinstance(model, str) else "-".join(model)
+        if isinstance(model, RunSettings):
+            name, found = model.model_name, model.model
+        elif isinstance(model, str):
+            name, found = model, models.preset(model, size)
+        else:
+            name, found = "-".join(model), models.interleave(model, size)
         return RunSettings(shards, name, preset, override(found, of_model or {}), **overrides)
     except ValueError as error:
         raise InputError(str(error)) from None

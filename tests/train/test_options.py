@@ -36,7 +36,7 @@ def test_every_setting_is_an_option():
         "patience": 4,
     }
     known = {field.name for field in dataclasses.fields(RunSettings)}
-    assert known - values.keys() == {"shards", "model_name", "preset", "model", "device", "extended"}
+    assert known - values.keys() == {"shards", "model_name", "preset", "model", "device", "extended", "init_from", "freeze"}
     for name, value in values.items():
         words = [f"--{name}"] if value is True else [f"--{name}", str(value)]
         assert chosen(*words) == dataclasses.replace(chosen(), **{name: value})
@@ -51,7 +51,7 @@ def test_help_has_every_default(capsys):
         shown = " ".join(capsys.readouterr().out.split())
         for field in dataclasses.fields(RunSettings):
             value = find_defaults(name, "cuda").get(field.name, field.default)
-            if "help" in field.metadata and field.name != "device" and value is not None and value is not False:
+            if "help" in field.metadata and field.name != "device" and value not in (None, False, ()):
                 about = shown[shown.rindex(f" --{field.name.replace('_', '-')} ") :]
                 assert about.partition("(default: ")[2].startswith(f"{value})"), field.name
         assert "--model.d-state VALUE of layers (default: 32 in s4d, 32 in mamba2)" in shown

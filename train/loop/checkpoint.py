@@ -168,6 +168,7 @@ def _collect_moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tens
     return {
         f"{name}:{key}": value.contiguous().cpu()
         for name, parameter in model.named_parameters()
+        if parameter.requires_grad
         for key, value in optimiser.state[parameter].items()
     }
 

@@ -22,8 +22,9 @@ from models.model import Model, build
 from models.settings import ModelSettings
 from train.config import DECISIVE, Count, RunSettings
 from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode
-from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, layer_names, list_checkpoints
-from train.loop.tensor_file import Form, Tally, TornError, check_values, find_form, read_tensors
+from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, find_last, layer_names, list_checkpoints
+from train.loop.frozen import find_frozen
+from train.loop.tensor_file import Form, Tally, TornError, check_values, compare_forms, find_form, read_tensors
 
 MAX_VOICES = 8  # that one prefix gives, as in `dx7data render --layers`
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW, for each parameter
@@ -100,12 +101,33 @@ def load_model(path: Path, ema: bool = True, device: torch.device | str = "cpu")
     return model.to(device).eval(), found.settings, found.metadata
 
 
+def find_checkpoint(path: Path) -> Path:
+    """The last checkpoint of a run, or what a path names instead of a run. Raises InputError if the run has none yet."""
+    found = find_last(path) if os.path.lexists(path / FOLDER) else path
+    if found is None:
+        raise InputError(f"{path} has no checkpoint yet")
+    return found
+
+
+def load_initial(folder: Path, model: Model) -> None:
+    """Put the averaged weights of a checkpoint into a model. Raises InputError if they are of another one."""
+    weights = read(folder, ("ema",)).tensors["ema"]
+    stored, here = ({name: find_form(each) for name, each in of.items()} for of in (weights, model.state_dict()))
+    try:
+        compare_forms(stored, here, folder / "ema.safetensors")
+    except InputError as error:
+        raise InputError(f"--init-from: {error}; without --model and its options the model is that run's") from None
+    model.load_state_dict(weights)
+
+
 def restore(found: Checkpoint, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> Metadata:
     """Continue from a checkpoint, exactly; checkpoint.json."""
     tensors = found.tensors
     model.load_state_dict(tensors["model"])
     ema.load_state_dict(tensors["ema"])
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         moments = {key: tensors["optimiser"][f"{name}:{key}"] for key in _MOMENTS}
         optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     torch.set_rng_state(tensors["rng"]["cpu"])
@@ -142,7 +164,7 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
     model = (settings or own).model
     if len(names) != model.n_blocks:  # before a model is made of them
         raise InputError(f"{path}, field layer_names: it has {len(names)} layers, the settings have {model.n_blocks}")
-    expected = describe_model(model, path)
+    expected = describe_model(model, path, (settings or own).freeze)
     for i, (there, here) in enumerate(zip(names, expected.layer_names, strict=True)):
         if there != here:
             raise InputError(f"{path}, field layer_names: number {i} is {there!r:.80}, and {here!r} in the run")
@@ -199,8 +221,11 @@ def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
     return metadata, settings
 
 
-def describe_model(settings: ModelSettings, where: Path) -> Expected:
-    """What a checkpoint of such a model has in it; nothing is allocated. Raises InputError if there can be no such model."""
+def describe_model(settings: ModelSettings, where: Path, frozen: Iterable[str]) -> Expected:
+    """What a checkpoint of such a model has in it; nothing is allocated. frozen: patterns of parameters without moments.
+
+    Raises InputError if there can be no such model.
+    """
     try:
         with FakeTensorMode():
             model = build(settings)
@@ -208,6 +233,7 @@ def describe_model(settings: ModelSettings, where: Path) -> Expected:
         raise InputError(f"{where}, field settings.model: {error}") from None
     weights = {name: find_form(tensor) for name, tensor in model.state_dict().items()}
     moments: dict[str, Form] = {}
-    for name, parameter in model.named_parameters():
-        moments |= {f"{name}:{key}": ("F32", ()) if key == "step" else find_form(parameter) for key in _MOMENTS}
+    named = dict(model.named_parameters())
+    for name in named.keys() - find_frozen(named, frozen):
+        moments |= {f"{name}:{key}": ("F32", ()) if key == "step" else find_form(named[name]) for key in _MOMENTS}
     return Expected(layer_names(model), weights, moments)

@@ -23,7 +23,7 @@ def group_parameters(model: nn.Module, lr: float, weight_decay: float) -> list[d
     """
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[str, float], dict[str, Any]] = {}
-    for parameter in model.parameters():
+    for parameter in filter(lambda each: each.requires_grad, model.parameters()):
         cap = getattr(parameter, "_lr_cap", None)
         if id(parameter) in embedded:
             name = "embedding"
@@ -79,7 +79,7 @@ class NonFiniteGuard:
     """
 
     def __init__(self, model: Model, optimiser: torch.optim.AdamW, device: torch.device):
-        self._named = model.parameters_on_the_way()
+        self._named = [(name, each) for name, each in model.parameters_on_the_way() if each.requires_grad]
         self._optimiser = optimiser
         self._since = torch.full((len(self._named) + 1,), _NEVER, device=device)  # the step, for the loss and each gradient
 

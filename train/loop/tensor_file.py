@@ -53,7 +53,7 @@ def read_tensors(path: Path, digest: str, expected: dict[str, Form], optional: d
                 raise TornError(f"{path} is damaged: {size:,} bytes, and a header of {length:,}")
             header = _read_header(file.read(length), path)
             expected = expected | {name: form for name, form in (optional or {}).items() if name in header}
-            _compare(header, expected, path)
+            compare_forms(header, expected, path)
             numbers = sum(_SIZES[dtype] * math.prod(shape) for dtype, shape in expected.values())
             if size != 8 + length + numbers:
                 raise TornError(f"{path} is damaged: it has {size:,} bytes, not {8 + length + numbers:,}")
@@ -98,7 +98,7 @@ def _read_header(data: bytes, path: Path) -> dict[str, Form]:
     return {name: (each.dtype, tuple(each.shape)) for name, each in stored.items()}
 
 
-def _compare(stored: dict[str, Form], expected: dict[str, Form], path: Path) -> None:
+def compare_forms(stored: dict[str, Form], expected: dict[str, Form], path: Path) -> None:
     """Raises InputError with the first tensor that is not as the model has it."""
     for name in expected | stored:
         if expected.get(name) != stored.get(name):

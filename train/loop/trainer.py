@@ -32,6 +32,7 @@ from train.loop.checks import check_data, check_metric, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
 from train.loop.folder import check_contents, lock_run
+from train.loop.frozen import freeze
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
 from train.loop.signals import Stop
@@ -77,6 +78,9 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.threads = torch.get_num_threads()
         self.model = build(settings.model).to(ranks.device)
+        freeze(self.model, settings.freeze)
+        if settings.init_from and not found:
+            checkpoint_reader.load_initial(Path(settings.init_from), self.model)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = optim.make_adamw(optim.group_parameters(self.model, settings.lr, settings.weight_decay))
         self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
@@ -138,6 +142,8 @@ class Trainer:
         if self.settings.extended:
             self.log.say(schedule.describe_extension(self.settings))
         self.log.say(optim.describe_groups(self.optimiser.param_groups))
+        if frozen := [each.numel() for each in self.model.parameters() if not each.requires_grad]:
+            self.log.say(f"{'frozen':<26}{len(frozen):>8}{sum(frozen):>12,}")
 
     def loop(self) -> int:
         """Train to the end; the signal that stopped it, or 0."""
