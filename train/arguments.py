@@ -33,7 +33,7 @@ def read(argv: Sequence[str]) -> dict[str, Any]:
     files = Parser("train", "", add_help=False)
     files.add_argument("--config", type=Path, action="append", default=[])
     found, rest = files.parse_known_args(list(argv))
-    words = [*(word for path in found.config for word in read_config(path)), *rest]
+    words = [*(word for path in found.config for word in read_config(path, texts=_MODEL)), *rest]
     return make_parser(words).read(words)
 
 

@@ -89,6 +89,9 @@ def test_a_file_of_options(tmp_path):
     assert (found.steps, found.skip_missing, found.lr, found.warmup) == (70, True, 0.25, 0.2)
     assert (found.model.layers, found.model.pool) == (("s4d", "mamba2"), (2, 2))
     assert found.model.options["s4d"] == {"d_state": 8}
+    path.write_text("[model]\nname = 'hybrid'\nrotary = false\n[model.mamba2]\nbc_norm = true\n")
+    found = arguments.choose_run(arguments.read([*words, str(path)]))[1].model.options["mamba2"]
+    assert (found["rotary"], found["bc_norm"]) == (False, True)
     wrong = {"lr = ": "is no TOML", "lrs = 1": r"no option --lrs: did you mean --lr\?", "compile = false": "leave it out"}
     for text, word in wrong.items():
         path.write_text(text)
