@@ -52,7 +52,7 @@ class DataSettings:
         None, "the shards' rate, or one that divides it", metavar="HZ", shown="the shards' own"
     )
     seconds: Annotated[float, Meta(gt=0, le=600)] | None = setting(
-        None, "length of a crop; none: whole clips", metavar="SECONDS"
+        None, "length of a crop; none: whole clips", metavar="SECONDS", shown="none"
     )
     workers: Annotated[int, Meta(ge=0, le=1024)] = setting(
         0, "data-loading processes; 0: the training process reads", metavar="N"

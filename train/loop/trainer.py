@@ -28,6 +28,7 @@ from train.evaluation import verdict
 from train.evaluation.loss import NATS, target_loss
 from train.evaluation.recorder import Recorder
 from train.loop import checkpoint, checkpoint_reader, optim, progress, schedule
+from train.loop.background import Writer
 from train.loop.checks import check_data, check_metric, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
@@ -104,6 +105,7 @@ class Trainer:
         self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
         self.timer = StepTimer(seconds)
+        self.writer = Writer()
 
     def train(self) -> int:
         """To the last step, or until a signal comes: that signal, or 0."""
@@ -118,6 +120,7 @@ class Trainer:
             self.write_result(verdict.judge_run(self.run, self.recorder.sets) | {"verdict": verdict.DIVERGED})
             raise
         finally:
+            self.writer.close()
             self.log.close()
             os.close(self.lock)
 
@@ -239,23 +242,39 @@ class Trainer:
         return asked > 0
 
     def save(self, stopped: bool) -> None:
-        """Evaluate and write a checkpoint, each when it is due."""
-        if self.is_due(self.settings.evaluate_every):
+        """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk."""
+        settings = self.settings
+        self.writer.check()
+        if self.is_due(settings.evaluate_every):
             self.recorder.record(self.run, self.log, self.ema, self.step)
-            self.over = progress.is_out_of_patience(self.run, self.settings, self.step)
-        best = progress.find_best(self.run, self.settings, self.step)
-        if stopped or self.over or best == self.step or self.is_due(self.settings.checkpoint_every):
-            state = {
-                "settings": self.settings.to_json(),
-                "fingerprint": self.data.fingerprint,
-                "layers": self.data.format.layers,  # patches that the prefix has room for
-                "stream": self.batches.state(self.step),
-                "seconds": self.timer.total,
-            }
+            self.over = progress.is_out_of_patience(self.run, settings, self.step)
+        if not (stopped or self.is_save_due()):
+            return
+        self.writer.wait()
+        best = progress.find_best(self.run, settings, self.step)
+        if stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every):
+            self.write_checkpoint(best)
+        if stopped or self.over or self.step == settings.steps:
+            self.writer.wait()
+
+    def write_checkpoint(self, best: int | None) -> None:
+        """Copy all that it holds, and leave the rest to a thread. best: the step of the best one, which is kept."""
+        state = {
+            "settings": self.settings.to_json(),
+            "fingerprint": self.data.fingerprint,
+            "layers": self.data.format.layers,  # patches that the prefix has room for
+            "stream": self.batches.state(self.step),
+            "seconds": self.timer.total,
+        }
+        snapshot = checkpoint.take_snapshot(self.step, self.model, self.ema, self.optimiser, state)
+
+        def write() -> None:
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
-            checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state, self.settings.keep_last, best)
+            checkpoint.write(self.run, snapshot, self.settings.keep_last, best)
             if self.mirror:
                 self.mirror.try_push()
+
+        self.writer.start(write)
 
     def finish(self) -> None:
         """Write result.json and say how it ended. Raises Diverged."""
