@@ -16,7 +16,9 @@ from dx7data import cli
 from train import options
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "configs/README.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
 
 
 def blocks(language, without=()):

@@ -12,7 +12,7 @@ from dx7data.errors import InputError
 from models.registry import LAYERS, MODELS
 from models.settings import ModelSettings, find_default, free_arguments, override
 from train.config import (
-    INDIFFERENT,
+    FREE,
     PRESETS,
     DataSettings,
     OptimSettings,
@@ -20,10 +20,10 @@ from train.config import (
     find_defaults,
     make_settings,
 )
+from train.loop import checkpoint, checkpoint_reader
 from train.options import Parser, make_reader, read_config
 from train.results import reader
 
-FREE = ("shards", "reader", *INDIFFERENT)  # a run that goes on may have others: its data may lie elsewhere
 NO_PLACE = "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
 _MODEL = "model."  # what begins the names of the settings of a model
 
@@ -33,7 +33,7 @@ def read(argv: Sequence[str]) -> dict[str, Any]:
     files = Parser("train", "", add_help=False)
     files.add_argument("--config", type=Path, action="append", default=[])
     found, rest = files.parse_known_args(list(argv))
-    words = [*(word for path in found.config for word in read_config(path)), *rest]
+    words = [*(word for path in found.config for word in read_config(path, texts=_MODEL)), *rest]
     return make_parser(words).read(words)
 
 
@@ -51,7 +51,12 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
     top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
     top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
     top.add_argument("--out", metavar="FOLDER", help="the run, a folder or a URL (default: runs/MODEL-PRESET)")
-    top.add_argument("--resume", action="store_true", default=False, help="continue the run in --out with its own options")
+    top.add_argument(
+        "--resume",
+        action="store_true",
+        default=False,
+        help="continue the run in --out with its own options; --steps N extends it",
+    )
     of_files = "a TOML file of options, also under [data], [optim] and [model]; the command line overrides it"
     top.add_argument("--config", type=Path, metavar="FILE", help=of_files)
     inherited = {field.name for each in (DataSettings, OptimSettings) for field in dataclasses.fields(each)}
@@ -147,28 +152,63 @@ def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
     """Where the run is, and its settings. Raises InputError when the command line contradicts it."""
     overrides = find_place(given)
     of_model = {name.removeprefix(_MODEL): overrides.pop(name) for name in list(overrides) if name.startswith(_MODEL)}
-    device = overrides.pop("device", None) or find_device()
+    overrides["device"] = overrides.get("device") or find_device()
     resume, model, out = overrides.pop("resume"), overrides.pop("model", None), overrides.pop("out", None)
-    preset = overrides.get("preset", find_preset(device))
+    if "freeze" in overrides:
+        overrides["freeze"] = tuple(pattern for text in overrides["freeze"] for pattern in text.split(","))
+    if initial := overrides.get("init_from"):
+        overrides["init_from"] = str(find_initial(initial))
+        if model is None and not resume:
+            model = checkpoint_reader.read_metadata(Path(overrides["init_from"]))[1]
     if model is None and not (resume and out):
         raise InputError(
             f"--model is missing: take one of {', '.join(MODELS)}, or --layers with one or more of "
             f"{', '.join(sorted(LAYERS))}"
         )
-    run = Path(out) if out else Path("runs") / f"{model if isinstance(model, str) else '-'.join(model)}-{preset}"
-    if not resume:
-        if "shards" not in overrides:
-            raise InputError(NO_PLACE)
-        return run, make_settings(model=model, device=device, of_model=of_model, **overrides | {"preset": preset})
+    preset = overrides.get("preset", find_preset(overrides["device"]))
+    run = Path(out) if out else Path("runs") / f"{_name_model(model)}-{preset}"
+    if resume:
+        if model is not None:
+            overrides["model_name"] = _name_model(model)
+        return run, change_settings(run, overrides, of_model)
+    if "shards" not in overrides:
+        raise InputError(NO_PLACE)
+    return run, make_settings(model=model, of_model=of_model, **overrides | {"preset": preset})
+
+
+def change_settings(run: Path, overrides: dict[str, Any], of_model: dict[str, str]) -> RunSettings:
+    """Those of a run that goes on. Raises InputError for one that it must keep."""
     stored = RunSettings.from_json(reader.read_config(run)["settings"], run / "config.json")
-    if model is not None:
-        overrides["model_name"] = model if isinstance(model, str) else "-".join(model)
+    if (steps := overrides.pop("steps", stored.steps)) != stored.steps:
+        stored = extend(stored, run, steps)
     exact = "webdataset" not in (stored.reader, overrides.get("reader"))
     for name, value in overrides.items():
         if (name not in FREE or (name == "reader" and not exact)) and getattr(stored, name) != value:
             _refuse("--" + name.removesuffix("_name").replace("_", "-"), getattr(stored, name), value, run)
     check_model(of_model, stored.model, run)
-    return run, dataclasses.replace(stored, device=device, **{name: overrides[name] for name in FREE if name in overrides})
+    return dataclasses.replace(stored, **{name: overrides[name] for name in FREE if name in overrides})
+
+
+def _name_model(model: str | tuple[str, ...] | RunSettings) -> str:
+    if isinstance(model, RunSettings):
+        return model.model_name
+    return model if isinstance(model, str) else "-".join(model)
+
+
+def find_initial(text: str) -> Path:
+    """The checkpoint that --init-from means, so that the run can begin again from the same one. Raises InputError."""
+    if "://" in text:
+        raise InputError(f"--init-from {text} is a URL: copy the run to a folder first")
+    return checkpoint_reader.find_checkpoint(Path(text))
+
+
+def extend(stored: RunSettings, run: Path, steps: int) -> RunSettings:
+    """The settings of a run with another end. Raises InputError if it has come further."""
+    last = checkpoint.find_last(run)
+    done = int(last.name) if last else 0
+    if steps <= done:
+        raise InputError(f"--steps {steps} is no end for {run}, which has done {done:,} steps: take more")
+    return stored.extend(done, steps)
 
 
 def check_model(texts: dict[str, str], stored: ModelSettings, run: Path) -> None:

@@ -159,10 +159,10 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, description: str, **mor
 # --- Files of options ---
 
 
-def read_config(path: Path) -> list[str]:
+def read_config(path: Path, texts: str) -> list[str]:
     """A TOML file as the words of a command line: `lr = 0.003` as --lr=0.003, under [optim] as --optim.lr=0.003.
 
-    Raises InputError.
+    texts: the beginning of the names of options for which true and false are values. Raises InputError.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -170,13 +170,15 @@ def read_config(path: Path) -> list[str]:
         raise InputError(f"--config {path} can't be read: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"--config {path} is no TOML: {error}") from None
-    return list(_write_words(document, "--", path))
+    return list(_write_words(document, "--", path, f"--{texts}"))
 
 
-def _write_words(table: dict[str, Any], above: str, path: Path) -> Iterable[str]:
+def _write_words(table: dict[str, Any], above: str, path: Path, texts: str) -> Iterable[str]:
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _write_words(value, f"{above}{key}.", path)
+            yield from _write_words(value, f"{above}{key}.", path, texts)
+        elif isinstance(value, bool) and above.startswith(texts):
+            yield f"{above}{key}={str(value).lower()}"
         elif value is True:
             yield f"{above}{key}"
         elif value is False:

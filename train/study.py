@@ -50,8 +50,8 @@ class Job(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Raises InputError if another run than this one has been made in its folder."""
-        if not reader.read_result(self.run):
+        """Raises InputError if another run than this one has been made, or begun, in its folder: it would be extended."""
+        if not (self.run / "config.json").exists():
             return False
         stored = RunSettings.from_json(reader.read_config(self.run)["settings"], self.run / "config.json")
         wanted = self.settings
@@ -61,7 +61,7 @@ class Job(NamedTuple):
             was, now = getattr(stored, name), getattr(wanted, name)
             if was != now:
                 raise InputError(f"{self.run} was made with {name} {was}, this study wants {now}: name another --out")
-        return True
+        return bool(reader.read_result(self.run))
 
     @property
     def diverged(self) -> bool:

@@ -30,7 +30,7 @@ FINGERPRINT = "5" * 64
 STREAM = {"epoch": 1, "step": 2, "seed": 0, "group": 3, "batch_size": 4, "fingerprint": FINGERPRINT}
 
 
-def save(run, *steps):
+def save(run, *steps, **kept):
     torch.manual_seed(0)
     chosen = RunSettings("shards", "s4d", "tiny", MODEL, sample_rate=8000, steps=100)
     model = build(MODEL)
@@ -39,7 +39,7 @@ def save(run, *steps):
     optimiser.step()
     state = {"settings": chosen.to_json(), "fingerprint": FINGERPRINT, "layers": 1, "stream": STREAM, "seconds": 1.5}
     for step in steps:
-        checkpoint.save(run, step, model, model, optimiser, state)
+        checkpoint.save(run, step, model, model, optimiser, state, **kept)
     return model
 
 
@@ -72,6 +72,15 @@ def test_the_last_two_are_kept(tmp_path):
     save(tmp_path, 1, 2, 3, 99_999_999, 100_000_000)
     assert names(tmp_path) == ["100000000", "99999999"]
     assert checkpoint.find_last(tmp_path).name == "100000000"
+
+
+def test_the_best_one_is_kept_too(tmp_path):
+    """Until there is a better one; and as many of the last ones as is asked for."""
+    for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4), (6, 4), (7, 4), (8, 4)):
+        save(tmp_path, step, last=3, best=best)
+        expected = {f"{each:08d}" for each in range(max(1, step - 2), step + 1)} | {f"{best:08d}", "best"}
+        assert set(names(tmp_path)) == expected
+        assert os.readlink(tmp_path / "checkpoints" / "best") == f"{best:08d}"
 
 
 def test_what_others_made_is_never_removed_nor_taken_for_a_checkpoint(run, tmp_path):

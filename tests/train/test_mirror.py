@@ -97,6 +97,27 @@ def test_stopped_and_gone_on_with_elsewhere(bucket, shards, whole, tmp_path, mon
     assert f"{bucket}/none is no run: there is nothing" in capsys.readouterr().err
 
 
+def test_an_extended_run(bucket, shards, whole, tmp_path, monkeypatch):
+    """The last and the best checkpoint are in the store, and no result while it goes on."""
+    run, real = f"{bucket}/runs/a", optim.update_average
+    assert train("--shards", shards, "--out", run, *SMALL, "--keep-best", "seen/mel_db", "--evaluate-every", "4") == 0
+    assert "result.json" in names(run)
+
+    def interrupt(ema, model, decay, step):
+        real(ema, model, decay, step)
+        if step == 11:
+            raise KeyboardInterrupt
+
+    shutil.rmtree(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(optim, "update_average", interrupt)
+        assert train("--resume", "--out", run, "--device", "cpu", "--steps", "12") == 130
+    assert "result.json" not in names(run)
+    kept = {name.split("/")[1] for name in names(run) if name.startswith("checkpoints/")}
+    assert kept == {"00000004", "00000008", "00000010"}
+    assert json.loads(read_all(run)["config.json"])["settings"]["extended"] == [[8, 8]]
+
+
 def test_a_store_that_fails_for_a_while(bucket, shards, whole, store, caplog):
     """Not at the beginning, and not at the end."""
     run = f"{bucket}/runs/a"

@@ -25,9 +25,18 @@ def test_every_setting_is_an_option():
     values = {"split": "val", "reader": "webdataset", "prefix": "fsk", "sample_rate": 4000, "seconds": 0.3, "workers": 3}
     values |= {"skip_missing": True, "steps": 7, "batch": 6, "grad_accum": 3, "lr": 0.5, "warmup": 0.25, "compile": True}
     values |= {"weight_decay": 0.3, "clip": 2.0, "ema": 0.5, "precision": "bf16", "seed": 9, "decode": "argmax"}
-    values |= {"evaluate_every": 11, "evaluate_samples": 12, "checkpoint_every": 13}
+    values |= {
+        "schedule": "wsd",
+        "decay": 0.75,
+        "evaluate_every": 11,
+        "evaluate_samples": 12,
+        "checkpoint_every": 13,
+        "keep_last": 3,
+        "keep_best": "bits",
+        "patience": 4,
+    }
     known = {field.name for field in dataclasses.fields(RunSettings)}
-    assert known - values.keys() == {"shards", "model_name", "preset", "model", "device"}
+    assert known - values.keys() == {"shards", "model_name", "preset", "model", "device", "extended", "init_from", "freeze"}
     for name, value in values.items():
         words = [f"--{name}"] if value is True else [f"--{name}", str(value)]
         assert chosen(*words) == dataclasses.replace(chosen(), **{name: value})
@@ -42,7 +51,7 @@ def test_help_has_every_default(capsys):
         shown = " ".join(capsys.readouterr().out.split())
         for field in dataclasses.fields(RunSettings):
             value = find_defaults(name, "cuda").get(field.name, field.default)
-            if "help" in field.metadata and field.name != "device" and value is not None and value is not False:
+            if "help" in field.metadata and field.name != "device" and value not in (None, False, ()):
                 about = shown[shown.rindex(f" --{field.name.replace('_', '-')} ") :]
                 assert about.partition("(default: ")[2].startswith(f"{value})"), field.name
         assert "--model.d-state VALUE of layers (default: 32 in s4d, 32 in mamba2)" in shown
@@ -80,6 +89,9 @@ def test_a_file_of_options(tmp_path):
     assert (found.steps, found.skip_missing, found.lr, found.warmup) == (70, True, 0.25, 0.2)
     assert (found.model.layers, found.model.pool) == (("s4d", "mamba2"), (2, 2))
     assert found.model.options["s4d"] == {"d_state": 8}
+    path.write_text("[model]\nname = 'hybrid'\nrotary = false\n[model.mamba2]\nbc_norm = true\n")
+    found = arguments.choose_run(arguments.read([*words, str(path)]))[1].model.options["mamba2"]
+    assert (found["rotary"], found["bc_norm"]) == (False, True)
     wrong = {"lr = ": "is no TOML", "lrs = 1": r"no option --lrs: did you mean --lr\?", "compile = false": "leave it out"}
     for text, word in wrong.items():
         path.write_text(text)

@@ -97,6 +97,13 @@ def test_runs_of_another_study_are_not_taken_for_its_own(done, capsys, more, wha
     assert re.search(f"^train.study: .*{what}: ", capsys.readouterr().err, re.MULTILINE)
 
 
+def test_a_run_that_was_stopped_is_not_extended_by_another_study(done, capsys):
+    """Two parts of a schedule would be compared with one."""
+    (done / "trial-s4-0.001" / "result.json").unlink()
+    assert study.main(argv(done, "--trial-steps", "600")) == 2
+    assert "trial-s4-0.001 was made with steps 500, this study wants 600" in capsys.readouterr().err
+
+
 def test_nothing_to_compare_rates_by(done, capsys):
     for path in done.glob("trial-*/validation.csv"):
         path.unlink()

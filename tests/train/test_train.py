@@ -1,6 +1,5 @@
 """The training loop as a person starts it: what it leaves behind, that it goes on exactly, what it says when it can't."""
 
-import csv
 import errno
 import io
 import json
@@ -12,13 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_runs import ROOT, SMALL, STEPS, curve, during, losses, one_sentence, process, resume, rows, train, wait_for
 from torch import nn
 
 from dx7data import cli
@@ -33,86 +32,6 @@ from train.loop import checkpoint, checkpoint_reader, distributed, optim
 from train.loop.signals import Stop
 from train.results import reader
 from train.results.writer import Log, red
-
-ROOT = Path(__file__).resolve().parents[2]
-STEPS = 12
-# Clips of 240 samples: a step takes some 10 ms.
-SMALL = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--seconds", "0.03", "--batch", "4"]
-SMALL += ["--evaluate-samples", "2", "--steps", str(STEPS), "--checkpoint-every", "4", "--evaluate-every", "1000"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def one_thread():
-    """As in the processes that are compared with this one: sums depend on it, and rendering changes it."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    options = ["--samples", "40", "--seconds", "0.25", "--sample-rate", "8000", "--workers", "1", "--prefix", "bytes"]
-    assert cli.main(["render", "--patches", "example", "--out", str(folder), *options]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(shards, tmp_path_factory):
-    """A run that nobody disturbed."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    assert train(shards, run) == 0
-    return run
-
-
-def train(shards, run, *argv):
-    one_thread()
-    return command.main(["--shards", str(shards), "--out", str(run), *SMALL, *argv])
-
-
-def resume(run, *argv):
-    one_thread()
-    return command.main(["--resume", "--out", str(run), "--device", "cpu", *argv])
-
-
-def rows(run, table="metrics"):
-    with open(run / f"{table}.csv") as file:
-        return list(csv.DictReader(file))
-
-
-def curve(run):
-    """Everything that a step computes, as text: to the last digit."""
-    return [(row["step"], row["loss_bits"], row["grad_norm"], row["lr"]) for row in rows(run)]
-
-
-def losses(run):
-    return np.array([float(row["loss_bits"]) for row in rows(run)])
-
-
-def process(*argv, launcher=("-m",)):
-    command = [sys.executable, *launcher, "train", *map(str, argv)]
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(run, steps, child):
-    """Until so many steps are in the table."""
-    until = time.monotonic() + 240
-    while time.monotonic() < until and child.poll() is None:
-        if (run / "metrics.csv").exists() and len((run / "metrics.csv").read_text().splitlines()) > steps:
-            return
-        time.sleep(0.002)
-    pytest.fail(f"the run did not come so far: {child.communicate(timeout=10)}")
-
-
-def during(monkeypatch, step, act):
-    """Do something after a step's update of the weights."""
-    real = optim.update_average
-
-    def average(ema, model, decay, at):
-        real(ema, model, decay, at)
-        if at == step:
-            act()
-
-    monkeypatch.setattr(optim, "update_average", average)
-
 
 # --- What a run leaves behind ---
 
@@ -233,7 +152,7 @@ def test_two_at_once(copy, shards, capsys):
     with subprocess.Popen([sys.executable, "-c", script, copy / ".lock"], **pipes) as other:
         other.stdout.readline()
         assert resume(copy) == 2
-        assert "another process trains in" in sentence(capsys)
+        assert "another process trains in" in one_sentence(capsys)
         other.kill()
     assert resume(copy) == 0
 
@@ -350,24 +269,18 @@ def test_accumulation_computes_the_same(shards, whole, tmp_path):
 # --- One sentence ---
 
 
-def sentence(capsys):
-    """The one line that was said."""
-    (line,) = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("train: ")]
-    return line
-
-
 def test_damage_that_a_reading_process_finds(shards, tmp_path, capsys):
     shutil.copytree(shards, tmp_path / "shards")
     for tar in (tmp_path / "shards").glob("train-*.tar"):
         tar.write_bytes(bytes(tar.stat().st_size))
     assert train(tmp_path / "shards", tmp_path / "run", "--workers", "1") == 2
-    assert "is not where its table says: `dx7data verify --fix` mends it" in sentence(capsys)
+    assert "is not where its table says: `dx7data verify --fix` mends it" in one_sentence(capsys)
 
 
 def test_a_reading_process_that_is_killed(shards, tmp_path, monkeypatch, capsys):
     during(monkeypatch, 3, lambda: [os.kill(child.pid, signal.SIGKILL) for child in multiprocessing.active_children()])
     assert train(shards, tmp_path / "run", "--workers", "1") == 2
-    assert "a process that reads was killed" in sentence(capsys)
+    assert "a process that reads was killed" in one_sentence(capsys)
 
 
 def test_missing_shards(tmp_path, capsys):
@@ -379,7 +292,7 @@ def test_missing_shards(tmp_path, capsys):
         path.unlink()
     capsys.readouterr()
     assert train(tmp_path / "shards", tmp_path / "run") == 2
-    assert "lacks 1 of 2 train shards" in sentence(capsys)
+    assert "lacks 1 of 2 train shards" in one_sentence(capsys)
     assert train(tmp_path / "shards", tmp_path / "run", "--skip-missing") == 0
     assert "without those of 1 missing shards" in (tmp_path / "run" / "train.log").read_text()
 
@@ -401,7 +314,7 @@ def copy(whole, tmp_path):
 )
 def test_wrong_options(shards, whole, tmp_path, capsys, argv, word):
     assert train(shards, tmp_path / "run", *[each.format(whole=whole) for each in argv]) == 2
-    assert word in sentence(capsys)
+    assert word in one_sentence(capsys)
     assert not (tmp_path / "run").exists()
 
 
@@ -426,7 +339,7 @@ def test_wrong_options(shards, whole, tmp_path, capsys, argv, word):
 )
 def test_unknown_options(capsys, argv, word):
     assert command.main(["--shards", "shards", *argv]) == 2
-    assert word in sentence(capsys)
+    assert word in one_sentence(capsys)
 
 
 @pytest.mark.parametrize(
@@ -448,7 +361,7 @@ def test_unknown_options(capsys, argv, word):
 def test_what_is_not_there(tmp_path, monkeypatch, capsys, argv, word):
     monkeypatch.chdir(tmp_path)
     assert command.main(argv) == 2
-    assert word in sentence(capsys)
+    assert word in one_sentence(capsys)
 
 
 @pytest.mark.parametrize(
@@ -456,16 +369,16 @@ def test_what_is_not_there(tmp_path, monkeypatch, capsys, argv, word):
     [
         (["--lr", "1"], "--lr is 0.01"),
         (["--model", "s4"], "--model is s4d"),
-        (["--steps", "99"], "--steps is 12"),
+        (["--steps", "7"], "--steps 7 is no end for"),
         (["--preset", "base"], "--preset is tiny"),
         (["--model.d_model", "64"], "--model.d_model is not 64"),
     ],
 )
 def test_a_run_keeps_its_options(copy, capsys, argv, word):
     assert resume(copy, *argv) == 2
-    assert word in sentence(capsys)
+    assert word in one_sentence(capsys)
     assert resume(copy, "--batch", "4", "--workers", "0") == 2
-    assert "has done all its 12 steps" in sentence(capsys)
+    assert "has done all its 12 steps" in one_sentence(capsys)
 
 
 def test_a_run_with_names_of_earlier_settings_goes_on(shards, tmp_path):
@@ -490,10 +403,10 @@ def test_other_data(copy, tmp_path, capsys):
     options = ["--samples", "40", "--seconds", "0.25", "--workers", "1", "--seed", "1"]
     assert cli.main(["render", "--patches", "example", "--out", str(other), *options]) == 0
     assert resume(copy, "--shards", str(other)) == 2
-    assert "other data" in sentence(capsys)
+    assert "other data" in one_sentence(capsys)
     shutil.rmtree(copy / "checkpoints")
     assert resume(copy, "--shards", str(other)) == 2  # also before its first checkpoint
-    assert "other data" in sentence(capsys)
+    assert "other data" in one_sentence(capsys)
 
 
 def test_another_model(copy, capsys):
@@ -502,7 +415,7 @@ def test_another_model(copy, capsys):
     about = json.loads((folder / "checkpoint.json").read_text())
     (folder / "checkpoint.json").write_text(json.dumps(about | {"layer_names": ["blocks.0:S4"]}))
     assert resume(copy) == 2
-    assert "field layer_names: it has 1 layers, the settings have 2" in sentence(capsys)
+    assert "field layer_names: it has 1 layers, the settings have 2" in one_sentence(capsys)
 
 
 @pytest.mark.parametrize("name", ["model", "ema", "optimiser", "rng"])
@@ -532,7 +445,7 @@ def test_no_checkpoint_is_whole(copy, capsys):
         path.write_bytes(b"")
     before = [(path, path.read_bytes()) for path in copy.rglob("*") if path.is_file()]
     assert resume(copy) == 2
-    assert "no checkpoint before it is whole: take one from a backup" in sentence(capsys)
+    assert "no checkpoint before it is whole: take one from a backup" in one_sentence(capsys)
     assert all(path.read_bytes() == data for path, data in before), "nothing is begun anew over it"
 
 
@@ -567,7 +480,7 @@ def test_what_does_not_fit(copy, capsys, file, place, value, said):
     inner[place[-1]] = value
     path.write_text(json.dumps(document))
     assert resume(copy) == 2
-    assert said in sentence(capsys)
+    assert said in one_sentence(capsys)
 
 
 def test_what_a_person_put_beside_checkpoints_stays(copy, whole):
@@ -592,7 +505,7 @@ def test_a_full_disk(shards, whole, tmp_path, monkeypatch, capsys):
             assert train(shards, run) == 2
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    said = sentence(capsys)
+    said = one_sentence(capsys)
     assert os.strerror(errno.EFBIG) in said
     assert "00000004 is whole" in said
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000004"]
@@ -619,7 +532,7 @@ def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
     monkeypatch.setattr(trainer, "build", faulty)
     run = tmp_path / "run"
     assert train(shards, run) == 3
-    said = sentence(capsys)
+    said = one_sentence(capsys)
     assert f"step 7: {'the gradient of' if where == 'gradient' else 'parameter'} {broken} is not finite" in said
     assert checkpoint.find_last(run).name == "00000004"
     assert len(rows(run)) == 6
@@ -633,7 +546,7 @@ def test_a_run_that_diverged(shards, tmp_path, capsys):
     """A rate at which people can see it: the loss is finite and far beyond a guess."""
     run = tmp_path / "run"
     assert train(shards, run, "--lr", "10") == 3
-    said = sentence(capsys)
+    said = one_sentence(capsys)
     assert "run diverged: its loss ends at" in said
     assert "lower --lr" in said
     result = json.loads((run / "result.json").read_text())
@@ -646,10 +559,10 @@ def test_a_run_that_diverged(shards, tmp_path, capsys):
 def test_the_highest_rate(shards, tmp_path, capsys):
     """The loss may overflow then, or not quite: both is the same end."""
     assert train(shards, tmp_path / "run", "--lr", "1000") == 3
-    assert "diverged" in sentence(capsys)
+    assert "diverged" in one_sentence(capsys)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] == "diverged"
     assert train(shards, tmp_path / "other", "--lr", "1001") == 2
-    assert "<= 1000" in sentence(capsys)
+    assert "<= 1000" in one_sentence(capsys)
 
 
 def test_a_run_that_is_worse_than_a_guess(shards, tmp_path, capsys):
@@ -752,25 +665,6 @@ def test_the_loss_is_that_of_the_target_region():
     assert logits.grad[:, 3:].any()
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(100, 0.1), (7, 0.5), (1, 1.0), (5, 0.0)])
-def test_the_schedule(steps, warmup):
-    """As torch's own schedulers have it."""
-    rising = max(1, round(warmup * steps))
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    up = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: (epoch + 1) / rising)
-    for step in range(1, rising + 1):
-        assert optim.schedule(step, steps, warmup) == pytest.approx(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        up.step()
-    if steps > rising:
-        optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        down = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps - rising, eta_min=0.1)
-        for step in range(rising + 1, steps + 1):
-            optimiser.step()
-            down.step()
-            assert optim.schedule(step, steps, warmup) == pytest.approx(optimiser.param_groups[0]["lr"])
-
-
 @pytest.mark.parametrize("name", ["s4", "s4d", "mamba1", "mamba2", "mamba3"])
 def test_parameter_groups(name):
     model = build(make_settings("", name, "tiny").model)
@@ -819,7 +713,7 @@ def test_a_link_out_of_a_run_is_not_followed(copy, tmp_path, capsys, name):
     (copy / name).symlink_to(elsewhere)
     before = sorted((str(path), path.is_dir() or path.read_bytes()) for path in [elsewhere, *elsewhere.rglob("*")])
     assert resume(copy) == 2
-    assert f"{copy / name} leads out of {copy}" in sentence(capsys)
+    assert f"{copy / name} leads out of {copy}" in one_sentence(capsys)
     assert sorted((str(path), path.is_dir() or path.read_bytes()) for path in [elsewhere, *elsewhere.rglob("*")]) == before
 
 
@@ -854,5 +748,5 @@ def test_too_little_shared_memory(shards, tmp_path, monkeypatch, capsys):
     small = os.statvfs_result((4096, 4096, 16, 3, 3, 16, 16, 16, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda path: small)
     assert train(shards, tmp_path / "run", "--workers", "2") == 2
-    assert "take --workers 0" in sentence(capsys)
+    assert "take --workers 0" in one_sentence(capsys)
     assert train(shards, tmp_path / "run2", "--workers", "0") == 0

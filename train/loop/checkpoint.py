@@ -5,7 +5,7 @@ optimiser.safetensors                AdamW's state, by parameter
 rng.safetensors                      torch's generators, on the CPU and on each GPU
 checkpoint.json                      settings, step, layers, where the data stream is, and a hash of each file above
 
-A person may keep other things beside them, or rename one: only what has a name and files as `save` makes them is removed.
+A person may keep other things beside them, or rename one: only what has a name and files as `write` makes them is removed.
 checkpoint_reader.py reads them.
 """
 
@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -25,7 +26,7 @@ from models.model import Model
 
 FORMAT = 1
 KEPT = 2  # the last ones of a run
-FOLDER, META = "checkpoints", "checkpoint.json"
+FOLDER, META, BEST = "checkpoints", "checkpoint.json", "best"
 PARTS = ("model", "ema", "optimiser", "rng")
 FILES = {META, *(f"{part}.safetensors" for part in PARTS)}
 _NAME = re.compile(r"[0-9]{8}|[1-9][0-9]{8,12}")  # a step, in eight digits or as many as it needs
@@ -34,30 +35,50 @@ _PARTIAL = re.compile(rf"\.({_NAME.pattern})\.partial")
 Tensors = dict[str, Tensor]
 
 
-def save(run: Path, step: int, model: Model, ema: nn.Module, optimiser: torch.optim.Optimizer, state: dict) -> Path:
-    """Write a checkpoint beside its place, then move it there, then remove those that are not kept; its folder.
+class Snapshot(NamedTuple):
+    """All of a checkpoint, in memory that training does not change."""
 
-    state: what else goes into checkpoint.json. Raises OSError, on a full disk for example; then nothing of it is left.
+    step: int
+    parts: dict[str, Tensors]
+    about: dict[str, Any]  # of checkpoint.json
+
+
+def save(
+    run: Path, step: int, model: Model, ema: nn.Module, optimiser: torch.optim.Optimizer, state: dict, **kept: Any
+) -> None:
+    """`take_snapshot` and `write`, one after the other."""
+    write(run, take_snapshot(step, model, ema, optimiser, state), **kept)
+
+
+def take_snapshot(step: int, model: Model, ema: nn.Module, optimiser: torch.optim.Optimizer, state: dict) -> Snapshot:
+    """Copy what a checkpoint holds to memory of the host. state: what else goes into checkpoint.json."""
+    parts = {
+        "model": _copy_weights(model),
+        "ema": _copy_weights(ema),
+        "optimiser": _copy_moments(model, optimiser),
+        "rng": _copy_generators(),
+    }
+    return Snapshot(step, parts, {"format": FORMAT, "step": step, "layer_names": layer_names(model), **state})
+
+
+def write(run: Path, snapshot: Snapshot, last: int = KEPT, best: int | None = None) -> None:
+    """Write a checkpoint beside its place, then move it there, then remove those that are not kept.
+
+    last, best: as in `choose_kept`; the best one gets a link. Raises OSError, on a full disk for example; then nothing of it
+    is left.
     """
-    folder = run / FOLDER / f"{step:08d}"
+    folder = run / FOLDER / f"{snapshot.step:08d}"
     partial = folder.with_name(f".{folder.name}.partial")
     for left in _list(run, _PARTIAL):  # by a process that was killed
         _remove(left)
     try:
         partial.mkdir(parents=True)
-        parts = {
-            "model": _collect_weights(model),
-            "ema": _collect_weights(ema),
-            "optimiser": _collect_moments(model, optimiser),
-            "rng": _collect_generators(),
-        }
         hashes = {}
-        for name, tensors in parts.items():
+        for name, tensors in snapshot.parts.items():
             data = safetensors.torch.save(tensors)
             hashes[f"{name}.safetensors"] = hashlib.sha256(data).hexdigest()
             _write(partial / f"{name}.safetensors", data)
-        meta = {"format": FORMAT, "step": step, "layer_names": layer_names(model), **state, "sha256": hashes}
-        _write(partial / META, (json.dumps(meta, indent=1) + "\n").encode())
+        _write(partial / META, (json.dumps(snapshot.about | {"sha256": hashes}, indent=1) + "\n").encode())
         _sync(partial)
         _remove(folder)  # a torn one, when the run has gone on from an earlier one
         os.rename(partial, folder)
@@ -65,16 +86,23 @@ def save(run: Path, step: int, model: Model, ema: nn.Module, optimiser: torch.op
     except BaseException:
         _remove(partial)
         raise
-    kept = choose_kept(run)
+    if best is not None:
+        _link_best(run, best)
+    kept = choose_kept(run, last, best)
     for other in list_checkpoints(run):
-        if int(other.name) < step and other not in kept and _names(other):
+        if int(other.name) < snapshot.step and other not in kept and _names(other):
             _remove(other)
-    return folder
 
 
-def choose_kept(run: Path) -> list[Path]:
-    """The checkpoints that stay when others are removed. Whatever else is to stay, such as a best one, is added here."""
-    return [folder for folder in list_checkpoints(run) if _names(folder) >= FILES][-KEPT:]
+def choose_kept(run: Path, last: int, best: int | None) -> list[Path]:
+    """The checkpoints that stay when others are removed: so many of the last ones, and that of a step."""
+    found = list_whole(run)
+    return [*found[-last:], *(folder for folder in found if int(folder.name) == best)]
+
+
+def list_whole(run: Path) -> list[Path]:
+    """The checkpoints that have all their files, oldest first."""
+    return [folder for folder in list_checkpoints(run) if _names(folder) >= FILES]
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -84,11 +112,13 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 def find_last(run: Path) -> Path | None:
     """The last checkpoint of a run that has all its files, if there is one yet."""
-    return next(reversed(choose_kept(run)), None)
+    return next(reversed(list_whole(run)), None)
 
 
-def check_places(run: Path, step: int) -> None:
-    """Raises InputError if checkpoints after a step could not be written: what is not of this program is in their places."""
+def check_places(run: Path, step: int, best: bool = False) -> None:
+    """Raises InputError if checkpoints after a step could not be written, or the link to the best one: what is not of this
+    program is in their places.
+    """
     folder = run / FOLDER
     if not os.path.lexists(folder):
         return
@@ -97,6 +127,8 @@ def check_places(run: Path, step: int) -> None:
         raise InputError(f"{folder} is {what}: move it away, or put a link in the place of the whole run")
     for path in folder.iterdir():
         name = _PARTIAL.sub(r"\1", path.name)
+        if best and name == BEST and not (path.is_symlink() and _NAME.fullmatch(os.readlink(path))):
+            raise InputError(f"{path} is in the place of the link to the best checkpoint: move it away")
         if _NAME.fullmatch(name) and (int(name) > step or name != path.name) and not _is_own(path):
             raise InputError(f"{path} is in the place of a checkpoint, and not all of it was made by training: move it away")
 
@@ -130,23 +162,36 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _collect_weights(model: nn.Module) -> Tensors:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+def _link_best(run: Path, step: int) -> None:
+    link = run / FOLDER / BEST
+    partial = link.with_name(f".{BEST}.partial")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(f"{step:08d}")
+    os.replace(partial, link)
 
 
-def _collect_moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
+def _copy_weights(model: nn.Module) -> Tensors:
+    return {name: _copy(tensor) for name, tensor in model.state_dict().items()}
+
+
+def _copy_moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
     return {
-        f"{name}:{key}": value.contiguous().cpu()
+        f"{name}:{key}": _copy(value)
         for name, parameter in model.named_parameters()
+        if parameter.requires_grad
         for key, value in optimiser.state[parameter].items()
     }
 
 
-def _collect_generators() -> Tensors:
+def _copy_generators() -> Tensors:
     gpus = (
         {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())} if torch.cuda.is_available() else {}
     )
     return {"cpu": torch.get_rng_state(), **gpus}
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous().to("cpu", copy=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -4,39 +4,30 @@
 before it is taken; it may also be edited or come from anybody, so nothing that it says is believed: see train/documents.py.
 """
 
-import hashlib
 import logging
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypedDict, cast
 
-import msgspec
-import safetensors.torch
 import torch
 from msgspec import Meta
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dx7data.audio.resample import ENGINE_RATE
 from dx7data.errors import InputError
-from dx7data.files import open_regular, read_regular
+from dx7data.files import read_regular
 from models.model import Model, build
 from models.settings import ModelSettings
 from train.config import DECISIVE, Count, RunSettings
 from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode
-from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, layer_names, list_checkpoints
+from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, find_last, layer_names, list_checkpoints
+from train.loop.frozen import find_frozen
+from train.loop.tensor_file import Form, Tally, TornError, check_values, compare_forms, find_form, read_tensors
 
-MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; 130 bytes a tensor are usual
 MAX_VOICES = 8  # that one prefix gives, as in `dx7data render --layers`
-_SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of a number, by safetensors' names of what our models and generators hold
-_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8"}
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW, for each parameter
-_NEVER_NEGATIVE = (":step", ":exp_avg_sq")
-
-Tally = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Stream(TypedDict, total=False):
@@ -75,15 +66,6 @@ class Metadata(TypedDict):
     sha256: Hashes
 
 
-class Stored(msgspec.Struct):
-    """A tensor in the header of a safetensors file."""
-
-    dtype: Annotated[str, Meta(max_length=20)]
-    shape: Annotated[list[Tally], Meta(max_length=8)]
-    data_offsets: tuple[Tally, Tally]
-
-
-Form = tuple[str, tuple[int, ...]]  # of a tensor: safetensors' name of its dtype, and its shape
 _CPU_GENERATOR: dict[str, Form] = {"cpu": ("U8", tuple(torch.get_rng_state().shape))}
 _CUDA_GENERATORS: dict[str, Form] = {f"cuda:{i}": ("U8", (16,)) for i in range(64)}  # seed and offset
 
@@ -105,10 +87,6 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensors]  # by part
 
 
-class TornError(InputError):
-    """A checkpoint that is not as it was written."""
-
-
 def load_model(path: Path, ema: bool = True, device: torch.device | str = "cpu") -> tuple[Model, RunSettings, Metadata]:
     """The model of a run's last whole checkpoint, or of this checkpoint, ready to use; its settings; checkpoint.json.
 
@@ -123,12 +101,33 @@ def load_model(path: Path, ema: bool = True, device: torch.device | str = "cpu")
     return model.to(device).eval(), found.settings, found.metadata
 
 
+def find_checkpoint(path: Path) -> Path:
+    """The last checkpoint of a run, or what a path names instead of a run. Raises InputError if the run has none yet."""
+    found = find_last(path) if os.path.lexists(path / FOLDER) else path
+    if found is None:
+        raise InputError(f"{path} has no checkpoint yet")
+    return found
+
+
+def load_initial(folder: Path, model: Model) -> None:
+    """Put the averaged weights of a checkpoint into a model. Raises InputError if they are of another one."""
+    weights = read(folder, ("ema",)).tensors["ema"]
+    stored, here = ({name: find_form(each) for name, each in of.items()} for of in (weights, model.state_dict()))
+    try:
+        compare_forms(stored, here, folder / "ema.safetensors")
+    except InputError as error:
+        raise InputError(f"--init-from: {error}; without --model and its options the model is that run's") from None
+    model.load_state_dict(weights)
+
+
 def restore(found: Checkpoint, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> Metadata:
     """Continue from a checkpoint, exactly; checkpoint.json."""
     tensors = found.tensors
     model.load_state_dict(tensors["model"])
     ema.load_state_dict(tensors["ema"])
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         moments = {key: tensors["optimiser"][f"{name}:{key}"] for key in _MOMENTS}
         optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     torch.set_rng_state(tensors["rng"]["cpu"])
@@ -165,15 +164,14 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
     model = (settings or own).model
     if len(names) != model.n_blocks:  # before a model is made of them
         raise InputError(f"{path}, field layer_names: it has {len(names)} layers, the settings have {model.n_blocks}")
-    expected = describe_model(model, path)
+    expected = describe_model(model, path, (settings or own).freeze)
     for i, (there, here) in enumerate(zip(names, expected.layer_names, strict=True)):
         if there != here:
             raise InputError(f"{path}, field layer_names: number {i} is {there!r:.80}, and {here!r} in the run")
     if settings and metadata["step"] > settings.steps:
         raise InputError(f"{path}, field step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps")
-    for name in DECISIVE if settings else ():
-        if (was := getattr(own, name)) != (now := getattr(settings, name)):
-            raise InputError(f"{path}, field settings.{name}: {was!s:.80} here and {now!s:.80} in the run: one was edited")
+    if settings:
+        _check_decisive(own, settings, metadata["step"], path)
     forms = {"model": expected.weights, "ema": expected.weights, "optimiser": expected.moments, "rng": _CPU_GENERATOR}
     tensors, hashes = {}, cast("dict[str, str]", metadata["sha256"])
     for part in parts:
@@ -181,6 +179,16 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
         tensors[part] = read_tensors(file, hashes[file.name], forms[part], optional)
         check_values(tensors[part], file)
     return Checkpoint(folder, metadata, own, tensors)
+
+
+def _check_decisive(own: RunSettings, settings: RunSettings, step: int, path: Path) -> None:
+    """Raises InputError if a run, which may have been extended since, has other settings than its checkpoint."""
+    names = [name for name in DECISIVE if getattr(own, name) != getattr(settings, name)]
+    if own.parts_before(step) != settings.parts_before(step):
+        names.append("steps" if own.extended == settings.extended else "extended")
+    for name in names:
+        was, now = getattr(own, name), getattr(settings, name)
+        raise InputError(f"{path}, field settings.{name}: {was!s:.80} here and {now!s:.80} in the run: one was edited")
 
 
 def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
@@ -213,87 +221,19 @@ def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
     return metadata, settings
 
 
-def describe_model(settings: ModelSettings, where: Path) -> Expected:
-    """What a checkpoint of such a model has in it; nothing is allocated. Raises InputError if there can be no such model."""
+def describe_model(settings: ModelSettings, where: Path, frozen: Iterable[str]) -> Expected:
+    """What a checkpoint of such a model has in it; nothing is allocated. frozen: patterns of parameters without moments.
+
+    Raises InputError if there can be no such model.
+    """
     try:
         with FakeTensorMode():
             model = build(settings)
     except Exception as error:  # a layer may raise anything for options that it can't have, and these came from a file
         raise InputError(f"{where}, field settings.model: {error}") from None
-    weights = {name: _form(tensor) for name, tensor in model.state_dict().items()}
+    weights = {name: find_form(tensor) for name, tensor in model.state_dict().items()}
     moments: dict[str, Form] = {}
-    for name, parameter in model.named_parameters():
-        moments |= {f"{name}:{key}": ("F32", ()) if key == "step" else _form(parameter) for key in _MOMENTS}
+    named = dict(model.named_parameters())
+    for name in named.keys() - find_frozen(named, frozen):
+        moments |= {f"{name}:{key}": ("F32", ()) if key == "step" else find_form(named[name]) for key in _MOMENTS}
     return Expected(layer_names(model), weights, moments)
-
-
-def read_tensors(path: Path, digest: str, expected: dict[str, Form], optional: dict[str, Form] | None = None) -> Tensors:
-    """The tensors of a safetensors file, on the CPU, if they are those that are expected; of the optional ones, any.
-
-    Names and shapes are compared before more than the header is read. Raises InputError, TornError if it isn't as written.
-    """
-    try:
-        with open_regular(path, links=False) as file:
-            size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
-            if not 0 < length <= min(size - 8, MAX_HEADER_BYTES):
-                raise TornError(f"{path} is damaged: {size:,} bytes, and a header of {length:,}")
-            header = _read_header(file.read(length), path)
-            expected = expected | {name: form for name, form in (optional or {}).items() if name in header}
-            _compare(header, expected, path)
-            numbers = sum(_SIZES[dtype] * math.prod(shape) for dtype, shape in expected.values())
-            if size != 8 + length + numbers:
-                raise TornError(f"{path} is damaged: it has {size:,} bytes, not {8 + length + numbers:,}")
-            file.seek(0)
-            data = file.read(size)
-    except FileNotFoundError:
-        raise TornError(f"{path} is damaged: it is not there") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise TornError(f"{path} is damaged: it is not as it was written")
-    try:
-        return safetensors.torch.load(data)
-    except SafetensorError as error:
-        raise InputError(f"{path} is no safetensors file: {error}") from None
-
-
-def check_values(tensors: Tensors, path: Path) -> None:
-    """Raises InputError for a number that no training leaves: one that is not finite, or a moment below 0."""
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{path}: {name} is not finite: it has NaN or infinity in it")
-        if name.endswith(_NEVER_NEGATIVE) and (tensor < 0).any():
-            raise InputError(f"{path}: {name} has a number below 0")
-    if "cpu" in tensors:
-        try:
-            torch.Generator().set_state(tensors["cpu"])
-        except RuntimeError:
-            raise InputError(f"{path}: cpu is no state of torch's generator") from None
-
-
-def _read_header(data: bytes, path: Path) -> dict[str, Form]:
-    """Dtype and shape of each tensor."""
-    try:
-        header = decode(data)
-        if not isinstance(header, dict):
-            raise ValueError("its header is no JSON object")
-    except ValueError as error:
-        raise TornError(f"{path} is damaged: {error}") from None
-    header.pop("__metadata__", None)
-    stored = convert(header, dict[str, Stored], path)
-    return {name: (each.dtype, tuple(each.shape)) for name, each in stored.items()}
-
-
-def _compare(stored: dict[str, Form], expected: dict[str, Form], path: Path) -> None:
-    """Raises InputError with the first tensor that is not as the model has it."""
-    for name in expected | stored:
-        if expected.get(name) != stored.get(name):
-            there, here = (
-                f"{forms[name][0]} of shape {forms[name][1]}" if name in forms else "no such tensor"
-                for forms in (stored, expected)
-            )
-            raise InputError(f"{path} is of another model: {name!r:.200} is {there} in it and {here} here")
-
-
-def _form(tensor: Tensor) -> Form:
-    return _DTYPES[tensor.dtype], tuple(tensor.shape)

@@ -29,6 +29,10 @@ def check_step(settings: RunSettings, data: Clips | UrlClips, ranks: Ranks) -> E
     if settings.model.film not in (0, length := count_prefix(data.format)):
         there = f"the prefix has {length} samples: take --model.film {length}" if length else "there is no --prefix: add one"
         raise InputError(f"--model.film is {settings.model.film}, and {there}, or leave --model.film out")
+    if settings.patience and not settings.keep_best:
+        raise InputError("--patience counts evaluations without a better --keep-best METRIC: name one, such as bits")
+    if settings.keep_best and isinstance(data, UrlClips):
+        raise InputError("--keep-best chooses by evaluations, and --reader webdataset has none: leave one of them out")
     try:
         return check_memory(
             settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision
@@ -39,3 +43,10 @@ def check_step(settings: RunSettings, data: Clips | UrlClips, ranks: Ranks) -> E
         ) from None
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def check_metric(metric: str | None, sets: list[str]) -> None:
+    """Raises InputError if no set of the evaluations has the metric of --keep-best."""
+    if metric and (not sets or metric.rpartition("/")[0] not in ("", *sets)):
+        there = f"the sets are {', '.join(sets)}" if sets else "nothing is evaluated"
+        raise InputError(f"--keep-best {metric}: {there}; go on by --resume --keep-best with another METRIC, or none")

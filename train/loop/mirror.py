@@ -20,7 +20,7 @@ from train.loop.folder import lock_run
 _CONFIG = "config.json"
 _LOCAL = (".lock", ".partial")  # endings of what is not copied
 _NAME = re.compile(r"[\w-][\w.-]*")  # of a folder or a file of a run
-_REMOVED = ("checkpoints", "samples", "pictures")  # folders from which files go, in the folder and then in the store
+_REMOVED = ("checkpoints", "samples", "pictures", "result.json")  # what goes from the folder, and then from the store
 
 Stamp = tuple[int, int]  # of a file: its length, and when it was written
 

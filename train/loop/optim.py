@@ -1,6 +1,5 @@
-"""AdamW: which parameters decay and how fast each may learn, the schedule, the average of the weights, and a guard."""
+"""AdamW: which parameters decay and how fast each may learn, the average of the weights, and a guard."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +23,7 @@ def group_parameters(model: nn.Module, lr: float, weight_decay: float) -> list[d
     """
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[str, float], dict[str, Any]] = {}
-    for parameter in model.parameters():
+    for parameter in filter(lambda each: each.requires_grad, model.parameters()):
         cap = getattr(parameter, "_lr_cap", None)
         if id(parameter) in embedded:
             name = "embedding"
@@ -61,17 +60,6 @@ def make_adamw(groups: list[dict]) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """The part of the highest rate at a step, counted from 1: up in a line, then a half cosine down to a tenth.
-
-    warmup: the part of all steps that goes up.
-    """
-    rising = max(1, round(warmup * steps))
-    if step <= rising:
-        return step / rising
-    return 0.55 + 0.45 * math.cos(math.pi * (step - rising) / (steps - rising))
-
-
 @torch.no_grad()
 def update_average(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """One step of the exponential moving average, which is shorter at first, so that it forgets the start."""
@@ -91,7 +79,7 @@ class NonFiniteGuard:
     """
 
     def __init__(self, model: Model, optimiser: torch.optim.AdamW, device: torch.device):
-        self._named = model.parameters_on_the_way()
+        self._named = [(name, each) for name, each in model.parameters_on_the_way() if each.requires_grad]
         self._optimiser = optimiser
         self._since = torch.full((len(self._named) + 1,), _NEVER, device=device)  # the step, for the loss and each gradient
 

@@ -24,23 +24,25 @@ from train.data.clips import Clips, LiveClips
 from train.data.example import Example
 from train.data.sampler import Batches
 from train.data.web import UrlClips
-from train.evaluation import evaluate, verdict
+from train.evaluation import verdict
 from train.evaluation.loss import NATS, target_loss
-from train.loop import checkpoint, checkpoint_reader, optim
-from train.loop.checks import check_data, check_step
+from train.evaluation.recorder import Recorder
+from train.loop import checkpoint, checkpoint_reader, optim, progress, schedule
+from train.loop.background import Writer
+from train.loop.checks import check_data, check_metric, check_step
 from train.loop.cudagraph import Replay
 from train.loop.distributed import Ranks
 from train.loop.folder import check_contents, lock_run
+from train.loop.frozen import freeze
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
 from train.loop.signals import Stop
 from train.loop.timer import StepTimer
-from train.results import figures, reader
+from train.results import reader
 from train.results.writer import STEPS, Log
 
 FIRST_STEPS = 3  # they are timed apart, see StepTimer
 FLUSH_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
-EXAMPLES = 2  # whole clips that are converted, written as wav and drawn at each evaluation
 
 
 def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | None = None) -> "Trainer":
@@ -55,8 +57,11 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
     estimate = check_step(settings, data, ranks)
     trainer = Trainer(settings, run, ranks, data, str(estimate))
     trainer.mirror = mirror
-    if trainer.step == settings.steps and reader.read_result(run):  # without: it was stopped before it could say so
-        raise InputError(f"{run} has done all its {settings.steps} steps: there is nothing to go on with")
+    if reader.read_result(run):  # without: it was stopped before it could say so
+        if trainer.step == settings.steps:
+            raise InputError(f"{run} has done all its {settings.steps} steps: --steps N with more of them extends it")
+        if trainer.over:
+            raise InputError(f"{run} was ended at step {trainer.step:,} by --patience: with a larger one it goes on")
     ranks.wait()  # until all of them have seen the folder as it was
     return trainer
 
@@ -74,17 +79,22 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.threads = torch.get_num_threads()
         self.model = build(settings.model).to(ranks.device)
+        freeze(self.model, settings.freeze)
+        if settings.init_from and not found:
+            checkpoint_reader.load_initial(Path(settings.init_from), self.model)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = optim.make_adamw(optim.group_parameters(self.model, settings.lr, settings.weight_decay))
         self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
         self.table = mu_law_table(ranks.device)
+        self.part = settings.batch // (settings.grad_accum * ranks.count)  # clips at once
         self.step, seconds = 0, 0.0
         stream: dict[str, Any] | None = None
         if found:
             about = checkpoint_reader.restore(found, self.model, self.ema, self.optimiser)
             self.step, seconds, stream = about["step"], about["seconds"], dict(about["stream"])
         self.start = self.step
-        checkpoint.check_places(run, self.step)
+        checkpoint.check_places(run, self.step, bool(settings.keep_best))
+        self.over = progress.is_out_of_patience(run, settings, self.step)
         self.batches = make_batches(data, settings, ranks, stream)
         if found and isinstance(self.batches, Batches) and self.batches.delivered != self.step:
             raise InputError(
@@ -95,6 +105,7 @@ class Trainer:
         self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
         self.timer = StepTimer(seconds)
+        self.writer = Writer()
 
     def train(self) -> int:
         """To the last step, or until a signal comes: that signal, or 0."""
@@ -106,9 +117,10 @@ class Trainer:
                 self.mirror.push()  # the first of two runs at one URL
             return self.loop()
         except optim.Diverged:
-            self.write_result(verdict.judge_run(self.run, self.held_out) | {"verdict": verdict.DIVERGED})
+            self.write_result(verdict.judge_run(self.run, self.recorder.sets) | {"verdict": verdict.DIVERGED})
             raise
         finally:
+            self.writer.close()
             self.log.close()
             os.close(self.lock)
 
@@ -119,16 +131,22 @@ class Trainer:
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         about = {"fingerprint": self.data.fingerprint, "parameters": parameters, "versions": versions}
-        about["settings"] = self.settings.to_json()
-        if not (self.run / "config.json").exists():
-            write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.lock = lock_run(self.run)
+        if (self.run / "config.json").exists():
+            about = reader.read_config(self.run)
+        (self.run / "result.json").unlink(missing_ok=True)  # it says how the run ended, which now goes on
+        about["settings"] = self.settings.to_json()
+        write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
         self.log = Log(self.run, self.step)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
             self.log.say(f"batches are rendered {live.choose_gpu(self.ranks.device)[1]}")
         self.log.say(self.estimate)
+        if self.settings.extended:
+            self.log.say(schedule.describe_extension(self.settings))
         self.log.say(optim.describe_groups(self.optimiser.param_groups))
+        if frozen := [each.numel() for each in self.model.parameters() if not each.requires_grad]:
+            self.log.say(f"{'frozen':<26}{len(frozen):>8}{sum(frozen):>12,}")
 
     def loop(self) -> int:
         """Train to the end; the signal that stopped it, or 0."""
@@ -136,12 +154,12 @@ class Trainer:
         # Its workers are forks: they must be there before anything is rendered.
         batches = load_batches(self.data, self.batches, settings.workers, self.ranks.device)
         if self.ranks.first:
-            self.held_out = evaluate.load_held_out(self.data, settings.evaluate_samples)
-            self.examples = evaluate.load_held_out(self.data, EXAMPLES, whole=True)[:1] if self.held_out else []
+            self.recorder = Recorder(self.data, settings, self.ranks.device, self.part)
+            check_metric(settings.keep_best, [one.name for one in self.recorder.sets])
         progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
         with Stop() as stop, progress as bar:
             self.timer.start()
-            while self.step < settings.steps and not stopped:
+            while self.step < settings.steps and not stopped and not self.over:
                 with self.timer.waiting():
                     batch = next(batches)
                 self.step += 1
@@ -151,10 +169,12 @@ class Trainer:
                     stopped = self.flush_metrics(stop, bar)
                     if self.ranks.first:
                         self.save(stopped)
+                    if settings.patience and self.is_due(settings.evaluate_every):
+                        self.over = self.ranks.mean(torch.tensor(float(self.over), device=self.ranks.device)).item() > 0
                     if stopped:
                         self.ranks.wait()  # torchrun ends all of them as soon as one has ended
                     self.timer.start()
-        if self.step < settings.steps:
+        if self.step < settings.steps and not self.over:
             return stop.signal or signal.SIGTERM
         if self.ranks.first:
             self.finish()
@@ -166,16 +186,12 @@ class Trainer:
     def is_save_due(self) -> bool:
         return self.is_due(self.settings.evaluate_every) or self.is_due(self.settings.checkpoint_every)
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of parameters without a cap."""
-        return self.settings.lr * optim.schedule(step, self.settings.steps, self.settings.warmup)
-
     def advance(self, batch: Example) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; the mean loss of this process's part in nats, and the norm of all gradients."""
         settings, device = self.settings, self.ranks.device
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] / settings.lr * self.learning_rate(self.step)
+            group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
         for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
@@ -213,9 +229,10 @@ class Trainer:
             numbers = f"{1e3 * each:.0f} ms, data {1e3 * wait:.1f} ms, {self.settings.batch / each:.1f} clips/s"
             bar.set_postfix_str(f"{means[-1]:.3f} bits, {numbers}", refresh=False)
         if self.ranks.first:
+            rates = [schedule.find_rate(step, self.settings) for step in steps]
             rows = [
-                dict(zip(STEPS, (step, self.timer.total, loss, self.learning_rate(step), norm, *speed), strict=True))
-                for step, loss, norm in zip(steps, means, norm_values, strict=True)
+                dict(zip(STEPS, (step, self.timer.total, loss, rate, norm, *speed), strict=True))
+                for step, loss, rate, norm in zip(steps, means, rates, norm_values, strict=True)
             ]
             self.log.add("metrics", rows)
             if steps[-1] == self.start + FIRST_STEPS:
@@ -225,52 +242,51 @@ class Trainer:
         return asked > 0
 
     def save(self, stopped: bool) -> None:
-        """Evaluate and write a checkpoint, each when it is due."""
-        if self.is_due(self.settings.evaluate_every):
-            self.evaluate()
-        if stopped or self.is_due(self.settings.checkpoint_every):
-            state = {
-                "settings": self.settings.to_json(),
-                "fingerprint": self.data.fingerprint,
-                "layers": self.data.format.layers,  # patches that the prefix has room for
-                "stream": self.batches.state(self.step),
-                "seconds": self.timer.total,
-            }
+        """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk."""
+        settings = self.settings
+        self.writer.check()
+        if self.is_due(settings.evaluate_every):
+            self.recorder.record(self.run, self.log, self.ema, self.step)
+            self.over = progress.is_out_of_patience(self.run, settings, self.step)
+        if not (stopped or self.is_save_due()):
+            return
+        self.writer.wait()
+        best = progress.find_best(self.run, settings, self.step)
+        if stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every):
+            self.write_checkpoint(best)
+        if stopped or self.over or self.step == settings.steps:
+            self.writer.wait()
+
+    def write_checkpoint(self, best: int | None) -> None:
+        """Copy all that it holds, and leave the rest to a thread. best: the step of the best one, which is kept."""
+        state = {
+            "settings": self.settings.to_json(),
+            "fingerprint": self.data.fingerprint,
+            "layers": self.data.format.layers,  # patches that the prefix has room for
+            "stream": self.batches.state(self.step),
+            "seconds": self.timer.total,
+        }
+        snapshot = checkpoint.take_snapshot(self.step, self.model, self.ema, self.optimiser, state)
+
+        def write() -> None:
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
-            checkpoint.save(self.run, self.step, self.model, self.ema, self.optimiser, state)
+            checkpoint.write(self.run, snapshot, self.settings.keep_last, best)
             if self.mirror:
                 self.mirror.try_push()
 
-    def evaluate(self) -> None:
-        """How well the averaged weights do, in tables, wavs and pictures."""
-        settings, device = self.settings, self.ranks.device
-        size = settings.batch // (settings.grad_accum * self.ranks.count)
-        rows, algorithms, clips = evaluate.evaluate(
-            self.ema, self.held_out, size, device, settings.precision, settings.decode
-        )
-        for table, found in (("validation", rows), ("algorithms", algorithms)):
-            if found:
-                self.log.add(table, [{"step": self.step, **row} for row in found])
-        if clips:
-            self.log.replace("clips", [{"step": self.step, **row} for row in clips])
-        for one in self.examples:
-            made = [
-                evaluate.generate(self.ema, each, device, settings.precision, settings.decode) for each in one.batches(1)
-            ]
-            evaluate.write_wavs(self.run / "samples" / f"{self.step:08d}", one.examples, torch.cat(made), one.sample_rate)
-        figures.draw(self.run)
-        for row in rows:
-            self.log.say(f"step {self.step}, {evaluate.describe(row)}")
+        self.writer.start(write)
 
     def finish(self) -> None:
         """Write result.json and say how it ended. Raises Diverged."""
-        found = verdict.judge_run(self.run, self.held_out)
+        found = verdict.judge_run(self.run, self.recorder.sets)
         if found["verdict"] == verdict.DIVERGED:
             raise optim.Diverged(
                 f"{self.run} diverged: its loss ends at {found['loss_bits']:.4g} bits a sample, where a guess costs 8: "
                 "start again with a lower --lr"
             )
         self.write_result(found)
+        if self.over:
+            self.log.say(f"no better {self.settings.keep_best} in {self.settings.patience} evaluations: the run ends here")
         self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")
         for text in verdict.find_warnings(found):
             self.log.say(text, bad=True)

@@ -207,6 +207,14 @@ def choose_set(sets: Iterable[str]) -> str:
     return "seen" if "seen" in names else names[0]
 
 
+def read_metric(run: Path, metric: str) -> dict[int, float]:
+    """A column of validation.csv by step, as "bits" of the set by which runs are judged, or "unseen/bits"."""
+    place, _, name = metric.rpartition("/")
+    sets = group_by_set(read_table(run / "validation.csv"))
+    rows = sets.get(place or choose_set(sets), []) if sets else []
+    return {int(row["step"]): float(row.get(name) or "nan") for row in rows}
+
+
 def smooth(values: np.ndarray) -> np.ndarray:
     """The mean of a twenty-fifth of the curve around each value, of less at the ends."""
     reach, i = len(values) // 50, np.arange(len(values))

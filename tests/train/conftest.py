@@ -1,0 +1,23 @@
+"""What tests of training share: shards of 32 clips, and a run on them that nobody disturbed."""
+
+import pytest
+
+from dx7data import cli
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    options = ["--samples", "40", "--seconds", "0.25", "--sample-rate", "8000", "--workers", "1", "--prefix", "bytes"]
+    assert cli.main(["render", "--patches", "example", "--out", str(folder), *options]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(shards, tmp_path_factory):
+    """A run that nobody disturbed."""
+    from small_runs import train
+
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert train(shards, run) == 0
+    return run
