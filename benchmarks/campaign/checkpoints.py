@@ -61,6 +61,7 @@ def prepare(folder: Path) -> None:
     def save_and_end(self, stopped: bool) -> None:
         save(self, stopped)
         if self.step == 8:
+            self.writer.wait()
             os._exit(0)
 
     trainer.Trainer.save = save_and_end

@@ -16,7 +16,7 @@ import torch
 from dx7data import cli
 from train import __main__ as command
 from train import compare, describe
-from train.loop import optim
+from train.loop import mirror, optim
 
 SMALL = ["--model", "s4d", "--preset", "tiny", "--device", "cpu", "--seconds", "0.03", "--batch", "4", "--steps", "8"]
 SMALL += ["--evaluate-samples", "2", "--checkpoint-every", "2", "--evaluate-every", "1000"]
@@ -116,6 +116,18 @@ def test_an_extended_run(bucket, shards, whole, tmp_path, monkeypatch):
     kept = {name.split("/")[1] for name in names(run) if name.startswith("checkpoints/")}
     assert kept == {"00000004", "00000008", "00000010"}
     assert json.loads(read_all(run)["config.json"])["settings"]["extended"] == [[8, 8]]
+
+
+def test_a_run_is_the_same_one_after_it_was_extended():
+    """What this machine has of it is kept then, if it has gone further than the store."""
+    config = {"fingerprint": "5", "settings": {"lr": 1.0, "steps": 8, "extended": [], "workers": 0}}
+    own = mirror.identify(json.dumps(config).encode())
+    for change, same in (({"steps": 9, "extended": [[8, 8]]}, True), ({"workers": 2}, True), ({"lr": 2.0}, False)):
+        other = config | {"settings": config["settings"] | change}
+        assert (mirror.identify(json.dumps(other).encode()) == own) == same
+    assert mirror.identify(json.dumps(config | {"fingerprint": "6"}).encode()) != own
+    for data in (b"[]", b"{", b'{"settings": 1}'):
+        assert mirror.identify(data) == data
 
 
 def test_a_store_that_fails_for_a_while(bucket, shards, whole, store, caplog):

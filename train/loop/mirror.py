@@ -14,6 +14,8 @@ from typing import Any
 
 from dx7data.errors import InputError
 from dx7data.storage.remote import RemoteFolder, open_url
+from train.config import DECISIVE
+from train.documents import decode
 from train.loop import checkpoint
 from train.loop.folder import lock_run
 
@@ -76,10 +78,21 @@ class Mirror:
 
     def _is_ahead(self, there: dict[str, int]) -> bool:
         config, last = self.run / _CONFIG, checkpoint.find_last(self.run)
-        if last is None or not config.exists() or config.read_bytes() != self.store.read(_CONFIG, there[_CONFIG]):
+        if last is None or not config.exists():
+            return False
+        if identify(config.read_bytes()) != identify(self.store.read(_CONFIG, there[_CONFIG])):
             return False
         steps = [int(name.split("/")[1]) for name in there if name.endswith(f"/{checkpoint.META}")]
         return int(last.name) >= max(steps, default=0)
+
+
+def identify(config: bytes) -> object:
+    """What stays in config.json for as long as a run goes on; of a file that can't be read, its bytes."""
+    try:
+        found = decode(config)
+        return found | {"settings": {name: value for name, value in found["settings"].items() if name in DECISIVE}}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return config
 
 
 def open_run(url: str, resume: bool) -> Mirror:

@@ -156,8 +156,8 @@ class Trainer:
         if self.ranks.first:
             self.recorder = Recorder(self.data, settings, self.ranks.device, self.part)
             check_metric(settings.keep_best, [one.name for one in self.recorder.sets])
-        progress = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
-        with Stop() as stop, progress as bar:
+        shown = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
+        with Stop() as stop, shown as bar:
             self.timer.start()
             while self.step < settings.steps and not stopped and not self.over:
                 with self.timer.waiting():
