@@ -3,6 +3,7 @@
 Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Whatever is no markup of our own is escaped.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
 
 def read(folders: list[Path]) -> list[Run]:
     """The runs by their folders' names, or by their paths where two names are the same."""
-    names = [folder.resolve().name for folder in folders]
+    names = [os.path.basename(os.path.realpath(folder)) for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
     return [reader.read(folder, name) for folder, name in zip(folders, names, strict=True)]

@@ -6,6 +6,7 @@ not depend on the chunks (to 1e-4 of the logits). Source and result may be pipes
 Shape letters: P samples of the prefix, L of the source, T of a chunk.
 """
 
+import os
 import re
 import sys
 import time
@@ -135,7 +136,7 @@ def check_options(options: ConvertOptions) -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
     if options.out != PIPE:
-        if options.out.is_dir() or options.out.resolve() == options.source.resolve():
+        if options.out.is_dir() or os.path.realpath(options.out) == os.path.realpath(options.source):
             what = "a folder" if options.out.is_dir() else "the source"
             raise InputError(f"--out {options.out} is {what}: name another file")
         if options.out.suffix.lower() != ".wav":

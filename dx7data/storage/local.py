@@ -30,7 +30,8 @@ class LocalFolder:
 
     def __init__(self, path: Path):
         self.path, self.name = path, str(path)
-        self.title, self.identity = path.resolve().name, str(path.resolve())
+        self.identity = os.path.realpath(path)  # Path.resolve raises RuntimeError for a link to itself
+        self.title = os.path.basename(self.identity)
         self.simultaneous = os.cpu_count() or 1
 
     def __str__(self) -> str:

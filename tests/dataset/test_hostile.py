@@ -146,6 +146,13 @@ def test_what_is_no_file(copy, capsys, put):
         assert run("verify", copy) == 0
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify", "render --patches example --samples 4 --out"])
+def test_a_folder_that_is_a_link_to_itself(tmp_path, capsys, command):
+    (tmp_path / "data").symlink_to(tmp_path / "data")
+    assert run(*command.split(), tmp_path / "data") == 2
+    assert str(tmp_path / "data") in capsys.readouterr().err
+
+
 def make_snapshot(data, cache):
     """The same files as the cache of the Hugging Face Hub has them: links into blobs/, which are named by their hashes."""
     (cache / "blobs").mkdir(parents=True)

@@ -22,6 +22,14 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
         check_contents(tmp_path)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_to_itself_is_named(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).symlink_to(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} leads to itself: remove this link"):
+        check_contents(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["compare.html", "baselines.json", "s4", "table.md"])
 def test_a_study_follows_no_link_out_of_its_folder(tmp_path, capsys, name):
     """It writes pages and starts runs there, of which some may be another person's."""

@@ -20,10 +20,12 @@ def lock_run(run: Path) -> int:
 
 def check_contents(run: Path) -> None:
     """Raises InputError for what is never followed or opened in a run or a study that goes on: a link that leads out of it,
-    and a pipe or a device, which may wait for ever.
+    or to itself, and a pipe or a device, which may wait for ever.
     """
     for path in [*run.glob("*"), run / ".lock", *run.glob("*/*"), *run.glob("*/*/*")]:
-        if path.is_symlink() and not path.resolve().is_relative_to(run.resolve()):
-            raise InputError(f"{path} leads out of {run}: remove this link, or put what it leads to in its place")
+        there = Path(os.path.realpath(path))  # of a link to itself, the link
+        if path.is_symlink() and (there.is_symlink() or not there.is_relative_to(os.path.realpath(run))):
+            where = "to itself" if there.is_symlink() else f"out of {run}"
+            raise InputError(f"{path} leads {where}: remove this link, or put what it leads to in its place")
         if not path.is_symlink() and path.exists() and not path.is_file() and not path.is_dir():
             raise InputError(f"{path} is no regular file: remove it")

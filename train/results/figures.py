@@ -1,6 +1,7 @@
 """Pictures of a run, PNG: loss, step time, validation, and the fixed samples as waveforms and mel spectrograms."""
 
 import io
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,7 @@ MEASURES = {
 
 def draw(run: Path) -> None:
     """Write pictures/*.png of what the run folder holds so far. Raises InputError if a file of it can't be read."""
-    name = run.resolve().name
+    name = os.path.basename(os.path.realpath(run))
     tables = {file: reader.read_table(run / f"{file}.csv") for file in ("metrics", "validation", "algorithms")}
     timed = [row for row in tables["metrics"] if row["step_seconds"]]
     curves = {

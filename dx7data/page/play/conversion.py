@@ -29,7 +29,7 @@ class Model(NamedTuple):
 
 def open_model(checkpoint: Path) -> Model:
     """The model of a run, asked for what it takes. Raises InputError when it can't be used here."""
-    checkpoint = checkpoint.resolve()
+    checkpoint = Path(os.path.realpath(checkpoint))
     about = json.loads(_run("describe", "--checkpoint", checkpoint))
     return Model(checkpoint, about["sample_rate"], about["prefix"] is not None)
 
