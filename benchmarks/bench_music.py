@@ -1,4 +1,4 @@
-"""What a corpus of MIDI files costs: CPU time for a file, beside other readers; planning; memory; loading a large plan.
+"""What a corpus of MIDI files costs: CPU time for a file, beside other readers; planning; memory; a bad file; a large plan.
 
     PYTHONPATH=.:tests python benchmarks/bench_music.py [--files 1000] [--phrases 5000000] [--more 10000]
 
@@ -34,9 +34,11 @@ from dx7data.phrases.columns import Phrases
 from dx7data.phrases.report import MusicReport
 from dx7data.phrases.selection import Wanted
 from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 
 NOTES, CHANNELS, DIVISION = 2500, 8, 480
 SECONDS = 2.5
+SHARED = 850  # tracks
 ROUNDS, OURS, OTHERS = 5, 100, 8  # files of a round
 
 
@@ -86,8 +88,8 @@ def repeat_corpus(source: Path, folder: Path, count: int) -> None:
         (folder / f"{i:06d}.mid").write_bytes(song[:12] + struct.pack(">H", DIVISION + i // len(songs)) + song[14:])
 
 
-def collect(paths, workers=None) -> Phrases:
-    return corpus.collect(paths, None, None, Wanted(SECONDS), MusicReport(), workers=workers)
+def collect(paths, workers=None, seconds=SECONDS) -> Phrases:
+    return corpus.collect(paths, None, None, Wanted(seconds), MusicReport(), workers=workers)
 
 
 def read_plain(paths):
@@ -164,11 +166,27 @@ def bench_memory(folder: Path) -> None:
     print(f"{count:,} files: {memory:.0f} MB, {wall:.1f} s, CPU {cpu / count * 1000:.2f} ms a file")
 
 
+def bench_shared(folder: Path) -> None:
+    """A file just below the limit of 256 MB: each of its tracks gets the 40,000 controllers of the channel they share."""
+    wheel = b"".join(b"\0\xb0\x01" + bytes([i % 128]) + b"\1\xb0\x07" + bytes([i % 128]) for i in range(20_000))
+    tracks = [wheel, *[b"\0\x90\x3c\x40\x64\x3c\0"] * SHARED]
+    chunks = b"".join(b"MTrk" + struct.pack(">L", len(body) + 4) + body + b"\0\xff\x2f\0" for body in tracks)
+    path = folder / "shared.mid"
+    path.write_bytes(b"MThd" + struct.pack(">LHHH", 6, 1, len(tracks), DIVISION) + chunks)
+    script = (
+        "import sys; sys.path[:0] = ['benchmarks', 'tests']; import bench_music, time; from pathlib import Path;"
+        "bench_music.collect(Path(sys.argv[1]), 1); began = time.process_time();"
+        "bench_music.collect(Path(sys.argv[2]), 1, 60.0); print(f'{time.process_time() - began:.2f} s CPU')"
+    )
+    said, *_, memory = run_alone(script, next((folder / "one").iterdir()), path)
+    print(f"{SHARED} tracks that share their controllers: {said}, {memory:.0f} MB")
+
+
 def bench_load(plan: Plan, phrases: Phrases, count: int, folder: Path) -> None:
     """A plan of so many phrases, those that there are over and over."""
     table = pa.concat_tables([phrases.table] * -(-count // len(phrases))).slice(0, count).combine_chunks()
     many = Phrases(table).with_splits(["train"] * (count - count // 10) + ["val"] * (count // 20) + ["test"] * (count // 20))
-    folders.write_plan(replace(plan, phrases=many), folder)
+    folders.write_plan(replace(plan, phrases=many), LocalFolder(folder))
     size = (folder / "phrases.arrow").stat().st_size
     print(f"a plan of {count:,} phrases, {size / 1e9:.2f} GB, is loaded in")
     script = (
@@ -201,6 +219,7 @@ def main():
         plan = Plan.load(folder / "plan")
         assert plan.phrases is not None
         bench_memory(one)
+        bench_shared(folder)
         repeat_corpus(one, other, options.more)
         bench_memory(other)
         bench_load(plan, plan.phrases, options.phrases, folder / "plan")

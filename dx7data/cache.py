@@ -10,7 +10,6 @@ import io
 import multiprocessing
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import llvmlite
 import numba
 import numpy as np
+
+from dx7data.output import log
 
 _PACKAGE = Path(__file__).resolve().parent
 _HASH_BYTES = 32  # of SHA-256
@@ -153,5 +154,5 @@ def _say(text: str) -> None:
     global _said
     process = multiprocessing.current_process()
     if not _said and multiprocessing.parent_process() is None and not hasattr(process, "_inheriting"):  # fork server
-        print(f"dx7data: {text}", file=sys.stderr)
+        log.warning(f"dx7data: {text}")
     _said = True

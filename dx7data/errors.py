@@ -1,10 +1,23 @@
-"""The error that is a person's to mend, and the command that mends the lack of an extra."""
+"""How a program ends early, the error that is a person's to mend, and the command that mends the lack of an extra."""
 
 from pathlib import Path
 
 
-class InputError(Exception):
-    """One clear sentence about a wrong input; the command line prints it and exits with status 2."""
+class Ending(Exception):
+    """One clear sentence that a program prints on stderr as it ends, and its exit status."""
+
+    status = 1
+
+    def __init__(self, sentence: str, status: int | None = None):
+        super().__init__(sentence)
+        if status is not None:
+            self.status = status
+
+
+class InputError(Ending):
+    """About a wrong input."""
+
+    status = 2
 
 
 def suggest_install(extra: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from dx7data.errors import InputError, make_printable
+from dx7data.errors import Ending, make_printable
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has stopped: 128 + SIGINT
 
@@ -50,7 +50,7 @@ def run_main(name: str, main: Callable[[], int | None]) -> NoReturn:
 
 
 def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> int:
-    """The exit status of a call: what it returns; 2 for a person's error; 130 for Ctrl-C, after the sentence `stopped`."""
+    """The exit status of a call: what it returns; that of an Ending; 130 for Ctrl-C, after the sentence `stopped`."""
     try:
         status = call() or 0
         sys.stdout.flush()  # what can't be written must show here, not when Python ends
@@ -58,8 +58,8 @@ def run(name: str, call: Callable[[], int | None], stopped: str = "stopped") -> 
         if not _comes_of_interrupt(error):
             raise
         return _end(f"{name}: {stopped}", INTERRUPTED)
-    except InputError as error:
-        return _end(f"{name}: {make_printable(error)}", 2)
+    except Ending as error:
+        return _end(f"{name}: {make_printable(error)}", error.status)
     except BrokenPipeError:  # `dx7data patches ls bank.syx | head`
         _drop_output()
         return 128 + signal.SIGPIPE if _has_no_reader(2) else 0  # nobody reads what was to be said: maybe not all is done

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from dx7data.errors import InputError, suggest_install
+from dx7data.errors import Ending, InputError, suggest_install
 
 try:
     import torch  # noqa: F401  (here, so that its absence is one sentence)
@@ -12,19 +12,24 @@ except ModuleNotFoundError:
     print(f"train: torch is not installed: `make test` or {suggest_install('train')} installs it", file=sys.stderr)
     raise SystemExit(2) from None
 
-from dx7data.process import run_main
+from dx7data import output, process
 from models.memory import out_of_memory
 from train import arguments
 from train.loop import checkpoint, distributed, mirror, trainer
 from train.loop.optim import Diverged
-from train.results.writer import red
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train; the exit status: 0, 2 for a person's error, 3 if it diverged, 130 or 143 when a signal stopped it."""
+    return process.run("train", lambda: train(sys.argv[1:] if argv is None else argv))
+
+
+def train(argv: list[str]) -> int:
+    """The exit status. Raises Ending, in other processes than the first only for an error of their own."""
     run = trained = place = None
     try:
-        given = arguments.read(sys.argv[1:] if argv is None else argv)
+        given = arguments.read(argv)
+        output.configure(given)
         place = mirror.open_run(given["out"], given["resume"]) if "://" in str(given.get("out")) else None
         if place:
             given["out"] = place.run
@@ -39,18 +44,24 @@ def main(argv: list[str] | None = None) -> int:
             if place:
                 place.push()
     except KeyboardInterrupt:
-        return _exit(f"stopped at once; {_describe_checkpoint(run)}", 130, place)
+        return _end(f"stopped at once; {_describe_checkpoint(run)}", 130, place)
     except Diverged as error:
-        return _exit(red(str(error), sys.stderr), 3, place)
+        return _end(str(error), error.status, place)
     except Exception as error:
         if (text := explain(error, run)) is None:
             raise
-        return _exit(text, 2, place, everyone=trained is not None)
+        return _end(text, InputError.status, place, everyone=trained is not None)
     finally:
         distributed.leave()
     if stopped:
-        return _exit(f"stopped; {_describe_checkpoint(run)}", 128 + stopped, place)
+        return _end(f"stopped; {_describe_checkpoint(run)}", 128 + stopped, place)
+    if trained.result:
+        output.print_result({"run": str(place.store if place else run), **trained.result}, _describe)
     return 0
+
+
+def _describe(found: dict) -> list[str]:
+    return [f"{found['run']}: {found['steps']} steps are done; pictures are in {found['run']}/pictures"]
 
 
 def explain(error: Exception, run: Path | None) -> str | None:
@@ -78,17 +89,19 @@ def explain(error: Exception, run: Path | None) -> str | None:
 def _describe_checkpoint(run: Path | None) -> str:
     """Where it goes on."""
     last = run and checkpoint.find_last(run)
-    return f"{last} is whole, and --resume --out {run} goes on from it" if last else "there is no checkpoint yet"
+    if not last:
+        return "there is no checkpoint yet"
+    return f"{last} is whole, and this goes on from it: {output.write_command('train', '--resume', '--out', run)}"
 
 
-def _exit(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:
+def _end(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:
     """place: the run is at a URL. everyone: an error of this process; what all processes find, one of them says."""
     if place:
         text = text.replace(str(place.run), str(place.store))
     if everyone or os.environ.get("RANK", "0") == "0":
-        print(f"train: {text}", file=sys.stderr)
+        raise Ending(text, status) from None
     return status
 
 
 if __name__ == "__main__":
-    run_main("train", main)
+    process.run_main("train", main)

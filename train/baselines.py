@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 import torchaudio
 from torch import Tensor
-from tqdm import tqdm
 
 from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import read_regular, write_output
+from dx7data.output import configure, log, print_result, progress_bar
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.arguments import NO_PLACE, add_places, find_place
@@ -60,9 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     def measure_and_write() -> None:
         settings, out = read_options(sys.argv[1:] if argv is None else argv)
         found = measure(settings)
-        print("\n".join(describe(found)))
         write(out, found)
-        print(f"\nIn {out}, for train.compare --baselines")
+        print_result({"file": str(out), **found}, describe, out)
 
     return process.run("train.baselines", measure_and_write, "stopped; nothing was written")
 
@@ -75,6 +74,7 @@ def read_options(argv: list[str]) -> tuple[RunSettings, Path]:
     parser.add_fields(DataSettings, ("split", "skip_missing", "sample_rate", "seconds"), group="data", shown=config.seed())
     parser.add_fields(BaselineOptions)
     given = find_place(parser.read(argv))
+    configure(given)
     if "shards" not in given:
         raise InputError(NO_PLACE)
     own = BaselineOptions(**{name: given.pop(name) for name in ("preset", "samples", "out") if name in given})
@@ -90,6 +90,7 @@ def measure(settings: RunSettings) -> dict:
     sets = load_held_out(data, settings.evaluate_samples)
     if not sets:
         raise InputError(f"{settings.shards} has no clips that training does not see: there is nothing to measure")
+    log.debug(f"{sum(map(len, sets)):,} clips in {', '.join(one.name for one in sets)}; fitting a filter of {TAPS} taps")
     taps = fit_filter(training_clips(data), TAPS)
     about = {"fingerprint": data.fingerprint, "split": settings.split, "sample_rate": data.format.sample_rate}
     about |= {"seconds": settings.seconds, "evaluate_samples": settings.evaluate_samples}
@@ -132,7 +133,7 @@ def _compare(one: HeldOut, make: Callable[[Tensor, Tensor], Tensor]) -> dict[str
 def training_clips(data: Clips) -> Iterator[tuple[Tensor, Tensor]]:
     """Sources and targets, float64 (L,) in -1..1, of the first samples of the split, as cropped in the first epoch."""
     count = min(len(data), -(-_FITTED // (data.format.crop or data.format.length)))
-    for i in tqdm(range(count), "fit the filter", leave=False, delay=2):
+    for i in progress_bar(range(count), desc="fit the filter", leave=False, delay=2):
         _, source, target = data[i]
         yield source.double() / 32768, target.double() / 32768
 
@@ -194,16 +195,17 @@ def rows(found: dict) -> list[list[str]]:
 
 
 def describe(found: dict) -> list[str]:
-    """Lines of a table for a terminal."""
+    """What was measured and where it is: lines for a terminal."""
     table = [HEAD, *rows(found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
+    lines = [
         "  ".join(
             f"{text:<{width}}" if i < 2 else f"{text:>{width}}"
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in table
     ]
+    return [*lines, "", f"In {found['file']}, for train.compare --baselines"]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Data sets to compare models on, the same everywhere: a recipe each, and the fingerprint of the plan that it makes."""
 
+import logging
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.output import log
 from dx7data.plan.plan import Plan
 
 # Half seconds at 8 kHz, one note at a time; a million samples, so that no run of 20,000 steps meets one twice.
@@ -64,5 +66,8 @@ def prepare(name: str, folder: Path) -> None:
 
 def _call(*argv: str) -> None:
     """A command of dx7data. Raises InputError if it fails; it says why itself."""
-    if subprocess.run([sys.executable, "-m", "dx7data", *argv]).returncode:
+    quiet = [] if log.isEnabledFor(logging.INFO) else ["--quiet"]
+    done = subprocess.run([sys.executable, "-m", "dx7data", *argv, *quiet], stdout=subprocess.PIPE, text=True)
+    log.info(done.stdout.rstrip())
+    if done.returncode:
         raise InputError(f"`dx7data {argv[0]}` failed, as it says above")

@@ -21,6 +21,7 @@ from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_output
+from dx7data.output import log, print_result
 from dx7data.page.head import fill_page
 from train import baselines
 from train.evaluation import paired
@@ -31,12 +32,14 @@ from train.results.chart import Curve, chart, colour, frame
 from train.results.reader import Clip, Row, Run
 
 _CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of plots.MEASURES
+_KINDS = {"parameters": int, "steps": int}  # of what has no best
 
 
 class Column(NamedTuple):
     """Of the table of runs; cells: the exact value and what is shown of it, both empty where there is none."""
 
     group: str
+    key: str  # in JSON
     title: str
     cells: list[tuple[str, str]]
     best: Callable[[list[float]], float] | None = None  # min, max
@@ -58,14 +61,15 @@ def main(argv: list[str] | None = None) -> int:
 
     def compare() -> None:
         options = parse(CompareOptions, sys.argv[1:] if argv is None else argv, "train.compare", "Puts runs on one page.")
-        write(list(options.runs), options.out, options.baselines)
-        print(f"Open it in a browser: {options.out}")
+        runs = write(list(options.runs), options.out, options.baselines)
+        found = {"page": str(options.out), **summarize(runs)}
+        print_result(found, lambda found: [f"Open it in a browser: {found['page']}"], options.out)
 
     return process.run("train.compare", compare, "stopped; nothing was written")
 
 
-def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
-    """Write the page of some runs. Raises InputError if one of them can't be read or the page can't be written.
+def write(folders: list[Path], path: Path, floors: Path | None = None) -> list[Run]:
+    """Write the page of some runs, and return these. Raises InputError if a run can't be read or the page not be written.
 
     floors: a baselines.json, which must be of the clips of all these runs.
     """
@@ -75,6 +79,20 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> None:
         write_output(path, lambda file: file.write(text.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
+    return runs
+
+
+def summarize(runs: list[Run]) -> dict:
+    """What the page says, for JSON: whether the runs are comparable, the table of runs, their differences."""
+    found = []
+    for i, run in enumerate(runs):
+        row: dict = {"run": run.name, "sets": {which: {} for which in _sets(runs)}}
+        for column in columns(runs):
+            exact, kind = column.cells[i][0], float if column.best else _KINDS.get(column.key, str)
+            row["sets"].get(column.group, row)[column.key] = kind(exact) if exact else None
+        found.append(row)
+    broken = comparable.find_broken(runs)
+    return {"comparable": not broken, "differ": broken, "runs": found, "paired": paired.compare_with_best(runs)}
 
 
 def read(folders: list[Path]) -> list[Run]:
@@ -82,6 +100,7 @@ def read(folders: list[Path]) -> list[Run]:
     names = [os.path.basename(os.path.realpath(folder)) for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
+    log.debug(f"reading {', '.join(names)}")
     return [reader.read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
@@ -106,7 +125,9 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
         count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
         verdict=comparable.verdict(runs),
         table=_table(runs),
-        paired=_plain(paired.HEAD, paired.rows(runs), "No two runs have left bits of the same clips."),
+        paired=_plain(
+            paired.HEAD, paired.rows(paired.compare_with_best(runs)), "No two runs have left bits of the same clips."
+        ),
         baselines=_plain(
             baselines.HEAD,
             baselines.rows(floors) if floors else [],
@@ -131,10 +152,10 @@ def columns(runs: list[Run]) -> list[Column]:
         return repr(float(np.median([float(each) for each in measured]))) if measured else ""
 
     found = [
-        Column("", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
-        Column("", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
-        Column("", "steps", [(str(run.steps), _progress(run)) for run in runs]),
-        Column("", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
+        Column("", "model", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
+        Column("", "parameters", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
+        Column("", "steps", "steps", [(str(run.steps), _progress(run)) for run in runs]),
+        Column("", "verdict", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
     ]
     for which in _sets(runs):
         rows = [run.validation.get(which, []) for run in runs]
@@ -147,19 +168,25 @@ def columns(runs: list[Run]) -> list[Column]:
         bits = [_cell(row.get("bits", ""), "{:.4f}") for row in last]
         errors = [_cell(row.get("bits_se", ""), " ± {:.4f}")[1] for row in last]
         found += [
-            Column(which, "bits, best", [_cell(each, "{:.4f}") for each in best], min),
+            Column(which, "bits_best", "bits, best", [_cell(each, "{:.4f}") for each in best], min),
             Column(
-                which, "bits, last", [(exact, shown + more) for (exact, shown), more in zip(bits, errors, strict=True)], min
+                which,
+                "bits",
+                "bits, last",
+                [(exact, shown + more) for (exact, shown), more in zip(bits, errors, strict=True)],
+                min,
             ),
-            Column(which, "SNR of the mean, dB", cells("snr_mean_db"), max),
-            Column(which, "of the likeliest, dB", cells("snr_argmax_db"), max),
+            Column(which, "snr_mean_db", "SNR of the mean, dB", cells("snr_mean_db"), max),
+            Column(which, "snr_argmax_db", "of the likeliest, dB", cells("snr_argmax_db"), max),
         ]
     cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
     for title, form, name, scale, better in cost:
-        found.append(Column("cost, medians", title, [_cell(seconds(run, name), form, scale) for run in runs], better))
+        found.append(Column("cost, medians", name, title, [_cell(seconds(run, name), form, scale) for run in runs], better))
     ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1.0)]
     for title, form, name, size in ended:
-        found.append(Column("cost, in all", title, [_cell(str(run.result.get(name, "")), form, size) for run in runs], min))
+        found.append(
+            Column("cost, in all", name, title, [_cell(str(run.result.get(name, "")), form, size) for run in runs], min)
+        )
     return found
 
 

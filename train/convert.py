@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from msgspec import Meta
 from torch import Tensor
-from tqdm import tqdm
 
 from dx7data import process
 from dx7data.audio.wav import encode_header
 from dx7data.errors import InputError
 from dx7data.files import open_output
+from dx7data.output import log, print_result, progress_bar
 from dx7data.patches import bank, sysex
 from models.layers.s4d import cache_recurrences
 from models.memory import out_of_memory
@@ -110,6 +110,7 @@ def _convert(options: ConvertOptions) -> None:
     patches = [bank.pick(reference) for reference in options.patch]
     model, settings, meta = load_model(options.checkpoint, device=device)
     cache_recurrences(model)
+    log.debug(f"{options.checkpoint}: {settings.model_name} at step {meta['step']:,}, on {device}")
     rate = settings.sample_rate
     assert rate is not None  # a run has that of its shards
     prefix = encode_patches(patches, settings.prefix, meta["layers"], rate)
@@ -120,15 +121,23 @@ def _convert(options: ConvertOptions) -> None:
     pieces = chain(cut([prefix], size), cut(map(torch.from_numpy, source), size))
     tokens = (mu_law_encode(piece.to(device), table) for piece in pieces)
     began = time.perf_counter()
-    with tqdm(total=None if length is None else len(prefix) + length, unit="sample", unit_scale=True, delay=1) as bar:
+    total = None if length is None else len(prefix) + length
+    with progress_bar(total=total, unit="sample", unit_scale=True, delay=1) as bar:
         audio = decode_pieces(run(model, tokens), len(prefix), options.decode, temperature, options.seed, bar.update)
         write(options.out, rate, length, audio, options.raw)
     took = time.perf_counter() - began
-    print(
-        f"{options.out}: {heard.length / rate:.2f} s of audio at {rate} Hz in {took:.2f} s, "
-        f"{heard.length / rate / took:.3g} x real time (chunks of {1000 * seconds:g} ms, {options.decode}, {device})",
-        file=sys.stderr if options.out == PIPE else sys.stdout,
-    )
+    lasts = heard.length / rate
+    found = {"file": str(options.out), "seconds": lasts, "sample_rate": rate, "took": took, "x_real_time": lasts / took}
+    found |= {"chunk_ms": 1000 * seconds, "decode": options.decode, "device": device}
+    print_result(found, describe, options.out)
+
+
+def describe(found: dict) -> list[str]:
+    """The figures of a conversion in a sentence."""
+    return [
+        f"{found['file']}: {found['seconds']:.2f} s of audio at {found['sample_rate']} Hz in {found['took']:.2f} s, "
+        f"{found['x_real_time']:.3g} x real time (chunks of {found['chunk_ms']:g} ms, {found['decode']}, {found['device']})"
+    ]
 
 
 def check_options(options: ConvertOptions) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dx7data import process
+from dx7data.output import print_result
 from dx7data.process import run_main
 from train.loop.checkpoint_reader import load_model
 from train.loop.mirror import read_run
@@ -32,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 def describe(options: DescribeOptions) -> None:
     """Print it. Raises InputError for a checkpoint that train.convert would refuse."""
     _, settings, meta = load_model(options.checkpoint)
-    print(json.dumps({"sample_rate": settings.sample_rate, "prefix": settings.prefix, "patches": meta["layers"]}))
+    found = {"sample_rate": settings.sample_rate, "prefix": settings.prefix, "patches": meta["layers"]}
+    print_result(found, lambda found: [json.dumps(found)])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, TypeVar, cast, get_args, get_origin, 
 
 import msgspec
 
+from dx7data import output
 from dx7data.cli import types
 from dx7data.errors import InputError
 
@@ -38,6 +39,8 @@ class Parser(argparse.ArgumentParser):
         more = {"allow_abbrev": False, "argument_default": argparse.SUPPRESS, **more}
         super().__init__(prog=f"python -m {prog}", description=description, **more)
         self.aliases: dict[str, str] = {}  # of options, such as --optim.lr for --lr
+        if self.add_help:  # else it reads a part of a command line
+            output.add_options(self)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message.removeprefix("argument "))
@@ -146,10 +149,11 @@ def read_value(text: str, kind: Any) -> Any:
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str, description: str, **more: Any) -> T:
-    """An instance of a dataclass from a command line. Raises InputError."""
+    """An instance of a dataclass from a command line, whose -q, -v and --json hold from now on. Raises InputError."""
     parser = Parser(prog, description, **more)
     parser.add_fields(kind)
     given = parser.read(argv)
+    output.configure(given)
     for field in dataclasses.fields(cast(Any, kind)):
         if field.name not in given and field.default is dataclasses.MISSING:
             raise InputError(f"{_hyphenate(f'--{field.name}')} is missing: {field.metadata['help']}")

@@ -7,9 +7,10 @@ begun is resumed. On several GPUs the runs are shared out.
 import dataclasses
 import os
 import queue
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +18,22 @@ from typing import Annotated, NamedTuple
 
 import torch
 from msgspec import Meta
-from tqdm import tqdm
 
 from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.output import log, print_result, progress_bar
 from models.registry import MODELS
-from train import arguments, baselines, benchmarks, compare
+from train import arguments, baselines, benchmarks, compare, study_table
 from train.benchmarks import BENCHMARKS
 from train.config import INDIFFERENT, Count, RunSettings
-from train.evaluation import paired, verdict
-from train.evaluation.bootstrap import describe_error
+from train.evaluation import verdict
 from train.loop.folder import check_contents
 from train.options import parse, setting
 from train.results import reader
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
+_OWN_OUTPUT = ("-q", "--quiet", "-v", "--verbose", "--json")
 VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
 LRS = (1e-3, 3e-3, 1e-2)
 _DIVERGED = 3  # exit status of a run that did: the table says so
@@ -108,14 +109,16 @@ def read_options(argv: list[str] | None = None) -> StudyOptions:
 def start(options: StudyOptions) -> int:
     """The study; its exit status. Raises InputError."""
     try:
-        return 2 if study(options) else 0
+        found = study(options)
     except OSError as error:
         raise InputError(f"{error.filename or options.out}: {error.strerror or error}") from None
+    print_result(found, describe)
+    return 2 if found["failed"] else 0
 
 
-def study(options: StudyOptions) -> dict[str, str]:
-    """All runs, then table.md and compare.html; which runs failed, and why."""
-    if own := [word for word in options.options if word.partition("=")[0] in _OWN]:
+def study(options: StudyOptions) -> dict:
+    """All runs, then table.md and compare.html; what the table says, where it is, and which runs failed, and why."""
+    if own := [word for word in options.options if word.partition("=")[0] in (*_OWN, *_OWN_OUTPUT)]:
         raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
     if (options.shards is None) == (options.benchmark is None):
         raise InputError(
@@ -126,28 +129,45 @@ def study(options: StudyOptions) -> dict[str, str]:
         benchmarks.prepare(options.benchmark, options.out)
     trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.lrs}
     failed = run_jobs(trials.values(), "trials", options.at_once)
+    tried = {key: find_bits(job) for key, job in trials.items()}
     best = {}
     for model in options.models:
-        tried = {rate: trials[model, rate] for rate in options.lrs}
-        bits = {rate: last_bits(job.run) for rate, job in tried.items() if job.done and not job.diverged}
+        bits = {rate: each for rate in options.lrs if isinstance(each := tried[model, rate], float)}
         if bits:
             best[model] = min(bits, key=bits.__getitem__)
     runs = {model: full(options, model, rate) for model, rate in best.items()}
     # One for each GPU: what shares it would be in their step times.
     failed |= run_jobs(runs.values(), "runs", 1)
     ended = {model: job for model, job in runs.items() if job.done}
-    sound = {model: job for model, job in ended.items() if not job.diverged}
+    sound = [job for job in ended.values() if not job.diverged]
+    floors = find_floors(options, sound[0]) if sound else None
+    found = study_table.summarize(
+        options.steps,
+        options.trial_steps,
+        {model: {f"{rate:g}": tried[model, rate] for rate in options.lrs} for model in options.models},
+        {model: None if job.diverged else reader.read(job.run, model) for model, job in ended.items()},
+        {model: f"{rate:g}" for model, rate in best.items()},
+        floors,
+    )
+    found |= {"table": None, "page": None, "failed": failed}
     if any(job.done for job in trials.values()):
-        floors = find_floors(options, next(iter(sound.values()))) if sound else None
-        text = table(options, trials, ended, best, floors)
+        found["table"] = str(options.out / "table.md")
+        text = study_table.format_table(found)
         write_atomically(options.out / "table.md", lambda file: file.write(f"{text}\n".encode()))
         if sound:
-            compare.write([job.run for job in sound.values()], options.out / "compare.html", floors)
-        where = [options.out / "table.md", *([options.out / "compare.html"] if sound else [])]
-        print(f"\n{text}\n\nThis is in {' and '.join(map(str, where))}")
+            found["page"] = str(options.out / "compare.html")
+            compare.write([job.run for job in sound], options.out / "compare.html", floors)
     for run, why in failed.items():
-        print(f"train.study: {run} failed: {why}", file=sys.stderr)
-    return failed
+        log.error(f"train.study: {run} failed: {why}")
+    return found
+
+
+def describe(found: dict) -> list[str]:
+    """The table, and where it is."""
+    if not found["table"]:
+        return ["no trial came to its end"]
+    places = " and ".join(filter(None, [found["table"], found["page"]]))
+    return ["", *study_table.format_table(found).split("\n"), "", f"This is in {places}"]
 
 
 def trial(options: StudyOptions, model: str, rate: float) -> Job:
@@ -180,6 +200,7 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
 
     def run(job: Job) -> None:
         place = gpus_free.get()
+        log.debug(shlex.join(job.command()))
         environment = os.environ | ({} if place is None else {"CUDA_VISIBLE_DEVICES": _name_gpu(place)})
         try:
             job.run.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +213,7 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
 
     with ThreadPoolExecutor(max(1, gpus * at_once)) as pool:
         try:
-            for _ in tqdm(pool.map(run, waiting), what, len(waiting), unit="run"):
+            for _ in progress_bar(pool.map(run, waiting), desc=what, total=len(waiting), unit="run"):
                 pass
         except KeyboardInterrupt:  # the runs heard it too, and write their checkpoints
             pool.shutdown(cancel_futures=True)
@@ -213,93 +234,21 @@ def find_floors(options: StudyOptions, job: Job) -> Path | None:
         try:
             baselines.write(path, baselines.measure(job.settings))
         except InputError as error:
-            print(f"train.study: no floors and no ceiling beside the runs: {error}", file=sys.stderr)
+            log.warning(f"train.study: no floors and no ceiling beside the runs: {error}")
             return None
     return path
 
 
-def last(run: Path) -> dict[str, reader.Row]:
-    """The last row of each validation set."""
-    return {name: rows[-1] for name, rows in reader.group_by_set(reader.read_table(run / "validation.csv")).items()}
-
-
-def last_bits(run: Path) -> float:
-    sets = last(run)
-    if not sets:
-        raise InputError(f"{run} has no evaluation to compare rates by: take a data set that has its plan, in a folder")
-    return float(sets[reader.choose_set(sets)]["bits"])
-
-
-# --- The table ---
-
-
-def table(options: StudyOptions, trials: dict, runs: dict[str, Job], best: dict, floors: Path | None) -> str:
-    """Markdown: what was the same in all runs, the runs, their differences, floors, and all rates that were tried."""
-    sound = [reader.read(job.run, model) for model, job in runs.items() if not job.diverged]
-    lines = [f"{options.steps:,} steps; no run came to its end."]
-    sets: list[str] = []
-    if sound:
-        first = sound[0]
-        tokens = f", {first.tokens_a_step * first.steps:,} tokens each" if first.tokens_a_step else ""
-        lines = [
-            f"{options.steps:,} steps{tokens}, {first.facts['versions.device']}, torch {first.facts['versions.torch']}, "
-            f"data {first.facts['fingerprint'][:12]}, one seed ({first.facts['seed']}). ±: the standard error over clips.",
-        ]
-        sets = list(first.validation)
-        head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets)]
-        head += [f"SNR dB, {name} ({how})" for how in ("mean", "argmax") for name in sets]
-        head += ["step ms", "peak GB", "tokens/s", "first steps s"]
-        by_name = {run.name: run for run in sound}
-        rows = [
-            _row(by_name[model], best[model], sets)
-            if model in by_name
-            else [model, "", f"{best[model]:g}", *["diverged"] * len(sets), *[""] * (len(head) - 3 - len(sets))]
-            for model in runs
-        ]
-        lines += ["", *_markdown(head, rows)]
-        if differences := paired.rows(sound):
-            title = "Differences in bits, clip by clip, with intervals of a bootstrap over clips:"
-            lines += ["", title, "", *_markdown(paired.HEAD, differences)]
-    if floors:
-        title = "Without a model, and the target through mu-law, on the same clips:"
-        lines += ["", title, "", *_markdown(baselines.HEAD, baselines.rows(baselines.read(floors)))]
-    tried = [[model, *(_format_trial(trials[model, rate]) for rate in options.lrs)] for model in options.models]
-    which = f" ({reader.choose_set(sets)})" if sets else ""
-    lines += ["", f"Learning rates, tried for {options.trial_steps:,} steps each: bits a sample{which}.", ""]
-    return "\n".join([*lines, *_markdown(["model", *(f"{rate:g}" for rate in options.lrs)], tried)])
-
-
-def _format_trial(job: Job) -> str:
+def find_bits(job: Job) -> float | str:
+    """Of the last evaluation of a trial; a word where there is none. Raises InputError if it was not evaluated."""
     if not job.done:
-        return "failed"
-    return "diverged" if job.diverged else f"{last_bits(job.run):.3f}"
-
-
-def _row(run: reader.Run, rate: float, sets: list[str]) -> list[str]:
-    last = {name: run.validation[name][-1] for name in sets}
-    seconds = run.result["step_seconds"]
-
-    def number_of(name: str, column: str) -> float:
-        return float(last[name].get(column) or "nan")
-
-    return [
-        run.name,
-        f"{int(run.facts['parameters']):,}",
-        f"{rate:g}",
-        *(f"{number_of(name, 'bits'):.3f}{describe_error(number_of(name, 'bits_se'))}" for name in sets),
-        *(f"{number_of(name, column):.1f}" for column in ("snr_mean_db", "snr_argmax_db") for name in sets),
-        f"{1e3 * seconds:.1f}" if seconds else "",  # a run's first steps are not timed: it may have had no others
-        f"{run.result['peak_memory_bytes'] / 1e9:.2f}",
-        f"{run.tokens_a_step / seconds:,.0f}" if seconds else "",
-        f"{run.result['first_steps_seconds']:.1f}",
-    ]
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+        return study_table.FAILED
+    if job.diverged:
+        return study_table.DIVERGED
+    rows = reader.group_by_set(reader.read_table(job.run / "validation.csv"))
+    if not rows:
+        raise InputError(f"{job.run} has no evaluation to compare rates by: take a data set that has its plan, in a folder")
+    return float(rows[reader.choose_set(rows)][-1]["bits"])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import open_output
+from dx7data.output import log, print_result
 from models.model import Model, build
 from models.registry import MODELS, preset
 from models.timescales import modes
@@ -54,11 +55,30 @@ class Row:
     spread: float | None
     fastest: float | None
 
+    def summarize(self) -> dict:
+        """For JSON. Cycles are those that a mode turns through in its decay time."""
+        return {
+            "model": self.model,
+            "layer": self.name,
+            "kind": self.kind,
+            "rate": self.rate,
+            "states": self.states,
+            "modes": len(self.decay),
+            "decay_ms": _spread(self.decay),
+            "frequency_hz": _spread(self.frequency),
+            "median_cycles": float(np.median(self.decay * self.frequency) / 1000),
+            "percent": dict(zip(_BAND_TITLES, self.shares().tolist(), strict=True)),
+        }
+
     def shares(self) -> np.ndarray:
         """Percent of the modes in each band up to half the rate, and beyond it."""
         edges = [*np.minimum(BANDS, self.rate / 2), np.nextafter(self.rate / 2, np.inf)]
         counts = np.bincount(np.searchsorted(edges, self.frequency, side="right"), minlength=len(_BAND_TITLES))
         return 100 * counts / len(self.frequency)
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
 
 
 @dataclass(frozen=True)
@@ -94,18 +114,21 @@ def show(options: TimescaleOptions) -> None:
         raise InputError("name a --model to see it at initialisation, or a --checkpoint")
     if not rows:
         raise InputError("no layer of this model says what its time scales are: there is nothing to show")
-    print(table(rows), *remarks(rows), sep="\n")
+    remarks = explain(rows)
     if not options.checkpoint and (factor := RATE / rows[0].rate) != 1:
-        print(
+        remarks.append(
             f"dt counts samples: for the times and frequencies of {RATE} Hz multiply dt_min and dt_max by {factor:.4g}, "
             f"as in dt_min={0.001 * factor:.4g}, dt_max={0.1 * factor:.4g}."
         )
+    found = {"layers": [row.summarize() for row in rows], "remarks": remarks}
     if options.out:
         try:
             with open_output(options.out) as file:
                 draw(rows).savefig(file, format="png")
         except OSError as error:
             raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None
+        found["picture"] = str(options.out)
+    print_result(found, lambda found: [*table(found["layers"]), "", *found["remarks"]], options.out)
 
 
 def measure_initial(name: str, sample_rate: float) -> list[Row]:
@@ -129,6 +152,7 @@ def measure_trained(folder: Path, names: list[str], sample_rate: float | None) -
 @torch.no_grad()
 def measure(name: str, model: Model, sample_rate: float) -> list[Row]:
     """Every layer with time scales, highest rate first. Its inputs are what it gets when the model hears random classes."""
+    log.debug(f"{name} hears {STEPS:,} random classes")
     layers = sorted(model.eval().backbone.layers(), key=lambda layer: layer[1])
     inputs = {}
     for place, _, layer in layers:
@@ -151,25 +175,24 @@ def measure(name: str, model: Model, sample_rate: float) -> list[Row]:
 # --- Text ---
 
 
-def table(rows: list[Row]) -> str:
-    """A line for each layer. Cycles are those that a mode turns through in its decay time."""
-    lines = []
-    for i, row in enumerate(rows):
-        if i == 0 or row.model != rows[i - 1].model:
-            lines += ["", row.model, _GROUPS, _ROW.format(*_TITLES, *_BAND_TITLES)]
-        numbers = [value for of in (row.decay, row.frequency) for value in (of.min(), np.median(of), of.max())]
-        numbers.append(np.median(row.decay * row.frequency) / 1000)
-        shares = (f"{share:.0f}" for share in row.shares())
-        about = f"{row.rate:g}", row.name, row.kind, row.states, len(row.decay)
+def table(layers: list[dict]) -> list[str]:
+    """A line for each layer, of what Row.summarize gives."""
+    lines: list[str] = []
+    for i, one in enumerate(layers):
+        if i == 0 or one["model"] != layers[i - 1]["model"]:
+            lines += ["", one["model"], _GROUPS, _ROW.format(*_TITLES, *_BAND_TITLES)]
+        numbers = [*one["decay_ms"].values(), *one["frequency_hz"].values(), one["median_cycles"]]
+        shares = (f"{share:.0f}" for share in one["percent"].values())
+        about = f"{one['rate']:g}", one["layer"], one["kind"], one["states"], one["modes"]
         lines.append(_ROW.format(*about, *map(_format, numbers), *shares))
-    return "\n".join([*lines[1:], ""])
+    return lines[1:]
 
 
 def _format(value: float) -> str:
     return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
-def remarks(rows: list[Row]) -> list[str]:
+def explain(rows: list[Row]) -> list[str]:
     """What the numbers mean, for each kind of layer."""
     found = []
     for model, kind in dict.fromkeys((row.model, row.kind) for row in rows):

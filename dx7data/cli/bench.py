@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from dx7data.cli.inputs import announce_compilation, load_patches
 from dx7data.cli.verb import Verbs, add_verb
+from dx7data.output import print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -16,4 +17,4 @@ def run(options: Namespace) -> None:
 
     loaded = load_patches(options.patches)
     announce_compilation()
-    print(speed.measure(loaded.patches))
+    print_result(speed.measure(loaded.patches), speed.describe)

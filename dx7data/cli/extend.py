@@ -1,15 +1,15 @@
 """`dx7data extend`: more samples in the same folder, or more patches in the plan of a new one."""
 
-import sys
 from argparse import Namespace
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, check_output, load_patches
-from dx7data.cli.planning import announce
-from dx7data.cli.rendering import add_machine_options, check_machines, render_shards, start_early
+from dx7data.cli.plan import print_plan
+from dx7data.cli.rendering import add_machine_options, check_machines, print_rendered, render_shards, start_early
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
+from dx7data.output import log
 
 
 def add_to(verbs: Verbs) -> None:
@@ -44,17 +44,17 @@ def run(options: Namespace) -> None:
             announce_compilation()
             plan = builder.add_samples(plan, options.samples)
             folders.extend(options.folder, plan)
-            render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)
+            found = render_shards(plan, options.folder, folders.find_missing(plan, options.folder), options)
+        print_rendered(found, plan, options.folder)
         return
     plan = Plan.load(options.folder)
     loaded = load_patches(options.patches)
     announce_compilation()
     plan, refused = builder.add_patches(plan, loaded)
     for reason in refused:
-        print(reason, file=sys.stderr)
+        log.warning(reason)
     if options.samples:
         plan = builder.add_samples(plan, options.samples)
-    announce(plan, False)
     with folders.lock_folder(options.out, new=True):
         folders.prepare(plan, options.out, overwrite=False)
-    print(f"The plan is in {options.out}: dx7data render --plan {options.out}")
+    print_plan(plan, options.out, refused=refused)

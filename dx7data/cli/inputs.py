@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
-from dx7data.files import is_stream
+from dx7data.output import log, progress_bar
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
 from dx7data.storage import Folder, LocalFolder
@@ -33,12 +32,12 @@ def load_patches(
     loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
         write_report(report, loaded.report, music)
-    print(loaded.report.text(), file=sys.stderr)
+    log.info(loaded.report.text())
     if not loaded.ids:
         raise InputError(f"no usable patch in {', '.join(paths)}")
     if dedupe == "audible":
         found, loaded = len(loaded.ids), bank.drop_same_sounds(loaded)
-        print(f"left out, since they sound like others: {found - len(loaded.ids):,} patches", file=sys.stderr)
+        log.info(f"left out, since they sound like others: {found - len(loaded.ids):,} patches")
     return loaded
 
 
@@ -51,11 +50,6 @@ def write_report(path: Path, patches: Report, music: MusicReport | None = None) 
         write_output(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
-
-
-def say_written(path: Path, text: str) -> None:
-    """What was written, on stderr if that went into a pipe: maybe stdout's, which holds nothing else then."""
-    print(text, file=sys.stderr if is_stream(path) else sys.stdout)
 
 
 def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicReport | None]:
@@ -78,11 +72,11 @@ def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicR
             return phrases, report
     finally:  # where no phrase is left, the report says why
         if report.files or report.refused:
-            print(report.text(), file=sys.stderr)
+            log.info(report.text())
         if options.report and source.value:
             write_report(options.report, Report(), report)
     if spec.filters != filters.NO_FILTERS:
-        print(drawn.estimate(spec).text(), file=sys.stderr)
+        log.info(drawn.estimate(spec).text())
     return None, None
 
 
@@ -96,12 +90,10 @@ class _Bar:
         return self
 
     def show(self, done: int, total: int) -> None:
-        from tqdm import tqdm
-
         if total < self._WORTH_SHOWING:
             return
         if self._bar is None:
-            self._bar = tqdm(total=total, unit=" files", file=sys.stderr, smoothing=0.1)
+            self._bar = progress_bar(total=total, unit=" files", smoothing=0.1)
         self._bar.total = total  # it grows with each zip that is opened
         self._bar.update(done - self._bar.n)
 
@@ -148,5 +140,6 @@ def announce_compilation(what: str = "the engine", module: str = "cpu") -> None:
     """Say so when the first render on this machine, or the first reading of music, will take a while."""
     from dx7data import cache
 
+    log.debug(f"compiled code is kept in {cache.folder()}")
     if not cache.is_warm(module):
-        print(f"Compiling {what} for this machine, once: about 15 seconds", file=sys.stderr)
+        log.info(f"Compiling {what} for this machine, once: about 15 seconds")

@@ -1,20 +1,17 @@
 """`dx7data inspect`: counts, lengths, levels and a few samples of a folder of shards."""
 
-import json
 from argparse import Namespace
 
 from dx7data.cli import types
-from dx7data.cli.inputs import say_written
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
-from dx7data.errors import make_printable
+from dx7data.output import print_result
 
 
 def add_to(verbs: Verbs) -> None:
     inspect = add_verb(verbs, "inspect", run, "show what is in a folder of shards")
     inspect.add_argument("folder", type=types.folder, metavar="FOLDER")
     inspect.add_argument("--rows", type=whole(0), metavar="N", help="samples to show (default: 5, on a page 24)")
-    inspect.add_argument("--json", action="store_true", help="print JSON instead of text")
     inspect.add_argument("--html", type=types.path, metavar="FILE", help="write a page to look at and listen to")
 
 
@@ -25,11 +22,12 @@ def run(options: Namespace) -> None:
         from dx7data.page import page
 
         page.write_page(options.folder, options.html, page.ROWS if options.rows is None else options.rows)
-        say_written(options.html, make_printable(f"Open it in a browser: {options.html}"))
+        made = {"folder": str(options.folder), "page": str(options.html)}
+        print_result(made, lambda made: [f"Open it in a browser: {made['page']}"], options.html)
         return
     with folders.explain_errors(options.folder):
         found = folders.summarize(options.folder, 5 if options.rows is None else options.rows)
-    print(json.dumps(found, indent=1) if options.json else "\n".join(map(make_printable, _describe(found))))
+    print_result(found, _describe)
 
 
 def _describe(found: dict) -> list[str]:

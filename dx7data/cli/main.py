@@ -6,6 +6,7 @@ from typing import Any
 
 from dx7data.cli import bench, extend, inspect, patches, plan, play, publish, render, verify, wav
 from dx7data.cli.verb import add_verbs
+from dx7data.output import configure
 from dx7data.process import run
 
 _VERBS = (render, plan, extend, inspect, verify, publish, bench, patches, wav, play)
@@ -14,6 +15,7 @@ _VERBS = (render, plan, extend, inspect, verify, publish, bench, patches, wav, p
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
     options: Namespace = make_parser().parse_args(argv)
+    configure(vars(options))
     return run("dx7data", lambda: options.run(options), options.stopped)
 
 

@@ -3,12 +3,13 @@
 import json
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 from dx7data.cli import types
-from dx7data.cli.inputs import load_patches, say_written
+from dx7data.cli.inputs import load_patches
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb, add_verbs
-from dx7data.errors import make_printable
+from dx7data.output import print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -58,15 +59,23 @@ def _list(options: Namespace) -> None:
     from dx7data.patches import patch
 
     loaded = load_patches(options.paths, options.report, "none" if options.keep_duplicates else "bytes")
-    for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True):
-        print(make_printable(f"{origin['file']}:{origin['index']:<3} {name}  {patch.summarize(each)}"))
+    rows = [
+        {"file": origin["file"], "index": origin["index"], "id": name, "name": patch.patch_name(each)}
+        | {"summary": patch.summarize(each)}
+        for origin, name, each in zip(loaded.origins, loaded.ids, loaded.patches, strict=True)
+    ]
+    print_result({"report": loaded.report.to_dict(), "patches": rows}, _describe_list)
+
+
+def _describe_list(found: dict) -> list[str]:
+    return [f"{row['file']}:{row['index']:<3} {row['id']}  {row['summary']}" for row in found["patches"]]
 
 
 def _show(options: Namespace) -> None:
     """`dx7data patches show FILE:INDEX`: every field of a patch."""
     from dx7data.patches import bank, patch
 
-    print(json.dumps(patch.to_dict(bank.pick(options.patch)), indent=1))
+    print_result(patch.to_dict(bank.pick(options.patch)), lambda found: json.dumps(found, indent=1).split("\n"))
 
 
 def _export(options: Namespace) -> None:
@@ -75,7 +84,7 @@ def _export(options: Namespace) -> None:
 
     loaded = load_patches(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
     bank.export(loaded, options.out, options.full_bank)
-    say_written(options.out, f"{len(loaded.ids)} patches: {options.out}")
+    _print_written(len(loaded.ids), options.out)
 
 
 def _breed(options: Namespace) -> None:
@@ -88,4 +97,9 @@ def _breed(options: Namespace) -> None:
     ids, names = (list(map(of, bred)) for of in (patch.patch_id, patch.patch_name))
     origins = [{"file": None, "sha256": None, "index": None, "copies": 0} for _ in bred]
     bank.export(replace(parents, patches=bred, ids=ids, names=names, origins=origins), options.out)
-    say_written(options.out, f"{len(bred)} patches: {options.out}")
+    _print_written(len(bred), options.out)
+
+
+def _print_written(count: int, path: Path) -> None:
+    found = {"patches": count, "file": str(path)}
+    print_result(found, lambda found: [f"{found['patches']} patches: {found['file']}"], path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from dx7data.cli.inputs import announce_compilation, check_rate, choose_source, 
 from dx7data.cli.types import number, span, whole
 from dx7data.cli.verb import Options
 from dx7data.errors import InputError
+from dx7data.output import log
 from dx7data.phrases.source import Option
 from dx7data.phrases.sources import SOURCES
 
@@ -191,7 +191,7 @@ def _add_option(group: Options, name: str, option: Option) -> None:
 
 
 def make_plan(options: Namespace) -> Plan:
-    """The plan that the options ask for; says what it is."""
+    """The plan that the options ask for."""
     from dx7data.patches import bank
     from dx7data.plan import builder
 
@@ -204,7 +204,8 @@ def make_plan(options: Namespace) -> Plan:
     announce_compilation()
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
     plan = builder.make_plan(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
-    announce(plan, options.samples is None and options.per_patch is None)
+    if options.samples is None and options.per_patch is None:
+        log.info(f"{samples:,} samples, since none of --samples and --per-patch asks for another number")
     return replace(plan, title=options.title, license=options.license)
 
 
@@ -250,38 +251,3 @@ def _make_spec(options: Namespace) -> Spec:
         kinds=options.kinds,
         filters=filters.Filters(**{name: value for name in filters.NAMES if (value := getattr(options, name)) is not None}),
     )
-
-
-def announce(plan: Plan, by_default: bool) -> None:
-    """Say what a plan is, and what is wrong with it."""
-    from dx7data.plan import hidden
-
-    print(_describe(plan, by_default))
-    for warning in hidden.list_warnings(plan):
-        print(warning, file=sys.stderr)
-
-
-def _describe(plan: Plan, by_default: bool) -> str:
-    from collections import Counter
-
-    from dx7data.plan import hidden, split
-
-    spec = plan.spec
-    total = sum(plan.counts.values())
-    kinds = Counter(kind for kind, target in zip(plan.patches.kinds, plan.patches.targets, strict=True) if target)
-    targets = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else f"{kinds.total():,}"
-    splits = ", ".join(f"{split} {count:,}" for split, count in plan.counts.items())
-    lines = [
-        f"{total:,} pairs of {spec.seconds:g} s at {spec.sample_rate} Hz from {targets} patches"
-        + (f" and {len(plan.phrases):,} phrases" if plan.phrases else "")
-        + f": {splits}"
-        + (" (--samples chooses another number)" if by_default else "")
-    ]
-    lines.append(split.describe(plan.split_report))
-    lines += [line[0].upper() + line[1:] for line in hidden.describe(plan.hidden)]
-    if plan.silent:
-        names = ", ".join(each["name"] for each in plan.silent[:8]) + (", ..." if len(plan.silent) > 8 else "")
-        lines.append(
-            f"Left out, silent on notes 36, 60 and 84: {len(plan.silent)} patches ({names}); --keep-silent keeps them"
-        )
-    return "\n".join(lines)

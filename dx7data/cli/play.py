@@ -1,11 +1,11 @@
 """`dx7data play`: patches on a keyboard and a panel, in a browser."""
 
-import sys
 from argparse import Namespace
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, load_patches
 from dx7data.cli.verb import Verbs, add_verb
+from dx7data.output import log, print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -36,7 +36,8 @@ def run(options: Namespace) -> None:
     warm_up()
     server, address = open_server(Instrument(bank, model))
     with server:
-        print(f"{address}\nOnly this computer can open this address. Ctrl-C ends it.", flush=True)
+        print_result({"address": address}, lambda found: [found["address"]])
+        log.info("Only this computer can open this address. Ctrl-C ends it.")
         if not options.no_open and not webbrowser.open(address):
-            print("no browser could be opened: open the address above yourself", file=sys.stderr)
+            log.warning("no browser could be opened: open the address above yourself")
         server.serve_forever()

@@ -1,10 +1,10 @@
 """`dx7data publish`: a data set goes to the Hugging Face Hub."""
 
-import sys
 from argparse import Namespace
 
 from dx7data.cli import types
 from dx7data.cli.verb import Verbs, add_verb
+from dx7data.output import print_result, progress_bar
 
 
 def add_to(verbs: Verbs) -> None:
@@ -18,18 +18,22 @@ def add_to(verbs: Verbs) -> None:
 
 
 def run(options: Namespace) -> None:
-    from tqdm import tqdm
-
     from dx7data.dataset import publish
     from dx7data.plan.plan import Plan
 
     repository = publish.Repository.parse(options.address)
     size = 0 if options.plan_only else publish.measure(options.folder, Plan.load(options.folder))
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr, disable=options.plan_only) as bar:
+    with progress_bar(total=size, unit="B", unit_scale=True, disable=options.plan_only) as bar:
         found = publish.publish(options.folder, repository, options.plan_only, options.private, bar.update)
-    if options.plan_only:
-        print(f"The plan is at {repository}: {found.missing} shards can be rendered from it")
-        return
-    print(f"{found.sent} shards sent, {found.shards - found.sent} were there: {repository}")
-    if found.missing:
-        print(f"{found.missing} shards are not rendered yet: render them, and give the same command again")
+    about = {"repository": str(repository), "plan_only": options.plan_only, "shards": found.shards}
+    print_result(about | {"sent": found.sent, "missing": found.missing}, _describe)
+
+
+def _describe(found: dict) -> list[str]:
+    where, missing = found["repository"], found["missing"]
+    if found["plan_only"]:
+        return [f"The plan is at {where}: {missing} shards can be rendered from it"]
+    lines = [f"{found['sent']} shards sent, {found['shards'] - found['sent']} were there: {where}"]
+    if missing:
+        lines.append(f"{missing} shards are not rendered yet: render them, and give the same command again")
+    return lines

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, check_output
 from dx7data.cli.planning import add_plan_options, make_plan
-from dx7data.cli.rendering import add_machine_options, check_machines, render_shards, start_early
+from dx7data.cli.rendering import add_machine_options, check_machines, print_rendered, render_shards, start_early
+from dx7data.cli.summary import announce, describe, summarize
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
+from dx7data.output import print_result
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
@@ -63,8 +65,10 @@ def run(options: Namespace) -> None:
     else:
         plan = make_plan(options)
     if options.dry_run:
-        print(_estimate(plan, options))
+        print_result(summarize(plan) | _estimate(plan, options), _describe)
         return
+    if not options.plan:
+        announce(summarize(plan))
     from dx7data.dataset import folders
 
     folder, chosen = options.out or options.plan, _choose_part(plan, options)
@@ -72,9 +76,8 @@ def run(options: Namespace) -> None:
         missing = folders.prepare(plan, folder, options.overwrite, chosen)
         if chosen is None:
             folders.remove_partial(folder)
-        render_shards(plan, folder, missing, options)
-    if not folder.exists("index.json"):
-        print(f"More shards are to come; then `dx7data verify {folder}` checks them all and writes index.json")
+        found = render_shards(plan, folder, missing, options)
+    print_rendered(found, plan, folder)
 
 
 def _refuse_beside_plan(options: Namespace) -> None:
@@ -102,7 +105,8 @@ def _choose_part(plan: Plan, options: Namespace) -> list | None:
     return [of_split[number]]
 
 
-def _estimate(plan: Plan, options: Namespace) -> str:
+def _estimate(plan: Plan, options: Namespace) -> dict:
+    """What rendering would take; one sample is rendered."""
     from dx7data.dataset.executors import local
     from dx7data.plan import sample
 
@@ -115,8 +119,12 @@ def _estimate(plan: Plan, options: Namespace) -> str:
     each_takes = (time.perf_counter() - began) / len(members)
     size = sum(1024 + len(data) for _, data in members[0])
     total = sum(plan.counts.values())
-    return (
-        f"{total * plan.spec.seconds / 3600:.2f} hours of target audio, about {total * size / 1e6:,.0f} MB in "
-        f"{len(plan.shards())} shards, about {total * each_takes / workers:,.0f} s with {workers} workers on the CPU. "
-        "Nothing was written."
-    )
+    return {"bytes": total * size, "render_seconds": total * each_takes / workers, "workers": workers}
+
+
+def _describe(found: dict) -> list[str]:
+    return [
+        *describe(found),
+        f"{found['hours']:.2f} hours of target audio, about {found['bytes'] / 1e6:,.0f} MB in {found['shards']} shards, "
+        f"about {found['render_seconds']:,.0f} s with {found['workers']} workers on the CPU. Nothing was written.",
+    ]

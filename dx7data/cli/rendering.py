@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +10,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from dx7data.cli import types
+from dx7data.cli.summary import summarize
 from dx7data.cli.types import whole
-from dx7data.errors import InputError, make_printable
+from dx7data.errors import InputError
+from dx7data.output import log, print_result, progress_bar, write_command
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -82,14 +84,34 @@ def _choose_devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
     return local.CPU if gpu is None else (f"cuda:{gpu}",)
 
 
-def render_shards(plan: Plan, folder: Folder, missing: list, options: Namespace) -> None:
+def render_shards(plan: Plan, folder: Folder, missing: list, options: Namespace) -> dict:
+    """Render the missing shards; how many, in how many seconds, and how fast: seconds of clips in each."""
     from dx7data.dataset import folders
 
-    executor = _choose_executor(plan, missing, options)
+    executor, began = _choose_executor(plan, missing, options), time.perf_counter()
     with _open_bar(plan, missing) as bar:
         folders.render_missing(plan, folder, missing, executor, lambda count: _advance(bar, count, plan))
-    print(make_printable(f"{len(missing)} shards written, {len(plan.shards()) - len(missing)} others: {folder}"))
-    print(make_printable(f"Look at them: dx7data inspect {folder}"))
+    took, samples = time.perf_counter() - began, sum(each.count for each in missing)
+    found = {"written": len(missing), "others": len(plan.shards()) - len(missing), "written_samples": samples}
+    return found | {"render_seconds": took, "x_real_time": samples * plan.spec.seconds / took}
+
+
+def print_rendered(found: dict, plan: Plan, folder: Folder) -> None:
+    """What render_shards has found, with the plan and the next step."""
+    complete = folder.exists("index.json")
+    following = write_command("dx7data", "inspect" if complete else "verify", folder)
+    about = {"folder": str(folder), "plan": summarize(plan)}
+    print_result(about | found | {"complete": complete, "next": following}, _describe)
+
+
+def _describe(found: dict) -> list[str]:
+    rate = f" in {found['render_seconds']:.1f} s, {found['x_real_time']:,.0f} x real time" if found["written"] else ""
+    return [
+        f"{found['written']} shards written{rate}, {found['others']} others: {found['folder']}",
+        f"Look at them: {found['next']}"
+        if found["complete"]
+        else f"More shards are to come; then this checks them all and writes index.json: {found['next']}",
+    ]
 
 
 def _choose_executor(plan: Plan, missing: list, options: Namespace) -> Callable:
@@ -98,13 +120,15 @@ def _choose_executor(plan: Plan, missing: list, options: Namespace) -> Callable:
 
     if options.executor == "ray":
         gpu = options.device == ("cuda:0",)
-        print(f"Rendering on {'GPUs' if gpu else 'CPUs'} of a Ray cluster", file=sys.stderr)
+        log.info(f"Rendering on {'GPUs' if gpu else 'CPUs'} of a Ray cluster")
         return partial(ray.render_shards, address=options.ray_address, workers=options.workers, gpu=gpu)
     devices = _choose_devices(options.device, sum(each.count for each in missing) * plan.spec.seconds)
     if devices != local.CPU:
         _compile_for_gpu(plan, devices[0])
-    print(f"Rendering on {', '.join(devices)}", file=sys.stderr)
-    return partial(local.render_shards, workers=options.workers or local.count_workers(devices), devices=devices)
+    workers = options.workers or local.count_workers(devices)
+    log.info(f"Rendering on {', '.join(devices)}")
+    log.debug(f"{len(missing)} of {len(plan.shards())} shards are to be rendered, by {workers} processes")
+    return partial(local.render_shards, workers=workers, devices=devices)
 
 
 def _compile_for_gpu(plan: Plan, device: str) -> None:
@@ -113,19 +137,19 @@ def _compile_for_gpu(plan: Plan, device: str) -> None:
     from dx7data.plan import sample
 
     if not cache.is_warm("clips_cuda"):
-        print("Compiling the engine for the GPU, once: about 15 seconds", file=sys.stderr)
+        log.info("Compiling the engine for the GPU, once: about 15 seconds")
         sample.render_samples(plan, [(plan.shards()[0].split, 0)], device)
 
 
 def _open_bar(plan: Plan, missing: list[Shard]) -> tqdm:
-    from tqdm import tqdm
-
     total = sum(plan.counts.values())
     there = total - sum(each.count for each in missing)
-    return tqdm(total=total, initial=there, unit=" samples", file=sys.stderr, smoothing=0.1)
+    return progress_bar(total=total, initial=there, unit=" samples", smoothing=0.1)
 
 
 def _advance(bar: tqdm, count: int, plan: Plan) -> None:
     bar.update(count)
+    if bar.disable:
+        return
     rate = bar.format_dict["rate"] or (bar.n - bar.initial) / max(bar.format_dict["elapsed"], 1e-9)
     bar.set_postfix_str(f"{rate * plan.spec.seconds:,.0f} x real time", refresh=False)

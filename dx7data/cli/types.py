@@ -4,13 +4,13 @@ A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the s
 """
 
 import re
-import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from dx7data.errors import InputError
+from dx7data.output import log
 from dx7data.storage import Folder, open_folder
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def path(text: str) -> Path:
 def folder(text: str) -> Folder:
     """A folder of this machine or a URL."""
     if "://" in text and Path(text).exists():
-        print(f"{Path(text)} is not used: an older version took {text} for this folder's name", file=sys.stderr)
+        log.warning(f"{Path(text)} is not used: an older version took {text} for this folder's name")
     try:
         return open_folder(text)
     except InputError as error:

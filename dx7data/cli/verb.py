@@ -6,6 +6,8 @@ Imports that take time are inside the functions that run: `dx7data --help` answe
 from argparse import ArgumentParser, Namespace, _ActionsContainer, _SubParsersAction
 from collections.abc import Callable
 
+from dx7data.output import add_options
+
 Verbs = _SubParsersAction  # what add_subparsers of argparse gives
 Options = _ActionsContainer  # a parser, or a group of its options
 
@@ -25,5 +27,6 @@ def add_verb(verbs: Verbs, name: str, run: Callable[[Namespace], int | None], te
     parser: ArgumentParser = verbs.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
+    add_options(parser)
     parser.set_defaults(run=run, stopped="stopped; what is whole is kept, and the same command goes on from there")
     return parser

@@ -1,6 +1,5 @@
 """`dx7data verify`: is every byte as it was rendered?"""
 
-import sys
 import time
 from argparse import Namespace
 from contextlib import nullcontext, suppress
@@ -8,7 +7,8 @@ from contextlib import nullcontext, suppress
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.verb import Verbs, add_verb
-from dx7data.errors import InputError, make_printable
+from dx7data.errors import InputError
+from dx7data.output import print_result, progress_bar
 from dx7data.storage import Folder
 
 _LINES = 1000  # of a list: a folder may hold a million things
@@ -23,30 +23,51 @@ def add_to(verbs: Verbs) -> None:
 
 def run(options: Namespace) -> int:
     """0 when nothing is wrong, or all is mended, else 1."""
-    from tqdm import tqdm
-
     from dx7data.dataset import folders, verify
 
     announce_compilation()
-    size, began = _measure(options.folder), time.perf_counter()
-    bar = tqdm(total=size * (1 + options.full), unit="B", unit_scale=True, file=sys.stderr)
+    size, began, read = _measure(options.folder), time.perf_counter(), 0
+    bar = progress_bar(total=size * (1 + options.full), unit="B", unit_scale=True)
+
+    def advance(count: int) -> None:
+        nonlocal read
+        read += count
+        bar.update(count)
+
     with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
-        wrong = verify.verify(options.folder, bar.update, options.fix, options.full)
+        wrong = verify.verify(options.folder, advance, options.fix, options.full)
     took = time.perf_counter() - began
-    size = size or bar.n // (1 + options.full)  # of a website, which has no list of its files
+    size = size or read // (1 + options.full)  # of a website, which has no list of its files
     left = verify.verify(options.folder) if wrong and options.fix else wrong
-    _print(wrong)
-    if options.fix:
-        _print([f"left: {problem}" for problem in left])
-    _print([f"note: {remark}" for remark in verify.list_remarks(options.folder)])
-    checked = make_printable(f"{options.folder}: {size / 1e6:,.0f} MB at {size / 1e6 / took:,.0f} MB/s")
-    if not wrong:
-        print(f"{checked}; {verify.describe_checks(options.folder, options.full)}")
-    elif options.fix:
-        print(f"{checked}; {len(wrong)} problems, {len(left)} of them are left")
-    else:
-        print(f"{checked}; {len(wrong)} problems, --fix makes again what is damaged")
+    found = {
+        "folder": str(options.folder),
+        "bytes": size,
+        "seconds": took,
+        "problems": wrong,
+        "fixed": options.fix,
+        "left": left,
+        "remarks": verify.list_remarks(options.folder),
+        "checks": None if wrong else verify.describe_checks(options.folder, options.full),
+    }
+    print_result(found, _describe)
     return 1 if left else 0
+
+
+def _describe(found: dict) -> list[str]:
+    wrong, left, rate = found["problems"], found["left"], found["bytes"] / 1e6 / found["seconds"]
+    checked = f"{found['folder']}: {found['bytes'] / 1e6:,.0f} MB at {rate:,.0f} MB/s"
+    if not wrong:
+        end = found["checks"]
+    elif found["fixed"]:
+        end = f"{len(wrong)} problems, {len(left)} of them are left"
+    else:
+        end = f"{len(wrong)} problems, --fix makes again what is damaged"
+    return [
+        *_shorten(wrong),
+        *_shorten([f"left: {problem}" for problem in left if found["fixed"]]),
+        *_shorten([f"note: {remark}" for remark in found["remarks"]]),
+        f"{checked}; {end}",
+    ]
 
 
 def _measure(folder: Folder) -> int:
@@ -59,8 +80,5 @@ def _measure(folder: Folder) -> int:
     return total
 
 
-def _print(lines: list[str]) -> None:
-    for line in lines[:_LINES]:
-        print(make_printable(line))
-    if len(lines) > _LINES:
-        print(f"and {len(lines) - _LINES:,} more")
+def _shorten(lines: list[str]) -> list[str]:
+    return lines[:_LINES] + [f"and {len(lines) - _LINES:,} more"] * (len(lines) > _LINES)

@@ -4,11 +4,12 @@ from argparse import Namespace
 from pathlib import Path
 
 from dx7data.cli import types
-from dx7data.cli.inputs import announce_compilation, check_rate, say_written
+from dx7data.cli.inputs import announce_compilation, check_rate
 from dx7data.cli.planning import RATES, SECONDS
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
+from dx7data.output import print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -44,8 +45,22 @@ def run(options: Namespace) -> None:
         write_output(options.out, lambda file: file.write(encode_wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
-    say_written(
-        options.out,
-        f"{options.out}: {patch.patch_name(each)}, note {options.note}, {options.seconds:g} s at {options.sample_rate} Hz, "
-        f"gain {factor / gain.ONE:.2f}, peak {peak:,}{f', {cut:,} samples clip' if cut else ''}",
-    )
+    found = {
+        "file": str(options.out),
+        "patch": patch.patch_name(each),
+        "note": options.note,
+        "seconds": options.seconds,
+        "sample_rate": options.sample_rate,
+        "gain": round(factor / gain.ONE, 4),
+        "peak": int(peak),
+        "clipped": int(cut),
+    }
+    print_result(found, _describe, options.out)
+
+
+def _describe(found: dict) -> list[str]:
+    return [
+        f"{found['file']}: {found['patch']}, note {found['note']}, {found['seconds']:g} s at {found['sample_rate']} Hz, "
+        f"gain {found['gain']:.2f}, peak {found['peak']:,}"
+        + (f", {found['clipped']:,} samples clip" if found["clipped"] else "")
+    ]

@@ -80,7 +80,7 @@ def prepare(plan: Plan, folder: Folder, overwrite: bool, chosen: list[Shard] | N
                 _clear(folder)
             if not folder.exists("dataset.json") or _is_torn(plan, folder):
                 _refuse_shards_of_others(plan, folder)
-                if not folder.claim("dataset.json", plan.files()["dataset.json"]):  # somebody else was first, just now
+                if not folder.claim("dataset.json", plan.to_json()):  # somebody else was first, just now
                     _is_torn(plan, folder)
                 write_plan(plan, folder)
     except OSError as error:
@@ -115,7 +115,7 @@ def _compare(plan: Plan, folder: Folder) -> list[str] | None:
             return None
         except RecursionError:  # no render wrote that
             raise error from None
-        if document == plan.files()["dataset.json"]:
+        if document == plan.to_json():
             return None
         raise
 
@@ -328,10 +328,17 @@ def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) 
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:
-    """Write the plan and its card, in which the words of a person stay."""
+    """Write the plan and its card, in which the words of a person stay.
+
+    Phrases go there piece by piece, for they may be more than memory holds.
+    """
     remove_partial(folder, [])
-    for name, data in ({"README.md": card.format_card(plan, read_card(folder))} | plan.files()).items():
-        folder.write(name, data)
+    folder.write("README.md", card.format_card(plan, read_card(folder)))
+    if plan.phrases is not None:
+        with folder.create("phrases.arrow") as file:
+            plan.phrases.write(file)
+    folder.write("patches.parquet", plan.patches.to_parquet())  # then the phrases have their name on the disk, too
+    folder.write("dataset.json", plan.to_json())
 
 
 def read_card(folder: Folder) -> bytes:

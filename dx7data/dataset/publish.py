@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from dx7data.dataset import card, folders
 from dx7data.errors import InputError, suggest_install
 from dx7data.files import check_length, measure_regular, open_regular, read_regular
+from dx7data.output import log
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -175,6 +176,7 @@ def _send_shards(
         additions = [_add(f"{each.name}.{kind}", folder / f"{each.name}.{kind}") for each, _ in group for kind in _KINDS]
         api.preupload_lfs_files(repository.name, additions, repo_type="dataset", revision=repository.branch)
         progress(sent := sum(_size(stats) for _, stats in group))
+        log.debug(f"sent {', '.join(each.name for each, _ in group)}")
         size, waiting = size + sent, waiting + additions
         if size >= _COMMIT_BYTES or len(waiting) >= _COMMIT_FILES or i + _TOGETHER >= len(absent):
             _commit(api, repository, waiting)

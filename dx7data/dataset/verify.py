@@ -14,6 +14,7 @@ from dx7data.dataset import card, folders, shard
 from dx7data.dataset.executors import local
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL
+from dx7data.output import log
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -49,6 +50,7 @@ def verify(
             for each, problem in zip(plan.shards(), checked, strict=True):
                 problems = [problem] if problem else list(_check_content(plan, each, folder, progress, full))
                 wrong += [f"{each.name}: {problem}" for problem in problems]
+                log.debug(f"{each.name}: {len(problems)} problems")
                 if problems and fix:
                     wrong += _remake(plan, each, folder)
         except BaseException:  # Ctrl-C too: the pool would hash everything else before it ends

@@ -32,18 +32,28 @@ _ON_CPU, _ON_GPU = 512, 32768  # voices
 _RUNS = 5
 
 
-def measure(patches: np.ndarray) -> str:
+def measure(patches: np.ndarray) -> dict:
     """The machine, and a row for one core, for all of them, and for each GPU; or why there is none."""
-    lines = [describe_machine(), "", "| | voices | M samples/s | x real time |", "|---|---|---|---|"]
-    lines += [_format_row(name, _ON_CPU, seconds) for name, seconds in _measure_cpu(patches)]
-    gpu = 0
-    while True:
+    rows, gpu, reason = [_make_row(name, _ON_CPU, seconds) for name, seconds in _measure_cpu(patches)], 0, None
+    while not reason:
         try:
             choose(f"cuda:{gpu}")
-        except Unusable as reason:
-            return "\n".join(lines) if gpu else "\n".join([*lines, "", f"No GPU: {reason}"])
-        lines.append(_format_row(*_measure_gpu(patches, gpu)))
-        gpu += 1
+        except Unusable as unusable:
+            reason = str(unusable)
+        else:
+            rows.append(_make_row(*_measure_gpu(patches, gpu)))
+            gpu += 1
+    return {"machine": describe_machine(), "rows": rows, "no_gpu": None if gpu else reason}
+
+
+def describe(found: dict) -> list[str]:
+    """A table in Markdown."""
+    lines = [found["machine"], "", "| | voices | M samples/s | x real time |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['name']} | {row['voices']:,} | {row['samples_per_second'] / 1e6:,.0f} | {row['x_real_time']:,.0f} |"
+        for row in found["rows"]
+    ]
+    return lines if found["no_gpu"] is None else [*lines, "", f"No GPU: {found['no_gpu']}"]
 
 
 def describe_machine() -> str:
@@ -60,9 +70,9 @@ def draw_voices(patches: np.ndarray, count: int) -> Voices:
     return voices(patches[np.arange(count) % len(patches)], notes, velocities, HELD, RATE)
 
 
-def _format_row(name: str, voices: int, seconds: float) -> str:
+def _make_row(name: str, voices: int, seconds: float) -> dict:
     samples = voices * SECONDS * RATE / seconds
-    return f"| {name} | {voices:,} | {samples / 1e6:,.0f} | {samples / RATE:,.0f} |"
+    return {"name": name, "voices": voices, "samples_per_second": samples, "x_real_time": samples / RATE}
 
 
 def _median(play: Callable[[], float]) -> float:

@@ -6,7 +6,6 @@ What is mapped counts as this process's memory once it was looked at, so that is
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import mmap
 from collections.abc import Callable, Iterator, Sequence
@@ -179,12 +178,6 @@ class Phrases(Sequence):
         (batch,) = self.table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], _schema())]
         with pa.ipc.new_file(pa.PythonFile(_InPieces(file, self._let_go), "w"), _schema()) as out:
             out.write_batch(batch)
-
-    def to_arrow(self) -> bytes:
-        """What `write` writes."""
-        sink = io.BytesIO()
-        self.write(sink)
-        return sink.getvalue()
 
     def hash_file(self) -> str:
         """The SHA-256 of what `write` writes."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from dx7data.audio.silence import find_sounding
 from dx7data.errors import InputError
+from dx7data.output import log
 from dx7data.patches import patch
 from dx7data.patches.bank import Bank
 from dx7data.phrases.columns import Phrases
@@ -40,6 +41,7 @@ def make_plan(
         patches = patches.join(augment.draw_random(spec, patches))
     if not len(patches):
         raise InputError("no patch in the bank can be heard on notes 36, 60 and 84; --keep-silent renders it all the same")
+    log.debug(f"{len(silent)} of {len(patches) + len(silent)} patches are silent; looking for near-duplicates")
     patches = split.divide(split.group_patches(patches), spec, held_out)
     if spec.perturb:
         patches = patches.join(augment.perturb(spec, patches))
@@ -62,6 +64,7 @@ def make_plan(
 
 def _measure(plan: Plan) -> Plan:
     """The plan with what is hidden in its samples."""
+    log.debug("rendering some samples in variations, to measure what a model can't know")
     return replace(plan, hidden=hidden.measure(plan))
 
 

@@ -6,8 +6,10 @@ never changed by a render. So a shard can be made alone, in any order and on any
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -46,23 +48,24 @@ class Plan(Recipe):
         spec, counts = document["spec"], {str(split): count for split, count in document["samples"].items()}
         patches = _load_patches(folder, document)
         tables.check_patches(patches, spec, counts, folder.where("patches.parquet"))
-        plan = Plan(
-            spec=spec,
-            patches=patches,
-            phrases=_load_phrases(folder, document),
-            counts=counts,
-            format=document["format"],
-            old_fingerprint=document["fingerprint"] if document["format"] == READ_ONLY[0] else None,
-            silent=[dict(each) for each in document["left_out_as_silent"]],
-            split_report=dict(document["split_report"]),
-            hidden=dict(hidden) if (hidden := document.get("hidden")) else None,
-            title=document.get("title"),
-            license=document.get("license"),
-        )
-        plan.shards()
-        if plan.fingerprint != document["fingerprint"]:
-            path = folder.where("dataset.json")
-            raise InputError(f"{path}, field fingerprint: the patches or phrases in {folder} are of another data set")
+        with _load_phrases(folder, document) as phrases:
+            plan = Plan(
+                spec=spec,
+                patches=patches,
+                phrases=phrases,
+                counts=counts,
+                format=document["format"],
+                old_fingerprint=document["fingerprint"] if document["format"] == READ_ONLY[0] else None,
+                silent=[dict(each) for each in document["left_out_as_silent"]],
+                split_report=dict(document["split_report"]),
+                hidden=dict(hidden) if (hidden := document.get("hidden")) else None,
+                title=document.get("title"),
+                license=document.get("license"),
+            )
+            plan.shards()
+            if plan.fingerprint != document["fingerprint"]:
+                path = folder.where("dataset.json")
+                raise InputError(f"{path}, field fingerprint: the patches or phrases in {folder} are of another data set")
         return plan
 
     def __len__(self) -> int:
@@ -81,11 +84,14 @@ class Plan(Recipe):
             raise InputError(f"{where}, field {wrong[0]}: it is of another data set, or of another shard")
         return stats
 
-    def files(self) -> dict[str, bytes]:
-        """Name and content of the files of a plan, `dataset.json`, which has the hashes of the others, last."""
-        files: dict[str, bytes] = {"patches.parquet": self.patches.to_parquet()}
-        if self.phrases is not None:
-            files["phrases.arrow"] = self.phrases.to_arrow()
+    @cached_property
+    def _table_hashes(self) -> dict[str, str]:
+        """Of the files that patches and phrases are written to."""
+        hashes = {"patches.parquet": hashlib.sha256(self.patches.to_parquet()).hexdigest()}
+        return hashes if self.phrases is None else {**hashes, "phrases.arrow": self.phrases.hash_file()}
+
+    def to_json(self) -> bytes:
+        """The content of `dataset.json`."""
         document = {
             "format": self.format,
             "engine": ENGINE,
@@ -98,9 +104,9 @@ class Plan(Recipe):
             "split_report": self.split_report,
             "hidden": self.hidden,
             "left_out_as_silent": self.silent,
-            "tables": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+            "tables": self._table_hashes,
         }
-        return files | {"dataset.json": add_hash(document)}
+        return add_hash(document)
 
 
 def _read_document(folder: Folder) -> schema.PlanDocument:
@@ -117,17 +123,27 @@ def _read_document(folder: Folder) -> schema.PlanDocument:
 
 @contextmanager
 def _open_table(folder: Folder, name: str, document: schema.PlanDocument) -> Iterator[BinaryIO]:
-    """A table that is as the plan was written with it. Raises InputError."""
+    """A table, to be read in the block. Raises InputError at its end if it is not as the plan was written with it.
+
+    Its hash is taken meanwhile by another thread, for millions of phrases take a second. An error in the block is then what
+    comes of the change.
+    """
+    changed = InputError(f"{folder.where(name)} is not what it was: put a copy back, or make the plan anew")
     try:
-        with folder.open(name, tables.PLAN_BYTES) as file:
-            digest = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-            if digest == cast("dict[str, str]", document["tables"])[name]:
-                file.seek(0)
+        with folder.open(name, tables.PLAN_BYTES) as file, ThreadPoolExecutor(1) as pool:
+            digest = pool.submit(_hash, f"/dev/fd/{file.fileno()}")  # which has a place of its own to read at
+            try:
                 yield file
-                return
+            finally:
+                if digest.result() != cast("dict[str, str]", document["tables"])[name]:
+                    raise changed from None
     except FileNotFoundError:
-        pass
-    raise InputError(f"{folder.where(name)} is not what it was: put a copy back, or make the plan anew")
+        raise changed from None
+
+
+def _hash(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def _load_patches(folder: Folder, document: schema.PlanDocument) -> Patches:
@@ -141,14 +157,16 @@ def _load_patches(folder: Folder, document: schema.PlanDocument) -> Patches:
         raise InputError(f"{path}, column packed: {error}") from None
 
 
-def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Phrases | None:
-    """None: they are drawn."""
+@contextmanager
+def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Iterator[Phrases | None]:
+    """None: they are drawn. Only at the end of the block it is known that their file has not changed."""
     names = [name for name in document["tables"] if name.startswith("phrases")]
     count = document["phrases"]
     if len(names) != (count != "drawn"):
         raise InputError(f"{folder.where('dataset.json')}, field tables: it does not say where {count} phrases are")
     if not names:
-        return None
+        yield None
+        return
     path = folder.where(names[0])
     with _open_table(folder, names[0], document) as file:
         try:
@@ -159,11 +177,11 @@ def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Phrases | No
                 phrases = Phrases.from_table(tables.read_table(data, tables.list_phrase_columns(), path, int(count)))
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
             raise InputError(f"{path} can't be read: {error}") from None
-    if len(phrases) != count or not all(len(phrases.within(split)) for split in document["samples"]):
-        raise InputError(f"{path} has {len(phrases):,} phrases, not {count:,}, or none for a split that has samples")
-    if phrases.largest > (most := max_notes(document["spec"].seconds)):
-        raise InputError(f"{path}, column notes: a phrase has {phrases.largest:,}, more than the {most:,} of a clip")
-    return phrases
+        if len(phrases) != count or not all(len(phrases.within(split)) for split in document["samples"]):
+            raise InputError(f"{path} has {len(phrases):,} phrases, not {count:,}, or none for a split that has samples")
+        if phrases.largest > (most := max_notes(document["spec"].seconds)):
+            raise InputError(f"{path}, column notes: a phrase has {phrases.largest:,}, more than the {most:,} of a clip")
+        yield phrases
 
 
 def _list_different_phrases(old: Plan, new: Plan) -> tuple[list[str], list[str]]:

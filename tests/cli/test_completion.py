@@ -23,6 +23,7 @@ def script(capsys, request):
         (["dx7data", "ver"], {"verify"}),
         (["dx7data", "patches", ""], {"ls", "show", "export"}),
         (["dx7data", "render", "--over"], {"--overwrite"}),
+        (["dx7data", "patches", "ls", "--"], {"--quiet", "--verbose", "--json", "--report"}),
         (["dx7data", "render", "--out", "shar"], {"shards"}),
     ],
 )

@@ -175,7 +175,7 @@ def test_few_patches_are_split_by_phrase(tmp_path, capsys):
     single = tmp_path / "one.syx"
     single.write_bytes(sysex.write_voice(bank.load(["example"]).patches[4]))
     assert render(tmp_path / "out", "--samples", "20", "--seconds", "0.25", patches=str(single)) == 0
-    assert "split by phrase" in capsys.readouterr().out
+    assert "split by phrase" in capsys.readouterr().err
     phrases = [
         {json.loads(one["json"])["phrase"]["id"] for one in folders.read_samples(tmp_path / "out", f"{split}-000000")}
         for split in ("train", "val", "test")
@@ -233,7 +233,7 @@ def test_silent_patches_are_left_out(tmp_path, capsys):
     (tmp_path / "mixed.syx").write_bytes(sysex.write_voice(mute) + sysex.write_voice(patch.SINE))
     options = ["--samples", "4", "--seconds", "0.25"]
     assert render(tmp_path / "out", *options, patches=str(tmp_path / "mixed.syx")) == 0
-    assert "Left out, silent" in capsys.readouterr().out
+    assert "Left out, silent" in capsys.readouterr().err
     assert Plan.load(tmp_path / "out").patches.ids == [patch.patch_id(patch.SINE)]
     assert render(tmp_path / "all", *options, "--keep-silent", patches=str(tmp_path / "mixed.syx")) == 0
     assert len(Plan.load(tmp_path / "all").patches) == 2

@@ -1,11 +1,13 @@
 """Decay times and frequencies: against tables worked out by hand, and against what the layers' own recurrences do."""
 
 import functools
+import json
 import math
 import subprocess
 import sys
 from pathlib import Path
 
+import documented
 import numpy as np
 import pytest
 import torch
@@ -242,7 +244,7 @@ def test_every_layer_of_every_model(name):
     rows = measure(name, model, 16000)
     assert [row.name for row in rows] == [place for place, _, _ in model.backbone.layers()]
     assert all(np.isfinite(row.decay).all() and len(row.decay) == len(row.frequency) for row in rows)
-    assert len(timescales.table(rows).splitlines()) == len(rows) + 3
+    assert len(timescales.table([row.summarize() for row in rows])) == len(rows) + 3
 
 
 def test_pooled_stages_are_slower():
@@ -279,6 +281,13 @@ def test_checkpoint(trained_run, capsys):
     assert rows["blocks.1"][5] == "0.05"  # ms: a fifth of a step
     assert float(rows["blocks.0"][5]) > 1
     assert not any("dt_min" in line for line in lines)  # it's too late for that
+    assert main(["--checkpoint", str(trained_run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    documented.check("python -m train.timescales", found, without=["picture"])
+    one = found["layers"][[each["layer"] for each in found["layers"]].index("blocks.1")]
+    assert (one["rate"], one["decay_ms"]["min"]) == (4000, pytest.approx(0.05))
+    assert sum(one["percent"].values()) == pytest.approx(100)
+    assert found["remarks"] == [line for line in lines if line.startswith("mamba2-seed")][1:]
     assert main(["--checkpoint", str(trained_run), "--model", "s4"]) == 2
     assert "holds mamba2-seed; leave --model out" in capsys.readouterr().err
 

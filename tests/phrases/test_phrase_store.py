@@ -3,19 +3,26 @@
 import hashlib
 import io
 import itertools
+import json
 import pickle
 import random
 import tempfile
+import tracemalloc
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from midi_files import make_file
 
 from dx7data import cli
+from dx7data.dataset import folders
 from dx7data.errors import InputError
 from dx7data.phrases import corpus, store
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.report import MusicReport
 from dx7data.phrases.selection import Wanted
+from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,47 @@ def test_the_file_of_a_plan(songs, tmp_path):
     phrases.hash_into(states[0])
     mapped.hash_into(states[1])
     assert states[0].digest() == states[1].digest()
+
+
+@pytest.fixture(scope="module")
+def planned(songs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planned")
+    argv = ["plan", "--patches", "example", "--midi", str(songs), "--samples", "30", "--seconds", "1", "--out", str(folder)]
+    assert cli.main([*argv, "-q"]) == 0
+    return folder
+
+
+def test_a_file_of_phrases_that_has_changed(planned, tmp_path):
+    """Wherever a bit is another one: in what Arrow reads first, in notes, in what is only looked at later."""
+    data = (planned / "phrases.arrow").read_bytes()
+    for name in ("dataset.json", "patches.parquet"):
+        (tmp_path / name).write_bytes((planned / name).read_bytes())
+    for place in (0, 8, 300, *random.Random(2).sample(range(len(data)), 20), len(data) - 1):
+        (tmp_path / "phrases.arrow").write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(InputError, match=r"phrases\.arrow is not what it was"):
+            Plan.load(tmp_path)
+    (tmp_path / "phrases.arrow").write_bytes(data[:-40])
+    with pytest.raises(InputError, match=r"phrases\.arrow is not what it was"):
+        Plan.load(tmp_path)
+    (tmp_path / "phrases.arrow").unlink()
+    with pytest.raises(InputError, match=r"phrases\.arrow is not what it was"):
+        Plan.load(tmp_path)
+
+
+def test_a_plan_is_written_in_pieces(planned, tmp_path):
+    """Its phrases are in memory once, as they are mapped; in that of Python they take no room."""
+    plan = Plan.load(planned)
+    many = Phrases(pa.concat_tables([plan.phrases.table] * (40_000_000 // (planned / "phrases.arrow").stat().st_size)))
+    many = Phrases(many.table.combine_chunks())
+    tracemalloc.start()
+    folders.write_plan(replace(plan, phrases=many), LocalFolder(tmp_path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "phrases.arrow").stat().st_size > 30_000_000
+    assert peak < 5_000_000
+    assert json.loads((tmp_path / "dataset.json").read_text())["tables"] == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.glob("p*.[pa]*")
+    }
 
 
 def test_a_reservoir_is_the_same_in_any_order(songs):

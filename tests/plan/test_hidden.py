@@ -276,7 +276,7 @@ def test_everyone_says_it(tmp_path, capsys):
     assert cli.main(["render", "--patches", "example", "--out", str(tmp_path), *options]) == 0
     said = capsys.readouterr()
     line = re.search(
-        r"^Velocity is hidden in \d+ of 32 samples; a model that knows all else can reach about .* dB$", said.out, re.M
+        r"^Velocity is hidden in \d+ of 32 samples; a model that knows all else can reach about .* dB$", said.err, re.M
     )[0]
     assert "--source sine" in said.err
     assert "--prefix bytes" in said.err

@@ -195,8 +195,7 @@ def test_one_of_two_plans_at_the_same_moment_is_refused(bucket, made, other, sto
     def put_other(method, path):
         if method == "PUT" and path.endswith("dataset.json"):
             store.answer = lambda method, path: None
-            for name, data in first.files().items():
-                folder.write(name, data)
+            folders.write_plan(first, folder)
 
     store.answer = put_other
     with pytest.raises(folders.InputError, match="holds another data set: seed is 0 there and 1 here"):

@@ -2,6 +2,7 @@
 
 import json
 
+import documented
 import numpy as np
 import pytest
 import torch
@@ -113,8 +114,11 @@ def test_a_table_for_people(folder, capsys):
     assert baselines.main(argv) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("order-0", "silence", "the source", "linear filter, 512 taps", "ceiling", "bits"))
-    assert baselines.main(argv) == 0
-    assert capsys.readouterr().out == shown
+    assert baselines.main([*argv, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    documented.check("python -m train.baselines", found)
+    assert "\n".join(baselines.describe(found)) + "\n" == shown
+    assert found == {"file": argv[-1], **json.loads((folder / "again.json").read_text())}
 
 
 def test_the_page_shows_them(folder, tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import statistics
 from html.parser import HTMLParser
 
+import documented
 import numpy as np
 import pytest
 import run_folder
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from dx7data.audio.wav import encode_wav
 from train import compare
+from train.evaluation import paired
 from train.results import comparable, reader
 from train.results.chart import Curve, chart, frame, ticks
 from train.results.reader import KINDS
@@ -101,6 +103,27 @@ def test_numbers_are_those_of_the_tables(runs, text):
         steps = [1] * 2 + [1e-4, 1e-4, 1e-2, 1e-2] * 2 + [0.1, 1, 0.01, 0.1]
         for value, exact, scale, step in zip(shown, expected, scales, steps, strict=True):
             assert abs(value - scale * float(exact)) <= 0.5001 * step
+
+
+def test_the_result_as_json(runs, tmp_path, capsys):
+    """Its figures are the cells of the page."""
+    out = tmp_path / "page.html"
+    assert compare.main([*map(str, runs), "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    documented.check("python -m train.compare", found)
+    assert (found["page"], found["comparable"], found["differ"]) == (str(out), True, {})
+    cells = [[exact for exact, _ in row] for row in Page(out.read_text()).rows if row]
+    for row, one in zip(cells, found["runs"], strict=True):
+        figures = [one[key] for key in ("model", "parameters", "steps", "verdict")]
+        figures += [each for measures in one["sets"].values() for each in measures.values()]
+        figures += [one[key] for key in ("step_seconds", "tokens_per_second", "peak_memory_bytes", "first_steps_seconds")]
+        shown = [each if i in (0, 3) else float(each) for i, each in enumerate(row)]
+        assert ["" if each is None else each for each in figures] == shown
+    other = {one["run"]: one["mean"] for one in found["paired"] if one["set"] == "seen"}
+    (name,) = other
+    assert other[name] == pytest.approx(
+        paired.compare(*sorted(compare.read(runs), key=lambda run: run.name != name), "seen").mean
+    )
 
 
 def test_the_best_of_a_column_is_marked(runs, text):

@@ -7,6 +7,7 @@ import sys
 import wave
 from pathlib import Path
 
+import documented
 import numpy as np
 import pytest
 import soundfile
@@ -207,8 +208,11 @@ def test_chunks(folder, capsys):
         16,
     ]
     assert convert.find_chunk("2s", True, "cpu") == 2
-    assert run(folder, "plain", "--streaming") == 0
-    assert "chunks of 64 ms" in capsys.readouterr().out
+    assert run(folder, "plain", "--streaming", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    documented.check("python -m train.convert", found)
+    assert (found["chunk_ms"], found["seconds"], found["sample_rate"]) == (64, 0.05, RATE)
+    assert found["x_real_time"] == pytest.approx(0.05 / found["took"])
 
 
 def test_another_patch_another_sound(folder):

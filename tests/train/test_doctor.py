@@ -1,12 +1,16 @@
 """The doctor: its report on invented machines, probes that really die, and itself on this machine."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
 
+import documented
 import pytest
+
+from dx7data import output
 
 torch = pytest.importorskip("torch")
 
@@ -101,8 +105,16 @@ SITUATIONS = [
 def test_each_issue_is_safe_where_all_is_well(capsys):
     assert all(line.startswith("ok ") for line in lines(H100))
     assert [re.match(r"ok +#(\d+) .*: safe, ", line)[1] for line in lines(H100)[-15:]] == [str(issue[0]) for issue in ISSUES]
+    output.configure({})
     assert report.show(report.report(H100)) == 0
-    assert "0 wrong, 0 warnings" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "0 wrong, 0 warnings" in shown
+    output.configure({"json": True})
+    assert report.show(report.report(H100)) == 0
+    found = json.loads(capsys.readouterr().out)
+    documented.check("python -m train.doctor", found)
+    assert [str(report.Line(**line)) for lines in found["checks"].values() for line in lines] == lines(H100)
+    assert f"{found['ok']} ok" in shown
 
 
 def test_each_issue_can_be_other_than_safe():
@@ -232,9 +244,8 @@ def test_the_doctor_itself_is_in_no_danger():
 
 
 def test_wrong_usage(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        report.main(["--json"])
-    assert "--json" in capsys.readouterr().err
+    assert report.main(["--jsn"]) == 2
+    assert capsys.readouterr().err.startswith("train.doctor: there is no option --jsn: did you mean --json?")
 
 
 @pytest.mark.gpu

@@ -14,6 +14,7 @@ pytest.importorskip("s3fs")
 import torch
 
 from dx7data import cli
+from dx7data.output import write_command
 from train import __main__ as command
 from train import compare, describe
 from train.loop import mirror, optim
@@ -81,7 +82,8 @@ def test_stopped_and_gone_on_with_elsewhere(bucket, shards, whole, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(optim, "update_average", interrupt)
         assert train("--shards", data, "--out", run, *SMALL) == 130
-    assert f"{run}/checkpoints/00000004 is whole, and --resume --out {run} goes on from it" in capsys.readouterr().err
+    step = write_command("train", "--resume", "--out", run)
+    assert f"{run}/checkpoints/00000004 is whole, and this goes on from it: {step}\n" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "cache")
     assert train("--resume", "--out", run, "--device", "cpu") == 0
     assert curve(read_all(run)["metrics.csv"].decode()) == whole[0]

@@ -60,13 +60,13 @@ def test_clips_are_found_by_their_numbers(runs):
 
 def test_other_data_is_not_compared(runs):
     assert paired.compare(runs[0], runs[2], "seen") is None
-    rows = paired.rows(runs)
+    rows = paired.rows(paired.compare_with_best(runs))
     assert [row[:3] for row in rows] == [[name, run, "b"] for name in ("unseen", "seen") for run in ("a", "other")]
     assert [row[4] for row in rows][1::2] == ["other clips"] * 2
-    assert paired.rows([run._replace(clips={}) for run in runs]) == []
+    assert paired.compare_with_best([run._replace(clips={}) for run in runs]) == []
 
 
 def test_the_page_has_them(runs):
     page = compare.page(runs)
-    for row in paired.rows(runs):
+    for row in paired.rows(paired.compare_with_best(runs)):
         assert "".join(f"<td>{text}</td>" for text in row) in page

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import documented
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ pytest.importorskip("torch")
 import run_folder
 
 from dx7data import cli
-from train import study
+from train import study, study_table
 
 # Bits at the end of each trial: the best rate is neither the first nor the last, and another one for each model.
 FINAL = {("s4", 1e-3): 2.5, ("s4", 3e-3): 2.0, ("s4", 1e-2): 2.2, ("s4d", 1e-3): 2.6, ("s4d", 3e-3): 2.9, ("s4d", 1e-2): 2.4}
@@ -154,6 +155,20 @@ def test_all_that_diverged(done, capsys):
     assert set(cells(text, "| model | 0.001")["s4"].values()) == {"s4", "diverged"}
     assert "no run came to its end" in text
     assert not (done / "compare.html").exists()
+
+
+def test_the_result_as_json(done, capsys):
+    assert study.main(["--json", *argv(done)]) == 0
+    said = capsys.readouterr().out
+    found = json.loads(said)
+    documented.check("python -m train.study", found)
+    assert f"{study_table.format_table(found)}\n" == (done / "table.md").read_text()
+    assert found["trials"] == {
+        model: {f"{rate:g}": float(last_row(done / f"trial-{model}-{rate:g}", "seen")["bits"]) for rate in study.LRS}
+        for model in BEST
+    }
+    assert {run["model"]: run["lr"] for run in found["runs"]} == BEST
+    assert found["failed"] == {}
 
 
 def test_differences_are_clip_by_clip(done):

@@ -1,7 +1,6 @@
 """The training loop as a person starts it: what it leaves behind, that it goes on exactly, what it says when it can't."""
 
 import errno
-import io
 import json
 import multiprocessing
 import os
@@ -13,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import documented
 import numpy as np
 import pytest
 import torch
@@ -31,7 +31,7 @@ from train.evaluation.loss import target_loss
 from train.loop import checkpoint, checkpoint_reader, distributed, optim
 from train.loop.signals import Stop
 from train.results import reader
-from train.results.writer import Log, red
+from train.results.writer import Log
 
 # --- What a run leaves behind ---
 
@@ -596,17 +596,24 @@ def test_verdicts(bits, order0, expected):
     assert verdict.judge(bits, order0) == expected
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+def test_the_result_as_json(shards, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(shards, run, "--lr", "0.3", "--steps", "2", "--json", "-q") == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    documented.check("python -m train", found)
+    assert said.err == ""
+    assert {"run": str(run), **json.loads((run / "result.json").read_text()), "warnings": found["warnings"]} == found
+    assert all(text in (run / "train.log").read_text() for text in found["warnings"])
+    assert found["warnings"], "it has learnt nothing"
 
 
-def test_red_is_for_terminals(monkeypatch):
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert red("worse", Terminal()) == "\033[31mworse\033[0m"
-    assert red("worse", io.StringIO()) == "worse"
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert red("worse", Terminal()) == "worse"
+def test_the_sentence_has_no_control_characters(shards, tmp_path, capsys):
+    run = tmp_path / "a\x1b[2Jb"
+    run.mkdir()
+    (run / "mine").write_text("")
+    assert train(shards, run) == 2
+    assert "a\\x1b[2Jb is there already" in capsys.readouterr().err
 
 
 def test_more_clips_on_a_gpu():

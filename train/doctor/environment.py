@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
-from tqdm import tqdm
-
+from dx7data.output import log, progress_bar
 from train.wheels import ROOT
 
 DISTRIBUTIONS = "torch", "torchaudio", "triton", "mamba-ssm", "causal-conv1d", "numpy", "numba", "numba-cuda"
@@ -88,12 +87,13 @@ def gather() -> Facts:
         except metadata.PackageNotFoundError:
             return None
 
-    names = tqdm(["machine", "guards", "imports", *PROBED], leave=False, disable=None)
+    names = progress_bar(["machine", "guards", "imports", *PROBED], leave=False, disable=None)
 
     def probe(name: str) -> Outcome:
         names.set_description(f"{name:12}")
         outcome = run([sys.executable, "-m", "train.doctor.probe", name])
         names.update()
+        log.debug(f"{name}: {outcome.error or outcome.figures}")
         return outcome
 
     with names:

@@ -4,13 +4,16 @@ One line a check: ok, warning or wrong, then what, then the command that mends i
 Whatever could crash runs in a process of its own (train/doctor/probe.py); mamba-ssm is never imported here.
 """
 
-import argparse
 import platform
+import sys
+from dataclasses import asdict
 
 from dx7data import process
 from dx7data.errors import suggest_install
+from dx7data.output import configure, print_result
 from train.doctor.environment import Facts, Outcome, gather, parse_version
 from train.doctor.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
+from train.options import Parser
 
 # Of outputs and of gradients, relative to the peak. Mamba3's kernel rounds its inputs to bfloat16 whatever they are.
 BOUNDS = {"mamba3": (2e-2, 5e-2)}
@@ -119,14 +122,29 @@ def report(facts: Facts) -> dict[str, list[Line]]:
 
 def show(groups: dict[str, list[Line]]) -> int:
     """Print the lines; the exit status."""
-    for heading, lines in groups.items():
+    statuses = [line.status for lines in groups.values() for line in lines]
+    counts = {status: statuses.count(status) for status in ("wrong", "warning", "ok")}
+    print_result(
+        {"checks": {heading: [asdict(line) for line in lines] for heading, lines in groups.items()}, **counts}, describe
+    )
+    return int("wrong" in statuses)
+
+
+def describe(found: dict) -> list[str]:
+    """The lines under their headings, and how many there are of each kind."""
+    shown = []
+    for heading, lines in found["checks"].items():
         if lines:
-            print(heading, *(f"  {line}" for line in lines), "", sep="\n")
-    found = [line.status for lines in groups.values() for line in lines]
-    print(f"{found.count('wrong')} wrong, {found.count('warning')} warnings, {found.count('ok')} ok")
-    return int("wrong" in found)
+            shown += [heading, *(f"  {Line(**line)}" for line in lines), ""]
+    return [*shown, f"{found['wrong']} wrong, {found['warning']} warnings, {found['ok']} ok"]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    argparse.ArgumentParser(prog="python -m train.doctor", description=__doc__.split("`: ")[1]).parse_args(arguments)
-    return process.run("train.doctor", lambda: show(report(gather())))
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 if anything is wrong, 2 for a person's error, 130 for Ctrl-C."""
+
+    def read_and_examine() -> int:
+        parser = Parser("train.doctor", __doc__.split("`: ")[1])
+        configure(parser.read(sys.argv[1:] if argv is None else argv))
+        return show(report(gather()))
+
+    return process.run("train.doctor", read_and_examine)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
-from tqdm import tqdm
 
 from dx7data.audio.wav import encode_wav
 from dx7data.files import write_atomically
+from dx7data.output import progress_bar
 from dx7data.patches.patch import ALGORITHM
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -114,7 +114,7 @@ def _gather(name: str, clips: Clips, count: int) -> HeldOut:
         examples=default_collate(
             [
                 each
-                for part in tqdm(parts, f"prepare {name}", leave=False, delay=2)
+                for part in progress_bar(parts, desc=f"prepare {name}", leave=False, delay=2)
                 for each in clips.__getitems__(list(part))
             ]
         ),
@@ -139,7 +139,9 @@ def evaluate(
     rows, of_algorithms, of_clips = [], [], []
     for one in sets:
         generator = torch.Generator().manual_seed(0)  # so each evaluation draws the same numbers
-        parts = tqdm(one.batches(batch), f"evaluate {one.name}", -(-len(one) // batch), leave=False, delay=2)
+        parts = progress_bar(
+            one.batches(batch), desc=f"evaluate {one.name}", total=-(-len(one) // batch), leave=False, delay=2
+        )
         measured = [_measure(model, each, one.sample_rate, device, precision, how, generator) for each in parts]
         columns = {name: torch.cat([each[name] for each in measured]).cpu().double() for name in measured[0]}
         spread = {"bits_se": standard_error(columns["bits"].numpy())}

@@ -31,20 +31,31 @@ def compare(run: Run, other: Run, which: str) -> Difference | None:
     return Difference(float(values.mean()), *mean_interval(values), len(values))
 
 
-def rows(runs: list[Run]) -> list[list[str]]:
-    """Of a table with HEAD: each run against the best one of a set that has clips to compare."""
+def compare_with_best(runs: list[Run]) -> list[dict]:
+    """For JSON: each run against the best one of a set that has clips to compare; nulls where the two share none."""
     found = []
     for which in dict.fromkeys(which for run in runs for which in run.clips):
         measured = [run for run in runs if run.clips.get(which)]
         best = min(measured, key=lambda run: np.mean(list(_bits(run, which).values())))
         for run in measured:
             if run is not best:
-                texts = ["–", "other clips", ""]
-                if difference := compare(run, best, which):
-                    mean, low, high, clips = difference
-                    texts = [f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{clips:,}"]
-                found.append([which, run.name, best.name, *texts])
+                difference = compare(run, best, which) or (None,) * len(Difference._fields)
+                figures = dict(zip(Difference._fields, difference, strict=True))
+                found.append({"set": which, "run": run.name, "best": best.name, **figures})
     return found
+
+
+def rows(found: list[dict]) -> list[list[str]]:
+    """The same as texts of a table with HEAD."""
+    return [
+        [one["set"], one["run"], one["best"]]
+        + (
+            ["–", "other clips", ""]
+            if one["mean"] is None
+            else [f"{one['mean']:+.3f}", f"{one['low']:+.3f} to {one['high']:+.3f}", f"{one['clips']:,}"]
+        )
+        for one in found
+    ]
 
 
 def _bits(run: Run, which: str) -> dict[tuple[str, str], float]:

@@ -5,7 +5,6 @@ two runs that begin at one URL the second is refused, for `config.json` is put o
 """
 
 import hashlib
-import logging
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dx7data.errors import InputError
+from dx7data.output import log
 from dx7data.storage.remote import RemoteFolder, open_url
 from train.config import DECISIVE
 from train.documents import decode
@@ -50,7 +50,7 @@ class Mirror:
         try:
             self.push()
         except InputError as error:
-            logging.getLogger(__name__).warning("%s; training goes on, and the next checkpoint tries again", error)
+            log.warning(f"{error}; training goes on, and the next checkpoint tries again")
 
     def _copy(self, name: str, path: Path) -> None:
         stamp = _stamp(path)

@@ -6,13 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dx7data.errors import Ending
 from models.model import Model
 
 _NEVER = 1 << 62
 
 
-class Diverged(Exception):
-    """One clear sentence about a training that has no use any more; the command line prints it, with exit status 3."""
+class Diverged(Ending):
+    """About a training that has no use any more."""
+
+    status = 3
 
 
 def group_parameters(model: nn.Module, lr: float, weight_decay: float) -> list[dict]:

@@ -8,14 +8,14 @@ import platform
 import signal
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.output import log, progress_bar
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
@@ -40,6 +40,9 @@ from train.loop.signals import Stop
 from train.loop.timer import StepTimer
 from train.results import reader
 from train.results.writer import STEPS, Log
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 FIRST_STEPS = 3  # they are timed apart, see StepTimer
 FLUSH_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
@@ -106,6 +109,7 @@ class Trainer:
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
         self.timer = StepTimer(seconds)
         self.writer = Writer()
+        self.result: dict[str, Any] | None = None  # in the first process, when the last step is done
 
     def train(self) -> int:
         """To the last step, or until a signal comes: that signal, or 0."""
@@ -156,8 +160,8 @@ class Trainer:
         if self.ranks.first:
             self.recorder = Recorder(self.data, settings, self.ranks.device, self.part)
             check_metric(settings.keep_best, [one.name for one in self.recorder.sets])
-        shown = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
-        with Stop() as stop, shown as bar:
+        bar = progress_bar(total=settings.steps, initial=self.step, unit="step", disable=not self.ranks.first)
+        with Stop() as stop, bar:
             self.timer.start()
             while self.step < settings.steps and not stopped and not self.over:
                 with self.timer.waiting():
@@ -212,7 +216,7 @@ class Trainer:
         loss.backward()
         return loss.detach()
 
-    def flush_metrics(self, stop: Stop, bar: tqdm) -> bool:
+    def flush_metrics(self, stop: Stop, bar: "tqdm") -> bool:
         """Wait for the device and write down the steps since the last flush; whether a signal asks to stop.
 
         The time of a step is the mean from flush to flush, without evaluations and checkpoints.
@@ -271,29 +275,31 @@ class Trainer:
         def write() -> None:
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
             checkpoint.write(self.run, snapshot, self.settings.keep_last, best)
+            log.debug(f"checkpoint of step {snapshot.step} is written")
             if self.mirror:
                 self.mirror.try_push()
 
         self.writer.start(write)
 
     def finish(self) -> None:
-        """Write result.json and say how it ended. Raises Diverged."""
+        """Write result.json, and how it ended into train.log. Raises Diverged."""
         found = verdict.judge_run(self.run, self.recorder.sets)
         if found["verdict"] == verdict.DIVERGED:
             raise optim.Diverged(
                 f"{self.run} diverged: its loss ends at {found['loss_bits']:.4g} bits a sample, where a guess costs 8: "
                 "start again with a lower --lr"
             )
-        self.write_result(found)
+        warnings = verdict.find_warnings(found)
+        self.result = {**self.write_result(found), "warnings": warnings}
         if self.over:
             self.log.say(f"no better {self.settings.keep_best} in {self.settings.patience} evaluations: the run ends here")
-        self.log.say(f"{self.run}: {self.step} steps are done; pictures are in {self.run / 'pictures'}")
-        for text in verdict.find_warnings(found):
-            self.log.say(text, bad=True)
+        for text in [f"{self.step} steps are done: {found['verdict']}", *warnings]:
+            self.log.write(text)
 
-    def write_result(self, found: dict) -> None:
+    def write_result(self, found: dict) -> dict[str, Any]:
         """result.json: how the run ended, and what it cost: in seconds all of it, else since it was last started."""
         step = statistics.median(self.timer.steps) if self.timer.steps else None
         result: dict[str, Any] = {"steps": self.step, "seconds": self.timer.total, "first_steps_seconds": self.timer.first}
         result |= {"step_seconds": step, "peak_memory_bytes": self.ranks.peak_memory(), **found}
         write_atomically(self.run / "result.json", lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
+        return result

@@ -31,10 +31,15 @@ def differences(runs: list[Run]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+def find_broken(runs: list[Run]) -> dict[str, dict[str, list[str]]]:
+    """Of the differences those for which runs are not comparable."""
+    return {fact: have for fact, have in differences(runs).items() if fact in CONDITIONS}
+
+
 def verdict(runs: list[Run]) -> Markup:
     """A checked statement: the same task and as many tokens for all, or what differs, by name and value."""
     found = differences(runs)
-    broken = {fact: have for fact, have in found.items() if fact in CONDITIONS}
+    broken = find_broken(runs)
     others = {fact: have for fact, have in found.items() if fact not in CONDITIONS}
     same = {fact: runs[0].facts[fact] for fact in CONDITIONS if fact not in found}
     if broken:

@@ -5,16 +5,14 @@ import io
 import os
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
-from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, sync_file, sync_folder, write_atomically
+from dx7data.output import log
 from train.results.reader import KINDS, MAX_TABLE_BYTES
 
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
@@ -35,9 +33,13 @@ class Log:
                 shutil.rmtree(folder)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
-    def say(self, text: str, bad: bool = False) -> None:
-        """A line for people, also in train.log, with the time. bad: in red."""
-        tqdm.write(red(text, sys.stdout) if bad else text)
+    def say(self, text: str) -> None:
+        """A note, also in train.log."""
+        log.info(text)
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """A line in train.log, with the time."""
         with open_log(self._run / "train.log") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
@@ -76,11 +78,6 @@ def _is_own(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return all(entry.is_file(follow_symlinks=False) and _WAV.fullmatch(entry.name) for entry in entries)
-
-
-def red(text: str, stream: TextIO) -> str:
-    """Text as a terminal shows it in red; as it is for a file, and where NO_COLOR (no-color.org) is set."""
-    return f"\033[31m{text}\033[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def _write_table(path: Path, columns: list[str], rows: list[dict]) -> None:

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dx7data.errors import InputError, suggest_install
+from dx7data.output import log
 from dx7data.storage import LocalFolder
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _run_tasks(
     there = ray.cluster_resources()
     for kind in ["CPU", *["GPU"] * gpu]:
         if not there.get(kind):
-            print(f"No node of the Ray cluster has a {kind} yet: waiting for one", file=sys.stderr)
+            log.info(f"No node of the Ray cluster has a {kind} yet: waiting for one")
     share = 1 / local.WORKERS_OF_A_GPU if gpu else 0
     divided = local.divide_shards(plan, shards, max(1, round(there.get("GPU", 0) * local.WORKERS_OF_A_GPU)), gpu)
     options = {"num_cpus": 1, "num_gpus": share, "max_retries": _LOST_WORKERS, "scheduling_strategy": "SPREAD"}
