@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import run_folder
 
 from dx7data import cli
 from train import options
@@ -31,12 +32,14 @@ def blocks(language, without=()):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What the text says there is: bank.syx, more/, and shards/ rendered from the bank."""
+    """What the text says there is: bank.syx, more/, shards/ rendered from the bank, and a run."""
     made = tmp_path_factory.mktemp("docs")
     (made / "more").mkdir()
     for name in ("bank.syx", "more/other.syx"):
         (made / name).write_bytes((ROOT / "dx7data" / "patches" / "example_bank.syx").read_bytes())
     more = ["--samples", "40", "--seconds", "0.2", "--prefix", "fsk", "--workers", "1"]
+    short = {"steps": 30, "evaluate_every": 10, "clips": 1, "rate": 8000, "seconds": 0.1}
+    run_folder.make(made / "runs" / "s4-tiny", run_folder.config(steps=30), **short)
     assert cli.main(["render", "--patches", str(made / "bank.syx"), "--out", str(made / "shards"), *more]) == 0
     return made
 

@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
 from dx7data import process
 from dx7data.audio.markup import html, join
-from dx7data.audio.player import encode_data_uri
 from dx7data.audio.svg import make_svg
-from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
 from dx7data.files import write_output
 from dx7data.output import log, print_result
@@ -27,9 +25,9 @@ from train import baselines
 from train.evaluation import paired
 from train.loop.mirror import read_run
 from train.options import parse, setting
-from train.results import comparable, figures, reader
-from train.results.chart import Curve, chart, colour, frame
-from train.results.reader import Clip, Row, Run
+from train.results import comparable, figures, listening, reader
+from train.results.chart import Curve, chart, choose_dashes, colour, frame
+from train.results.reader import Row, Run
 
 _CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of plots.MEASURES
 _KINDS = {"parameters": int, "steps": int}  # of what has no best
@@ -119,28 +117,35 @@ def read_floors(path: Path, runs: list[Run]) -> dict:
 
 
 def page(runs: list[Run], floors: dict | None = None) -> str:
+    names = [_name(i, run, len(runs)) for i, run in enumerate(runs)]
     return fill_page(
         Path(__file__).with_name("compare.html"),
         title=", ".join(run.name for run in runs),
         count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
         verdict=comparable.verdict(runs),
-        table=_table(runs),
+        table=_table(runs, names),
         paired=_plain(
-            paired.HEAD, paired.rows(paired.compare_with_best(runs)), "No two runs have left bits of the same clips."
+            "Differences of runs",
+            paired.HEAD,
+            _draw_intervals(paired.compare_with_best(runs)),
+            "No two runs have left bits of the same clips.",
         ),
         baselines=_plain(
+            "Floors and ceiling",
             baselines.HEAD,
             baselines.rows(floors) if floors else [],
             "Not given: python -m train.baselines measures them, --baselines shows them.",
         ),
-        key=join((html("<span>{}</span>", _name(i, run)) for i, run in enumerate(runs)), " "),
+        key=join((html("<span>{}</span>", name) for name in names), " "),
         charts=join(_charts(runs)),
-        samples=join(_samples(runs)) or html("<p>No run has left samples yet.</p>"),
+        samples=join(listening.draw_samples(runs, names)) or html("<p>No run has left samples yet.</p>"),
+        page_id=listening.identify(runs),
     )
 
 
-def _name(number: int, run: Run) -> Markup:
-    line = make_svg(html('<path d="M0 3H24"/>'), (0, 0, 24, 6), colour(number))
+def _name(number: int, run: Run, count: int) -> Markup:
+    line = html('<path d="M0 3H36" stroke-dasharray="{}"/>', choose_dashes(number, count) or "none")
+    line = make_svg(line, (0, 0, 36, 6), colour(number))
     return html('<span class="name">{}{}</span>', line, run.name)
 
 
@@ -152,10 +157,10 @@ def columns(runs: list[Run]) -> list[Column]:
         return repr(float(np.median([float(each) for each in measured]))) if measured else ""
 
     found = [
-        Column("", "model", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
-        Column("", "parameters", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
-        Column("", "steps", "steps", [(str(run.steps), _progress(run)) for run in runs]),
-        Column("", "verdict", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
+        Column("training", "model", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
+        Column("training", "parameters", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
+        Column("training", "steps", "steps", [(str(run.steps), _progress(run)) for run in runs]),
+        Column("training", "verdict", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
     ]
     for which in _sets(runs):
         rows = [run.validation.get(which, []) for run in runs]
@@ -203,14 +208,14 @@ def _sets(runs: list[Run]) -> list[str]:
     return list(dict.fromkeys(which for run in runs for which in run.validation))
 
 
-def _table(runs: list[Run]) -> Markup:
+def _table(runs: list[Run], names: list[Markup]) -> Markup:
     table = columns(runs)
     groups = [(name, len(list(own))) for name, own in groupby(table, lambda column: column.group)]
     head = join(html('<th colspan="{}" scope="colgroup">{}</th>', count, name) for name, count in groups)
     titles = join(html('<th scope="col">{}</th>', column.title) for column in table)
     rows = join(
-        html('<tr><th scope="row">{}</th>{}</tr>', _name(i, run), join(_td(column, i) for column in table))
-        for i, run in enumerate(runs)
+        html('<tr><th scope="row">{}</th>{}</tr>', name, join(_td(column, i) for column in table))
+        for i, name in enumerate(names)
     )
     return html(
         '<table><thead><tr><td></td>{}</tr><tr><th scope="col">run</th>{}</tr></thead><tbody>{}</tbody></table>',
@@ -227,21 +232,40 @@ def _td(column: Column, i: int) -> Markup:
     return html('<td{}><data value="{}">{}</data></td>', " class=best" * bool(best), exact, shown or "–")
 
 
-def _plain(head: list[str], rows: list[list[str]], otherwise: str) -> Markup:
-    """A table of texts, or what is said where it has no rows."""
+def _plain(title: str, head: list[str], rows: list[list[Any]], otherwise: str) -> Markup:
+    """A table of texts and markup, or what is said where it has no rows."""
     if not rows:
         return html('<p class="note">{}</p>', otherwise)
     return html(
-        '<div class="table" tabindex="0"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
-        join(html('<th scope="col">{}</th>', title) for title in head),
-        join(html("<tr>{}</tr>", join(html("<td>{}</td>", text) for text in row)) for row in rows),
+        '<div class="table" tabindex="0" role="region" aria-label="{}"><table><thead><tr>{}</tr></thead><tbody>{}</tbody>'
+        "</table></div>",
+        title,
+        join(html('<th scope="col">{}</th>', each) for each in head),
+        join(html("<tr>{}</tr>", join(html("<td>{}</td>", cell) for cell in row)) for row in rows),
     )
+
+
+def _draw_intervals(found: list[dict]) -> list[list[Any]]:
+    """Rows of paired.HEAD; each interval is drawn beside its numbers, in one scale, with a line at 0."""
+    ends = [one[name] for one in found if one["clips"] for name in ("low", "high")]
+    first, last = min(0, *ends, 0), max(0, *ends, 0)
+    scale = 200 / ((last - first) or 1)
+    rows = []
+    for row, one in zip(paired.rows(found), found, strict=True):
+        if one["clips"]:
+            low, mean, high = ((one[name] - first) * scale for name in ("low", "mean", "high"))
+            clear = " clear" * (one["low"] > 0 or one["high"] < 0)
+            span = html('<path class="span" d="M{:.1f} 8H{:.1f}"/><circle cx="{:.1f}" cy="8" r="4"/>', low, high, mean)
+            drawn = make_svg(html('<path d="M{:.1f} 0V16"/>{}', -first * scale, span), (-6, 0, 212, 16), f"interval{clear}")
+            row = [*row[:4], html("{} {}", drawn, row[4]), *row[5:]]
+        rows.append(row)
+    return rows
 
 
 def _charts(runs: list[Run]) -> Iterator[Markup]:
     """Figures of the training loss and of what validation has measured."""
     tokens = [run.tokens_a_step for run in runs if run.tokens_a_step]
-    across, each = ("tokens seen", tokens) if len(tokens) == len(runs) else ("steps", [1] * len(runs))
+    axis, each = ("tokens seen", tokens) if len(tokens) == len(runs) else ("steps", [1] * len(runs))
     last = max(run.steps * size for run, size in zip(runs, each, strict=True))
 
     def curves(rows: list[list[Row]], name: str, scale: float = 1) -> list[Curve]:
@@ -250,13 +274,15 @@ def _charts(runs: list[Run]) -> Iterator[Markup]:
             values = scale * reader.column(own, name)
             known = np.isfinite(values)
             if known.any():
-                found.append(Curve(i, run.name, size * reader.column(own, "step")[known], values[known]))
+                across = size * reader.column(own, "step")[known]
+                found.append(Curve(i, run.name, across, values[known], choose_dashes(i, len(runs))))
         return found
 
     raw = curves([run.metrics for run in runs], "loss_bits")
     loss = [curve._replace(values=reader.smooth(curve.values)) for curve in raw]
-    yield chart("Training loss", "bits per sample", across, loss, frame(loss, 0, last))
-    yield chart("Training loss, second half", "bits per sample", across, loss, frame(loss, last / 2, last))
+    if loss:  # of a run that diverged at once no loss is a number
+        yield chart("Training loss", "bits per sample", axis, loss, frame(loss, 0, last))
+        yield chart("Training loss, second half", "bits per sample", axis, loss, frame(loss, last / 2, last))
     for name in _CHARTED:
         title, unit, scale = figures.MEASURES[name]
         if name == "mel_db":
@@ -266,41 +292,7 @@ def _charts(runs: list[Run]) -> Iterator[Markup]:
         every = [curve for found in of_sets.values() for curve in found]
         for which, found in of_sets.items():
             if found:
-                yield chart(f"{title}, {which}", unit, across, found, frame(every, 0, last))
-
-
-# --- Samples ---
-
-
-def _samples(runs: list[Run]) -> Iterator[Markup]:
-    """Each fixed sample: source, target, and what every run that has it made of it."""
-    groups: dict[tuple, dict[int, dict[str, Clip]]] = {}  # by number, source and target; then by run
-    for i, run in enumerate(runs):
-        for number, clips in run.samples.items():
-            pair = [(clips[kind].audio.tobytes(), clips[kind].rate) for kind in ("source", "target")]
-            groups.setdefault((number, *pair), {})[i] = clips
-    for (number, *_), found in groups.items():
-        heard = [(html("<b>{}</b>", kind), next(iter(found.values()))[kind]) for kind in ("source", "target")]
-        heard += [
-            (html("{} step {:,}", _name(i, runs[i]), runs[i].samples_step), own["generated"]) for i, own in found.items()
-        ]
-        levels = [figures.mel(clip) for _, clip in heard]
-        top = figures.loudest(levels)
-        players = join(_player(label, clip, own, top) for (label, clip), own in zip(heard, levels, strict=True))
-        without = [run.name for i, run in enumerate(runs) if i not in found]
-        note = html(" <span>not of {}</span>", ", ".join(without)) if without else ""
-        yield html('<h3>Sample {}{}</h3><div class="players">{}</div>', number, note, players)
-
-
-def _player(label: Markup, clip: Clip, levels: np.ndarray, top: float) -> Markup:
-    return html(
-        '<figure><figcaption>{}</figcaption><img alt="Mel spectrogram, 0 to {:g} kHz" src="{}">'
-        '<audio controls preload="none" src="{}"></audio></figure>',
-        label,
-        clip.rate / 2000,
-        encode_data_uri("image/png", figures.spectrogram(levels, top)),
-        encode_data_uri("audio/wav", encode_wav(*clip)),
-    )
+                yield chart(f"{title}, {which}", unit, axis, found, frame(every, 0, last))
 
 
 if __name__ == "__main__":

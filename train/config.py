@@ -20,7 +20,7 @@ from train.evaluation.decode import Decoder
 from train.options import setting
 
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
-INDIFFERENT = ("device", "workers", "grad_accum")  # settings on which it does not depend what a run computes
+INDIFFERENT = ("device", "workers", "grad_accum", "logger")  # settings on which it does not depend what a run computes
 # Settings that a run that goes on may have otherwise: its losses stay the same. Its data may lie elsewhere.
 FREE = (
     *("shards", "reader", *INDIFFERENT, "compile", "evaluate_every", "evaluate_samples", "decode", "checkpoint_every"),
@@ -140,6 +140,9 @@ class RunSettings(OptimSettings, DataSettings):
         None, "end the run after N evaluations without a better value of --keep-best", metavar="N", shown="none"
     )
     device: Literal["cpu", "cuda"] = setting("cpu", "where it is computed", shown="cuda if there is one")
+    logger: Literal["wandb", "mlflow"] | None = setting(
+        None, "also log to Weights & Biases or MLflow", choices=("wandb", "mlflow")
+    )
     extended: tuple[
         tuple[Count, Count], ...
     ] = ()  # at which steps the run got a new end, and the end that it had until then

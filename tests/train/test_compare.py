@@ -12,14 +12,15 @@ import documented
 import numpy as np
 import pytest
 import run_folder
+import scipy.optimize
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dx7data.audio.wav import encode_wav
+from dx7data.audio.wav import decode_wav, encode_wav
 from train import compare
 from train.evaluation import paired
-from train.results import comparable, reader
-from train.results.chart import Curve, chart, frame, ticks
+from train.results import comparable, listening, reader
+from train.results.chart import Curve, chart, choose_dashes, frame, spread, ticks
 from train.results.reader import KINDS
 
 HOSTILE = '<img src=x onerror="alert(1)">&amp;$x'
@@ -137,7 +138,7 @@ def test_the_best_of_a_column_is_marked(runs, text):
 
 def test_curves_are_those_of_the_tables(runs, text):
     """Points in a chart, back in units of the values by the labels of its axis."""
-    charts = dict(re.findall(r'<svg class="chart" role="img" aria-label="([^"]*)"(.*?)</svg></svg>', text))
+    charts = dict(re.findall(r'<svg class="chart" role="img" aria-label="([^":]*): [^"]*"(.*?)</svg></svg>', text))
     assert {"Training loss", "Training loss, second half", "Cross entropy, unseen", "Log-mel distance, seen"} <= set(charts)
     assert "<b>Log-mel distance, seen</b> dB, decoded as mean<" in text
     drawn = charts["Cross entropy, seen"]
@@ -155,7 +156,11 @@ def test_curves_are_those_of_the_tables(runs, text):
 
 
 def test_audio_is_that_of_the_runs(runs, text):
-    clips = [base64.b64decode(each["src"].partition(",")[2]) for each in Page(text).named("audio")]
+    players = Page(text).named("audio")
+    assert [each["aria-label"] for each in players[:4]] == [
+        f"{name}, sample 0" for name in ("source", "target", "s4", "mamba2")
+    ]
+    clips = [base64.b64decode(each["src"].partition(",")[2]) for each in players]
     samples = [folder / "samples" / "00000030" for folder in runs]
     expected = []
     for i in range(2):
@@ -265,8 +270,41 @@ def test_one_run(runs):
 def test_nothing_is_loaded(text):
     assert not re.search(r"(?:https?:)?//(?!www\.w3\.org)\w", re.sub(r"base64,[\w+/=]*", "", text))
     assert {each["src"].partition(",")[0] for each in Page(text).named("img")} == {"data:image/png;base64"}
-    assert not Page(text).named("script")
+    assert Page(text).named("script") == [{}], "in the page"
     assert not Page(text).named("link")
+    (policy,) = [each["content"] for each in Page(text).named("meta") if "http-equiv" in each]
+    assert policy.startswith("default-src 'none'; img-src data:; media-src data:; ")
+    assert "unsafe" not in policy
+    assert not any("style" in attributes for _, attributes in Page(text).elements), "which the policy forbids"
+
+
+def test_clips_are_matched_to_the_target(text):
+    """By the gains in the page all have the target's RMS, and none is over full scale."""
+    page = Page(text)
+    gains = [float(each["data-gain"]) for each in page.named("figure") if "data-gain" in each]
+    clips = [decode_wav(base64.b64decode(each["src"].partition(",")[2]))[0] / 32768 for each in page.named("audio")]
+    matched = [gain * clip for gain, clip in zip(gains, clips, strict=True)]
+    levels = [np.sqrt(np.mean(each**2)) for each in matched]
+    for sample in (levels[:4], levels[4:]):
+        np.testing.assert_allclose(sample, sample[1], rtol=1e-5)
+    assert max(np.abs(each).max() for each in matched) <= 1
+    assert gains[2] != pytest.approx(1, abs=0.01), "a run's clip is another as it is"
+
+
+def test_levels_of_odd_clips():
+    soft, target, peak = np.full(8, 8, np.int16), np.full(8, 16000, np.int16), np.zeros(800, np.int16)
+    peak[0] = 32000
+    gains = listening.match_levels([soft, np.zeros(8, np.int16), target], target)
+    np.testing.assert_allclose(gains, [10, 1, 1])
+    assert listening.match_levels([soft], np.zeros(8, np.int16)) == [1]
+    gains = listening.match_levels([target, peak], target)
+    np.testing.assert_allclose(gains[1] * 32000, 32768)
+    assert gains[1] / gains[0] == pytest.approx(10), "softer together"
+
+
+def test_a_page_is_known_by_its_clips(runs, tmp_path):
+    read = compare.read(runs)
+    assert listening.identify(read) == listening.identify(compare.read(runs)) != listening.identify(read[::-1])
 
 
 def test_hostile_names_stay_text(tmp_path):
@@ -319,6 +357,61 @@ def test_the_frame_is_that_of_the_end():
     flat = frame([Curve(0, "run", across[:1], np.array([3.0]))], 0, 100)
     assert flat.low < 3 < flat.high
     assert "nan" not in chart("title", "unit", "steps", [Curve(0, "run", across[:1], np.array([3.0]))], flat)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 12])
+def test_curves_that_coincide_show_equally_much(count):
+    """At each place of the line the last curve that has a dash there is seen."""
+    seen = np.zeros(240, int)
+    for number in range(count):
+        on, off = map(float, (choose_dashes(number, count) or "24 0").split())
+        assert on + off == 24
+        seen[(np.arange(240) + 0.5) / 10 % 24 < on] = number
+    np.testing.assert_allclose(np.bincount(seen, minlength=count), 240 / count, atol=1)
+
+
+@given(st.lists(st.floats(0, 150), min_size=1, max_size=12))
+def test_names_are_apart_and_near_their_curves(wanted):
+    """As near as by scipy's isotonic regression, which has no bounds; within them if they are wide enough."""
+    wanted = np.array(wanted)
+    free, order = spread(wanted, 12, -1e4, 1e4), np.argsort(wanted, kind="stable")
+    rooms = 12 * np.arange(len(wanted))
+    np.testing.assert_allclose(free[order], scipy.optimize.isotonic_regression(wanted[order] - rooms).x + rooms, atol=1e-6)
+    found = spread(wanted, 12, 6, 144)
+    assert (np.diff(found[order]) >= 12 - 1e-6).all()
+    assert 6 <= found.min() <= found.max() <= 144 + 1e-6
+
+
+def test_the_names_of_many_runs_do_not_overlap():
+    """The frame grows with them."""
+    across = np.arange(2.0)
+    curves = [Curve(i, "a" * 20 + str(i), across, np.array([i, 2.0]), choose_dashes(i, 20)) for i in range(20)]
+    drawn = str(chart("title", "unit", "steps", curves, frame(curves, 0, 1)))
+    found = re.findall(r'<g class="run run-\d end">.*?y="([\d.]+)"><title>(a+\d+)</title>(…a+\d+)</text>', drawn)
+    assert [(whole, shown[1:]) for _, whole, shown in found] == [(curve.name, curve.name[-13:]) for curve in curves]
+    places = [float(y) for y, *_ in found]
+    assert np.diff(places).min() >= 12
+    assert max(places) <= float(re.search(r'<svg width="236" height="(\d+)"', drawn)[1])
+
+
+def luminance(colour):
+    """Relative, by WCAG 2.2."""
+    values = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_names_of_runs_can_be_read(text):
+    """On paper, light and dark: 4.5 to 1, as WCAG asks of small text; a page's checker does not look at SVG."""
+    papers = re.findall(r"--paper: (#\w{6});", text)
+    colours = [
+        re.findall(r"--run-\d: (#\w{6});", line) for line in text.splitlines() if line.startswith(("  --run", "    --run"))
+    ]
+    assert [len(found) for found in colours] == [8, 8]
+    for paper, found in zip(papers, colours, strict=True):
+        for colour in found:
+            low, high = sorted(map(luminance, (paper, colour)))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, colour
 
 
 # --- What a person can get wrong ---

@@ -34,6 +34,7 @@ def test_every_setting_is_an_option():
         "keep_last": 3,
         "keep_best": "bits",
         "patience": 4,
+        "logger": "mlflow",
     }
     known = {field.name for field in dataclasses.fields(RunSettings)}
     assert known - values.keys() == {"shards", "model_name", "preset", "model", "device", "extended", "init_from", "freeze"}

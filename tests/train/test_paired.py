@@ -1,5 +1,7 @@
 """Intervals against scipy's bootstrap, and runs that are compared on the clips that they share."""
 
+import re
+
 import numpy as np
 import pytest
 import run_folder
@@ -67,6 +69,12 @@ def test_other_data_is_not_compared(runs):
 
 
 def test_the_page_has_them(runs):
-    page = compare.page(runs)
-    for row in paired.rows(paired.compare_with_best(runs)):
-        assert "".join(f"<td>{text}</td>" for text in row) in page
+    """And draws each interval in one scale: of two, the ratio of the lengths is that of the numbers."""
+    page, found = compare.page(runs), paired.compare_with_best(runs)
+    for row in paired.rows(found):
+        assert "".join(f"<td>{text}</td>" for text in row[:4]) in page
+        assert f"{row[4]}</td><td>{row[5]}</td>" in page
+    drawn = [(float(high) - float(low)) for low, high in re.findall(r'class="span" d="M([-\d.]+) 8H([-\d.]+)"', page)]
+    known = [one["high"] - one["low"] for one in found if one["clips"]]
+    assert len(drawn) == len(known) == 2
+    assert drawn[0] / drawn[1] == pytest.approx(known[0] / known[1], abs=0.01)

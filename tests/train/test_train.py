@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -58,7 +59,9 @@ def test_tables(whole):
     found = rows(whole)
     assert [int(row["step"]) for row in found] == list(range(1, STEPS + 1))
     assert [row["step_seconds"] == "" for row in found] == [True] * 3 + [False] * (STEPS - 3), "the first steps compile"
-    assert "the first 3 steps, " in (whole / "train.log").read_text()
+    said = (whole / "train.log").read_text()
+    assert "the first 3 steps, " in said
+    assert said.count("process  device") == said.count("CPU, 1 thread ") == 1
     about = json.loads((whole / "config.json").read_text())
     chosen = RunSettings.from_json(about["settings"])
     assert chosen.to_json() == about["settings"]
@@ -228,6 +231,7 @@ def test_two_processes(shards, whole, tmp_path):
     os.kill(max(map(int, listed.stdout.split())), signal.SIGKILL)
     _, said = child.communicate(timeout=240)
     assert child.returncode != 0
+    assert re.search(r"\nprocess  device .*\n0  +CPU.*\n1  +CPU.*\nall ", (run / "train.log").read_text())
     sentences = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("train: ")]
     assert len(sentences) <= 1, said
     assert all("another process of this run is gone" in line for line in sentences)

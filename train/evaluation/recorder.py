@@ -41,5 +41,6 @@ class Recorder:
             ]
             evaluate.write_wavs(run / "samples" / f"{step:08d}", one.examples, torch.cat(made), one.sample_rate)
         figures.draw(run)
+        log.show_samples()
         for row in rows:
             log.say(f"step {step}, {evaluate.describe(row)}")

@@ -1,10 +1,13 @@
 """The folder of a run belongs to one process at a time, and what is written lies in it."""
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.files import write_atomically
+from train.results import reader
 
 
 def lock_run(run: Path) -> int:
@@ -16,6 +19,13 @@ def lock_run(run: Path) -> int:
         os.close(lock)
         raise InputError(f"another process trains in {run}: wait for it, or name another folder") from None
     return lock
+
+
+def write_config(run: Path, about: dict, settings: dict) -> dict:
+    """config.json, of which a run that goes on keeps all but its settings; what it says now."""
+    found = (reader.read_config(run) if (run / "config.json").exists() else about) | {"settings": settings}
+    write_atomically(run / "config.json", lambda file: file.write(json.dumps(found, indent=1).encode()))
+    return found
 
 
 def check_contents(run: Path) -> None:

@@ -31,20 +31,20 @@ from train.loop import checkpoint, checkpoint_reader, optim, progress, schedule
 from train.loop.background import Writer
 from train.loop.checks import check_data, check_metric, check_step
 from train.loop.cudagraph import Replay
+from train.loop.devices import SpeedReport
 from train.loop.distributed import Ranks
-from train.loop.folder import check_contents, lock_run
+from train.loop.folder import check_contents, lock_run, write_config
 from train.loop.frozen import freeze
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
 from train.loop.signals import Stop
-from train.loop.timer import StepTimer
-from train.results import reader
+from train.loop.timer import FIRST_STEPS, StepTimer
+from train.results import boards, reader
 from train.results.writer import STEPS, Log
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-FIRST_STEPS = 3  # they are timed apart, see StepTimer
 FLUSH_EVERY = {"cpu": 1, "cuda": 10}  # steps until the host waits for the device and sees losses, faults and signals
 
 
@@ -54,6 +54,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
     check_contents(run)
+    boards.check_logger(settings.logger)
     data = open_training_clips(settings)
     check_data(run, data, settings.shards)
     settings = dataclasses.replace(settings, sample_rate=data.format.sample_rate)
@@ -110,6 +111,7 @@ class Trainer:
         self.timer = StepTimer(seconds)
         self.writer = Writer()
         self.result: dict[str, Any] | None = None  # in the first process, when the last step is done
+        self.report = SpeedReport(settings, ranks, data, self.replay)
 
     def train(self) -> int:
         """To the last step, or until a signal comes: that signal, or 0."""
@@ -125,23 +127,21 @@ class Trainer:
             raise
         finally:
             self.writer.close()
-            self.log.close()
+            self.log.close(done=(self.run / "result.json").exists())
             os.close(self.lock)
 
     def open(self) -> None:
         """Make the folder of the run, or go on in it."""
+        logger = boards.open_logger(self.settings.logger, self.run, self.settings.to_json())
         self.run.mkdir(parents=True, exist_ok=True)
         where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         about = {"fingerprint": self.data.fingerprint, "parameters": parameters, "versions": versions}
         self.lock = lock_run(self.run)
-        if (self.run / "config.json").exists():
-            about = reader.read_config(self.run)
         (self.run / "result.json").unlink(missing_ok=True)  # it says how the run ended, which now goes on
-        about["settings"] = self.settings.to_json()
-        write_atomically(self.run / "config.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
-        self.log = Log(self.run, self.step)
+        about = write_config(self.run, about, self.settings.to_json())
+        self.log = Log(self.run, self.step, about, logger)
         self.log.say(f"{self.run}: {self.settings.model_name} on {self.ranks.count} x {where}, {self.data}")
         if isinstance(self.data, LiveClips):
             self.log.say(f"batches are rendered {live.choose_gpu(self.ranks.device)[1]}")
@@ -227,11 +227,14 @@ class Trainer:
         *means, asked = self.ranks.mean(torch.cat([torch.stack(losses) / NATS, flag])).tolist()
         self.guard.check()
         speed: tuple[float | None, ...] = (None, None, None)
+        said: list[str] = []
         if timed := self.timer.stop(len(steps), first=steps[-1] <= self.start + FIRST_STEPS):
             each, wait = timed
-            speed = each, wait, self.settings.batch * count_steps(self.data.format) / each
+            tokens_per_second = self.settings.batch * count_steps(self.data.format) / each
+            speed = each, wait, tokens_per_second
             numbers = f"{1e3 * each:.0f} ms, data {1e3 * wait:.1f} ms, {self.settings.batch / each:.1f} clips/s"
             bar.set_postfix_str(f"{means[-1]:.3f} bits, {numbers}", refresh=False)
+            said = list(self.report.update(self.timer, tokens_per_second))
         if self.ranks.first:
             rates = [schedule.find_rate(step, self.settings) for step in steps]
             rows = [
@@ -239,10 +242,8 @@ class Trainer:
                 for step, loss, rate, norm in zip(steps, means, rates, norm_values, strict=True)
             ]
             self.log.add("metrics", rows)
-            if steps[-1] == self.start + FIRST_STEPS:
-                self.log.say(f"the first {FIRST_STEPS} steps, which also compile and tune, took {self.timer.first:.2f} s")
-                if self.replay.refused:
-                    self.log.say(f"no CUDA graph, so Python launches each kernel: {self.replay.refused}")
+            for text in said:
+                self.log.say(text)
         return asked > 0
 
     def save(self, stopped: bool) -> None:

@@ -26,7 +26,7 @@ RANGE_DB = 80  # that its colours span, down from the loudest band of the clips 
 FLOOR_DB = -150  # of a full-scale sine: silence
 
 _COLOUR = {"source": "#8d5424", "target": "#0b766f", "generated": "#6a3d9a"}
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
@@ -57,6 +57,14 @@ MEASURES = {
 
 def draw(run: Path) -> None:
     """Write pictures/*.png of what the run folder holds so far. Raises InputError if a file of it can't be read."""
+    (run / "pictures").mkdir(exist_ok=True)
+    for file, figure in make_figures(run).items():
+        with matplotlib.rc_context(STYLE):
+            write_atomically(run / "pictures" / f"{file}.png", partial(figure.savefig, format="png"))
+
+
+def make_figures(run: Path) -> dict[str, Figure]:
+    """By name: loss, steps, validation, algorithms, sample-0 and so on, as far as there is something to draw."""
     name = os.path.basename(os.path.realpath(run))
     tables = {file: reader.read_table(run / f"{file}.csv") for file in ("metrics", "validation", "algorithms")}
     timed = [row for row in tables["metrics"] if row["step_seconds"]]
@@ -67,14 +75,12 @@ def draw(run: Path) -> None:
         "algorithms": (draw_algorithms, tables["algorithms"]),
     }
     step, samples = reader.read_samples(run)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figures = {file: make(name, rows) for file, (make, rows) in curves.items() if rows}
         figures |= {
             f"sample-{i}": draw_sample(f"{name}: sample {i} at step {step:,}", clips) for i, clips in samples.items()
         }
-        (run / "pictures").mkdir(exist_ok=True)
-        for file, figure in figures.items():
-            write_atomically(run / "pictures" / f"{file}.png", partial(figure.savefig, format="png"))
+    return figures
 
 
 def _make_figure(title: str, height: int) -> Figure:

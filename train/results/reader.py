@@ -19,7 +19,8 @@ from train.documents import MAX_JSON_BYTES, Name, convert, decode
 
 MAX_TABLE_BYTES = 1 << 28  # two million steps
 KINDS = ("source", "target", "generated")
-_TEXTS = ("set", "split", "decode")  # columns that are no numbers
+TEXTS = ("set", "split", "decode")  # columns that are no numbers
+COUNTS = ("step", "samples", "sample", "algorithm")  # integers, never empty
 _MEASURED = ("step", "loss_bits", "bits", "sample", "algorithm")  # columns in which no cell is empty
 _COSTS, _MAX_COST = ("time", "step_seconds", "data_seconds", "tokens_per_second"), 1e15
 _COLUMNS = {  # that all versions have written
@@ -179,7 +180,7 @@ def read_table(path: Path) -> list[Row]:
 
 def _check_cell(name: str, value: str) -> None:
     """Raises ValueError. Of a run that diverged, what was measured may be infinite or no number; what it cost is not."""
-    if name in _TEXTS:
+    if name in TEXTS:
         return
     if not value and name in _MEASURED:
         raise ValueError(f"a row has no {name}")

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: train.log, tables of its steps and evaluations (CSV), and the same for TensorBoard."""
+"""What a run writes as it goes: train.log, tables of its steps and evaluations (CSV), and the same for boards.py."""
 
 import csv
 import io
@@ -6,14 +6,16 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import Any
 
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, sync_file, sync_folder, write_atomically
 from dx7data.output import log
-from train.results.reader import KINDS, MAX_TABLE_BYTES
+from train.results import boards, figures
+from train.results.boards import Board, MLflow, TensorBoard, WandB
+from train.results.reader import KINDS, MAX_TABLE_BYTES, read_samples
 
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
 _STEP, _WAV = re.compile(r"[0-9]{8,13}"), re.compile(rf"[0-9]+-({'|'.join(KINDS)})\.wav")  # in samples/
@@ -22,7 +24,8 @@ _STEP, _WAV = re.compile(r"[0-9]{8,13}"), re.compile(rf"[0-9]+-({'|'.join(KINDS)
 class Log:
     """Goes on after a step of an earlier process: its tables and samples of later ones are taken out first."""
 
-    def __init__(self, run: Path, step: int):
+    def __init__(self, run: Path, step: int, about: dict | None = None, logger: WandB | MLflow | None = None):
+        """about: what config.json says, for people who look at boards."""
         self._run = run
         for path in run.rglob(f".*{PARTIAL}"):
             remove_left_over(path)
@@ -31,7 +34,10 @@ class Log:
         for folder in run.glob("samples/*"):
             if _STEP.fullmatch(folder.name) and int(folder.name) > step and _is_own(folder):
                 shutil.rmtree(folder)
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        self._board, self._logger = TensorBoard(run, step, about or {}), logger
+        if logger:
+            boards.keep_identity(run, logger.name, logger.identity)
+        self._shown = False  # whether boards have the clips that are the same at each evaluation
 
     def say(self, text: str) -> None:
         """A note, also in train.log."""
@@ -52,11 +58,35 @@ class Log:
             if not file.tell():
                 writer.writeheader()
             writer.writerows(rows)
+        numbers = []
         for row in rows:
-            name = f"{table}/{row['set']}" if "set" in row else table
-            for column, value in row.items():
-                if column != "step" and isinstance(value, float):
-                    self._board.add_scalar(f"{name}/{column}", value, row["step"])
+            name = "/".join([table, *(str(row[key]) for key in ("set", "algorithm") if key in row)])
+            floats = {f"{name}/{column}": value for column, value in row.items() if isinstance(value, float)}
+            numbers.append((row["step"], floats))
+        self._tell(lambda board: board.add_numbers(numbers))
+
+    def show_samples(self) -> None:
+        """The fixed samples of the last evaluation and their spectrograms, in one scale of colours each, on the boards."""
+        step, samples = read_samples(self._run)
+        for number, clips in samples.items():
+            levels = {kind: figures.mel(clip) for kind, clip in clips.items()}
+            top = figures.loudest(levels.values())
+            for kind, clip in clips.items():
+                if kind == "generated" or not self._shown:
+                    self._tell(_add_clip(f"{number}-{kind}", clip, figures.spectrogram(levels[kind], top), step))
+        self._shown = True
+
+    def _tell(self, call: Callable[[Board], None]) -> None:
+        """What goes to all boards. When a service can't be reached, training goes on without it."""
+        call(self._board)
+        if self._logger:
+            try:
+                call(self._logger)
+            except Exception as error:  # whatever its library raises
+                text = f"--logger {self._logger.name} is left out from here on: {boards.describe(error)}"
+                log.warning(text)
+                self.write(text)
+                self._logger = None
 
     def replace(self, table: str, rows: list[dict]) -> None:
         """The rows are all that the table holds, whole or not at all."""
@@ -68,8 +98,13 @@ class Log:
             sync_file(path)
         sync_folder(self._run)
 
-    def close(self) -> None:
-        self._board.close()
+    def close(self, done: bool = False) -> None:
+        """done: whether the run has done all its steps."""
+        self._tell(lambda board: board.close(done))
+
+
+def _add_clip(*clip: Any) -> Callable[[Board], None]:
+    return lambda board: board.add_clip(*clip)
 
 
 def _is_own(folder: Path) -> bool:
