@@ -21,3 +21,9 @@ def whole(shards, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     assert train(shards, run) == 0
     return run
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    """Of a tiny run they take nine tenths of the time. test_figures draws them, and so does each run in its own process."""
+    monkeypatch.setattr("train.evaluation.recorder.draw", lambda run: None)
