@@ -23,7 +23,9 @@ def whole(shards, tmp_path_factory):
     return run
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def without_pictures():
     """Of a tiny run they take nine tenths of the time. test_figures draws them, and so does each run in its own process."""
-    monkeypatch.setattr("train.evaluation.recorder.draw", lambda run: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("train.evaluation.recorder.draw", lambda run: None)
+        yield
