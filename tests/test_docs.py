@@ -1,5 +1,6 @@
 """README and docs: their Python examples run, their commands parse, their names and links exist."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -47,7 +48,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("example", list(blocks("python", without=["extending.md"])))  # it has a test of its own
 def test_python_examples(example, folder):
     """Each by itself: an example that needs the one before it is no example."""
-    subprocess.run([sys.executable, "-c", example], cwd=folder, check=True, timeout=120)
+    in_checkout = os.environ | {"PYTHONPATH": str(ROOT)}  # `train` is not installed
+    subprocess.run([sys.executable, "-c", example], cwd=folder, env=in_checkout, check=True, timeout=120)
 
 
 def commands():
