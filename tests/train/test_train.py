@@ -718,6 +718,7 @@ def test_one_process_is_alone():
 def test_a_link_out_of_a_run_is_not_followed(copy, tmp_path, capsys, name):
     """Going on with a run removes samples and writes to tables: of this run, and not of another folder."""
     (copy / "result.json").unlink()
+    (copy / "pictures").mkdir()
     elsewhere = tmp_path / "elsewhere"
     (copy / name).rename(elsewhere)
     (elsewhere / "00000099").mkdir() if elsewhere.is_dir() else None
