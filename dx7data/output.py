@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sys
 from argparse import _ActionsContainer
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -98,6 +98,13 @@ def _drop_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_drop_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def align_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Lines of a table; so many columns begin at their left, the others end at their right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ways = [str.ljust] * left + [str.rjust] * (len(widths) - left)
+    return ["  ".join(way(text, width) for way, text, width in zip(ways, row, widths, strict=True)) for row in rows]
 
 
 def write_command(program: str, *words: object) -> str:

@@ -19,6 +19,7 @@ from train.config import (
     RunSettings,
     find_defaults,
     make_settings,
+    name_model,
 )
 from train.loop import checkpoint, checkpoint_reader
 from train.options import Parser, make_reader, read_config
@@ -166,10 +167,10 @@ def choose_run(given: dict[str, Any]) -> tuple[Path, RunSettings]:
             f"{', '.join(sorted(LAYERS))}"
         )
     preset = overrides.get("preset", find_preset(overrides["device"]))
-    run = Path(out) if out else Path("runs") / f"{_name_model(model)}-{preset}"
+    run = Path(out) if out else Path("runs") / f"{name_model(model)}-{preset}"
     if resume:
         if model is not None:
-            overrides["model_name"] = _name_model(model)
+            overrides["model_name"] = name_model(model)
         return run, change_settings(run, overrides, of_model)
     if "shards" not in overrides:
         raise InputError(NO_PLACE)
@@ -187,12 +188,6 @@ def change_settings(run: Path, overrides: dict[str, Any], of_model: dict[str, st
             _refuse("--" + name.removesuffix("_name").replace("_", "-"), getattr(stored, name), value, run)
     check_model(of_model, stored.model, run)
     return dataclasses.replace(stored, **{name: overrides[name] for name in FREE if name in overrides})
-
-
-def _name_model(model: str | tuple[str, ...] | RunSettings) -> str:
-    if isinstance(model, RunSettings):
-        return model.model_name
-    return model if isinstance(model, str) else "-".join(model)
 
 
 def find_initial(text: str) -> Path:

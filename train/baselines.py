@@ -20,7 +20,7 @@ from torch import Tensor
 from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import read_regular, write_output
-from dx7data.output import configure, log, print_result, progress_bar
+from dx7data.output import align_columns, configure, log, print_result, progress_bar
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.arguments import NO_PLACE, add_places, find_place
@@ -196,16 +196,7 @@ def rows(found: dict) -> list[list[str]]:
 
 def describe(found: dict) -> list[str]:
     """What was measured and where it is: lines for a terminal."""
-    table = [HEAD, *rows(found)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            f"{text:<{width}}" if i < 2 else f"{text:>{width}}"
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    return [*lines, "", f"In {found['file']}, for train.compare --baselines"]
+    return [*align_columns([HEAD, *rows(found)], 2), "", f"In {found['file']}, for train.compare --baselines"]
 
 
 if __name__ == "__main__":

@@ -221,6 +221,13 @@ def find_defaults(preset: str, device: str) -> dict:
     return PRESETS[preset]() | (ON_A_GPU if device == "cuda" else {})
 
 
+def name_model(model: str | tuple[str, ...] | RunSettings) -> str:
+    """One of MODELS, any layers in turn, or that of another run."""
+    if isinstance(model, RunSettings):
+        return model.model_name
+    return model if isinstance(model, str) else "-".join(model)
+
+
 def make_settings(
     shards: str,
     model: str | tuple[str, ...] | RunSettings,
@@ -228,8 +235,7 @@ def make_settings(
     of_model: dict[str, str] | None = None,
     **overrides: Any,
 ) -> RunSettings:
-    """A preset, and `overrides` instead. model: one of MODELS, any layers in turn, or that of another run; of_model: what
-    `override` takes.
+    """A preset, and `overrides` instead. model: as in `name_model`; of_model: what `override` takes.
 
     Raises InputError if there is no such model.
     """
@@ -237,11 +243,9 @@ def make_settings(
     overrides = find_defaults(preset, overrides.get("device", "cpu")) | overrides
     try:
         if isinstance(model, RunSettings):
-            name, found = model.model_name, model.model
-        elif isinstance(model, str):
-            name, found = model, models.preset(model, size)
+            found = model.model
         else:
-            name, found = "-".join(model), models.interleave(model, size)
-        return RunSettings(shards, name, preset, override(found, of_model or {}), **overrides)
+            found = models.preset(model, size) if isinstance(model, str) else models.interleave(model, size)
+        return RunSettings(shards, name_model(model), preset, override(found, of_model or {}), **overrides)
     except ValueError as error:
         raise InputError(str(error)) from None

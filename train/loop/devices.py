@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
+from dx7data.output import align_columns
 from train.config import RunSettings
 from train.data import live
 from train.data.clips import Clips, LiveClips
@@ -56,9 +57,7 @@ def describe_devices(ranks: Ranks, tokens_per_second: float) -> str:
     rows = [("process", "device", "memory", "tokens/s"), *((str(i), *one, each) for i, one in enumerate(found))]
     if ranks.count > 1:
         rows.append(("all", "", "", f"{tokens_per_second:,.0f}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row[:3], widths)) + "  " + row[3].rjust(widths[3]) for row in rows)
-    return "\n".join(["the next steps:", *lines])
+    return "\n".join(["the next steps:", *align_columns(rows, 3)])
 
 
 def advise(wait: float, settings: RunSettings, gpu_renders: bool) -> str:
