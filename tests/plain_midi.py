@@ -135,7 +135,7 @@ def _read_chunks(data: bytes, place: int, file: File) -> None:
         else:
             following = data.find(b"MTrk", place + 1)
             end = following if following >= 0 else len(data)
-            warn(place, f"{end - place:,} bytes that are no chunk are skipped")
+            warn(place, f"skipped {end - place:,} byte{'s' * (end - place > 1)} outside of chunks")
             place = end
 
 

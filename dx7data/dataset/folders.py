@@ -16,6 +16,7 @@ from dx7data import prefix
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import card, shard
 from dx7data.errors import InputError, make_printable
+from dx7data.output import format_count
 from dx7data.patches import patch
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
@@ -195,7 +196,7 @@ def render_missing(
             finally:
                 remove_partial(folder, missing)  # of workers that were stopped
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
-            log.write(f"{now} {platform.node()} {who} {len(missing)} shards in {took:.2f} s\n")
+            log.write(f"{now} {platform.node()} {who} {format_count(len(missing), 'shard')} in {took:.2f} s\n")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None

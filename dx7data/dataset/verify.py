@@ -14,7 +14,7 @@ from dx7data.dataset import card, folders, shard
 from dx7data.dataset.executors import local
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL
-from dx7data.output import log
+from dx7data.output import format_count, log
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -50,7 +50,7 @@ def verify(
             for each, problem in zip(plan.shards(), checked, strict=True):
                 problems = [problem] if problem else list(_check_content(plan, each, folder, progress, full))
                 wrong += [f"{each.name}: {problem}" for problem in problems]
-                log.debug(f"{each.name}: {len(problems)} problems")
+                log.debug(f"{each.name}: {format_count(len(problems), 'problem')}")
                 if problems and fix:
                     wrong += _remake(plan, each, folder)
         except BaseException:  # Ctrl-C too: the pool would hash everything else before it ends

@@ -312,7 +312,7 @@ def copy(whole, tmp_path):
         (["--seconds", "0.3"], "last 0.25 s"),
         (["--sample-rate", "7000"], "7000 Hz"),
         (["--batch", "5", "--grad-accum", "2"], "take --batch 4"),
-        (["--batch", "500"], "don't fill a batch"),
+        (["--batch", "500"], "a batch of 500 is more than"),
         (["--out", "{whole}"], "there already"),
     ],
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.output import log, progress_bar
+from dx7data.output import format_count, log, progress_bar
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
@@ -63,7 +63,9 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
     trainer.mirror = mirror
     if reader.read_result(run):  # without: it was stopped before it could say so
         if trainer.step == settings.steps:
-            raise InputError(f"{run} has done all its {settings.steps} steps: --steps N with more of them extends it")
+            raise InputError(
+                f"{run} has done all its {format_count(settings.steps, 'step')}: --steps N with more of them extends it"
+            )
         if trainer.over:
             raise InputError(f"{run} was ended at step {trainer.step:,} by --patience: with a larger one it goes on")
     ranks.wait()  # until all of them have seen the folder as it was
@@ -293,8 +295,9 @@ class Trainer:
         warnings = verdict.find_warnings(found)
         self.result = {**self.write_result(found), "warnings": warnings}
         if self.over:
-            self.log.say(f"no better {self.settings.keep_best} in {self.settings.patience} evaluations: the run ends here")
-        for text in [f"{self.step} steps are done: {found['verdict']}", *warnings]:
+            evaluations = format_count(self.settings.patience, "evaluation")
+            self.log.say(f"no better {self.settings.keep_best} in {evaluations}: the run ends here")
+        for text in [f"{format_count(self.step, 'step')} done: {found['verdict']}", *warnings]:
             self.log.write(text)
 
     def write_result(self, found: dict) -> dict[str, Any]:
