@@ -234,3 +234,18 @@ def test_the_command_is_named_as_it_was_called(monkeypatch, tmp_path):
     assert output.write_command("dx7data", "inspect", "a") == "dx7data inspect a"
     monkeypatch.setattr(sys, "argv", ["dx7data/__main__.py"])
     assert output.write_command("dx7data", "inspect", "a") == f"{sys.executable} -m dx7data inspect a"
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (1, "patch", "1 patch"),
+        (0, "patch", "0 patches"),
+        (1, "family", "1 family"),
+        (12, "family", "12 families"),
+        (2, "process", "2 processes"),
+        (2000, "missing shard", "2,000 missing shards"),
+    ],
+)
+def test_counts(count, noun, text):
+    assert output.format_count(count, noun) == text
