@@ -7,6 +7,8 @@ import os
 import platform
 import signal
 import statistics
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,7 @@ from train.loop.mirror import Mirror
 from train.loop.signals import Stop
 from train.loop.timer import FIRST_STEPS, StepTimer
 from train.results import boards, reader
+from train.results.figures import draw
 from train.results.writer import STEPS, Log
 
 if TYPE_CHECKING:
@@ -249,23 +252,33 @@ class Trainer:
         return asked > 0
 
     def save(self, stopped: bool) -> None:
-        """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk."""
+        """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk.
+
+        The files of a checkpoint, and after them the pictures of an evaluation, are left to a thread.
+        """
         settings = self.settings
         self.writer.check()
-        if self.is_due(settings.evaluate_every):
-            self.recorder.record(self.run, self.log, self.ema, self.step)
-            self.over = progress.is_out_of_patience(self.run, settings, self.step)
         if not (stopped or self.is_save_due()):
             return
-        self.writer.wait()
+        self.writer.wait()  # the pictures of the last evaluation are drawn from files that this one adds to
+        work: list[Callable[[], None]] = []
+        if evaluated := self.is_due(settings.evaluate_every):
+            self.recorder.record(self.run, self.log, self.ema, self.step)
+            self.over = progress.is_out_of_patience(self.run, settings, self.step)
         best = progress.find_best(self.run, settings, self.step)
-        if stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every):
-            self.write_checkpoint(best)
+        saved = stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every)
+        if saved:
+            work.append(self.take_checkpoint(best))
+        if evaluated:
+            work.append(partial(draw, self.run))
+        if saved and self.mirror:
+            work.append(self.mirror.try_push)
+        self.writer.start(*work)
         if stopped or self.over or self.step == settings.steps:
             self.writer.wait()
 
-    def write_checkpoint(self, best: int | None) -> None:
-        """Copy all that it holds, and leave the rest to a thread. best: the step of the best one, which is kept."""
+    def take_checkpoint(self, best: int | None) -> Callable[[], None]:
+        """Copy all that it holds; what is returned writes it. best: the step of the best one, which is kept."""
         state = {
             "settings": self.settings.to_json(),
             "fingerprint": self.data.fingerprint,
@@ -279,10 +292,8 @@ class Trainer:
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
             checkpoint.write(self.run, snapshot, self.settings.keep_last, best)
             log.debug(f"checkpoint of step {snapshot.step} is written")
-            if self.mirror:
-                self.mirror.try_push()
 
-        self.writer.start(write)
+        return write
 
     def finish(self) -> None:
         """Write result.json, and how it ended into train.log. Raises Diverged."""
