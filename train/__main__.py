@@ -92,7 +92,7 @@ def _describe_checkpoint(run: Path | None) -> str:
     last = run and checkpoint.find_last(run)
     if not last:
         return "there is no checkpoint yet"
-    return f"{last} is whole, and this goes on from it: {output.write_command('train', '--resume', '--out', run)}"
+    return f"{last} is whole, and this goes on from it: {distributed.write_command('--resume', '--out', run)}"
 
 
 def _end(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import ROOT, SMALL, STEPS, curve, during, losses, one_sentence, process, resume, rows, train, wait_for
+from small_runs import (
+    ENVIRONMENT,
+    ROOT,
+    SMALL,
+    STEPS,
+    curve,
+    during,
+    losses,
+    one_sentence,
+    process,
+    resume,
+    rows,
+    train,
+    wait_for,
+)
 from torch import nn
 
 from dx7data import cli
@@ -238,6 +253,23 @@ def test_two_processes(shards, whole, tmp_path):
     assert len(losses(run)) < STEPS
     np.testing.assert_allclose(losses(run), losses(whole)[: len(losses(run))], atol=1e-4)
     assert resume(run) == 0
+    np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_by_the_command_that_they_print(shards, whole, tmp_path):
+    run, launcher = tmp_path / "run", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    child = process("--shards", shards, "--out", run, *SMALL, launcher=launcher)
+    wait_for(run, 3, child)
+    child.terminate()
+    _, said = child.communicate(timeout=240)
+    assert len(losses(run)) < STEPS
+    (printed,) = re.findall(r"^train: stopped; .* this goes on from it: (.*)$", said, re.MULTILINE)
+    assert "--nproc-per-node 2 -m train --resume" in printed
+    alone = ENVIRONMENT | {"PET_STANDALONE": "1"}  # --standalone, for torchrun: on a port that is free
+    again = subprocess.run(shlex.split(printed), cwd=ROOT, env=alone, capture_output=True, text=True, timeout=240)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"\n1  +CPU", (run / "train.log").read_text())
     np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
 
 
