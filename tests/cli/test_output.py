@@ -144,6 +144,14 @@ def test_quiet_and_verbose(run, tmp_path):
     assert "found 32" in run("patches", "ls", "example").err, "the next command is not quiet"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verbose_names_each_shard(run, tmp_path, workers):
+    said = run("render", "--patches", "example", "--out", tmp_path, *CLIPS, "--workers", workers, "-v").err
+    named = re.findall(r"^ *\d+ ms  (\S+) is written$", said.replace("\r", "\n"), re.M)
+    assert sorted(named) == sorted(path.stem for path in tmp_path.glob("*.tar"))
+    assert len(named) > 1
+
+
 def test_quiet_and_verbose_exclude_each_other(capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["inspect", "x", "-q", "-v"])
