@@ -39,17 +39,15 @@ class Events(NamedTuple):
 # The state while the messages go by: columns of arrays of int32, for to pass many arrays on takes longer than to use them.
 # Of voices. Notes are chained, each names the next one; so are the voices of a place with keys down, and those that the
 # pedal alone holds. A voice that has no such notes any more stays in its chain until all of that place are ended.
-_OLDEST = 0  # the note that went down first
-_NEWEST = 1
-_HELD = 2  # the last one that the pedal alone holds
-_NEXT_DOWN, _NEXT_HELD = 3, 4  # the next voice of the chain
-_IS_DOWN, _IS_HELD = 5, 6  # whether it is in the chain
+_DOWN, _HELD = 0, 1  # the first note of a chain: the oldest one that is down, the last one that the pedal alone holds
+_NEXT_VOICE = 2  # plus _DOWN or _HELD, as below: the next voice of the chain
+_IS_IN = 4  # whether a voice is in the chain
+_NEWEST = 6  # the note that went down last
 _OF_VOICE = 7
 # Of notes, in order of their beginning.
 _START, _LENGTH, _VOICE, _VELOCITY, _NEXT = range(5)
 _OF_NOTE = 5
-# Of places.
-_FIRST_DOWN, _FIRST_HELD = 0, 1  # voices
+# Of places. _DOWN, _HELD: the first voice of the chain.
 _PEDAL = 2
 _BENT = 3  # -8192 to 8191
 _SEMITONES, _CENTS = 4, 5  # the range of the bend, up and down
@@ -84,7 +82,7 @@ def perform(
         struck += rest[i, KIND] == NOTE_ON and rest[i, SECOND] > 0
     notes = np.full((struck, _OF_NOTE), _NONE, np.int32)
     voices = np.full((voice_count, _OF_VOICE), _NONE, np.int32)
-    voices[:, _IS_DOWN] = voices[:, _IS_HELD] = 0
+    voices[:, _IS_IN + _DOWN] = voices[:, _IS_IN + _HELD] = 0
     places = np.full((place_count, _OF_PLACE), _NONE, np.int32)
     places[:, _PEDAL] = places[:, _BENT] = places[:, _CENTS] = 0
     places[:, _SEMITONES] = semitones
@@ -111,8 +109,8 @@ def perform(
             _release(voices, places, notes, time, where, of_lane[of_voice[where, 0], 1])
     never_ending = 0
     for place in range(place_count):
-        _end_held(voices, places, notes, end, place)
-        never_ending += _end_down(voices, places, notes, end, place)
+        _end_all(voices, places, notes, end, place, _HELD)
+        never_ending += _end_all(voices, places, notes, end, place, _DOWN)
     by_lane = _sort_notes(of_voice, notes, lane_count)
     return by_lane, _sort_events(changes, place_count), struck - by_lane.start.size, never_ending
 
@@ -123,34 +121,39 @@ def perform(
 @njit(inline="always")
 def _press(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, n: int, voice: int, place: int) -> None:
     """A key goes down."""
-    if voices[voice, _OLDEST] == _NONE:
-        voices[voice, _OLDEST] = n
+    if voices[voice, _DOWN] == _NONE:
+        voices[voice, _DOWN] = n
     else:
         notes[voices[voice, _NEWEST], _NEXT] = n
     voices[voice, _NEWEST] = n
-    if not voices[voice, _IS_DOWN]:
-        voices[voice, _IS_DOWN], voices[voice, _NEXT_DOWN] = 1, places[place, _FIRST_DOWN]
-        places[place, _FIRST_DOWN] = voice
+    _chain(voices, places, voice, place, _DOWN)
 
 
 @njit(inline="always")
 def _release(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, voice: int, place: int) -> None:
     """A key goes up. It ends the oldest note: many files begin the next one before, on the same tick."""
-    n = voices[voice, _OLDEST]
+    n = voices[voice, _DOWN]
     if n == _NONE:
         return
-    voices[voice, _OLDEST] = notes[n, _NEXT]
+    voices[voice, _DOWN] = notes[n, _NEXT]
     notes[n, _NEXT], voices[voice, _HELD] = voices[voice, _HELD], n
-    if not places[place, _PEDAL] or voices[voice, _OLDEST] != _NONE:  # a pedal does not hold what was struck again since
+    if not places[place, _PEDAL] or voices[voice, _DOWN] != _NONE:  # a pedal does not hold what was struck again since
         _end_chain(voices, notes, time, voice, _HELD)
-    elif not voices[voice, _IS_HELD]:
-        voices[voice, _IS_HELD], voices[voice, _NEXT_HELD] = 1, places[place, _FIRST_HELD]
-        places[place, _FIRST_HELD] = voice
+    else:
+        _chain(voices, places, voice, place, _HELD)
+
+
+@njit(inline="always")
+def _chain(voices: np.ndarray, places: np.ndarray, voice: int, place: int, chain: int) -> None:
+    """Put a voice into a chain of its place, unless it is there."""
+    if not voices[voice, _IS_IN + chain]:
+        voices[voice, _IS_IN + chain], voices[voice, _NEXT_VOICE + chain] = 1, places[place, chain]
+        places[place, chain] = voice
 
 
 @njit(inline="always")
 def _end_chain(voices: np.ndarray, notes: np.ndarray, time: int, voice: int, chain: int) -> int:
-    """End the notes of a voice that are held, or down; returns how many there were."""
+    """End the notes of a voice that are down, or held; returns how many there were."""
     count, n = 0, voices[voice, chain]
     while n != _NONE:
         notes[n, _LENGTH] = time - notes[n, _START]
@@ -161,37 +164,26 @@ def _end_chain(voices: np.ndarray, notes: np.ndarray, time: int, voice: int, cha
 
 
 @inner
-def _end_held(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int) -> None:
-    """End what the pedal alone holds."""
-    voice = places[place, _FIRST_HELD]
+def _end_all(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int, chain: int) -> int:
+    """End the notes of a place whose keys are down, or that the pedal alone holds; returns how many there were."""
+    count, voice = 0, places[place, chain]
     while voice != _NONE:
-        _end_chain(voices, notes, time, voice, _HELD)
-        voices[voice, _IS_HELD] = 0
-        voice = voices[voice, _NEXT_HELD]
-    places[place, _FIRST_HELD] = _NONE
-
-
-@inner
-def _end_down(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int) -> int:
-    """End the notes whose keys are down; returns how many there were."""
-    count, voice = 0, places[place, _FIRST_DOWN]
-    while voice != _NONE:
-        count += _end_chain(voices, notes, time, voice, _OLDEST)
-        voices[voice, _IS_DOWN] = 0
-        voice = voices[voice, _NEXT_DOWN]
-    places[place, _FIRST_DOWN] = _NONE
+        count += _end_chain(voices, notes, time, voice, chain)
+        voices[voice, _IS_IN + chain] = 0
+        voice = voices[voice, _NEXT_VOICE + chain]
+    places[place, chain] = _NONE
     return count
 
 
 @inner
 def _release_all(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int) -> None:
-    voice = places[place, _FIRST_DOWN]
+    voice = places[place, _DOWN]
     while voice != _NONE:
-        while voices[voice, _OLDEST] != _NONE:
+        while voices[voice, _DOWN] != _NONE:
             _release(voices, places, notes, time, voice, place)
-        voices[voice, _IS_DOWN] = 0
-        voice = voices[voice, _NEXT_DOWN]
-    places[place, _FIRST_DOWN] = _NONE
+        voices[voice, _IS_IN + _DOWN] = 0
+        voice = voices[voice, _NEXT_VOICE + _DOWN]
+    places[place, _DOWN] = _NONE
 
 
 # --- Controllers ---
@@ -217,17 +209,17 @@ def _control(
     elif control == 64:
         places[place, _PEDAL] = value >= 64
         if value < 64:
-            _end_held(voices, places, notes, time, place)
+            _end_all(voices, places, notes, time, place, _HELD)
     elif control == 120:  # all sound off
-        _end_held(voices, places, notes, time, place)
-        _end_down(voices, places, notes, time, place)
+        _end_all(voices, places, notes, time, place, _HELD)
+        _end_all(voices, places, notes, time, place, _DOWN)
     elif control == 123:  # all notes off: all keys go up, and what the pedal holds goes on
         _release_all(voices, places, notes, time, place)
     elif control == 121:  # reset all controllers
         places[place, _BENT] = places[place, _PEDAL] = 0
         for controller in (_BEND, _WHEEL, _EXPRESSION):
             _set(places, changes, time, place, controller, AT_REST[controller])
-        _end_held(voices, places, notes, time, place)
+        _end_all(voices, places, notes, time, place, _HELD)
     elif control == 98 or control == 99:  # a non-registered parameter is selected
         places[place, _COARSE] = places[place, _FINE] = _NONE
     elif control == 100:
