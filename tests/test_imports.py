@@ -14,7 +14,7 @@ PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none.
 FOLDERS = ["storage", "patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
-GROUND = {"errors", "files", "output", "process", "workers", "rng", "cache"}
+GROUND = {"errors", "files", "search", "output", "process", "workers", "rng", "cache"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 

@@ -16,7 +16,7 @@ def add_to(verbs: Verbs) -> None:
 
 
 def run(options: Namespace) -> None:
-    from dx7data.dataset import folders
+    from dx7data.dataset import contents
 
     if options.html:
         from dx7data.page import page
@@ -25,8 +25,8 @@ def run(options: Namespace) -> None:
         made = {"folder": str(options.folder), "page": str(options.html)}
         print_result(made, lambda made: [f"Open it in a browser: {made['page']}"], options.html)
         return
-    with folders.explain_errors(options.folder):
-        found = folders.summarize(options.folder, 5 if options.rows is None else options.rows)
+    with contents.explain_errors(options.folder):
+        found = contents.summarize(options.folder, 5 if options.rows is None else options.rows)
     print_result(found, _describe)
 
 

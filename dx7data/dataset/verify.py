@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dx7data import prefix
-from dx7data.dataset import card, folders, shard
+from dx7data.dataset import card, contents, folders, shard
 from dx7data.dataset.executors import local
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL
@@ -173,7 +173,7 @@ def check_prefixes(plan: Plan, members: dict[str, bytes]) -> Iterator[str]:
     """What the prefixes of a sample say, against the patches in its dump."""
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     for codec in plan.spec.prefixes:
-        for stored, audio in zip(dumped, folders.split_layers(plan, members[f"prefix.{codec}.wav"]), strict=False):
+        for stored, audio in zip(dumped, contents.split_layers(plan, members[f"prefix.{codec}.wav"]), strict=False):
             try:
                 if prefix.CODECS[codec].decode is None:
                     agrees = (prefix.encode(stored, codec, plan.spec.sample_rate) == audio).all()

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dx7data.audio.markup import html, join
 from dx7data.audio.wav import decode_wav
-from dx7data.dataset import folders, shard
+from dx7data.dataset import contents, folders, shard
 from dx7data.errors import InputError, make_printable
 from dx7data.files import write_output
 from dx7data.output import format_count
@@ -40,13 +40,13 @@ def write_page(where: Where, path: Path, rows: int = ROWS) -> None:
         raise InputError(
             f"nothing to show: {folder} has no whole shard of its plan; dx7data render makes them, verify says what is wrong"
         )
-    with folders.explain_errors(folder):
+    with contents.explain_errors(folder):
         table = _read_columns(plan, made, folder)
         units = choice.choose_samples(list(made), table, rows, 2 if plan.spec.pairs else 1)
         shards = {each for unit in units for each, _ in unit}
         tables = {each: shard.read_rows(plan, each, folder, made[each]) for each in shards}
         samples = [[_read_sample(folder, each, tables[each][i]) for each, i in unit] for unit in units]
-        summary = folders.summarize(folder, 0)
+        summary = contents.summarize(folder, 0)
     text = _write(folder, plan, summary, table, samples)
     try:
         write_output(path, lambda file: file.write(text.encode(errors="replace")))

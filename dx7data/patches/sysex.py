@@ -210,7 +210,7 @@ def _check(reading: Reading, start: int, kind: str, body: np.ndarray, checksum: 
         warn(f"has checksum {checksum[0]:02X}, its bytes give {expected:02X}")
     if not ended:
         warn("does not end with F7")
-    if high := np.count_nonzero(body > 127):
+    if high := int(np.count_nonzero(body > 127)):
         warn(f"has {format_count(high, 'byte')} above 127, which MIDI cannot send")
 
 

@@ -305,7 +305,7 @@ class Trainer:
             )
         warnings = verdict.find_warnings(found)
         self.result = {**self.write_result(found), "warnings": warnings}
-        if self.over:
+        if self.over and self.settings.patience:
             evaluations = format_count(self.settings.patience, "evaluation")
             self.log.say(f"no better {self.settings.keep_best} in {evaluations}: the run ends here")
         for text in [f"{format_count(self.step, 'step')} done: {found['verdict']}", *warnings]:
