@@ -108,6 +108,16 @@ def upcast(t: Tensor) -> Tensor:
     return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
 
 
+def fits_bfloat16(x: Tensor) -> bool:
+    """Whether kernels of ours that round to bfloat16 may stand for torch: on a GPU, where autocast would round too.
+
+    torch.compile fuses operations of torch itself, and needs none of them.
+    """
+    if not x.is_cuda or torch.version.hip or torch.compiler.is_compiling():
+        return False
+    return torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16
+
+
 class RMSNorm(nn.Module):
     """Each group of `group_size` channels divided by its root mean square, in float32."""
 

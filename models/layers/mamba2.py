@@ -23,6 +23,7 @@ from .mamba1 import (
     linear_recurrence,
     run_segments,
 )
+from .ssd import ScanInChunks, is_usable
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
 KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
@@ -228,7 +229,7 @@ class Mamba2(MambaLayer):
 
     def run(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         past, *inner = state  # h and, if rotary, angles
-        z, xBC, dt, rate = self._project(u)
+        z, xBC, dt, rate = self._split(self.in_proj(u))
         xBC, past = causal_conv(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
         B, C = self._add_biases(B, C)
@@ -240,18 +241,25 @@ class Mamba2(MambaLayer):
         return self._finish(y, z), (past, *(after if rates else (after,)))
 
     def run_kernels(self, u: Tensor) -> Tensor:
-        if self._fusable():
-            return self._run_fused(self.in_proj(u))
-        z, xBC, dt, rate = self._project(u)
-        x, B, C = self._heads(causal_conv_by_kernel(xBC, self.conv1d), kernels=True)
-        y = self._kernel_scan(x, self._dt(dt), -torch.exp(upcast(self.A_log)), B, C, rate)
+        projected = self.in_proj(u)
+        ours = not self.bc_norm and not self.n_angles and is_usable(projected, self.headdim, self.d_state)
+        if not ours and self._fusable():
+            return self._run_fused(projected)
+        z, xBC, dt, rate = self._split(projected)
+        xBC = causal_conv_by_kernel(xBC, self.conv1d)
+        dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
+        if ours:
+            sizes = self.nheads, self.headdim, self.ngroups, self.d_state
+            y = ScanInChunks.apply(xBC, dt, A, upcast(self.D), *sizes).unflatten(-1, (self.nheads, -1))
+        else:
+            y = self._kernel_scan(*self._heads(xBC, kernels=True), dt, A, rate)
         return self._finish(y, z, kernels=True)
 
-    def _project(self, u: Tensor) -> tuple[Tensor, ...]:
-        """u (..., D) -> z (..., E), x with B and C (..., conv_dim), dt (..., H), the rate of the angles (..., S)."""
-        return self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
+    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """in_proj(u) -> z (..., E), x with B and C (..., conv_dim), dt (..., H), the rate of the angles (..., S)."""
+        return projected.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
 
-    def _kernel_scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rate: Tensor) -> Tensor:
+    def _kernel_scan(self, x: Tensor, B: Tensor, C: Tensor, dt: Tensor, A: Tensor, rate: Tensor) -> Tensor:
         if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
             from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
@@ -310,7 +318,7 @@ class Mamba2(MambaLayer):
 
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         past, h, *angles = state
-        z, xBC, dt, rate = self._project(u)
+        z, xBC, dt, rate = self._split(self.in_proj(u))
         xBC, past = causal_conv_step(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
         x, B, C = (upcast(t) for t in (x, *self._add_biases(B, C)))

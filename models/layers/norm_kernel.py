@@ -1,0 +1,130 @@
+"""Triton kernels of a residual sum and the LayerNorm after it. Sums are in float32 and in the same order each time."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+NUMBERS = 4096  # of a tile: a few rows of D
+PROGRAMS = 1024  # at most, of the backward pass, each with its part of the gradients of weight and bias
+TYPE = torch.bfloat16  # of what is normed
+
+
+def tile(width: int) -> tuple[int, int]:
+    """Rows and columns of a tile."""
+    columns = triton.next_power_of_2(width)
+    return max(1, NUMBERS // columns), columns
+
+
+def forward(x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """x + y (R, D) in float32, its LayerNorm in bfloat16, and of each row mean and 1 / deviation (R, 2)."""
+    rows, width = x.shape
+    whole = x if y is None else torch.empty_like(x)
+    normed = torch.empty(x.shape, dtype=TYPE, device=x.device)
+    moments = torch.empty(rows, 2, device=x.device)
+    high, wide = tile(width)
+    with torch.cuda.device_of(x):  # Triton launches on the current device, wherever the tensors are
+        forward_kernel[(triton.cdiv(rows, high),)](x, y, weight, bias, whole, normed, moments, eps, rows, width, high, wide)
+    return whole, normed, moments
+
+
+def backward(
+    grad_whole: Tensor | None,
+    grad_normed: Tensor,
+    whole: Tensor,
+    weight: Tensor,
+    moments: Tensor,
+    y_type: torch.dtype | None,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Gradients of x, of y in its type, of weight and of bias. On the device that is current."""
+    rows, width = whole.shape
+    high, wide = tile(width)
+    tiles = triton.cdiv(rows, high)
+    programs = min(PROGRAMS, tiles)
+    grad_x = torch.empty_like(whole)
+    grad_y = None if y_type in (None, whole.dtype) else torch.empty(whole.shape, dtype=y_type, device=whole.device)
+    parts = torch.empty(programs, 2, width, device=whole.device)
+    sizes = rows, width, triton.cdiv(tiles, programs), high, wide
+    backward_kernel[(programs,)](grad_whole, grad_normed, whole, weight, moments, grad_x, grad_y, parts, *sizes)
+    grad_weight, grad_bias = parts.sum(0)
+    return grad_x, grad_x if y_type == whole.dtype else grad_y, grad_weight, grad_bias
+
+
+@triton.jit
+def place(tile, rows, width: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    """Rows, columns, offsets of (HIGH, WIDE), and which are within the tensor."""
+    row, column = tile * HIGH + tl.arange(0, HIGH), tl.arange(0, WIDE)
+    within = (row < rows)[:, None] & (column < width)[None, :]
+    return row, column, row.to(tl.int64)[:, None] * width + column[None, :], within
+
+
+@triton.jit(do_not_specialize=["rows"])
+def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    x,
+    y,
+    weight,
+    bias,
+    whole,
+    normed,
+    moments,
+    eps,
+    rows,
+    width: tl.constexpr,
+    HIGH: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    row, column, at, within = place(tl.program_id(0), rows, width, HIGH, WIDE)
+    total = tl.load(x + at, mask=within, other=0.0).to(tl.float32)
+    if y is not None:
+        total += tl.load(y + at, mask=within, other=0.0).to(tl.float32)
+        tl.store(whole + at, total, mask=within)
+    mean = tl.sum(total, 1) / width
+    apart = tl.where(within, total - mean[:, None], 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(apart * apart, 1) / width + eps)
+    gain = tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
+    shift = tl.load(bias + column, mask=column < width, other=0.0).to(tl.float32)
+    made = apart * scale[:, None] * gain[None, :] + shift[None, :]
+    tl.store(normed + at, made.to(normed.dtype.element_ty), mask=within)
+    tl.store(moments + 2 * row.to(tl.int64), mean, mask=row < rows)
+    tl.store(moments + 2 * row.to(tl.int64) + 1, scale, mask=row < rows)
+
+
+@triton.jit(do_not_specialize=["rows", "turns"])
+def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    grad_whole,
+    grad_normed,
+    whole,
+    weight,
+    moments,
+    grad_x,
+    grad_y,
+    parts,
+    rows,
+    width: tl.constexpr,
+    turns,
+    HIGH: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    column = tl.arange(0, WIDE)
+    gain = tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
+    of_weight, of_bias = tl.zeros((WIDE,), tl.float32), tl.zeros((WIDE,), tl.float32)
+    for turn in range(0, turns):
+        row, _, at, within = place(tl.program_id(0) + turn * tl.num_programs(0), rows, width, HIGH, WIDE)
+        mean = tl.load(moments + 2 * row.to(tl.int64), mask=row < rows, other=0.0)
+        scale = tl.load(moments + 2 * row.to(tl.int64) + 1, mask=row < rows, other=0.0)
+        total = tl.load(whole + at, mask=within, other=0.0).to(tl.float32)
+        slope = tl.load(grad_normed + at, mask=within, other=0.0).to(tl.float32)
+        unit = tl.where(within, (total - mean[:, None]) * scale[:, None], 0.0)
+        of_weight += tl.sum(slope * unit, 0)
+        of_bias += tl.sum(slope, 0)
+        slope *= gain[None, :]
+        along = tl.sum(slope * unit, 1) / width
+        made = (slope - tl.sum(slope, 1)[:, None] / width - unit * along[:, None]) * scale[:, None]
+        if grad_whole is not None:
+            made += tl.load(grad_whole + at, mask=within, other=0.0)
+        tl.store(grad_x + at, made, mask=within)
+        if grad_y is not None:
+            tl.store(grad_y + at, made.to(grad_y.dtype.element_ty), mask=within)
+    part = parts + tl.program_id(0).to(tl.int64) * 2 * width + column
+    tl.store(part, of_weight, mask=column < width)
+    tl.store(part + width, of_bias, mask=column < width)

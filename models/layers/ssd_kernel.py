@@ -1,0 +1,333 @@
+"""Triton kernels of Mamba2's scan for heads of few channels, forward and backward, in chunks of Q steps.
+
+A chunk is worked on by few programs, each for several heads of a group: what heads share (B, C and their products) is read
+and made once, and the heads' gradients of it are summed in registers. Products are of the type of the inputs, sums in
+float32 and in the same order each time. The inputs are slices of one tensor, and so are their gradients: nothing is copied.
+
+Shape letters: B batch, L steps, H heads, P headdim, N state, G groups that share B and C, K chunks.
+With a = A dt, summed within a chunk to s_t: decay(u+1..t) = exp(s_t - s_u).
+"""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+CHUNK = 64  # Q
+COLUMNS = 128  # channels, H P, of the states that a program makes
+TOGETHER = 4  # heads whose outputs a program makes
+FEW = 512  # programs of the backward pass below which each gets fewer heads
+AHEAD = tl.constexpr(4)  # chunks that are read before the first of them is needed
+
+
+class Sizes(NamedTuple):
+    heads: int
+    headdim: int
+    groups: int
+    state: int
+
+    @property
+    def inner(self) -> int:
+        return self.heads * self.headdim
+
+
+def forward(xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
+    """xBC (B, L, H P + 2 G N), dt (B, L, H), A, D (H) -> y (B, L, H P); for the gradient, states before chunks, ends."""
+    batch, length, _ = xBC.shape
+    y = torch.empty(batch, length, sizes.inner, dtype=xBC.dtype, device=xBC.device)
+    chunks = triton.cdiv(length, CHUNK)
+    count = divide(sizes, TOGETHER)
+    with torch.cuda.device_of(xBC):  # Triton launches on the current device, wherever the tensors are
+        made, ends = make_states(xBC, xBC, dt, A, sizes, BACK=False)
+        before = pass_states(made, ends, sizes, xBC.dtype, BACK=False)
+        outputs_kernel[chunks, sizes.heads // count, batch](
+            xBC, dt, A, D, before, y, length, xBC.stride(0), xBC.stride(1), *sizes, count, CHUNK, num_warps=4
+        )
+    return y, before, ends
+
+
+def backward(
+    sizes: Sizes, grad: Tensor, xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, before: Tensor, ends: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of xBC, dt, A and D; `grad` (B, L, H P) is contiguous. On the device that is current."""
+    batch, length, width = xBC.shape
+    chunks = triton.cdiv(length, CHUNK)
+    local, _ = make_states(xBC, grad, dt, A, sizes, BACK=True)
+    after = pass_states(local, ends, sizes, xBC.dtype, BACK=True)
+    most = sizes.heads // sizes.groups
+    while most % 2 == 0 and batch * chunks * sizes.heads // most < FEW:
+        most //= 2
+    shares = sizes.heads // sizes.groups // most  # programs that each have a part of the gradient of a group's B and C
+    grad_xBC = torch.empty(batch, length, width, dtype=xBC.dtype, device=xBC.device)
+    parts = grad_xBC[:, :, sizes.inner :]
+    if shares > 1:
+        parts = torch.empty(shares, batch, length, 2 * sizes.groups * sizes.state, device=xBC.device)
+    grad_dt = torch.empty_like(dt)
+    grad_A, grad_D = torch.empty(2, batch, chunks, sizes.heads, device=xBC.device)
+    backward_kernel[chunks, sizes.heads // most, batch](
+        grad, xBC, dt, A, D, before, after, grad_xBC, parts, grad_dt, grad_A, grad_D,
+        length, xBC.stride(0), xBC.stride(1), parts.stride(0) if shares > 1 else 0, parts.stride(-3), parts.stride(-2),
+        *sizes, most, CHUNK, num_warps=8,
+    )  # fmt: skip
+    if shares > 1:
+        grad_xBC[:, :, sizes.inner :] = parts.sum(0)
+    return grad_xBC, grad_dt, grad_A.sum((0, 1)), grad_D.sum((0, 1))
+
+
+def divide(sizes: Sizes, most: int) -> int:
+    """Heads of a program: a power of two that divides a group's, at most `most`."""
+    count = 1
+    while 2 * count <= most and sizes.heads // sizes.groups % (2 * count) == 0:
+        count *= 2
+    return count
+
+
+def make_states(xBC: Tensor, values: Tensor, dt: Tensor, A: Tensor, sizes: Sizes, BACK: bool) -> tuple[Tensor, Tensor]:
+    """What each chunk adds to the state, (B, K, N, H P), and the sum of a in it, (B, K, H).
+
+    BACK: what its outputs' gradients `values` add to the gradient of the state before it.
+    """
+    batch, length, _ = xBC.shape
+    chunks, count = triton.cdiv(length, CHUNK), divide(sizes, max(1, COLUMNS // sizes.headdim))
+    made = torch.empty(batch, chunks, sizes.state, sizes.inner, device=xBC.device)
+    ends = torch.empty(batch, chunks, sizes.heads, device=xBC.device)
+    strides = xBC.stride(0), xBC.stride(1), values.stride(0), values.stride(1)
+    states_kernel[chunks, sizes.heads // count, batch](
+        xBC, values, dt, A, made, ends, length, *strides, *sizes, count, CHUNK, BACK, num_warps=4
+    )
+    return made, ends
+
+
+def pass_states(made: Tensor, ends: Tensor, sizes: Sizes, kind: torch.dtype, BACK: bool) -> Tensor:
+    """The state before each chunk, (B, K, N, H P); BACK: the gradient of the state after it."""
+    batch, chunks, states, inner = made.shape
+    passed = torch.empty(made.shape, dtype=kind, device=made.device)
+    block = 256
+    pass_kernel[triton.cdiv(states * inner, block), batch](
+        made, ends, passed, chunks, states * inner, sizes.heads, sizes.headdim, block, BACK, num_warps=4
+    )
+    return passed
+
+
+@triton.jit
+def sum_decays(dt, A, item, step, head, length, HEADS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    """dt and the sums of a so far, (Q); steps after the end do not decay and weigh nothing."""
+    steps = tl.load(dt + (item * length + step) * HEADS + head, mask=step < length, other=0.0)
+    return steps, tl.cumsum(steps * tl.load(A + head), 0)
+
+
+@triton.jit
+def read(x, item, step, column, length, item_stride, step_stride):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    """(Q, columns)."""
+    at = item * item_stride + step.to(tl.int64)[:, None] * step_stride + column[None, :]
+    return tl.load(x + at, mask=(step < length)[:, None], other=0.0)
+
+
+@triton.jit(do_not_specialize=["length"])
+def states_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    xBC,
+    values,
+    dt,
+    A,
+    made,
+    ends,
+    length,
+    item_stride,
+    step_stride,
+    values_item_stride,
+    values_step_stride,
+    HEADS: tl.constexpr,
+    HEADDIM: tl.constexpr,
+    GROUPS: tl.constexpr,
+    STATE: tl.constexpr,
+    COUNT: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BACK: tl.constexpr,
+):
+    chunk, first, item = tl.program_id(0), tl.program_id(1) * COUNT, tl.program_id(2).to(tl.int64)
+    step = chunk * CHUNK + tl.arange(0, CHUNK)
+    head = first + tl.arange(0, COUNT)
+    at = (item * length + step)[:, None] * HEADS + head[None, :]
+    steps = tl.load(dt + at, mask=(step < length)[:, None], other=0.0)
+    rates = steps * tl.load(A + head)[None, :]
+    total = tl.sum(rates, 0)
+    decays = tl.cumsum(rates, 0)
+    weight = tl.exp(decays) if BACK else tl.exp(total[None, :] - decays) * steps
+    column = first * HEADDIM + tl.arange(0, COUNT * HEADDIM)
+    x = read(values, item, step, column, length, values_item_stride, values_step_stride)
+    weighted = tl.reshape(x, (CHUNK, COUNT, HEADDIM)).to(tl.float32) * weight[:, :, None]
+    weighted = tl.reshape(weighted, (CHUNK, COUNT * HEADDIM)).to(x.dtype)
+    group = first // (HEADS // GROUPS) + (GROUPS if BACK else 0)
+    state = tl.arange(0, STATE)
+    matrix = read(xBC, item, step, HEADS * HEADDIM + group * STATE + state, length, item_stride, step_stride)
+    place = (item * tl.num_programs(0) + chunk) * STATE * (HEADS * HEADDIM) + state[:, None] * (HEADS * HEADDIM)
+    tl.store(made + place + column[None, :], tl.dot(tl.trans(matrix), weighted))
+    tl.store(ends + (item * tl.num_programs(0) + chunk) * HEADS + head, total)
+
+
+@triton.jit(do_not_specialize=["chunks"])
+def pass_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    made,
+    ends,
+    passed,
+    chunks,
+    size,
+    HEADS: tl.constexpr,
+    HEADDIM: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BACK: tl.constexpr,
+):
+    number, item = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
+    head = number % (HEADS * HEADDIM) // HEADDIM
+    state = tl.zeros((BLOCK,), tl.float32)
+    for turn in range(0, chunks, AHEAD):
+        more, decays = (), ()
+        for i in tl.static_range(AHEAD):
+            at = item * chunks + (chunks - 1 - turn - i if BACK else turn + i)
+            within = (number < size) & (turn + i < chunks)
+            more += (tl.load(made + at * size + number, mask=within, other=0.0),)  # type: ignore[assignment]  # tuples of Triton grow
+            decays += (tl.exp(tl.load(ends + at * HEADS + head, mask=within, other=0.0)),)  # type: ignore[assignment]  # tuples of Triton grow
+        for i in tl.static_range(AHEAD):
+            at = item * chunks + (chunks - 1 - turn - i if BACK else turn + i)
+            within = (number < size) & (turn + i < chunks)
+            tl.store(passed + at * size + number, state.to(passed.dtype.element_ty), mask=within)
+            state = decays[i] * state + more[i]
+
+
+@triton.jit(do_not_specialize=["length"])
+def outputs_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    xBC,
+    dt,
+    A,
+    D,
+    before,
+    y,
+    length,
+    item_stride,
+    step_stride,
+    HEADS: tl.constexpr,
+    HEADDIM: tl.constexpr,
+    GROUPS: tl.constexpr,
+    STATE: tl.constexpr,
+    COUNT: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    INNER: tl.constexpr = HEADS * HEADDIM
+    chunk, first, item = tl.program_id(0), tl.program_id(1) * COUNT, tl.program_id(2).to(tl.int64)
+    time = tl.arange(0, CHUNK)
+    step, state = chunk * CHUNK + time, tl.arange(0, STATE)
+    shared = INNER + first // (HEADS // GROUPS) * STATE + state
+    B = read(xBC, item, step, shared, length, item_stride, step_stride)
+    C = read(xBC, item, step, shared + GROUPS * STATE, length, item_stride, step_stride)
+    scores = tl.dot(C, tl.trans(B))
+    earlier = time[:, None] >= time[None, :]
+    for head in range(first, first + COUNT):
+        column = head * HEADDIM + tl.arange(0, HEADDIM)
+        steps, decays = sum_decays(dt, A, item, step, head, length, HEADS)
+        x = read(xBC, item, step, column, length, item_stride, step_stride)
+        mix = tl.exp(tl.where(earlier, decays[:, None] - decays[None, :], float("-inf"))) * scores * steps[None, :]
+        place = (item * tl.num_programs(0) + chunk) * STATE * INNER + state[:, None] * INNER + column[None, :]
+        total = tl.dot(C, tl.load(before + place)) * tl.exp(decays)[:, None]
+        total = tl.dot(mix.to(x.dtype), x, total) + tl.load(D + head) * x.to(tl.float32)
+        at = (item * length + step)[:, None] * INNER + column[None, :]
+        tl.store(y + at, total.to(y.dtype.element_ty), mask=(step < length)[:, None])
+
+
+@triton.jit(do_not_specialize=["length", "share_stride"])
+def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    grad,
+    xBC,
+    dt,
+    A,
+    D,
+    before,
+    after,
+    grad_xBC,
+    parts,
+    grad_dt,
+    grad_A,
+    grad_D,
+    length,
+    item_stride,
+    step_stride,
+    share_stride,
+    part_item_stride,
+    part_step_stride,
+    HEADS: tl.constexpr,
+    HEADDIM: tl.constexpr,
+    GROUPS: tl.constexpr,
+    STATE: tl.constexpr,
+    COUNT: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """`before`: the state before each chunk; `after`: the gradient of the state after it."""
+    INNER: tl.constexpr = HEADS * HEADDIM
+    WIDTH: tl.constexpr = INNER + 2 * GROUPS * STATE
+    PER_GROUP: tl.constexpr = HEADS // GROUPS
+    chunk, first, item = tl.program_id(0), tl.program_id(1) * COUNT, tl.program_id(2).to(tl.int64)
+    time = tl.arange(0, CHUNK)
+    step, state = chunk * CHUNK + time, tl.arange(0, STATE)
+    group = first // PER_GROUP
+    shared = INNER + group * STATE + state
+    B = read(xBC, item, step, shared, length, item_stride, step_stride)
+    C = read(xBC, item, step, shared + GROUPS * STATE, length, item_stride, step_stride)
+    scores = tl.dot(C, tl.trans(B))
+    earlier = time[:, None] >= time[None, :]
+    within = (step < length)[:, None]
+    of_scores = tl.zeros((CHUNK, CHUNK), tl.float32)
+    of_B, of_C = tl.zeros((CHUNK, STATE), tl.float32), tl.zeros((CHUNK, STATE), tl.float32)
+    for head in range(first, first + COUNT):
+        column = head * HEADDIM + tl.arange(0, HEADDIM)
+        steps, decays = sum_decays(dt, A, item, step, head, length, HEADS)
+        rate = tl.load(A + head)
+        end = tl.sum(steps * rate, 0)
+        x = read(xBC, item, step, column, length, item_stride, step_stride)
+        slope = read(grad, item, step, column, length, length * INNER, INNER)
+        place = (item * tl.num_programs(0) + chunk) * STATE * INNER + state[:, None] * INNER + column[None, :]
+        past, ahead = tl.load(before + place), tl.load(after + place)
+        x32, slope32 = x.to(tl.float32), slope.to(tl.float32)
+
+        # y_t = sum over u <= t of decay dt_u (C_t B_u) x_u
+        decay = tl.exp(tl.where(earlier, decays[:, None] - decays[None, :], float("-inf")))
+        of_mix = tl.dot(slope, tl.trans(x)) * decay
+        of_scores += of_mix * steps[None, :]
+        of_mix *= scores
+        of_x = tl.dot(tl.trans((scores * decay * steps[None, :]).to(x.dtype)), slope)
+        of_steps = tl.sum(of_mix, 0)
+        of_decays = tl.sum(of_mix * steps[None, :], 1) - steps * of_steps
+
+        # the state after the chunk = exp(end) past + sum of exp(end - s_u) dt_u B_u x_u
+        left = tl.exp(end - decays)
+        passed_on = tl.dot(B, ahead)
+        of_x += passed_on * (left * steps)[:, None]
+        of_left = tl.sum(passed_on * x32, 1) * left
+        of_steps += of_left
+        of_end = tl.sum(of_left * steps, 0) + tl.exp(end) * tl.sum(tl.sum(past.to(tl.float32) * ahead.to(tl.float32), 1), 0)
+        of_decays -= of_left * steps
+        of_B += tl.dot((x32 * (left * steps)[:, None]).to(x.dtype), tl.trans(ahead))
+
+        # y_t += exp(s_t) C_t past
+        weighted = slope32 * tl.exp(decays)[:, None]
+        of_decays += tl.sum(tl.dot(C, past) * weighted, 1)
+        of_C += tl.dot(weighted.to(x.dtype), tl.trans(past))
+
+        of_rates = tl.cumsum(of_decays, 0, reverse=True) + of_end
+        number = (item * length + step) * HEADS + head
+        tl.store(grad_dt + number, of_steps + rate * of_rates, mask=step < length)
+        at = (item * tl.num_programs(0) + chunk) * HEADS + head
+        tl.store(grad_A + at, tl.sum(steps * of_rates, 0))
+        tl.store(grad_D + at, tl.sum(tl.sum(x32 * slope32, 1), 0))
+        of_x += tl.load(D + head) * slope32
+        rows = (item * length + step)[:, None] * WIDTH + column[None, :]
+        tl.store(grad_xBC + rows, of_x.to(grad_xBC.dtype.element_ty), mask=within)
+
+    share = first % PER_GROUP // COUNT
+    whole = of_scores.to(B.dtype)
+    of_B = tl.dot(tl.trans(whole), C, of_B)
+    of_C = tl.dot(whole, B, of_C)
+    part = parts + share * share_stride + item * part_item_stride + step.to(tl.int64)[:, None] * part_step_stride
+    part += group * STATE + state[None, :]
+    tl.store(part, of_B.to(parts.dtype.element_ty), mask=within)
+    tl.store(part + GROUPS * STATE, of_C.to(parts.dtype.element_ty), mask=within)
