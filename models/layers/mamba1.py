@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from ..timescales import Modes, spread
 from .base import SequenceLayer, mark, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
+from .tuning import choose_configurations
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,10 @@ def mamba_ssm_usable() -> bool:
         raise ImportError(
             f"mamba-ssm {package.__version__} has wrong gradients: build it anew (`make mamba`), or set kernels='torch'"
         )
+    if package is not None:
+        for part in ("ssd_combined", "layernorm_gated", "mamba3.mamba3_siso_combined"):
+            import_or_explain(f"mamba_ssm.ops.triton.{part}")
+        choose_configurations("mamba_ssm")
     return package is not None
 
 

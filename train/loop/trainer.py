@@ -16,6 +16,7 @@ from torch import Tensor
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.output import log, progress_bar
+from models.layers import tuning
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
@@ -196,15 +197,29 @@ class Trainer:
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
+        parts = list(zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True))
+        if self.step == self.start + 1 and device.type == "cuda" and not settings.compile:
+            self.compile_kernels(*(tensor.to(device) for tensor in parts[0]))
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
-        for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
+        for part in parts:
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
         self.ranks.average(optim.find_gradients(self.model.parameters()))
         norm = self.guard.clip(total, self.step, settings.clip)
         self.optimiser.step()
         optim.update_average(self.ema, self.model, settings.ema, self.step)
         return total, norm
+
+    def compile_kernels(self, *part: Tensor) -> None:
+        """Those of Triton that a step launches, all at once; gradients are left without meaning."""
+        bar = progress_bar(unit="kernel", desc="compiling", leave=False, disable=not self.ranks.first)
+
+        def report(done: int, count: int) -> None:
+            bar.total = count
+            bar.update(done - bar.n)
+
+        with bar, torch.random.fork_rng([self.ranks.device]):
+            tuning.compile_ahead(lambda: self.add_gradients(*part), report)
 
     def add_gradients(self, prefix: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Of a part of a batch, int16; what it adds to the loss."""
