@@ -25,8 +25,8 @@ class ScanInChunks(torch.autograd.Function):
 
         ctx.sizes = ssd_kernel.Sizes(*sizes)
         xBC, dt = xBC if xBC.stride(2) == 1 else xBC.contiguous(), dt.contiguous()
-        y, before, ends = ssd_kernel.forward(xBC, dt, A, D, ctx.sizes)
-        ctx.save_for_backward(xBC, dt, A, D, before, ends)
+        y, *kept = ssd_kernel.forward(xBC, dt, A, D, ctx.sizes)
+        ctx.save_for_backward(xBC, dt, A, D, *kept)
         return y
 
     @staticmethod

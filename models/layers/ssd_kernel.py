@@ -18,6 +18,7 @@ from torch import Tensor
 CHUNK = 64  # Q
 COLUMNS = 128  # channels, H P, of the states that a program makes
 TOGETHER = 4  # heads whose outputs a program makes
+MOST, WARPS = 8, 8  # heads of a program of the backward pass, at most, and its warps
 FEW = 512  # programs of the backward pass below which each gets fewer heads
 AHEAD = tl.constexpr(4)  # chunks that are read before the first of them is needed
 
@@ -33,30 +34,39 @@ class Sizes(NamedTuple):
         return self.heads * self.headdim
 
 
-def forward(xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
-    """xBC (B, L, H P + 2 G N), dt (B, L, H), A, D (H) -> y (B, L, H P); for the gradient, states before chunks, ends."""
+def forward(xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, sizes: Sizes) -> tuple[Tensor, ...]:
+    """xBC (B, L, H P + 2 G N), dt (B, L, H), A, D (H) -> y (B, L, H P); for the gradient, states before chunks, s and ends."""
     batch, length, _ = xBC.shape
     y = torch.empty(batch, length, sizes.inner, dtype=xBC.dtype, device=xBC.device)
     chunks = triton.cdiv(length, CHUNK)
     count = divide(sizes, TOGETHER)
     with torch.cuda.device_of(xBC):  # Triton launches on the current device, wherever the tensors are
-        made, ends = make_states(xBC, xBC, dt, A, sizes, BACK=False)
+        decays, ends = torch.empty_like(dt), torch.empty(batch, chunks, sizes.heads, device=xBC.device)
+        decay_kernel[chunks, batch](dt, A, decays, ends, length, sizes.heads, pad_heads(sizes), CHUNK, num_warps=1)
+        made = make_states(xBC, xBC, dt, decays, ends, sizes, BACK=False)
         before = pass_states(made, ends, sizes, xBC.dtype, BACK=False)
         outputs_kernel[chunks, sizes.heads // count, batch](
-            xBC, dt, A, D, before, y, length, xBC.stride(0), xBC.stride(1), *sizes, count, CHUNK, num_warps=4
+            xBC, dt, decays, ends, D, before, y, length, xBC.stride(0), xBC.stride(1), *sizes, count, CHUNK, num_warps=4
         )
-    return y, before, ends
+    return y, before, decays, ends
 
 
 def backward(
-    sizes: Sizes, grad: Tensor, xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, before: Tensor, ends: Tensor
+    sizes: Sizes,
+    grad: Tensor,
+    xBC: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    D: Tensor,
+    before: Tensor,
+    decays: Tensor,
+    ends: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of xBC, dt, A and D; `grad` (B, L, H P) is contiguous. On the device that is current."""
     batch, length, width = xBC.shape
     chunks = triton.cdiv(length, CHUNK)
-    local, _ = make_states(xBC, grad, dt, A, sizes, BACK=True)
-    after = pass_states(local, ends, sizes, xBC.dtype, BACK=True)
-    most = sizes.heads // sizes.groups
+    after = pass_states(make_states(xBC, grad, dt, decays, ends, sizes, BACK=True), ends, sizes, xBC.dtype, BACK=True)
+    most = min(MOST, divide(sizes, sizes.heads))
     while most % 2 == 0 and batch * chunks * sizes.heads // most < FEW:
         most //= 2
     shares = sizes.heads // sizes.groups // most  # programs that each have a part of the gradient of a group's B and C
@@ -64,15 +74,20 @@ def backward(
     parts = grad_xBC[:, :, sizes.inner :]
     if shares > 1:
         parts = torch.empty(shares, batch, length, 2 * sizes.groups * sizes.state, device=xBC.device)
-    grad_dt = torch.empty_like(dt)
-    grad_A, grad_D = torch.empty(2, batch, chunks, sizes.heads, device=xBC.device)
+    grad_dt, of_decays, of_passed = torch.empty(3, *dt.shape, device=xBC.device)
+    strides = xBC.stride(0), xBC.stride(1)
     backward_kernel[chunks, sizes.heads // most, batch](
-        grad, xBC, dt, A, D, before, after, grad_xBC, parts, grad_dt, grad_A, grad_D,
-        length, xBC.stride(0), xBC.stride(1), parts.stride(0) if shares > 1 else 0, parts.stride(-3), parts.stride(-2),
-        *sizes, most, CHUNK, num_warps=8,
+        grad, xBC, dt, decays, ends, D, before, after, grad_xBC, parts, grad_dt, of_decays, of_passed,
+        length, *strides, parts.stride(0) if shares > 1 else 0, parts.stride(-3), parts.stride(-2),
+        *sizes, most, CHUNK, num_warps=WARPS,
     )  # fmt: skip
     if shares > 1:
         grad_xBC[:, :, sizes.inner :] = parts.sum(0)
+    grad_A, grad_D = torch.empty(2, batch, chunks, sizes.heads, device=xBC.device)
+    rates_kernel[chunks, sizes.heads // (count := divide(sizes, TOGETHER)), batch](
+        grad, xBC, dt, A, ends, before, after, grad_dt, of_decays, of_passed, grad_A, grad_D,
+        length, *strides, sizes.heads, sizes.headdim, sizes.state, count, CHUNK, num_warps=4,
+    )  # fmt: skip
     return grad_xBC, grad_dt, grad_A.sum((0, 1)), grad_D.sum((0, 1))
 
 
@@ -84,20 +99,25 @@ def divide(sizes: Sizes, most: int) -> int:
     return count
 
 
-def make_states(xBC: Tensor, values: Tensor, dt: Tensor, A: Tensor, sizes: Sizes, BACK: bool) -> tuple[Tensor, Tensor]:
-    """What each chunk adds to the state, (B, K, N, H P), and the sum of a in it, (B, K, H).
+def pad_heads(sizes: Sizes) -> int:
+    return triton.next_power_of_2(sizes.heads)
+
+
+def make_states(
+    xBC: Tensor, values: Tensor, dt: Tensor, decays: Tensor, ends: Tensor, sizes: Sizes, BACK: bool
+) -> Tensor:
+    """What each chunk adds to the state, (B, K, N, H P).
 
     BACK: what its outputs' gradients `values` add to the gradient of the state before it.
     """
     batch, length, _ = xBC.shape
     chunks, count = triton.cdiv(length, CHUNK), divide(sizes, max(1, COLUMNS // sizes.headdim))
     made = torch.empty(batch, chunks, sizes.state, sizes.inner, device=xBC.device)
-    ends = torch.empty(batch, chunks, sizes.heads, device=xBC.device)
     strides = xBC.stride(0), xBC.stride(1), values.stride(0), values.stride(1)
     states_kernel[chunks, sizes.heads // count, batch](
-        xBC, values, dt, A, made, ends, length, *strides, *sizes, count, CHUNK, BACK, num_warps=4
+        xBC, values, dt, decays, ends, made, length, *strides, *sizes, count, CHUNK, BACK, num_warps=4
     )
-    return made, ends
+    return made
 
 
 def pass_states(made: Tensor, ends: Tensor, sizes: Sizes, kind: torch.dtype, BACK: bool) -> Tensor:
@@ -111,11 +131,24 @@ def pass_states(made: Tensor, ends: Tensor, sizes: Sizes, kind: torch.dtype, BAC
     return passed
 
 
+@triton.jit(do_not_specialize=["length"])
+def decay_kernel(dt, A, decays, ends, length, HEADS: tl.constexpr, PADDED: tl.constexpr, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    """s, the sums of a so far in a chunk, (B, L, H), and the whole sums, (B, K, H)."""
+    chunk, item = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    step, head = chunk * CHUNK + tl.arange(0, CHUNK), tl.arange(0, PADDED)
+    at = (item * length + step)[:, None] * HEADS + head[None, :]
+    within = (step < length)[:, None] & (head < HEADS)[None, :]
+    rates = tl.load(dt + at, mask=within, other=0.0) * tl.load(A + head, mask=head < HEADS, other=0.0)[None, :]
+    tl.store(decays + at, tl.cumsum(rates, 0), mask=within)
+    tl.store(ends + (item * tl.num_programs(0) + chunk) * HEADS + head, tl.sum(rates, 0), mask=head < HEADS)
+
+
 @triton.jit
-def sum_decays(dt, A, item, step, head, length, HEADS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
-    """dt and the sums of a so far, (Q); steps after the end do not decay and weigh nothing."""
-    steps = tl.load(dt + (item * length + step) * HEADS + head, mask=step < length, other=0.0)
-    return steps, tl.cumsum(steps * tl.load(A + head), 0)
+def read_decays(dt, decays, ends, item, chunk, chunks, step, head, length, HEADS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    """dt and s, (Q), and the whole sum; steps after the end do not decay and weigh nothing."""
+    at = (item * length + step) * HEADS + head
+    end = tl.load(ends + (item * chunks + chunk) * HEADS + head)
+    return tl.load(dt + at, mask=step < length, other=0.0), tl.load(decays + at, mask=step < length, other=end), end
 
 
 @triton.jit
@@ -130,9 +163,9 @@ def states_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no t
     xBC,
     values,
     dt,
-    A,
-    made,
+    decays,
     ends,
+    made,
     length,
     item_stride,
     step_stride,
@@ -150,11 +183,13 @@ def states_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no t
     step = chunk * CHUNK + tl.arange(0, CHUNK)
     head = first + tl.arange(0, COUNT)
     at = (item * length + step)[:, None] * HEADS + head[None, :]
-    steps = tl.load(dt + at, mask=(step < length)[:, None], other=0.0)
-    rates = steps * tl.load(A + head)[None, :]
-    total = tl.sum(rates, 0)
-    decays = tl.cumsum(rates, 0)
-    weight = tl.exp(decays) if BACK else tl.exp(total[None, :] - decays) * steps
+    within = (step < length)[:, None]
+    total = tl.load(decays + at, mask=within, other=0.0)  # steps after the end are 0 in `values`
+    if BACK:
+        weight = tl.exp(total)
+    else:
+        end = tl.load(ends + (item * tl.num_programs(0) + chunk) * HEADS + head)
+        weight = tl.exp(end[None, :] - total) * tl.load(dt + at, mask=within, other=0.0)
     column = first * HEADDIM + tl.arange(0, COUNT * HEADDIM)
     x = read(values, item, step, column, length, values_item_stride, values_step_stride)
     weighted = tl.reshape(x, (CHUNK, COUNT, HEADDIM)).to(tl.float32) * weight[:, :, None]
@@ -164,7 +199,6 @@ def states_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no t
     matrix = read(xBC, item, step, HEADS * HEADDIM + group * STATE + state, length, item_stride, step_stride)
     place = (item * tl.num_programs(0) + chunk) * STATE * (HEADS * HEADDIM) + state[:, None] * (HEADS * HEADDIM)
     tl.store(made + place + column[None, :], tl.dot(tl.trans(matrix), weighted))
-    tl.store(ends + (item * tl.num_programs(0) + chunk) * HEADS + head, total)
 
 
 @triton.jit(do_not_specialize=["chunks"])
@@ -200,7 +234,8 @@ def pass_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no typ
 def outputs_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
     xBC,
     dt,
-    A,
+    decays,
+    ends,
     D,
     before,
     y,
@@ -225,14 +260,14 @@ def outputs_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no 
     earlier = time[:, None] >= time[None, :]
     for head in range(first, first + COUNT):
         column = head * HEADDIM + tl.arange(0, HEADDIM)
-        steps, decays = sum_decays(dt, A, item, step, head, length, HEADS)
+        steps, total, _ = read_decays(dt, decays, ends, item, chunk, tl.num_programs(0), step, head, length, HEADS)
         x = read(xBC, item, step, column, length, item_stride, step_stride)
-        mix = tl.exp(tl.where(earlier, decays[:, None] - decays[None, :], float("-inf"))) * scores * steps[None, :]
+        mix = tl.exp(tl.where(earlier, total[:, None] - total[None, :], float("-inf"))) * scores * steps[None, :]
         place = (item * tl.num_programs(0) + chunk) * STATE * INNER + state[:, None] * INNER + column[None, :]
-        total = tl.dot(C, tl.load(before + place)) * tl.exp(decays)[:, None]
-        total = tl.dot(mix.to(x.dtype), x, total) + tl.load(D + head) * x.to(tl.float32)
+        made = tl.dot(C, tl.load(before + place)) * tl.exp(total)[:, None]
+        made = tl.dot(mix.to(x.dtype), x, made) + tl.load(D + head) * x.to(tl.float32)
         at = (item * length + step)[:, None] * INNER + column[None, :]
-        tl.store(y + at, total.to(y.dtype.element_ty), mask=(step < length)[:, None])
+        tl.store(y + at, made.to(y.dtype.element_ty), mask=(step < length)[:, None])
 
 
 @triton.jit(do_not_specialize=["length", "share_stride"])
@@ -240,15 +275,16 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
     grad,
     xBC,
     dt,
-    A,
+    decays,
+    ends,
     D,
     before,
     after,
     grad_xBC,
     parts,
     grad_dt,
-    grad_A,
-    grad_D,
+    of_decays,
+    of_passed,
     length,
     item_stride,
     step_stride,
@@ -262,7 +298,11 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
     COUNT: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """`before`: the state before each chunk; `after`: the gradient of the state after it."""
+    """`before`: the state before each chunk; `after`: the gradient of the state after it.
+
+    Here `grad_dt` gets what dt gives as a weight. What it gives as a rate follows in `rates_kernel`, from the gradient of s
+    in `of_decays` and, in `of_passed`, from how much each step is heard after the chunk.
+    """
     INNER: tl.constexpr = HEADS * HEADDIM
     WIDTH: tl.constexpr = INNER + 2 * GROUPS * STATE
     PER_GROUP: tl.constexpr = HEADS // GROUPS
@@ -280,9 +320,7 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
     of_B, of_C = tl.zeros((CHUNK, STATE), tl.float32), tl.zeros((CHUNK, STATE), tl.float32)
     for head in range(first, first + COUNT):
         column = head * HEADDIM + tl.arange(0, HEADDIM)
-        steps, decays = sum_decays(dt, A, item, step, head, length, HEADS)
-        rate = tl.load(A + head)
-        end = tl.sum(steps * rate, 0)
+        steps, total, end = read_decays(dt, decays, ends, item, chunk, tl.num_programs(0), step, head, length, HEADS)
         x = read(xBC, item, step, column, length, item_stride, step_stride)
         slope = read(grad, item, step, column, length, length * INNER, INNER)
         place = (item * tl.num_programs(0) + chunk) * STATE * INNER + state[:, None] * INNER + column[None, :]
@@ -290,35 +328,30 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
         x32, slope32 = x.to(tl.float32), slope.to(tl.float32)
 
         # y_t = sum over u <= t of decay dt_u (C_t B_u) x_u
-        decay = tl.exp(tl.where(earlier, decays[:, None] - decays[None, :], float("-inf")))
+        decay = tl.exp(tl.where(earlier, total[:, None] - total[None, :], float("-inf")))
         of_mix = tl.dot(slope, tl.trans(x)) * decay
         of_scores += of_mix * steps[None, :]
         of_mix *= scores
         of_x = tl.dot(tl.trans((scores * decay * steps[None, :]).to(x.dtype)), slope)
         of_steps = tl.sum(of_mix, 0)
-        of_decays = tl.sum(of_mix * steps[None, :], 1) - steps * of_steps
+        of_total = tl.sum(of_mix * steps[None, :], 1) - steps * of_steps
 
         # the state after the chunk = exp(end) past + sum of exp(end - s_u) dt_u B_u x_u
-        left = tl.exp(end - decays)
-        passed_on = tl.dot(B, ahead)
-        of_x += passed_on * (left * steps)[:, None]
-        of_left = tl.sum(passed_on * x32, 1) * left
-        of_steps += of_left
-        of_end = tl.sum(of_left * steps, 0) + tl.exp(end) * tl.sum(tl.sum(past.to(tl.float32) * ahead.to(tl.float32), 1), 0)
-        of_decays -= of_left * steps
+        left = tl.exp(end - total)
+        passed = tl.dot(B, ahead)
+        of_x += passed * (left * steps)[:, None]
+        of_left = tl.sum(passed * x32, 1) * left
         of_B += tl.dot((x32 * (left * steps)[:, None]).to(x.dtype), tl.trans(ahead))
 
         # y_t += exp(s_t) C_t past
-        weighted = slope32 * tl.exp(decays)[:, None]
-        of_decays += tl.sum(tl.dot(C, past) * weighted, 1)
+        weighted = slope32 * tl.exp(total)[:, None]
+        of_total += tl.sum(tl.dot(C, past) * weighted, 1)
         of_C += tl.dot(weighted.to(x.dtype), tl.trans(past))
 
-        of_rates = tl.cumsum(of_decays, 0, reverse=True) + of_end
-        number = (item * length + step) * HEADS + head
-        tl.store(grad_dt + number, of_steps + rate * of_rates, mask=step < length)
-        at = (item * tl.num_programs(0) + chunk) * HEADS + head
-        tl.store(grad_A + at, tl.sum(steps * of_rates, 0))
-        tl.store(grad_D + at, tl.sum(tl.sum(x32 * slope32, 1), 0))
+        at = (item * length + step) * HEADS + head
+        tl.store(grad_dt + at, of_steps + of_left, mask=step < length)
+        tl.store(of_decays + at, of_total, mask=step < length)
+        tl.store(of_passed + at, of_left * steps, mask=step < length)
         of_x += tl.load(D + head) * slope32
         rows = (item * length + step)[:, None] * WIDTH + column[None, :]
         tl.store(grad_xBC + rows, of_x.to(grad_xBC.dtype.element_ty), mask=within)
@@ -331,3 +364,49 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
     part += group * STATE + state[None, :]
     tl.store(part, of_B.to(parts.dtype.element_ty), mask=within)
     tl.store(part + GROUPS * STATE, of_C.to(parts.dtype.element_ty), mask=within)
+
+
+@triton.jit(do_not_specialize=["length"])
+def rates_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    grad,
+    xBC,
+    dt,
+    A,
+    ends,
+    before,
+    after,
+    grad_dt,
+    of_decays,
+    of_passed,
+    grad_A,
+    grad_D,
+    length,
+    item_stride,
+    step_stride,
+    HEADS: tl.constexpr,
+    HEADDIM: tl.constexpr,
+    STATE: tl.constexpr,
+    COUNT: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Adds to `grad_dt` what dt gives as a rate: a step is in the s of all later ones, and before the end of the chunk."""
+    INNER: tl.constexpr = HEADS * HEADDIM
+    chunk, first, item = tl.program_id(0), tl.program_id(1) * COUNT, tl.program_id(2).to(tl.int64)
+    step, head = chunk * CHUNK + tl.arange(0, CHUNK), first + tl.arange(0, COUNT)
+    column = first * HEADDIM + tl.arange(0, COUNT * HEADDIM)
+    at = (item * length + step)[:, None] * HEADS + head[None, :]
+    within = (step < length)[:, None]
+    place = (item * tl.num_programs(0) + chunk) * STATE * INNER + tl.arange(0, STATE)[:, None] * INNER + column[None, :]
+    carried = tl.sum(tl.load(before + place).to(tl.float32) * tl.load(after + place).to(tl.float32), 0)
+    number = (item * tl.num_programs(0) + chunk) * HEADS + head
+    carried = tl.sum(tl.reshape(carried, (COUNT, HEADDIM)), 1) * tl.exp(tl.load(ends + number))
+    passed = tl.load(of_passed + at, mask=within, other=0.0)
+    later = tl.cumsum(tl.load(of_decays + at, mask=within, other=0.0), 0, reverse=True)
+    of_rates = later + tl.cumsum(passed, 0) - passed + carried[None, :]  # of what earlier steps pass on, too
+    steps = tl.load(dt + at, mask=within, other=0.0)
+    direct = tl.load(grad_dt + at, mask=within, other=0.0)
+    tl.store(grad_dt + at, direct + tl.load(A + head)[None, :] * of_rates, mask=within)
+    tl.store(grad_A + number, tl.sum(steps * of_rates, 0))
+    x = read(xBC, item, step, column, length, item_stride, step_stride).to(tl.float32)
+    slope = read(grad, item, step, column, length, length * INNER, INNER).to(tl.float32)
+    tl.store(grad_D + number, tl.sum(tl.reshape(tl.sum(x * slope, 0), (COUNT, HEADDIM)), 1))
