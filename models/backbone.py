@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .film import FiLM
+from .layers.activation import linear_gelu
 from .layers.base import SequenceLayer
 from .layers.norm import add_norm
 from .layers.s4d import compute_kernels
@@ -62,11 +63,9 @@ class Block(nn.Module):
     def _finish(self, x: Tensor, y: Tensor) -> Tensor:
         if self.feed_forward is None:
             return x + self.dropout(y)
-        norm, *wide = self.feed_forward
+        norm, widen, _, narrow, dropout = self.feed_forward
         x, y = add_norm(x, self.dropout(y), cast(nn.LayerNorm, norm))
-        for part in wide:
-            y = part(y)
-        return x + y
+        return x + dropout(narrow(linear_gelu(y, cast(nn.Linear, widen))))
 
     def residual_weights(self) -> list[Tensor]:
         """The weights of each branch that its output is proportional to."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..timescales import Modes, rotary_modes
-from .base import RMSNorm, register, ssm_parameter, upcast
+from .base import register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
 from .mamba1 import (
     MambaLayer,
@@ -23,6 +23,7 @@ from .mamba1 import (
     linear_recurrence,
     run_segments,
 )
+from .norm import RMSNorm
 from .ssd import ScanInChunks, is_usable
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
@@ -240,9 +241,16 @@ class Mamba2(MambaLayer):
         y = y + upcast(self.D)[:, None] * x
         return self._finish(y, z), (past, *(after if rates else (after,)))
 
+    def use_kernels(self, u: Tensor) -> bool:
+        return self._fits(u) or super().use_kernels(u)
+
+    def _fits(self, u: Tensor) -> bool:
+        """Whether kernels of ours do it all, without mamba-ssm."""
+        return not self.bc_norm and not self.n_angles and is_usable(u, self.headdim, self.d_state)
+
     def run_kernels(self, u: Tensor) -> Tensor:
         projected = self.in_proj(u)
-        ours = not self.bc_norm and not self.n_angles and is_usable(projected, self.headdim, self.d_state)
+        ours = self._fits(u)
         if not ours and self._fusable():
             return self._run_fused(projected)
         z, xBC, dt, rate = self._split(projected)

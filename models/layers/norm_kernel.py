@@ -1,4 +1,7 @@
-"""Triton kernels of a residual sum and the LayerNorm after it. Sums are in float32 and in the same order each time."""
+"""Triton kernels of a residual sum with the LayerNorm after it, and of a gated RMSNorm.
+
+Sums are in float32 and in the same order each time.
+"""
 
 import torch
 import triton
@@ -48,6 +51,30 @@ def backward(
     backward_kernel[(programs,)](grad_whole, grad_normed, whole, weight, moments, grad_x, grad_y, parts, *sizes)
     grad_weight, grad_bias = parts.sum(0)
     return grad_x, grad_x if y_type == whole.dtype else grad_y, grad_weight, grad_bias
+
+
+def gated_forward(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x silu(gate) (R, D), normed, in the type of x; and of each row 1 / its root mean square (R). Rows of the gate may be apart."""
+    rows, width = x.shape
+    y, scales = torch.empty_like(x), torch.empty(rows, device=x.device)
+    high, wide = tile(width)
+    with torch.cuda.device_of(x):  # Triton launches on the current device, wherever the tensors are
+        gated_forward_kernel[(triton.cdiv(rows, high),)](
+            x, gate, weight, y, scales, eps, rows, gate.stride(0), width, high, wide
+        )
+    return y, scales
+
+
+def gated_backward(grad: Tensor, x: Tensor, gate: Tensor, weight: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, of the gate and of the weight. On the device that is current."""
+    rows, width = x.shape
+    high, wide = tile(width)
+    tiles = triton.cdiv(rows, high)
+    programs = min(PROGRAMS, tiles)
+    grad_x, grad_gate, parts = torch.empty_like(x), torch.empty_like(x), torch.empty(programs, width, device=x.device)
+    sizes = rows, gate.stride(0), width, triton.cdiv(tiles, programs), high, wide
+    gated_backward_kernel[(programs,)](grad, x, gate, weight, scales, grad_x, grad_gate, parts, *sizes)
+    return grad_x, grad_gate, parts.sum(0)
 
 
 @triton.jit
@@ -128,3 +155,65 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
     part = parts + tl.program_id(0).to(tl.int64) * 2 * width + column
     tl.store(part, of_weight, mask=column < width)
     tl.store(part + width, of_bias, mask=column < width)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def gated_forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    x,
+    gate,
+    weight,
+    y,
+    scales,
+    eps,
+    rows,
+    gate_stride,
+    width: tl.constexpr,
+    HIGH: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    row, column, at, within = place(tl.program_id(0), rows, width, HIGH, WIDE)
+    door = row.to(tl.int64)[:, None] * gate_stride + column[None, :]
+    opened = tl.load(gate + door, mask=within, other=0.0).to(tl.float32)
+    value = tl.load(x + at, mask=within, other=0.0).to(tl.float32) * opened * tl.sigmoid(opened)
+    scale = 1.0 / tl.sqrt(tl.sum(value * value, 1) / width + eps)
+    gain = tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
+    tl.store(y + at, (value * scale[:, None] * gain[None, :]).to(y.dtype.element_ty), mask=within)
+    tl.store(scales + row, scale, mask=row < rows)
+
+
+@triton.jit(do_not_specialize=["rows", "turns"])
+def gated_backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+    grad,
+    x,
+    gate,
+    weight,
+    scales,
+    grad_x,
+    grad_gate,
+    parts,
+    rows,
+    gate_stride,
+    width: tl.constexpr,
+    turns,
+    HIGH: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    column = tl.arange(0, WIDE)
+    gain = tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
+    of_weight = tl.zeros((WIDE,), tl.float32)
+    for turn in range(0, turns):
+        row, _, at, within = place(tl.program_id(0) + turn * tl.num_programs(0), rows, width, HIGH, WIDE)
+        door = row.to(tl.int64)[:, None] * gate_stride + column[None, :]
+        opened = tl.load(gate + door, mask=within, other=0.0).to(tl.float32)
+        part = tl.sigmoid(opened)
+        plain = tl.load(x + at, mask=within, other=0.0).to(tl.float32)
+        scale = tl.load(scales + row, mask=row < rows, other=0.0)[:, None]
+        unit = plain * opened * part * scale
+        slope = tl.load(grad + at, mask=within, other=0.0).to(tl.float32)
+        of_weight += tl.sum(slope * unit, 0)
+        slope *= gain[None, :]
+        made = (slope - unit * (tl.sum(slope * unit, 1) / width)[:, None]) * scale
+        tl.store(grad_x + at, (made * opened * part).to(grad_x.dtype.element_ty), mask=within)
+        made *= plain * part * (1.0 + opened * (1.0 - part))
+        tl.store(grad_gate + at, made.to(grad_gate.dtype.element_ty), mask=within)
+    tl.store(parts + tl.program_id(0).to(tl.int64) * width + column, of_weight, mask=column < width)

@@ -12,8 +12,8 @@ LARGEST = 128  # d_state, whose products with headdim a program holds
 
 def is_usable(x: Tensor, headdim: int, state: int) -> bool:
     """Sizes must be those of tiles: powers of two from 16."""
-    tiles = all(size >= 16 and not size & (size - 1) for size in (headdim, state))
-    return fits_bfloat16(x) and x.dtype == torch.bfloat16 and tiles and state <= LARGEST and headdim <= LARGEST
+    tiles = all(16 <= size <= LARGEST and not size & (size - 1) for size in (headdim, state))
+    return fits_bfloat16(x) and x.dtype != torch.float64 and tiles
 
 
 class ScanInChunks(torch.autograd.Function):

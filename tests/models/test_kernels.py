@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="torch has no Triton on this machine")
 
-from models.layers import mamba2, norm, s4d  # noqa: E402  (after the checks)
+from models.layers import activation, mamba2, norm, s4d  # noqa: E402  (after the checks)
 from models.model import build  # noqa: E402
 from models.settings import ModelSettings  # noqa: E402
 
@@ -17,7 +17,7 @@ def interpret():
     """In a process of its own: Triton's kernels become Python, in float32 and in small tiles."""
     from triton.runtime import interpreter
 
-    from models.layers import long_convolution_kernel, norm_kernel, ssd_kernel
+    from models.layers import activation_kernel, long_convolution_kernel, norm_kernel, ssd_kernel
 
     plain = interpreter._patch_lang_tensor
 
@@ -30,7 +30,8 @@ def interpret():
     for name in ("STEPS", "ROWS", "DEPTH", "TILE"):
         setattr(long_convolution_kernel, name, 16)
     long_convolution_kernel.TYPE = norm_kernel.TYPE = torch.float32
-    norm_kernel.NUMBERS, norm_kernel.PROGRAMS = 64, 3
+    norm_kernel.NUMBERS, activation_kernel.PROGRAMS = 64, 3
+    norm_kernel.PROGRAMS = 3
     ssd_kernel.CHUNK, ssd_kernel.COLUMNS, ssd_kernel.TOGETHER, ssd_kernel.FEW = 16, 32, 2, 16
 
 
@@ -85,6 +86,36 @@ def compare_norm(batch, length, channels, dtype, device):
     return distances(differentiate(ours, leaves, (one, two)), exact)
 
 
+def compare_activation(rows, width, glu, dtype, device):
+    torch.manual_seed(0)
+    z, bias = torch.randn(rows, width, device=device).to(dtype), torch.randn(width, device=device)
+    upstream = torch.randn(rows, width // (1 + glu), device=device)
+
+    def plain(z, bias):
+        return torch.nn.functional.glu(z + bias) if glu else torch.nn.functional.gelu(z + bias)
+
+    exact = differentiate(plain, (z.double(), bias.double()), [upstream])
+    return distances(differentiate(lambda z, bias: activation.Activation.apply(z, bias, glu), (z, bias), [upstream]), exact)
+
+
+def compare_gated_norm(batch, length, channels, dtype, device):
+    """The gate is a part of wider rows, as in Mamba2."""
+    torch.manual_seed(0)
+    x, both = (torch.randn(batch, length, width, device=device).to(dtype) for width in (channels, 2 * channels))
+    weight, upstream = torch.randn(channels, device=device), torch.randn(batch, length, channels, device=device)
+
+    def ours(x, both, weight):
+        return norm.GatedNorm.apply(x, both[..., 3 : 3 + channels], weight, 1e-5)
+
+    def plain(x, both, weight):
+        gated = x * torch.nn.functional.silu(both[..., 3 : 3 + channels])
+        return torch.nn.functional.rms_norm(gated, (channels,), weight, 1e-5)
+
+    leaves = x, both, weight
+    exact = differentiate(plain, [leaf.double() for leaf in leaves], [upstream])
+    return distances(differentiate(ours, leaves, [upstream]), exact)
+
+
 def compare_scan(batch, length, heads, headdim, groups, state, dtype, device):
     torch.manual_seed(0)
     inner, shared = heads * headdim, groups * state
@@ -112,6 +143,9 @@ SMALL = [
     (compare_convolution, (2, 16, 17)),
     (compare_norm, (2, 7, 5)),
     (compare_norm, (3, 20, 24)),
+    (compare_activation, (50, 12, False)),
+    (compare_activation, (50, 12, True)),
+    (compare_gated_norm, (3, 20, 12)),
     (compare_scan, (2, 37, 4, 16, 1, 16)),
     (compare_scan, (1, 20, 4, 16, 2, 32)),
 ]
@@ -120,6 +154,11 @@ LARGE = [
     (compare_convolution, (28, 250, 256)),
     (compare_norm, (28, 4000, 64)),
     (compare_norm, (3, 33, 100)),
+    (compare_activation, (28 * 4000, 128, False)),
+    (compare_activation, (28 * 4000, 128, True)),
+    (compare_activation, (33, 200, True)),
+    (compare_gated_norm, (28, 4000, 128)),
+    (compare_gated_norm, (3, 33, 100)),
     (compare_scan, (28, 4000, 8, 16, 1, 64)),
     (compare_scan, (28, 250, 32, 16, 1, 64)),
     (compare_scan, (2, 300, 4, 64, 2, 128)),
