@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 STEPS = 64  # T
-ROWS = 128  # pairs of block and item that a program convolves
+ROWS = 256  # pairs of block and item that a program convolves
 DEPTH = 64  # pairs that the gradient of a kernel sums at once
 TILE = 64  # steps and channels of a transposition
 TYPE = torch.bfloat16

@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-NUMBERS = 4096  # of a tile: a few rows of D
-PROGRAMS = 512  # at most, of the backward pass, each with its part of the gradients of weight and bias
+NUMBERS = 8192  # of a tile: a few rows of D
+PROGRAMS = 264  # at most, of the backward pass, each with its part of the gradients of weight and bias
 TYPE = torch.bfloat16  # of what is normed
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 CHUNK = 64  # Q
 COLUMNS = 128  # channels, H P, of the states that a program makes
-TOGETHER = 4  # heads whose outputs a program makes
+TOGETHER = 8  # heads whose outputs a program makes
 MOST, WARPS = 8, 4  # heads of a program of the backward pass, at most, and its warps
 FEW = 512  # programs of the backward pass below which each gets fewer heads
 AHEAD = tl.constexpr(4)  # chunks that are read before the first of them is needed
