@@ -1,7 +1,7 @@
 """Time and memory of a training step on a GPU, by model and by how its kernels are launched.
 
     PYTHONPATH=. python benchmarks/bench_step.py [--models s4 mamba2 ...] [--ways graph ...] [--batch 28] [--length 4000]
-        [--headdim 64] [--precision bf16] [--without norm convolution scan]
+        [--headdim 64] [--precision bf16] [--without activation norm ...]
 
 A small model may wait for Python to launch its kernels. `eager` launches each of them; `graph` replays the forward and
 backward pass as a CUDA graph, as the trainer does it; `compile` is torch.compile. A step is forward, backward and AdamW on
@@ -21,7 +21,7 @@ from torch import nn
 from triton.testing import do_bench
 
 from models.backbone import Block, SaShiMi
-from models.layers import mamba2, norm, s4d
+from models.layers import activation, mamba2, norm, s4d
 from models.layers.s4d import S4Block
 from models.model import build
 from models.registry import MODELS, preset
@@ -30,7 +30,7 @@ from train.loop import optim
 from train.loop.cudagraph import Replay
 
 # Kernels of ours: the modules that ask whether they are usable.
-OURS = {"norm": norm, "convolution": s4d, "scan": mamba2}
+OURS = {"activation": activation, "norm": norm, "convolution": s4d, "scan": mamba2}
 WAYS = ("eager", "graph", "compile", "compile+graph")
 STEPS, WARM = 20, 4
 

@@ -45,7 +45,6 @@ def import_or_explain(name: str) -> ModuleType | None:
 
 def configure_triton() -> None:
     """How the kernels are compiled, where the environment does not say otherwise."""
-    os.environ.setdefault("TRITON_CACHE_AUTOTUNING", "1")  # else each process tunes them anew, for minutes
     os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")  # else float32 is TF32: outputs 1.3e-3 off, not 4e-6 (on an H200)
 
 

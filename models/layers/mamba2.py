@@ -24,7 +24,7 @@ from .mamba1 import (
     run_segments,
 )
 from .norm import RMSNorm
-from .ssd import ScanInChunks, is_usable
+from .ssd import ScanInChunks, fits_tiles, is_usable
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
 KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
@@ -242,15 +242,20 @@ class Mamba2(MambaLayer):
         return self._finish(y, z), (past, *(after if rates else (after,)))
 
     def use_kernels(self, u: Tensor) -> bool:
-        return self._fits(u) or super().use_kernels(u)
+        return self._uses_own_kernels(u) or super().use_kernels(u)
 
-    def _fits(self, u: Tensor) -> bool:
-        """Whether kernels of ours do it all, without mamba-ssm."""
-        return not self.bc_norm and not self.n_angles and is_usable(u, self.headdim, self.d_state)
+    @property
+    def has_own_kernels(self) -> bool:
+        """Whether kernels of ours do it all in bfloat16, without mamba-ssm."""
+        one_group = self.norm.group_size == self.d_inner  # of the norm
+        return not self.bc_norm and not self.n_angles and one_group and fits_tiles(self.headdim, self.d_state)
+
+    def _uses_own_kernels(self, u: Tensor) -> bool:
+        return self.has_own_kernels and is_usable(u)
 
     def run_kernels(self, u: Tensor) -> Tensor:
         projected = self.in_proj(u)
-        ours = self._fits(u)
+        ours = self._uses_own_kernels(u)
         if not ours and self._fusable():
             return self._run_fused(projected)
         z, xBC, dt, rate = self._split(projected)

@@ -54,7 +54,7 @@ def backward(
 
 
 def gated_forward(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x silu(gate) (R, D), normed, in the type of x; and of each row 1 / its root mean square (R). Rows of the gate may be apart."""
+    """x silu(gate) (R, D), normed, in the type of x; and of each row 1 / its root mean square (R). Its rows may be apart."""
     rows, width = x.shape
     y, scales = torch.empty_like(x), torch.empty(rows, device=x.device)
     high, wide = tile(width)

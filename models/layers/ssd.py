@@ -10,10 +10,13 @@ from .base import fits_bfloat16
 LARGEST = 128  # d_state, whose products with headdim a program holds
 
 
-def is_usable(x: Tensor, headdim: int, state: int) -> bool:
-    """Sizes must be those of tiles: powers of two from 16."""
-    tiles = all(16 <= size <= LARGEST and not size & (size - 1) for size in (headdim, state))
-    return fits_bfloat16(x) and x.dtype != torch.float64 and tiles
+def is_usable(x: Tensor) -> bool:
+    return fits_bfloat16(x) and x.dtype != torch.float64
+
+
+def fits_tiles(headdim: int, state: int) -> bool:
+    """Sizes must be powers of two from 16."""
+    return all(16 <= size <= LARGEST and not size & (size - 1) for size in (headdim, state))
 
 
 class ScanInChunks(torch.autograd.Function):

@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 
 
 def forward(xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, sizes: Sizes) -> tuple[Tensor, ...]:
-    """xBC (B, L, H P + 2 G N), dt (B, L, H), A, D (H) -> y (B, L, H P); for the gradient, states before chunks, s and ends."""
+    """xBC (B, L, H P + 2 G N), dt (B, L, H), A, D (H) -> y (B, L, H P); for the gradient, states before chunks, s, ends."""
     batch, length, _ = xBC.shape
     y = torch.empty(batch, length, sizes.inner, dtype=xBC.dtype, device=xBC.device)
     chunks = triton.cdiv(length, CHUNK)
@@ -103,9 +103,7 @@ def pad_heads(sizes: Sizes) -> int:
     return triton.next_power_of_2(sizes.heads)
 
 
-def make_states(
-    xBC: Tensor, values: Tensor, dt: Tensor, decays: Tensor, ends: Tensor, sizes: Sizes, BACK: bool
-) -> Tensor:
+def make_states(xBC: Tensor, values: Tensor, dt: Tensor, decays: Tensor, ends: Tensor, sizes: Sizes, BACK: bool) -> Tensor:
     """What each chunk adds to the state, (B, K, N, H P).
 
     BACK: what its outputs' gradients `values` add to the gradient of the state before it.

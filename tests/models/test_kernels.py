@@ -177,7 +177,7 @@ def test_as_torch_interpreted(compare, sizes, interpreter):
 def run_model(*usable):
     """Logits and gradients of a model on the CPU, by the kernels of these modules."""
     torch.manual_seed(0)
-    model = build(ModelSettings(("s4", "s4d"), d_model=8, n_layers=2, pool=(2,)))
+    model = build(ModelSettings(("s4", "s4d"), d_model=8, n_layers=2, ff=2, pool=(2,)))
     tokens = torch.randint(0, 256, (2, 37))
     plain = [module.is_usable for module in usable]
     for module in usable:
@@ -192,7 +192,7 @@ def run_model(*usable):
 
 
 def compare_models():
-    return distances(run_model(norm, s4d), run_model())
+    return distances(run_model(activation, norm, s4d), run_model())
 
 
 def test_model_interpreted(interpreter):
