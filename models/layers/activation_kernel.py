@@ -32,13 +32,13 @@ def backward(grad: Tensor, z: Tensor, bias: Tensor, glu: bool) -> tuple[Tensor, 
 
 
 @triton.jit
-def read_biased(z, bias, at, column, within, width: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def read_biased(z, bias, at, column, within, width: tl.constexpr):
     shift = tl.load(bias + column, mask=column < width, other=0.0).to(tl.float32)
     return tl.load(z + at, mask=within, other=0.0).to(tl.float32) + shift[None, :]
 
 
 @triton.jit(do_not_specialize=["rows"])
-def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def forward_kernel(
     z,
     bias,
     y,
@@ -60,7 +60,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no 
 
 
 @triton.jit(do_not_specialize=["rows", "turns"])
-def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def backward_kernel(
     grad,
     z,
     bias,

@@ -77,12 +77,12 @@ def convolve(x: Tensor, taps: Tensor, y: Tensor, BACK: bool) -> None:
 
 
 @triton.jit
-def normal_below(x):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def normal_below(x):
     return 0.5 + 0.5 * tl.math.erf(x * 0.7071067811865476)
 
 
 @triton.jit
-def place(length, padded, channels, TILE: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def place(length, padded, channels, TILE: tl.constexpr):
     """Item, steps, channels, which of (TILE, TILE) are within; offsets with time last, and which are within the padding."""
     item = tl.program_id(2).to(tl.int64)
     step = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -93,7 +93,7 @@ def place(length, padded, channels, TILE: tl.constexpr):  # type: ignore[no-unty
 
 
 @triton.jit(do_not_specialize=["length"])
-def to_time_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def to_time_kernel(
     x,
     made,
     convolved,
@@ -115,7 +115,7 @@ def to_time_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no 
 
 
 @triton.jit(do_not_specialize=["length"])
-def to_channels(x, y, length, padded, channels, GELU: tl.constexpr, TILE: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def to_channels(x, y, length, padded, channels, GELU: tl.constexpr, TILE: tl.constexpr):
     """x (B, D, P) -> y (B, L, D), through gelu if asked."""
     item, step, channel, within, columns, inside = place(length, padded, channels, TILE)
     values = tl.load(x + columns, mask=inside, other=0.0).to(tl.float32)
@@ -126,7 +126,7 @@ def to_channels(x, y, length, padded, channels, GELU: tl.constexpr, TILE: tl.con
 
 
 @triton.jit(do_not_specialize=["batch", "blocks"])
-def convolve_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def convolve_kernel(
     x,
     taps,
     y,
@@ -160,7 +160,7 @@ def convolve_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
 
 
 @triton.jit(do_not_specialize=["batch", "blocks"])
-def correlate_kernel(grad, x, parts, batch, blocks, channels, STEPS: tl.constexpr, DEPTH: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def correlate_kernel(grad, x, parts, batch, blocks, channels, STEPS: tl.constexpr, DEPTH: tl.constexpr):
     """The gradient of K_d, of which each tap is a diagonal: parts (D, n, 2T), at c the sum where t - s is c - (T - 1)."""
     channel, d = tl.program_id(0), tl.program_id(1)
     time = tl.arange(0, STEPS)

@@ -78,7 +78,7 @@ def gated_backward(grad: Tensor, x: Tensor, gate: Tensor, weight: Tensor, scales
 
 
 @triton.jit
-def place(tile, rows, width: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def place(tile, rows, width: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr):
     """Rows, columns, offsets of (HIGH, WIDE), and which are within the tensor."""
     row, column = tile * HIGH + tl.arange(0, HIGH), tl.arange(0, WIDE)
     within = (row < rows)[:, None] & (column < width)[None, :]
@@ -86,7 +86,7 @@ def place(tile, rows, width: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexp
 
 
 @triton.jit(do_not_specialize=["rows"])
-def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def forward_kernel(
     x,
     y,
     weight,
@@ -117,7 +117,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no 
 
 
 @triton.jit(do_not_specialize=["rows", "turns"])
-def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def backward_kernel(
     grad_whole,
     grad_normed,
     whole,
@@ -158,7 +158,7 @@ def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no
 
 
 @triton.jit(do_not_specialize=["rows"])
-def gated_forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def gated_forward_kernel(
     x,
     gate,
     weight,
@@ -182,7 +182,7 @@ def gated_forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language h
 
 
 @triton.jit(do_not_specialize=["rows", "turns"])
-def gated_backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def gated_backward_kernel(
     grad,
     x,
     gate,

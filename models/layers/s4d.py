@@ -80,20 +80,22 @@ class S4Block(SequenceLayer):
 
     def forward(self, x: Tensor, state: Tensor | None = None, kernel: Tensor | None = None) -> Any:
         """kernel: H L, where it is there already."""
-        if state is None and kernel is None:
-            kernel = self.kernel(x.shape[1])
-        if kernel is not None and is_usable(x):
-            with torch.autocast(x.device.type, enabled=False):
-                taps = torch.cat((kernel[:, :1] + self.D[:, None], kernel[:, 1:]), dim=1)
-            return linear_glu(LongConvolution.apply(x, taps), self.output)
+        if state is None:
+            return self._convolve(x, self.kernel(x.shape[1]) if kernel is None else kernel)
         with torch.autocast(x.device.type, enabled=False):
             u = x.mT.to(self.dtype)  # B H L
-            if kernel is not None:
-                y = causal_convolution(u, kernel)
-            else:
-                y, after = self.linear_recurrence().run(u, state.flatten(2))
+            y, after = self.linear_recurrence().run(u, state.flatten(2))
             y = (y + self.D[:, None] * u).mT
-        return self.mix(y) if state is None else (self.mix(y), after.unflatten(2, (-1, 2)))
+        return self.mix(y), after.unflatten(2, (-1, 2))
+
+    def _convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+        if is_usable(x):
+            taps = torch.cat((kernel[:, :1] + self.D[:, None], kernel[:, 1:]), dim=1)
+            return linear_glu(LongConvolution.apply(x, taps), self.output)
+        with torch.autocast(x.device.type, enabled=False):
+            u = x.mT.to(self.dtype)
+            y = (causal_convolution(u, kernel) + self.D[:, None] * u).mT
+        return self.mix(y)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # B D, B H N/2 2 -> the same
         with torch.autocast(x.device.type, enabled=False):

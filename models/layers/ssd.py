@@ -34,7 +34,7 @@ class ScanInChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        from . import ssd_kernel
+        from . import ssd_gradient_kernel
 
-        made = ssd_kernel.backward(ctx.sizes, grad.contiguous(), *ctx.saved_tensors)
+        made = ssd_gradient_kernel.backward(ctx.sizes, grad.contiguous(), *ctx.saved_tensors)
         return *made, *(None for _ in ctx.sizes)

@@ -17,7 +17,7 @@ def interpret():
     """In a process of its own: Triton's kernels become Python, in float32 and in small tiles."""
     from triton.runtime import interpreter
 
-    from models.layers import activation_kernel, long_convolution_kernel, norm_kernel, ssd_kernel
+    from models.layers import activation_kernel, long_convolution_kernel, norm_kernel, ssd_gradient_kernel, ssd_kernel
 
     plain = interpreter._patch_lang_tensor
 
@@ -32,7 +32,7 @@ def interpret():
     long_convolution_kernel.TYPE = norm_kernel.TYPE = torch.float32
     norm_kernel.NUMBERS, activation_kernel.PROGRAMS = 64, 3
     norm_kernel.PROGRAMS = 3
-    ssd_kernel.CHUNK, ssd_kernel.COLUMNS, ssd_kernel.TOGETHER, ssd_kernel.FEW = 16, 32, 2, 16
+    ssd_kernel.CHUNK, ssd_kernel.COLUMNS, ssd_kernel.TOGETHER, ssd_gradient_kernel.FEW = 16, 32, 2, 16
 
 
 @pytest.fixture(scope="module")
