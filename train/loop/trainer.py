@@ -32,6 +32,7 @@ from train.evaluation.recorder import Recorder
 from train.loop import checkpoint, checkpoint_reader, optim, progress, schedule
 from train.loop.background import Writer
 from train.loop.checks import check_data, check_metric, check_step
+from train.loop.compiling import compile_kernels
 from train.loop.cudagraph import Replay
 from train.loop.devices import SpeedReport
 from train.loop.distributed import Ranks
@@ -201,9 +202,13 @@ class Trainer:
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
+        parts = list(zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True))
+        if self.step == self.start + 1 and device.type == "cuda" and not settings.compile:
+            part = [tensor.to(device) for tensor in parts[0]]
+            compile_kernels(lambda: self.add_gradients(*part), device, shown=self.ranks.first)
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
-        for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
+        for part in parts:
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
         self.ranks.average(optim.find_gradients(self.model.parameters()))
         norm = self.guard.clip(total, self.step, settings.clip)
