@@ -51,14 +51,14 @@ _ENDLESS = 0x7FFFF000 // 2  # samples of a wav in a pipe, whose header comes bef
 class ConvertOptions:
     """What is converted by which model, and how."""
 
+    source: Path = setting(help="wav, flac, mp3, ...: any rate and channels; -: a wav from stdin", metavar="FILE")
+    out: Path = setting(help="wav: 16 bits, mono, the model's rate; -: to stdout", metavar="FILE")
     checkpoint: Path | None = setting(None, "a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
     pretrained: str | None = setting(
         None,
         "instead of --checkpoint: a model of the folder releases/, such as one-voice, or one in ./FOLDER",
         metavar="NAME",
     )
-    source: Path = setting(help="wav, flac, mp3, ...: any rate and channels; -: a wav from stdin", metavar="FILE")
-    out: Path = setting(help="wav: 16 bits, mono, the model's rate; -: to stdout", metavar="FILE")
     patch: tuple[str, ...] = setting(
         (),
         "the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",

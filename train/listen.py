@@ -132,11 +132,13 @@ def _draw(name: str, predicted: list[Predicted]) -> Iterator[Markup]:
         yield html("<h2>{}</h2>", _HEADINGS[each.set].format(len(each.clips)))
         for voice, figures, clips in zip(each.voices, each.figures, each.clips, strict=True):
             number = next(numbers)
-            label = html('<b class="name">{}</b> <span class="step">{}</span>', name, figures)
-            labels = [html("<b>source</b>"), html("<b>target</b>"), label]
-            kinds = zip(("source", "target", "prediction"), ("source", "target", name), labels, clips, strict=True)
-            title = html("{} <span>{}</span>", number + 1, voice)
-            yield listening.draw_sample(number, str(number + 1), title, [Heard(*kind) for kind in kinds])
+            names = {"source": "source", "target": "target", "prediction": name}
+            heard = [
+                Heard(key, shown, html("<b>{}</b>", shown), clip)
+                for (key, shown), clip in zip(names.items(), clips, strict=True)
+            ]
+            title = html("{} {} <span>{}</span>", number + 1, voice, figures)
+            yield listening.draw_sample(number, str(number + 1), title, heard)
 
 
 if __name__ == "__main__":

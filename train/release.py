@@ -73,7 +73,7 @@ def release(options: ReleaseOptions) -> None:
     trained = trained._replace(settings=forget_places(settings, plan), decode=measure.choose_decoder(rows))
     record = {"title": options.out.name, **describe_run(run, trained), **describe_data(trained.settings, plan)}
     record |= {"decoder_chosen_on": reader.choose_set([row["set"] for row in rows])}
-    record |= {"sets": [row | find_recorded(run, trained.step, row["set"]) for row in rows]}
+    record |= {"sets": [row | {"recorded_bits": find_recorded(run, trained.step, row["set"])} for row in rows]}
     try:
         files = writer.write(options.out, trained, weights, record)
     except OSError as error:
@@ -161,12 +161,11 @@ def describe_data(settings: RunSettings, plan: Plan) -> dict[str, Any]:
     return {"plan": about, "clip_seconds": settings.seconds or spec.seconds, "commands": commands}
 
 
-def find_recorded(run: Path, step: int, which: str) -> dict[str, float | None]:
-    """What the run has recorded of a set: its bits at a step, before rounding, and the order-0 entropy of its clips."""
+def find_recorded(run: Path, step: int, which: str) -> float | None:
+    """The bits of a set that the run has recorded at a step, if it was evaluated there."""
     rows = reader.group_by_set(reader.read_table(run / "validation.csv")).get(which, [])
     bits = [float(row["bits"]) for row in rows if int(row["step"]) == step]
-    order0 = reader.read_result(run).get("sets", {}).get(which, {}).get("order0_bits")
-    return {"recorded_bits": bits[-1] if bits else None, "order0_bits": order0}
+    return bits[-1] if bits else None
 
 
 if __name__ == "__main__":

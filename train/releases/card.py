@@ -14,7 +14,7 @@ tags: [audio, music, synthesizer, dx7, fm, {model}]
 
 # {title}
 
-Plays a phrase of sine tones {voice}. A `{model}` model of {parameters:,} parameters for mono audio at {rate} Hz,
+Plays a phrase of sine tones {voice}. The model is `{model}` with {parameters:,} parameters, for mono audio at {rate} Hz,
 trained by dx7data. `python -m train.release` has written this folder, with every figure in it, from what the run has left.
 
 ```bash
@@ -39,13 +39,15 @@ python -m train.convert --pretrained {title} --source in.wav{patch} --out out.wa
 
 ## Measured
 
-On clips of the run's evaluation, in no training sample: {sets}. With the weights of this folder, in float32.
+On the clips of the run's evaluation: {sets}.
+With the weights of this folder, in float32.
 
-| set | clips | bits a sample | of the class frequencies | SNR of the mean | of the likeliest class |
+| set | clips | bits a sample | order-0 entropy | SNR of the mean | of the likeliest class |
 |---|---|---|---|---|---|
 {scores}
 
-Bits are the cross-entropy of a sample of the target, of which a blind guess takes 8. The weights were rounded to 16 bits:
+Bits a sample: the cross-entropy of the target's classes. A blind guess takes 8; to know how frequent each class is, and no
+more, takes the order-0 entropy. The weights were rounded to 16 bits:
 
 | set | bits a sample by rounding | bits that the run recorded, before |
 |---|---|---|
@@ -66,6 +68,9 @@ better):
 averaged ones of the run, as float16 in safetensors. Licence: Apache-2.0.{rights}
 """
 
+_RIGHTS = """
+The patches that it was trained on are of the example bank, or bred from it, which is in the public domain (CC0-1.0).
+"""
 _SETS = {
     "unseen": "`unseen`, voices of near-duplicate groups that are in no training sample",
     "seen": "`seen`, voices of training with phrases that are in no training sample",
@@ -106,9 +111,7 @@ def format_card(config: dict[str, Any]) -> str:
         decode=config["decode"],
         where=f" on `{_escape(record['decoder_chosen_on'])}`" if len(rows) > 1 else "",
         pieces=len(config["pieces"]),
-        rights=" The patches that it was trained on are in the public domain (CC0-1.0)."
-        if record["plan"]["benchmark"]
-        else "",
+        rights=_RIGHTS if record["plan"]["benchmark"] else "",
     )
 
 
@@ -125,8 +128,7 @@ def _describe_data(plan: dict[str, Any]) -> str:
 
 
 def _write_scores(row: dict[str, Any]) -> str:
-    floor = "" if row["order0_bits"] is None else f"{row['order0_bits']:.3f}"
-    figures = [f"{row['bits']:.3f} ± {row['bits_se']:.3f}", floor]
+    figures = [f"{row['bits']:.3f} ± {row['bits_se']:.3f}", f"{row['order0_bits']:.3f}"]
     figures += [f"{row[name]:.1f} dB" for name in ("snr_mean_db", "snr_argmax_db")]
     return f"| {_escape(row['set'])} | {row['samples']:,} | {' | '.join(figures)} |"
 

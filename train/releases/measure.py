@@ -4,6 +4,8 @@ from typing import Any
 
 from dx7data.errors import InputError
 from models.model import Model
+from models.mulaw import mu_law_encode, mu_law_table
+from train.evaluation import metrics
 from train.evaluation.decode import DECODERS, Decoder
 from train.evaluation.evaluate import HeldOut, evaluate
 from train.results import reader
@@ -13,9 +15,10 @@ _AT_ONCE = 16  # clips; on a GPU four times as many
 
 
 def measure(exact: Model, rounded: Model, sets: list[HeldOut], device: str) -> list[dict[str, Any]]:
-    """A row for each set: `bits`, their `bits_se` and the SNRs of the rounded model, `change`, its bits less those of the
-    exact one, and `heard`: of each decoder its `mel_db` and `mrstft`, both distances, of which less is better. In float32.
+    """A row for each set, of the rounded model in float32.
 
+    `bits`, their `bits_se`, and the SNRs; `order0_bits`, the entropy of the targets' classes; `change`, the bits less those
+    of the exact model; `heard`: of each decoder its `mel_db` and `mrstft`, both distances, of which less is better.
     Raises InputError if rounding has changed the bits of a set by more than MAX_LOSS.
     """
     batch = _AT_ONCE * (4 if device == "cuda" else 1)
@@ -30,8 +33,9 @@ def measure(exact: Model, rounded: Model, sets: list[HeldOut], device: str) -> l
                 f"than {MAX_LOSS}: nothing was written"
             )
         row = {name: new[name] for name in ("set", "samples", "bits", "bits_se", "snr_mean_db", "snr_argmax_db")}
+        order0 = metrics.order0_bits(mu_law_encode(sets[i].examples.target, mu_law_table())).mean().item()
         heard = {how: {name: rows[i][name] for name in ("mel_db", "mrstft")} for how, rows in by_decoder.items()}
-        found.append(row | {"change": change, "heard": heard})
+        found.append(row | {"order0_bits": order0, "change": change, "heard": heard})
     return found
 
 
