@@ -20,6 +20,8 @@ from small_runs import SMALL
 
 from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
+from dx7data.page.play import conversion
+from dx7data.patches import bank
 from models.settings import ModelSettings
 from train import __main__ as command
 from train import arguments, convert, describe, listen, release
@@ -131,6 +133,14 @@ def test_convert_with_a_patch(steered, source, tmp_path, capsys):
 def test_describe(steered, capsys):
     assert describe.main(["--pretrained", str(steered), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"sample_rate": 8000, "prefix": "bytes", "patches": 1}
+
+
+def test_play(released):
+    """What the page of dx7data play asks of a model, in a process of its own."""
+    model = conversion.open_model("--pretrained", str(released))
+    assert model == conversion.Model(("--pretrained", str(released)), 8000, False)
+    audio, rate = decode_wav(conversion.convert(model, np.zeros(800, np.int16), bank.pick("example:1")))
+    assert (len(audio), rate) == (800, 8000)
 
 
 def test_the_card(released, whole, shards):
