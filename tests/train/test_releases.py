@@ -304,8 +304,11 @@ def test_what_is_damaged_is_refused(copy, source, tmp_path, capsys, name):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("one-voise", "--pretrained one-voise: did you mean one-voice? there are any-voice, one-voice"),
-        ("xyz", "--pretrained xyz: there are any-voice, one-voice"),
+        (
+            "one-voise",
+            "--pretrained one-voise: there is no such model: did you mean one-voice? the models are any-voice, one-voice",
+        ),
+        ("xyz", "--pretrained xyz: there is no such model: the models are any-voice, one-voice"),
     ],
 )
 def test_an_unknown_name(released, steered, tmp_path, monkeypatch, capsys, source, name, sentence):

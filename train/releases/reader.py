@@ -102,7 +102,8 @@ def find_folder(name: str) -> Path:
         )
     near = difflib.get_close_matches(name, names, 1)
     guess = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"--pretrained {name}: {guess}there are {', '.join(names)}; a folder elsewhere is named as in ./{name}")
+    known = f"the models are {', '.join(names)}; a folder elsewhere is named as in ./{name}"
+    raise InputError(f"--pretrained {name}: there is no such model: {guess}{known}")
 
 
 def list_names() -> list[str]:
