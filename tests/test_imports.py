@@ -114,7 +114,7 @@ FOR_TRAINING = {
 }
 TRAINING = sorted((ROOT / "train").rglob("*.py"))
 # Each folder of train may import from those above it; the commands, files of train itself, from all.
-STAGES = ["results", "data", "evaluation", "loop", "doctor"]
+STAGES = ["results", "data", "evaluation", "loop", "releases", "doctor"]
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: str(path.relative_to(ROOT)))

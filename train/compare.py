@@ -138,8 +138,10 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
         ),
         key=join((html("<span>{}</span>", name) for name in names), " "),
         charts=join(_charts(runs)),
-        samples=join(listening.draw_samples(runs, names)) or html("<p>No run has left samples yet.</p>"),
-        page_id=listening.identify(runs),
+        samples=listening.fill_samples(
+            join(listening.draw_samples(runs, names)) or html("<p>No run has left samples yet.</p>"),
+            listening.identify(runs),
+        ),
     )
 
 
