@@ -64,7 +64,7 @@ def _describe(found: dict) -> list[str]:
     )
     lines += [f"  {line}" for line in hidden.describe(found["hidden"])]
     for row in found["rows"]:
-        notes = f"{row['notes']:3} notes {row['lowest_note']:3}-{row['highest_note']:<3}"
+        notes = f"{format_count(row['notes'], 'note'):>9} {row['lowest_note']:3}-{row['highest_note']:<3}"
         more = f" +{row['layers'] - 1}" if row["layers"] > 1 else ""
         patch = f"{row['patch_id']}  {row['patch_name']:10}{more}  algorithm {row['algorithm']:2}"
         lines.append(f"  {row['key']}  {patch}  {notes} {row['phrase_kind']:8}  peak {row['target_peak']:6,}")
