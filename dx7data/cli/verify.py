@@ -36,9 +36,10 @@ def run(options: Namespace) -> int:
 
     with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
         wrong = verify.verify(options.folder, advance, options.fix, options.full)
-    took = time.perf_counter() - began
+        took = time.perf_counter() - began
+        # Before others may change the folder: what they have only begun is no damage.
+        left = verify.verify(options.folder) if wrong and options.fix else wrong
     size = size or read // (1 + options.full)  # of a website, which has no list of its files
-    left = verify.verify(options.folder) if wrong and options.fix else wrong
     found = {
         "folder": str(options.folder),
         "bytes": size,
