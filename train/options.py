@@ -18,6 +18,7 @@ import msgspec
 from dx7data import output
 from dx7data.cli import types
 from dx7data.errors import InputError
+from dx7data.files import read_stream
 from train.documents import put_in_words
 
 _MAX_CONFIG_BYTES = 1 << 20  # a file of options has some hundred
@@ -173,9 +174,7 @@ def read_config(path: Path, texts: str) -> list[str]:
     """
     try:
         with open(path, "rb") as file:  # also a pipe, as in --config <(make_options)
-            data = file.read(_MAX_CONFIG_BYTES + 1)
-        if len(data) > _MAX_CONFIG_BYTES:
-            raise InputError(f"--config {path} has more than the {_MAX_CONFIG_BYTES:,} bytes that are read of such a file")
+            data = read_stream(file, _MAX_CONFIG_BYTES, f"--config {path}")
         document = tomllib.loads(data.decode())
         if "config" in document:
             raise InputError(f"--config {path}: it has a config of its own: give each file on the command line")
