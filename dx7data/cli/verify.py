@@ -39,6 +39,8 @@ def run(options: Namespace) -> int:
         took = time.perf_counter() - began
         # Before others may change the folder: what they have only begun is no damage.
         left = verify.verify(options.folder) if wrong and options.fix else wrong
+        remarks = verify.list_remarks(options.folder)
+        checks = None if wrong else verify.describe_checks(options.folder, options.full)
     size = size or read // (1 + options.full)  # of a website, which has no list of its files
     found = {
         "folder": str(options.folder),
@@ -47,8 +49,8 @@ def run(options: Namespace) -> int:
         "problems": wrong,
         "fixed": options.fix,
         "left": left,
-        "remarks": verify.list_remarks(options.folder),
-        "checks": None if wrong else verify.describe_checks(options.folder, options.full),
+        "remarks": remarks,
+        "checks": checks,
     }
     print_result(found, _describe)
     return 1 if left else 0

@@ -116,18 +116,20 @@ def test_many_processes_hold_it_in_turn(tmp_path):
     assert (tmp_path / "log").read_text() == "()" * 80
 
 
-def test_what_is_mended_is_checked_before_others_may_change_it(whole, monkeypatch):
+@pytest.mark.parametrize("damaged", [True, False])
+def test_what_is_said_of_a_mended_folder_is_found_before_others_may_change_it(whole, monkeypatch, damaged):
     """Else what an `--overwrite` has removed by then would be what is left of the damage."""
-    plain, held = verify.verify, []
+    held = []
 
-    def check(folder, *more):
-        held.append((whole / lock.NAME).exists())
-        return plain(folder, *more)
+    def note_lock(function):
+        return lambda *given: held.append((whole / lock.NAME).exists()) or function(*given)
 
-    monkeypatch.setattr(verify, "verify", check)
-    (whole / "train-000000.tar").write_bytes(b"damaged")
+    for name in ("verify", "list_remarks", "describe_checks"):
+        monkeypatch.setattr(verify, name, note_lock(getattr(verify, name)))
+    if damaged:
+        (whole / "train-000000.tar").write_bytes(b"damaged")
     assert cli.main(["verify", str(whole), "--fix"]) == 0
-    assert held == [True, True]
+    assert held == [True, True, True]
 
 
 def test_the_lock_of_another_is_no_remark(whole, capsys):
