@@ -1,12 +1,13 @@
 """Time and memory of a training step on a GPU, by model and by how its kernels are launched.
 
     PYTHONPATH=. python benchmarks/bench_step.py [--models s4 mamba2 ...] [--ways graph ...] [--batch 28] [--length 4000]
-        [--headdim 64] [--precision bf16]
+        [--headdim 64] [--precision bf16] [--without activation norm ...]
 
 A small model may wait for Python to launch its kernels. `eager` launches each of them; `graph` replays the forward and
 backward pass as a CUDA graph, as the trainer does it; `compile` is torch.compile. A step is forward, backward and AdamW on
 random classes. Medians of synchronised steps, after a warm-up that compiles and tunes and is reported apart. The floor is
-the time that this GPU needs to move the bytes of `count_work`, or for its operations, if that is longer.
+the time that this GPU needs to move the bytes of `count_work`, or for its operations, if that is longer. `--without` leaves
+out kernels of ours, to see what each is worth.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from torch import nn
 from triton.testing import do_bench
 
 from models.backbone import Block, SaShiMi
+from models.layers import activation, mamba2, norm, s4d
 from models.layers.s4d import S4Block
 from models.model import build
 from models.registry import MODELS, preset
@@ -27,6 +29,8 @@ from train.evaluation.loss import target_loss
 from train.loop import optim
 from train.loop.cudagraph import Replay
 
+# Kernels of ours: the modules that ask whether they are usable.
+OURS = {"activation": activation, "norm": norm, "convolution": s4d, "scan": mamba2}
 WAYS = ("eager", "graph", "compile", "compile+graph")
 STEPS, WARM = 20, 4
 
@@ -122,7 +126,10 @@ def main():
     parser.add_argument("--length", type=int, default=4000)
     parser.add_argument("--headdim", type=int, help="of Mamba2 and Mamba3, instead of the model's own")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--without", nargs="+", choices=OURS, default=[], help="leave out these kernels of ours")
     options = parser.parse_args()
+    for name in options.without:
+        OURS[name].is_usable = lambda *given: False
     torch.set_float32_matmul_precision("highest")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.precision}")
     rates = measure_rates()

@@ -107,6 +107,14 @@ def align_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     return ["  ".join(way(text, width) for way, text, width in zip(ways, row, widths, strict=True)) for row in rows]
 
 
+def format_count(count: int, noun: str) -> str:
+    """`1 patch`, `2,000 patches`. noun: in the singular."""
+    if count == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
+    return f"{count:,} {plural}"
+
+
 def write_command(program: str, *words: object) -> str:
     """A command for the next step, to be pasted into this shell: of `dx7data`, or of a module such as `train.convert`."""
     if program == "dx7data" and Path(sys.argv[0]).name == program:  # its script, which may not be on the path

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .film import FiLM
+from .layers.activation import linear_gelu
 from .layers.base import SequenceLayer
+from .layers.norm import add_norm
 from .layers.s4d import compute_kernels
 
 Factory = Callable[[int], SequenceLayer]
@@ -42,21 +44,28 @@ class Block(nn.Module):
         """
         given = {} if kernel is None else {"kernel": kernel}
         if state is None:
-            return self._finish(x, self.layer(self._prepare(x, code), **given))
-        y, state = self.layer(self._prepare(x, code), state)
+            x, normed = self._prepare(x, code)
+            return self._finish(x, self.layer(normed, **given))
+        x, normed = self._prepare(x, code)
+        y, state = self.layer(normed, state)
         return self._finish(x, y), state
 
     def step(self, x: Tensor, state: Any, code: Tensor | None = None) -> tuple[Tensor, Any]:
-        y, state = self.layer.step(self._prepare(x, code), state)
+        x, normed = self._prepare(x, code)
+        y, state = self.layer.step(normed, state)
         return self._finish(x, y), state
 
-    def _prepare(self, x: Tensor, code: Tensor | None) -> Tensor:
-        x = self.norm(x)
-        return x if self.film is None else self.film(x, code)
+    def _prepare(self, x: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x, which the branch goes round, and what its layer receives."""
+        x, normed = add_norm(x, None, self.norm)
+        return x, normed if self.film is None else self.film(normed, code)
 
     def _finish(self, x: Tensor, y: Tensor) -> Tensor:
-        x = x + self.dropout(y)
-        return x if self.feed_forward is None else x + self.feed_forward(x)
+        if self.feed_forward is None:
+            return x + self.dropout(y)
+        norm, widen, _, narrow, dropout = self.feed_forward
+        x, y = add_norm(x, self.dropout(y), cast(nn.LayerNorm, norm))
+        return x + dropout(narrow(linear_gelu(y, cast(nn.Linear, widen))))
 
     def residual_weights(self) -> list[Tensor]:
         """The weights of each branch that its output is proportional to."""

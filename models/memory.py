@@ -122,9 +122,12 @@ def check_memory(
     with FakeTensorMode():
         model = build(settings)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        kernels = kernel_layers(model) if device.type == "cuda" else {}
+        kernels = kernel_layers(model, precision) if device.type == "cuda" else {}
         warnings = [
-            found for of, layer in kernels.items() for found in kernel_warnings(*of, layer, batch, length - settings.film)
+            found
+            for of, layer in kernels.items()
+            if not uses_own_kernels(layer, precision)
+            for found in kernel_warnings(*of, layer, batch, length - settings.film)
         ]
         activations = activation_bytes(model, batch, length, precision)
     weights = BYTES_PER_PARAMETER * parameters
@@ -156,14 +159,19 @@ def check_fits(weights: int, activations: int, batch: int, length: int, free: in
         )
 
 
-def kernel_layers(model: Model) -> dict[tuple[str, int], MambaLayer]:
-    """One layer for each kind and divisor of the rate that will use mamba-ssm's kernels on CUDA."""
+def kernel_layers(model: Model, precision: str) -> dict[tuple[str, int], MambaLayer]:
+    """One layer for each kind and divisor of the rate that will use kernels on CUDA, mamba-ssm's or ours."""
     layers = [(divisor, layer) for _, divisor, layer in model.backbone.layers() if isinstance(layer, MambaLayer)]
     found = {(type(layer).__name__, divisor): layer for divisor, layer in layers if layer.kernels == "auto"}
+    own = {of: layer for of, layer in found.items() if uses_own_kernels(layer, precision)}
     try:
-        return found if found and mamba_ssm_usable() else {}
+        return found if len(own) < len(found) and mamba_ssm_usable() else own
     except ImportError as error:
         raise ValueError(str(error)) from None
+
+
+def uses_own_kernels(layer: MambaLayer, precision: str) -> bool:
+    return precision == "bf16" and isinstance(layer, Mamba2) and layer.has_own_kernels
 
 
 def kernel_warnings(kind: str, divisor: int, layer: MambaLayer, batch: int, length: int) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .backbone import SaShiMi, Stack
 from .film import CODE, PrefixReader
 from .layers.base import SequenceLayer, mark, upcast
+from .layers.norm import add_norm
 from .mulaw import CLASSES
 from .registry import LAYERS
 from .settings import ModelSettings
@@ -88,7 +89,8 @@ class Model(nn.Module):
         return logits, (count, prefix, code, inner)
 
     def _classify(self, x: Tensor) -> Tensor:
-        return upcast(self.head(self.norm(x)))
+        _, normed = add_norm(x, None, self.norm)
+        return upcast(self.head(normed))
 
     def step(self, tokens: Tensor, state: tuple) -> tuple[Tensor, tuple]:  # B -> B 256
         if self.reader is None:

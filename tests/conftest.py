@@ -1,6 +1,5 @@
 """For all tests: what of their surroundings they need otherwise."""
 
-import importlib.util
 import os
 import signal
 import tempfile
@@ -39,15 +38,6 @@ def compile_reader():
         path = Path(folder, "any.mid")
         path.write_bytes(make_file(0))
         corpus.collect(path, None, None, Wanted(1.0), MusicReport())
-
-
-@pytest.fixture(scope="session", autouse=True)
-def untuned_kernels():
-    """Tuning takes minutes for each layer of mamba-ssm that is tested on a GPU."""
-    if importlib.util.find_spec("mamba_ssm"):
-        from train.doctor.probe import disable_tuning
-
-        disable_tuning()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -34,10 +34,10 @@ FakeCUDAContext.deallocations = SimpleNamespace(clear=lambda: None)
 jit = cuda.jit
 cuda.jit = lambda f=None, device=False, **_: jit(f, device=device) if f else lambda f: jit(f, device=device)
 
-from dx7data.engine import cuda as driver, cuda_kernels, render
+from dx7data.engine import cuda as driver, cuda_synthesis, render
 
 np.seterr(over="ignore")  # int32 wraps, on purpose
-cuda_kernels.THREADS = driver._CONTROL_THREADS = 32
+cuda_synthesis.THREADS = driver._CONTROL_THREADS = 32
 driver._CLEAR_BLOCKS = 1
 driver.is_usable = lambda number: True
 plain = render.make_increment_table

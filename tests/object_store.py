@@ -1,10 +1,11 @@
 """An S3 server for tests: moto's, over HTTP. It notes the requests, and fails as a test asks it to."""
 
 import io
-import threading
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
+
+import servers
 
 
 class ObjectStore:
@@ -44,13 +45,8 @@ def serve():
 
     server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Silent)
     store.endpoint = f"http://127.0.0.1:{server.port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with servers.run(server):
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
 
 
 BUSY = "503 Slow Down", b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"

@@ -78,7 +78,7 @@ def read_file(data: bytes) -> File:
         raise ValueError("is no whole MIDI file: it ends too early")
     length, kind, count, division = struct.unpack_from(">LHHH", data, place + 4)
     if length < 6:
-        raise ValueError(f"is no MIDI file that can be read: its header has {length} bytes instead of 6")
+        raise ValueError(f"is no MIDI file that can be read: its header has {length} byte{'s' * (length != 1)} instead of 6")
     if kind not in (0, 1, 2):
         raise ValueError(f"is a MIDI file of type {kind}; save it as type 0, 1 or 2")
     if division & 0x8000:
@@ -92,7 +92,7 @@ def read_file(data: bytes) -> File:
     if count != len(file.tracks):
         _warn(file, place + 10, f"the number of tracks is {count:,} in the header, and {len(file.tracks):,} in the file")
     if (more := len(file.warnings) - _WARNINGS) > 0:
-        file.warnings[_WARNINGS:] = [(None, f"and {more:,} more warnings")]
+        file.warnings[_WARNINGS:] = [(None, f"and {more:,} more warning{'s' * (more > 1)}")]
     return file
 
 
@@ -135,7 +135,7 @@ def _read_chunks(data: bytes, place: int, file: File) -> None:
         else:
             following = data.find(b"MTrk", place + 1)
             end = following if following >= 0 else len(data)
-            warn(place, f"{end - place:,} bytes that are no chunk are skipped")
+            warn(place, f"skipped {end - place:,} byte{'s' * (end - place > 1)} outside of chunks")
             place = end
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from dx7data.errors import Ending, InputError, suggest_install
+from dx7data.output import format_count
 
 try:
     import torch  # noqa: F401  (here, so that its absence is one sentence)
@@ -61,7 +62,7 @@ def train(argv: list[str]) -> int:
 
 
 def _describe(found: dict) -> list[str]:
-    return [f"{found['run']}: {found['steps']} steps are done; pictures are in {found['run']}/pictures"]
+    return [f"{found['run']}: {format_count(found['steps'], 'step')} done; pictures are in {found['run']}/pictures"]
 
 
 def explain(error: Exception, run: Path | None) -> str | None:
@@ -91,7 +92,7 @@ def _describe_checkpoint(run: Path | None) -> str:
     last = run and checkpoint.find_last(run)
     if not last:
         return "there is no checkpoint yet"
-    return f"{last} is whole, and this goes on from it: {output.write_command('train', '--resume', '--out', run)}"
+    return f"{last} is whole, and this goes on from it: {distributed.write_command('--resume', '--out', run)}"
 
 
 def _end(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:

@@ -149,6 +149,13 @@ def find_device() -> Literal["cpu", "cuda"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def choose_device(given: str | None) -> Literal["cpu", "cuda"]:
+    """What --device says, else a GPU if there is one. Raises InputError for a GPU where torch finds none."""
+    if given == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
+    return "cpu" if given == "cpu" else find_device()
+
+
 def find_preset(device: str) -> str:
     return "base" if device == "cuda" else "tiny"
 

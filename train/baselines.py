@@ -20,7 +20,7 @@ from torch import Tensor
 from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import read_regular, write_output
-from dx7data.output import align_columns, configure, log, print_result, progress_bar
+from dx7data.output import align_columns, configure, format_count, log, print_result, progress_bar
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.arguments import NO_PLACE, add_places, find_place
@@ -90,7 +90,8 @@ def measure(settings: RunSettings) -> dict:
     sets = load_held_out(data, settings.evaluate_samples)
     if not sets:
         raise InputError(f"{settings.shards} has no clips that training does not see: there is nothing to measure")
-    log.debug(f"{sum(map(len, sets)):,} clips in {', '.join(one.name for one in sets)}; fitting a filter of {TAPS} taps")
+    names = ", ".join(one.name for one in sets)
+    log.debug(f"{format_count(sum(map(len, sets)), 'clip')} in {names}; fitting a filter of {TAPS} taps")
     taps = fit_filter(training_clips(data), TAPS)
     about = {"fingerprint": data.fingerprint, "split": settings.split, "sample_rate": data.format.sample_rate}
     about |= {"seconds": settings.seconds, "evaluate_samples": settings.evaluate_samples}
@@ -184,7 +185,7 @@ def rows(found: dict) -> list[list[str]]:
     """Texts of a table with HEAD; empty where a measure makes no sense."""
     return [
         [
-            f"{name}, {one['samples']:,} clips",
+            f"{name}, {format_count(one['samples'], 'clip')}",
             baseline,
             f"{each['bits']:.3f}{describe_error(each['bits_se'])}" if "bits" in each else "",
             *(f"{each[column]:.{digits}f}" if column in each else "" for column, digits in _DIGITS.items()),

@@ -23,6 +23,11 @@ class Benchmark:
     train: tuple[str, ...]  # options of `python -m train`
     breed: tuple[str, ...] = ()  # options of `dx7data patches breed`, which makes the bank; none: the example bank
 
+    def list_commands(self, bank: str, plan: str) -> list[tuple[str, ...]]:
+        """What makes its plan in a folder: the words after `dx7data`. bank: the file for patches that are bred."""
+        making = ("plan", "--patches", bank if self.breed else "example", "--out", plan, *self.plan)
+        return [*([("patches", "breed", "example", "--out", bank, *self.breed)] if self.breed else []), making]
+
 
 BENCHMARKS = {
     # An electric piano whose timbre follows velocity, which the source tells.
@@ -48,14 +53,12 @@ def find_plan(folder: Path) -> Path:
 
 def prepare(name: str, folder: Path) -> None:
     """Make the plan of a benchmark in the folder of a study, if it is not there. Raises InputError if it is another one."""
-    benchmark, plan, patches = BENCHMARKS[name], find_plan(folder), Path("example")
+    benchmark, plan, bank = BENCHMARKS[name], find_plan(folder), folder / f"{name}.syx"
     if not (plan / "dataset.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        if benchmark.breed:
-            patches = folder / f"{name}.syx"
-            if not patches.exists():
-                _call("patches", "breed", "example", "--out", str(patches), *benchmark.breed)
-        _call("plan", "--patches", str(patches), "--out", str(plan), *benchmark.plan)
+        for words in benchmark.list_commands(str(bank), str(plan)):
+            if words[0] != "patches" or not bank.exists():
+                _call(*words)
     found = Plan.load(plan).fingerprint
     if found != benchmark.fingerprint:
         raise InputError(

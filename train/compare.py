@@ -19,7 +19,7 @@ from dx7data.audio.markup import html, join
 from dx7data.audio.svg import make_svg
 from dx7data.errors import InputError
 from dx7data.files import HTML, write_output
-from dx7data.output import log, print_result
+from dx7data.output import format_count, log, print_result
 from dx7data.page.head import fill_page
 from train import baselines
 from train.evaluation import paired
@@ -121,7 +121,7 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
     return fill_page(
         Path(__file__).with_name("compare.html"),
         title=", ".join(run.name for run in runs),
-        count=f"{len(runs)} run{'s' * (len(runs) != 1)}",
+        count=format_count(len(runs), "run"),
         verdict=comparable.verdict(runs),
         table=_table(runs, names),
         paired=_plain(
@@ -138,8 +138,10 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
         ),
         key=join((html("<span>{}</span>", name) for name in names), " "),
         charts=join(_charts(runs)),
-        samples=join(listening.draw_samples(runs, names)) or html("<p>No run has left samples yet.</p>"),
-        page_id=listening.identify(runs),
+        samples=listening.fill_samples(
+            join(listening.draw_samples(runs, names)) or html("<p>No run has left samples yet.</p>"),
+            listening.identify(runs),
+        ),
     )
 
 

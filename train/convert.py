@@ -32,12 +32,13 @@ from models.layers.s4d import cache_recurrences
 from models.memory import out_of_memory
 from models.model import Model
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
+from train.arguments import choose_device
 from train.data.example import NO_PREFIX, make_format
 from train.data.recording import PIPE, Heard, check_length, read_recording
 from train.evaluation.decode import Decoder, decode
-from train.loop.checkpoint_reader import load_model
 from train.loop.mirror import read_run
 from train.options import parse, setting
+from train.releases.reader import load_one
 
 # Seconds of a chunk. Of a live source it is the delay. The longer, the less time goes into starting each operation: on a CPU
 # caches set the limit, on a GPU memory, of which 16 s take a few GB.
@@ -50,19 +51,25 @@ _ENDLESS = 0x7FFFF000 // 2  # samples of a wav in a pipe, whose header comes bef
 class ConvertOptions:
     """What is converted by which model, and how."""
 
-    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
     source: Path = setting(help="wav, flac, mp3, ...: any rate and channels; -: a wav from stdin", metavar="FILE")
     out: Path = setting(help="wav: 16 bits, mono, the model's rate; -: to stdout", metavar="FILE")
+    checkpoint: Path | None = setting(None, "a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
+    pretrained: str | None = setting(
+        None,
+        "instead of --checkpoint: a model of the folder releases/, such as one-voice, or one in ./FOLDER",
+        metavar="NAME",
+    )
     patch: tuple[str, ...] = setting(
         (),
         "the voice, as in bank.syx:11 or example:11; several, which sound together, if the model was trained on such",
         metavar="FILE:INDEX",
         kwargs={"nargs": "+", "action": "extend"},
     )
-    decode: Decoder = setting(
-        "mean",
+    decode: Decoder | None = setting(
+        None,
         "what each sample becomes: the mean of what the model holds possible, which has the best SNR, the likeliest class, "
         "or one that is drawn",
+        shown="mean; of a pretrained model the one that its card names",
     )
     temperature: Annotated[float, Meta(ge=0, le=1e6)] | None = setting(
         None, "of --decode sample: draw by probabilities to the power of 1/T", metavar="T", shown="1"
@@ -104,16 +111,17 @@ def convert(options: ConvertOptions) -> None:
 def _convert(options: ConvertOptions) -> None:
     check_options(options)
     temperature = 1.0 if options.temperature is None else options.temperature
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(options.device)
     live = options.source == PIPE
     seconds = find_chunk(options.chunk, live or options.streaming, device)
     patches = [bank.pick(reference) for reference in options.patch]
-    model, settings, meta = load_model(options.checkpoint, device=device)
+    found = load_one(options.checkpoint, options.pretrained, device)
+    model, settings, how = found.model, found.settings, options.decode or found.decode
     cache_recurrences(model)
-    log.debug(f"{options.checkpoint}: {settings.model_name} at step {meta['step']:,}, on {device}")
+    log.debug(f"{options.checkpoint or options.pretrained}: {settings.model_name} at step {found.step:,}, on {device}")
     rate = settings.sample_rate
     assert rate is not None  # a run has that of its shards
-    prefix = encode_patches(patches, settings.prefix, meta["layers"], rate)
+    prefix = encode_patches(patches, settings.prefix, found.layers, rate)
     length = None if live else check_length(options.source, rate)
 
     table, size, heard = mu_law_table(device), max(1, round(seconds * rate)), Heard(options.source, rate)
@@ -123,13 +131,13 @@ def _convert(options: ConvertOptions) -> None:
     began = time.perf_counter()
     total = None if length is None else len(prefix) + length
     with progress_bar(total=total, unit="sample", unit_scale=True, delay=1) as bar:
-        audio = decode_pieces(run(model, tokens), len(prefix), options.decode, temperature, options.seed, bar.update)
+        audio = decode_pieces(run(model, tokens), len(prefix), how, temperature, options.seed, bar.update)
         write(options.out, rate, length, audio, options.raw)
     took = time.perf_counter() - began
     lasts = heard.length / rate
-    found = {"file": str(options.out), "seconds": lasts, "sample_rate": rate, "took": took, "x_real_time": lasts / took}
-    found |= {"chunk_ms": 1000 * seconds, "decode": options.decode, "device": device}
-    print_result(found, describe, options.out)
+    facts = {"file": str(options.out), "seconds": lasts, "sample_rate": rate, "took": took, "x_real_time": lasts / took}
+    facts |= {"chunk_ms": 1000 * seconds, "decode": how, "device": device}
+    print_result(facts, describe, options.out)
 
 
 def describe(found: dict) -> list[str]:
@@ -141,9 +149,7 @@ def describe(found: dict) -> list[str]:
 
 
 def check_options(options: ConvertOptions) -> None:
-    """Raises InputError for options that contradict each other, or this machine."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no GPU here; --device cpu works everywhere")
+    """Raises InputError for options that contradict each other."""
     if options.out != PIPE:
         if options.out.is_dir() or os.path.realpath(options.out) == os.path.realpath(options.source):
             what = "a folder" if options.out.is_dir() else "the source"

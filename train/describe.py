@@ -8,16 +8,19 @@ from pathlib import Path
 from dx7data import process
 from dx7data.output import print_result
 from dx7data.process import run_main
-from train.loop.checkpoint_reader import load_model
 from train.loop.mirror import read_run
 from train.options import parse, setting
+from train.releases.reader import load_one
 
 
 @dataclass(frozen=True)
 class DescribeOptions:
     """Whose model."""
 
-    checkpoint: Path = setting(help="a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
+    checkpoint: Path | None = setting(None, "a run, or one of its checkpoints", metavar="FOLDER", kwargs={"type": read_run})
+    pretrained: str | None = setting(
+        None, "instead of --checkpoint: a model of the folder releases/, or one in ./FOLDER", metavar="NAME"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def describe(options: DescribeOptions) -> None:
     """Print it. Raises InputError for a checkpoint that train.convert would refuse."""
-    _, settings, meta = load_model(options.checkpoint)
-    found = {"sample_rate": settings.sample_rate, "prefix": settings.prefix, "patches": meta["layers"]}
+    model = load_one(options.checkpoint, options.pretrained)
+    found = {"sample_rate": model.settings.sample_rate, "prefix": model.settings.prefix, "patches": model.layers}
     print_result(found, lambda found: [json.dumps(found)])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dx7data.output import format_count
 from train import baselines
 from train.evaluation import paired
 from train.evaluation.bootstrap import describe_error
@@ -56,12 +57,12 @@ def _summarize_run(run: Run | None, sets: list[str]) -> dict[str, Any]:
 
 def format_table(found: dict) -> str:
     """Markdown: what was the same in all runs, the runs, their differences, floors, and all rates that were tried."""
-    lines = [f"{found['steps']:,} steps; no run came to its end."]
+    lines = [f"{format_count(found['steps'], 'step')}; no run came to its end."]
     sound = [run for run in found["runs"] if not run["diverged"]]
     if sound:
         tokens = f", {found['tokens']:,} tokens each" if found["tokens"] else ""
         lines = [
-            f"{found['steps']:,} steps{tokens}, {found['device']}, torch {found['torch']}, "
+            f"{format_count(found['steps'], 'step')}{tokens}, {found['device']}, torch {found['torch']}, "
             f"data {found['fingerprint'][:12]}, one seed ({found['seed']}). ±: the standard error over clips.",
         ]
         sets = list(sound[0]["sets"])
@@ -80,7 +81,7 @@ def format_table(found: dict) -> str:
         for model, rates in found["trials"].items()
     ]
     which = f" ({found['trials_set']})" if found["trials_set"] else ""
-    lines += ["", f"Learning rates, tried for {found['trial_steps']:,} steps each: bits a sample{which}.", ""]
+    lines += ["", f"Learning rates, tried for {format_count(found['trial_steps'], 'step')} each: bits a sample{which}.", ""]
     return "\n".join([*lines, *_markdown(["model", *next(iter(found["trials"].values()))], tried)])
 
 

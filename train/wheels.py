@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dx7data import process
 from dx7data.errors import InputError, suggest_install
+from dx7data.output import format_count
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "wheels"
@@ -130,7 +131,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 def build(pin: str, archives: Path, arch: str, folder: Path, max_jobs: str) -> None:
     """max_jobs: files compiled at a time."""
     start = time.monotonic()
-    print(f"Building {pin} for compute capability {arch}: minutes, with {max_jobs} jobs", flush=True)
+    print(f"Building {pin} for compute capability {arch}: minutes, with {format_count(int(max_jobs), 'job')}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         source = unpack(fetch_source(pin, archives, Path(scratch)), Path(scratch, "source"))
         setup = source / "setup.py"

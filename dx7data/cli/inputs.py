@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
-from dx7data.output import log, progress_bar
+from dx7data.output import format_count, log, progress_bar
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
 from dx7data.storage import Folder, LocalFolder
@@ -40,7 +40,7 @@ def load_patches(
         raise InputError(f"no usable patch in {', '.join(paths)}")
     if dedupe == "audible":
         found, loaded = len(loaded.ids), bank.drop_same_sounds(loaded)
-        log.info(f"left out, since they sound like others: {found - len(loaded.ids):,} patches")
+        log.info(f"left out, since they sound like others: {format_count(found - len(loaded.ids), 'patch')}")
     return loaded
 
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 from dx7data.cli import types
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
-from dx7data.output import print_result
+from dx7data.output import format_count, print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -16,7 +16,7 @@ def add_to(verbs: Verbs) -> None:
 
 
 def run(options: Namespace) -> None:
-    from dx7data.dataset import folders
+    from dx7data.dataset import contents
 
     if options.html:
         from dx7data.page import page
@@ -25,8 +25,8 @@ def run(options: Namespace) -> None:
         made = {"folder": str(options.folder), "page": str(options.html)}
         print_result(made, lambda made: [f"Open it in a browser: {made['page']}"], options.html)
         return
-    with folders.explain_errors(options.folder):
-        found = folders.summarize(options.folder, 5 if options.rows is None else options.rows)
+    with contents.explain_errors(options.folder):
+        found = contents.summarize(options.folder, 5 if options.rows is None else options.rows)
     print_result(found, _describe)
 
 
@@ -35,21 +35,23 @@ def _describe(found: dict) -> list[str]:
 
     made, wanted = found["shards"]
     lines = [
-        f"{found['folder']}: {sum(found['samples'].values()):,} pairs of {found['seconds']:g} s "
+        f"{found['folder']}: {format_count(sum(found['samples'].values()), 'pair')} of {found['seconds']:g} s "
         f"at {found['sample_rate']} Hz, {found['hours']:.2f} hours, "
-        f"{found['bytes'] / 1e6:,.1f} MB in {made} of {wanted} shards"
+        f"{found['bytes'] / 1e6:,.1f} MB in {made} of {format_count(wanted, 'shard')}"
     ]
     for split, count in found["samples"].items():
         missing = found["wanted"][split] - count
         still = f", {missing:,} still to be made" if missing else ""
-        lines.append(f"  {split:6}{count:>8,} pairs{still}, {found['patches'][split]} patches")
+        lines.append(
+            f"  {split:6}{format_count(count, 'pair'):>14}{still}, {format_count(found['patches'][split], 'patch')}"
+        )
     if peak := found["target_peak"]:
         levels = ", ".join(f"{name} {value:,}" for name, value in peak.items())
         lines.append(f"  target peak, of 32,767, with gain {found['gain']}: {levels}")
     silent = len(found["left_out_as_silent"])
     lines.append(
-        f"  {found['clipped_samples']:,} samples clip, {found['silent_samples']:,} are silent"
-        + (f"; {silent} patches were left out as silent" if silent else "")
+        f"  clipped {format_count(found['clipped_samples'], 'sample')}, silent {found['silent_samples']:,}"
+        + (f"; left out as silent: {format_count(silent, 'patch')}" if silent else "")
     )
     lines.append(
         "  algorithm:samples " + " ".join(f"{algorithm}:{count}" for algorithm, count in found["algorithms"].items())

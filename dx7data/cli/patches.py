@@ -9,7 +9,7 @@ from dx7data.cli import types
 from dx7data.cli.inputs import load_patches
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb, add_verbs
-from dx7data.output import print_result
+from dx7data.output import format_count, print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -102,4 +102,4 @@ def _breed(options: Namespace) -> None:
 
 def _print_written(count: int, path: Path) -> None:
     found = {"patches": count, "file": str(path)}
-    print_result(found, lambda found: [f"{found['patches']} patches: {found['file']}"], path)
+    print_result(found, lambda found: [f"{format_count(found['patches'], 'patch')}: {found['file']}"], path)

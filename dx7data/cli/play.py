@@ -17,8 +17,12 @@ def add_to(verbs: Verbs) -> None:
         metavar="PATH",
         help="SysEx files, exports, folders, zips; 'example' is the bank that comes with dx7data",
     )
-    play.add_argument(
+    model = play.add_mutually_exclusive_group()
+    model.add_argument(
         "--checkpoint", type=types.path, metavar="RUN", help="a run of python -m train: its model converts what you play"
+    )
+    model.add_argument(
+        "--pretrained", metavar="NAME", help="the same with a model of the folder releases/, such as one-voice"
     )
     play.add_argument("--no-open", action="store_true", help="print the address and open no browser")
     play.set_defaults(stopped="stopped; what was not saved in the browser is gone")
@@ -31,7 +35,8 @@ def run(options: Namespace) -> None:
     from dx7data.page.play.server import Instrument, open_server, warm_up
 
     bank = load_patches(options.patches)
-    model = conversion.open_model(options.checkpoint) if options.checkpoint else None
+    chosen = ("--checkpoint", options.checkpoint), ("--pretrained", options.pretrained)
+    model = next((conversion.open_model(*option) for option in chosen if option[1]), None)
     announce_compilation()
     warm_up()
     server, address = open_server(Instrument(bank, model))

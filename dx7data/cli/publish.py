@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from dx7data.cli import types
 from dx7data.cli.verb import Verbs, add_verb
-from dx7data.output import print_result, progress_bar
+from dx7data.output import format_count, print_result, progress_bar
 
 
 def add_to(verbs: Verbs) -> None:
@@ -32,8 +32,8 @@ def run(options: Namespace) -> None:
 def _describe(found: dict) -> list[str]:
     where, missing = found["repository"], found["missing"]
     if found["plan_only"]:
-        return [f"The plan is at {where}: {missing} shards can be rendered from it"]
-    lines = [f"{found['sent']} shards sent, {found['shards'] - found['sent']} were there: {where}"]
+        return [f"The plan is at {where}: {format_count(missing, 'shard')} can be rendered from it"]
+    lines = [f"{format_count(found['sent'], 'shard')} sent, {found['shards'] - found['sent']} already there: {where}"]
     if missing:
-        lines.append(f"{missing} shards are not rendered yet: render them, and give the same command again")
+        lines.append(f"{format_count(missing, 'shard')} not rendered yet: render the rest, and give the same command again")
     return lines

@@ -13,7 +13,7 @@ from dx7data.cli.rendering import add_machine_options, check_machines, print_ren
 from dx7data.cli.summary import announce, describe, summarize
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
-from dx7data.output import print_result
+from dx7data.output import format_count, print_result
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
@@ -101,7 +101,7 @@ def _choose_part(plan: Plan, options: Namespace) -> list | None:
     split, number = options.only
     of_split = [each for each in plan.shards() if each.split == split]
     if not 0 <= number < len(of_split):
-        raise InputError(f"--only {split}/{number:06d}: {split} has {len(of_split)} shards")
+        raise InputError(f"--only {split}/{number:06d}: {split} has {format_count(len(of_split), 'shard')}")
     return [of_split[number]]
 
 
@@ -125,6 +125,7 @@ def _estimate(plan: Plan, options: Namespace) -> dict:
 def _describe(found: dict) -> list[str]:
     return [
         *describe(found),
-        f"{found['hours']:.2f} hours of target audio, about {found['bytes'] / 1e6:,.0f} MB in {found['shards']} shards, "
-        f"about {found['render_seconds']:,.0f} s with {found['workers']} workers on the CPU. Nothing was written.",
+        f"{found['hours']:.2f} hours of target audio, about {found['bytes'] / 1e6:,.0f} MB in "
+        f"{format_count(found['shards'], 'shard')}, about {found['render_seconds']:,.0f} s with "
+        f"{format_count(found['workers'], 'worker')} on the CPU. Nothing was written.",
     ]

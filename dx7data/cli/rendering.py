@@ -13,7 +13,7 @@ from dx7data.cli import types
 from dx7data.cli.summary import summarize
 from dx7data.cli.types import whole
 from dx7data.errors import InputError
-from dx7data.output import log, print_result, progress_bar, write_command
+from dx7data.output import format_count, log, print_result, progress_bar, write_command
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -107,7 +107,8 @@ def print_rendered(found: dict, plan: Plan, folder: Folder) -> None:
 def _describe(found: dict) -> list[str]:
     rate = f" in {found['render_seconds']:.1f} s, {found['x_real_time']:,.0f} x real time" if found["written"] else ""
     return [
-        f"{found['written']} shards written{rate}, {found['others']} others: {found['folder']}",
+        f"{format_count(found['written'], 'shard')} written{rate}, {format_count(found['others'], 'other')}: "
+        f"{found['folder']}",
         f"Look at them: {found['next']}"
         if found["complete"]
         else f"More shards are to come; then this checks them all and writes index.json: {found['next']}",
@@ -127,7 +128,9 @@ def _choose_executor(plan: Plan, missing: list, options: Namespace) -> Callable:
         _compile_for_gpu(plan, devices[0])
     workers = options.workers or local.count_workers(devices)
     log.info(f"Rendering on {', '.join(devices)}")
-    log.debug(f"{len(missing)} of {len(plan.shards())} shards are to be rendered, by {workers} processes")
+    log.debug(
+        f"{len(missing)} of {format_count(len(plan.shards()), 'shard')} to render, by {format_count(workers, 'process')}"
+    )
     return partial(local.render_shards, workers=workers, devices=devices)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dx7data.output import log
+from dx7data.output import format_count, log
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
@@ -41,16 +41,19 @@ def describe(found: dict) -> list[str]:
     targets = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if len(kinds) > 1)
     splits = ", ".join(f"{name} {count:,}" for name, count in found["samples"].items())
     lines = [
-        f"{sum(found['samples'].values()):,} pairs of {found['seconds']:g} s at {found['sample_rate']} Hz "
-        f"from {targets or f'{sum(kinds.values()):,}'} patches"
-        + (f" and {found['phrases']:,} phrases" if found["phrases"] else "")
+        f"{format_count(sum(found['samples'].values()), 'pair')} of {found['seconds']:g} s at {found['sample_rate']} Hz "
+        f"from {f'{targets} patches' if targets else format_count(sum(kinds.values()), 'patch')}"
+        + (f" and {format_count(found['phrases'], 'phrase')}" if found["phrases"] else "")
         + f": {splits}"
     ]
     lines.append(split.describe(found["split"]))
     lines += [line[0].upper() + line[1:] for line in hidden.describe(found["hidden"])]
     if silent := found["left_out_as_silent"]:
         names = ", ".join(each["name"] for each in silent[:8]) + (", ..." if len(silent) > 8 else "")
-        lines.append(f"Left out, silent on notes 36, 60 and 84: {len(silent)} patches ({names}); --keep-silent keeps them")
+        lines.append(
+            f"Left out, silent on notes 36, 60 and 84: {format_count(len(silent), 'patch')} ({names}); "
+            "--keep-silent keeps them"
+        )
     return lines
 
 

@@ -8,7 +8,7 @@ from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
-from dx7data.output import print_result, progress_bar
+from dx7data.output import format_count, print_result, progress_bar
 from dx7data.storage import Folder
 
 _LINES = 1000  # of a list: a folder may hold a million things
@@ -62,9 +62,9 @@ def _describe(found: dict) -> list[str]:
     if not wrong:
         end = found["checks"]
     elif found["fixed"]:
-        end = f"{len(wrong)} problems, {len(left)} of them are left"
+        end = f"{format_count(len(wrong), 'problem')}, {len(left)} left"
     else:
-        end = f"{len(wrong)} problems, --fix makes again what is damaged"
+        end = f"{format_count(len(wrong), 'problem')}, --fix makes again what is damaged"
     return [
         *_shorten(wrong),
         *_shorten([f"left: {problem}" for problem in left if found["fixed"]]),

@@ -9,7 +9,7 @@ from dx7data.cli.planning import RATES, SECONDS
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
 from dx7data.errors import InputError
-from dx7data.output import print_result
+from dx7data.output import format_count, print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -62,5 +62,5 @@ def _describe(found: dict) -> list[str]:
     return [
         f"{found['file']}: {found['patch']}, note {found['note']}, {found['seconds']:g} s at {found['sample_rate']} Hz, "
         f"gain {found['gain']:.2f}, peak {found['peak']:,}"
-        + (f", {found['clipped']:,} samples clip" if found["clipped"] else "")
+        + (f", clipped {format_count(found['clipped'], 'sample')}" if found["clipped"] else "")
     ]

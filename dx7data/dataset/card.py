@@ -19,13 +19,14 @@ from dx7data.plan.spec import RANDOM_SOURCE
 MARK = "<!-- Add your own text above this line: dx7data leaves it as it is, and writes what is below. -->"
 # How cards began before there was a line.
 _BEFORE_FORMAT_4 = b"---\ntask_categories: [audio-to-audio]\ntags: [synthesizer, dx7, fm, webdataset]\n---\n"
+_ONE = re.compile(rb"\b1 (pair|patch|sample|famil)(?:s|es|y|ies)\b")
 _SIZE = re.compile(rb"^size_categories: \[[\w<>]+\]$", re.MULTILINE)
 
 _TEXT = """{mark}
 
 # {title}
 
-{samples} pairs of {seconds} s clips, {hours:.2f} hours of target audio, made by dx7data (engine {engine}).
+{count} of {seconds} s clips, {hours:.2f} hours of target audio, made by dx7data (engine {engine}).
 The source clip of a pair is a phrase played by {source}; the target clip is the same phrase, aligned sample by sample,
 played by {layers}.
 
@@ -80,7 +81,12 @@ def is_current(plan: Plan, there: bytes) -> bool:
     if plan.format == FORMAT_3 and there.startswith(_BEFORE_FORMAT_4):
         return True
     _, mark, rest = there.rpartition(MARK.encode())
-    return mark + rest == _format_text(plan).encode()
+    return _drop_plurals(mark + rest) == _drop_plurals(_format_text(plan).encode())
+
+
+def _drop_plurals(text: bytes) -> bytes:
+    """The same with a singular after each 1. Older cards of format 4 have a plural there."""
+    return _ONE.sub(rb"1 \1", text)
 
 
 def _format_text(plan: Plan) -> str:
@@ -93,7 +99,7 @@ def _format_text(plan: Plan) -> str:
     return _TEXT.format(
         mark=MARK,
         title=_escape(plan.title or DEFAULT_TITLE),
-        samples=samples,
+        count="1 pair" if samples == 1 else f"{samples} pairs",
         seconds=spec.seconds,
         hours=samples * spec.seconds / 3600,
         engine=ENGINE,

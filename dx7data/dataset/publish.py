@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from dx7data.dataset import card, folders
 from dx7data.errors import InputError, suggest_install
 from dx7data.files import check_length, measure_regular, open_regular, read_regular
-from dx7data.output import log
+from dx7data.output import format_count, log
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -141,7 +141,7 @@ def _refuse_another(api: HfApi, repository: Repository, there: dict[str, RepoFil
 def _send_plan(api: HfApi, repository: Repository, there: dict[str, RepoFile], folder: Path, plan: Plan) -> None:
     """The plan and its card, in which the words stay that somebody wrote at the Hub."""
     words = folders.read_card(LocalFolder(folder))
-    if "README.md" in there and words == card.format_card(plan):
+    if words and "README.md" in there and card.format_card(plan, words) == card.format_card(plan):
         words = card.format_card(plan, _read_remote(api, repository, "README.md"))
     additions = [_add(name, folder / name) for name in _PLAN if _is_part(folder / name)]
     _commit(api, repository, [*additions, _add("README.md", words)] if words else additions)
@@ -215,7 +215,7 @@ def _add(name: str, content: Path | bytes) -> CommitOperationAdd:
 def _commit(api: HfApi, repository: Repository, additions: list[CommitOperationAdd]) -> None:
     """What has not changed is left out, and without a change there is no commit."""
     names = [addition.path_in_repo for addition in additions]
-    message = f"Add {names[0]}" + (f" and {len(names) - 1} more files" if len(names) > 1 else "")
+    message = f"Add {names[0]}" + (f" and {format_count(len(names) - 1, 'more file')}" if len(names) > 1 else "")
     api.create_commit(repository.name, additions, commit_message=message, repo_type="dataset", revision=repository.branch)
 
 

@@ -10,11 +10,11 @@ from typing import BinaryIO
 import numpy as np
 
 from dx7data import prefix
-from dx7data.dataset import card, folders, shard
+from dx7data.dataset import card, contents, folders, shard
 from dx7data.dataset.executors import local
 from dx7data.errors import InputError
 from dx7data.files import PARTIAL
-from dx7data.output import log
+from dx7data.output import format_count, log
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -50,7 +50,7 @@ def verify(
             for each, problem in zip(plan.shards(), checked, strict=True):
                 problems = [problem] if problem else list(_check_content(plan, each, folder, progress, full))
                 wrong += [f"{each.name}: {problem}" for problem in problems]
-                log.debug(f"{each.name}: {len(problems)} problems")
+                log.debug(f"{each.name}: {format_count(len(problems), 'problem')}")
                 if problems and fix:
                     wrong += _remake(plan, each, folder)
         except BaseException:  # Ctrl-C too: the pool would hash everything else before it ends
@@ -173,7 +173,7 @@ def check_prefixes(plan: Plan, members: dict[str, bytes]) -> Iterator[str]:
     """What the prefixes of a sample say, against the patches in its dump."""
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     for codec in plan.spec.prefixes:
-        for stored, audio in zip(dumped, folders.split_layers(plan, members[f"prefix.{codec}.wav"]), strict=False):
+        for stored, audio in zip(dumped, contents.split_layers(plan, members[f"prefix.{codec}.wav"]), strict=False):
             try:
                 if prefix.CODECS[codec].decode is None:
                     agrees = (prefix.encode(stored, codec, plan.spec.sample_rate) == audio).all()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from dx7data.engine import cuda_kernels as kernels
+from dx7data.engine import cuda_control, cuda_synthesis
 from dx7data.engine.arrays import GpuArray
 from dx7data.engine.tables import BLOCK, EXPONENTIAL, SINE
 from dx7data.engine.voice import Voices
@@ -63,7 +63,7 @@ def is_usable(number: int) -> bool:
     """Whether GPU `number` runs what we compile; raises what CUDA raises if not."""
     with cuda.gpus[number]:
         out = cuda.to_device(np.ones(1, np.int32))
-        kernels.clear[1, 1](out)
+        cuda_synthesis.clear[1, 1](out)
         return int(out.copy_to_host()[0]) == 0
 
 
@@ -81,7 +81,7 @@ def zeros(shape: tuple[int, int], dtype: np.typing.DTypeLike = np.int32, memory:
     """Zeros in the memory of the current GPU."""
     out = memory.empty(shape, dtype)
     if out.size:
-        kernels.clear[_CLEAR_BLOCKS, _CONTROL_THREADS, memory.stream](out.reshape(out.size))
+        cuda_synthesis.clear[_CLEAR_BLOCKS, _CONTROL_THREADS, memory.stream](out.reshape(out.size))
     return out
 
 
@@ -109,7 +109,7 @@ class Batch(NamedTuple):
     blocks: GpuArray  # (V,) int32: blocks from the note-on to the end of the row
     first: GpuArray  # (V,) int64: word of the output at which a voice begins
     words_left: GpuArray  # (V,) int32: words from there to the end of the row
-    spans: GpuArray  # (warps,) int32, zeros: see cuda_kernels.py
+    spans: GpuArray  # (warps,) int32, zeros: see cuda_control.py
 
 
 class Mix:
@@ -133,7 +133,7 @@ class Mix:
         """
         self._memory = memory
         packed = out.dtype == np.int16
-        self.mode = kernels.PACK if packed else kernels.STORE if alone else kernels.ADD
+        self.mode = cuda_synthesis.PACK if packed else cuda_synthesis.STORE if alone else cuda_synthesis.ADD
         self.out = out.reshape(out.size).view(np.int32)
         one = np.zeros((1, 1), np.int32)
         curves = curves if curves.bend.size else curves._replace(bend=one, wheel=one)
@@ -152,7 +152,7 @@ class Mix:
         longest = -(-int(self._samples.max()) // BLOCK)
         fitting = int(min(memory.free() / (_BLOCK_BYTES * (longest + 1)), self._order.size))
         # Whole warps, rounded up: a batch takes as long as its longest voice, so a last one of a few voices would cost much.
-        self._size = size = -(-max(fitting, 1) // kernels.WARP) * kernels.WARP
+        self._size = size = -(-max(fitting, 1) // cuda_control.WARP) * cuda_control.WARP
         self.bend = memory.empty((longest, size), np.int32)
         self.tremolo = memory.empty((longest, size), np.int32)
         self.gain = memory.empty((longest + 1, OPERATORS, size), np.int16)
@@ -164,26 +164,26 @@ class Mix:
         for begin in range(0, self._order.size, self._size):
             chosen = self._order[begin : begin + self._size]
             blocks = -(-self._samples[chosen] // BLOCK)
-            spans = np.zeros(-(-chosen.size // kernels.WARP), np.int32)
+            spans = np.zeros(-(-chosen.size // cuda_control.WARP), np.int32)
             places = self._first[chosen], self._words_left[chosen].astype(np.int32)
             yield Batch(*map(self._memory.put, (chosen, blocks.astype(np.int32), *places, spans)))
 
     def control(self, batch: Batch) -> None:
         grid = -(-batch.order.size // _CONTROL_THREADS)
-        kernels.modulation[grid, _CONTROL_THREADS, self._memory.stream](
+        cuda_control.modulation[grid, _CONTROL_THREADS, self._memory.stream](
             self.voices, *self.curves, self.notes, batch.order, batch.blocks, self.bend, self.tremolo
         )
         control = self.bend, self.tremolo, self.gain, self.increment, self.written
-        kernels.envelopes[(grid, OPERATORS), _CONTROL_THREADS, self._memory.stream](
+        cuda_control.envelopes[(grid, OPERATORS), _CONTROL_THREADS, self._memory.stream](
             self.voices, batch.order, batch.blocks, self.table, *control, batch.spans
         )
 
     def synthesize(self, batch: Batch) -> None:
         control = self.gain, self.increment, self.written, batch.spans
         places = batch.first, batch.words_left, self.mode, self.out
-        kernels.synthesis[-(-batch.order.size // kernels.THREADS), kernels.THREADS, self._memory.stream](
-            self.voices, batch.order, *control, self.sine, self.exponential, *places
-        )
+        cuda_synthesis.synthesis[
+            -(-batch.order.size // cuda_synthesis.THREADS), cuda_synthesis.THREADS, self._memory.stream
+        ](self.voices, batch.order, *control, self.sine, self.exponential, *places)
 
 
 def _order(voices: Voices) -> np.ndarray:

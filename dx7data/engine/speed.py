@@ -23,6 +23,7 @@ from dx7data.engine.device import Unusable, choose, use_gpu
 from dx7data.engine.render import render
 from dx7data.engine.tables import make_increment_table
 from dx7data.engine.voice import Curves, Voices, voices
+from dx7data.output import format_count
 
 if TYPE_CHECKING:
     from dx7data.engine.cuda import Mix
@@ -60,7 +61,8 @@ def describe_machine() -> str:
     """What figures are quoted with."""
     described = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in described if line.startswith("model name")), platform.processor())
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, numba {numba.__version__}"
+    cores = format_count(os.cpu_count() or 1, "core")
+    return f"{model}, {cores}, Python {platform.python_version()}, numba {numba.__version__}"
 
 
 def draw_voices(patches: np.ndarray, count: int) -> Voices:
@@ -93,7 +95,7 @@ def _measure_cpu(patches: np.ndarray) -> list[tuple[str, float]]:
     try:
         for threads in sorted({1, all_threads}):
             numba.set_num_threads(threads)
-            found.append(("CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads", _median(play)))
+            found.append((f"CPU, {format_count(threads, 'thread')}", _median(play)))
     finally:
         numba.set_num_threads(all_threads)
     return found

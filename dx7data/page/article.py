@@ -10,6 +10,7 @@ from dx7data.audio.markup import html, join
 from dx7data.audio.player import draw_waveform, encode_data_uri
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
+from dx7data.output import format_count
 from dx7data.page import algorithm, envelopes, score, spectrogram
 from dx7data.patches import patch
 from dx7data.phrases.phrase import REST
@@ -114,7 +115,7 @@ def _about(one: Sample) -> Markup:
     count = len(meta["notes"])
     parts = [
         html("<b>{}</b> <code>{}</code>", meta["split"], one.key),
-        f"{phrase['kind']} of {count} note{'s' * (count != 1)}" + ", cut short" * phrase["cut"],
+        f"{phrase['kind']} of {format_count(count, 'note')}" + ", cut short" * phrase["cut"],
     ]
     if source := find_source(phrase["kind"]):
         try:

@@ -13,7 +13,7 @@ COLUMNS = ["target_peak", "notes", "lowest_note", "highest_note"]
 
 
 def draw_histograms(summary: dict, table: dict) -> Markup:
-    """All of them, from folders.summarize and COLUMNS of all samples."""
+    """All of them, from contents.summarize and COLUMNS of all samples."""
     peaks = table["target_peak"]
     levels = np.where(peaks > 0, 20 * np.log10(np.maximum(peaks, 1) / 32768), -np.inf)
     steps = Counter(np.maximum(levels, _PEAK_LEAST_DB) // _PEAK_STEP_DB * _PEAK_STEP_DB)

@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from dx7data.audio.markup import html, join
 from dx7data.audio.wav import decode_wav
-from dx7data.dataset import folders, shard
+from dx7data.dataset import contents, folders, shard
 from dx7data.errors import InputError, make_printable
 from dx7data.files import HTML, write_output
+from dx7data.output import format_count
 from dx7data.page import choice, histograms, spectrogram
 from dx7data.page.article import Sample, write_articles
 from dx7data.page.head import fill_page
@@ -39,13 +40,13 @@ def write_page(where: Where, path: Path, rows: int = ROWS) -> None:
         raise InputError(
             f"nothing to show: {folder} has no whole shard of its plan; dx7data render makes them, verify says what is wrong"
         )
-    with folders.explain_errors(folder):
+    with contents.explain_errors(folder):
         table = _read_columns(plan, made, folder)
         units = choice.choose_samples(list(made), table, rows, 2 if plan.spec.pairs else 1)
         shards = {each for unit in units for each, _ in unit}
         tables = {each: shard.read_rows(plan, each, folder, made[each]) for each in shards}
         samples = [[_read_sample(folder, each, tables[each][i]) for each, i in unit] for unit in units]
-        summary = folders.summarize(folder, 0)
+        summary = contents.summarize(folder, 0)
     text = _write(folder, plan, summary, table, samples)
     try:
         write_output(path, HTML, lambda file: file.write(text.encode(errors="replace")))
@@ -80,7 +81,7 @@ def _write(folder: Folder, plan: Plan, summary: dict, table: dict, units: list[l
         display=_display(plan, summary),
         histograms=histograms.draw_histograms(summary, table),
         hidden=_hidden(plan.hidden),
-        shown=f"{len(samples)} of {count:,}, of {patches} patch{'es' * (patches != 1)}"
+        shown=f"{len(samples)} of {count:,}, of {format_count(patches, 'patch')}"
         + f"; the first {seconds:g} s of each" * (seconds < plan.spec.seconds),
         filters=_filters(samples),
         samples=write_articles(units, plan),
@@ -95,7 +96,7 @@ def _display(plan: Plan, summary: dict) -> str:
     count, patches = sum(summary["samples"].values()), np.unique(np.concatenate([*plan.targets.values()])).size
     return (
         f"{count:,} PAIR{'S' * (count != 1)} {summary['seconds']:g} S\n"
-        f"{summary['sample_rate']} HZ {patches} PATCH{'ES' * (patches != 1)}"
+        f"{summary['sample_rate']} HZ {format_count(patches, 'patch').upper()}"
     )
 
 
@@ -107,8 +108,8 @@ def _facts(plan: Plan, summary: dict) -> Markup:
         "gain": summary["gain"] + ("" if summary["gain"] in ("native", "peak") else " dB"),
         "prefixes": ", ".join(summary["prefixes"]) or "none",
         "layers": "–".join(map(str, dict.fromkeys(plan.spec.layers))),
-        "clipped": _count_samples(summary["clipped_samples"]),
-        "silent": _count_samples(summary["silent_samples"]),
+        "clipped": format_count(summary["clipped_samples"], "sample"),
+        "silent": format_count(summary["silent_samples"], "sample"),
         "fingerprint": summary["fingerprint"][:12],
     }
     return join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in facts.items())
@@ -117,10 +118,6 @@ def _facts(plan: Plan, summary: dict) -> Markup:
 def _format_length(seconds: float) -> str:
     size, unit = next(each for each in ((3600, "hours"), (60, "minutes"), (0, "seconds")) if seconds >= each[0])
     return f"{seconds / (size or 1):,.1f} {unit}"
-
-
-def _count_samples(count: int) -> str:
-    return f"{count:,} sample{'s' * (count != 1)}"
 
 
 def _hidden(report: dict | None) -> Markup:

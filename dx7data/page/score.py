@@ -5,6 +5,7 @@ from markupsafe import Markup
 
 from dx7data.audio.markup import html, join
 from dx7data.audio.svg import make_svg
+from dx7data.output import format_count
 from dx7data.phrases.phrase import name_key
 
 _BLACK_KEYS = (1, 3, 6, 8, 10)
@@ -24,7 +25,7 @@ def draw_roll(notes: list[dict], seconds: float) -> Markup:
         if key % 12 in _BLACK_KEYS
     ]
     drawn = join([*black, _draw_ticks(seconds, rows), *(_draw_note(note, top, seconds / 400) for note in notes)])
-    label = f"Piano roll: {len(notes)} notes from {low} to {high}"
+    label = f"Piano roll: {format_count(len(notes), 'note')} from {low} to {high}"
     return html(
         '{}<span class="high">{}</span><span class="low">{}</span>',
         make_svg(drawn, (0, 0, seconds, rows), "roll", label, stretch=True),

@@ -17,7 +17,7 @@ import numpy as np
 
 from dx7data.errors import InputError
 from dx7data.files import read_stream, write_output
-from dx7data.output import log
+from dx7data.output import format_count, log
 from dx7data.patches import audible, containers, exports, patch, sysex
 from dx7data.patches.report import Report, make_printable
 
@@ -57,7 +57,7 @@ def load(paths: str | os.PathLike | Iterable[str | os.PathLike], keep_duplicates
     for path, name, data in _files([paths] if isinstance(paths, str | os.PathLike) else paths, report):
         reading = exports.read(path, data)
         report.add(path, reading)
-        log.debug(f"{path}: {len(reading.voices)} voices")
+        log.debug(f"{path}: {format_count(len(reading.voices), 'voice')}")
         sha256 = hashlib.sha256(data).hexdigest()
         for index, record in enumerate(reading.voices, 1):
             row = np.frombuffer(record.patch, np.uint8)

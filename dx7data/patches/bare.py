@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dx7data.output import format_count
 from dx7data.patches.patch import PACKED_BYTES, STORED_BYTES
 from dx7data.patches.reading import NOISE, Reading, add_voices, count_illegal
 
@@ -24,7 +25,7 @@ def read(reading: Reading, data: bytes, start: int, stop: int) -> None:
     if not body.any():
         reading.refused.append((start, f"{size:,} bytes are all 0: they hold no voice"))
     elif 4 * np.count_nonzero(spoiled) > len(body):
-        reason = f"hold no DX7 voice dump, and as {_voices(len(body), width)} without a header"
+        reason = f"hold no DX7 voice dump, and as {format_count(len(body), 'voice')} of {width} bytes without a header"
         reason += f" {np.count_nonzero(spoiled):,} would hold values that no DX7 has"
         reading.refused.append((start, f"{size:,} bytes {reason}"))
     else:
@@ -33,13 +34,9 @@ def read(reading: Reading, data: bytes, start: int, stop: int) -> None:
             _switches(reading, start + STORED_BYTES, data[start + STORED_BYTES])
 
 
-def _voices(count: int, width: int) -> str:
-    return f"{count:,} voice{'s' * (count > 1)} of {width} bytes"
-
-
 def _keep(reading: Reading, body: np.ndarray, start: int, spoiled: np.ndarray) -> None:
     width = body.shape[1]
-    reading.warnings.append((start, f"has no header: read as {_voices(len(body), width)}"))
+    reading.warnings.append((start, f"has no header: read as {format_count(len(body), 'voice')} of {width} bytes"))
     for row in np.flatnonzero(spoiled).tolist():
         reason = f"voice {row + 1:,} holds values that no DX7 has: left out, the others are kept"
         reading.refused.append((start + row * width, reason))
@@ -55,8 +52,7 @@ def _switches(reading: Reading, offset: int, switches: int) -> None:
 def _unknown(data: bytes, start: int, stop: int) -> str:
     if start == stop:
         return "empty"
+    size = format_count(stop - start, "byte")
     if data.find(bytes((0xF0,)), start, stop) >= 0:
-        return (
-            f"{stop - start:,} bytes hold MIDI system-exclusive data, but no DX7 voice dump: is it for another instrument?"
-        )
-    return f"{stop - start:,} bytes hold no DX7 voice dump (nor are they bare voices: a multiple of 128, or 155 or 156)"
+        return f"{size} of MIDI system-exclusive data, but no DX7 voice dump: is it for another instrument?"
+    return f"{size} without a DX7 voice dump (nor are they bare voices: a multiple of 128, or 155 or 156)"

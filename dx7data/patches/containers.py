@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
-from dx7data.files import Refusals, find_files, read_file
 from dx7data.patches.report import Report, make_printable
+from dx7data.search import Refusals, find_files, read_file
 
 SUFFIXES = (".syx", ".bin", ".dx7", ".tx7", ".mid", ".midi", ".kar", ".rmi", ".json", ".parquet", ".zip")
 _LIMIT = 64 << 20  # bytes of a file, and of all that a zip unpacks to: 500,000 voices, more than all public banks together

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from dx7data.errors import make_printable
+from dx7data.output import format_count
 from dx7data.patches.reading import Reading
 
 _LINES = 10  # of a kind in a report for people
@@ -41,7 +42,7 @@ class Report:
 
     def text(self) -> str:
         """A few lines for people; of long lists the first ten."""
-        counts = f"files {self.files:,}, found {self.found:,} voices, duplicates {self.duplicates:,}, repaired"
+        counts = f"files {self.files:,}, found {format_count(self.found, 'voice')}, duplicates {self.duplicates:,}, repaired"
         lines = [f"{counts} {self.repaired:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}"]
         fields = [f"{name}: {count:,}" for name, count in self.repaired_fields.most_common()]
         for title, entries in (("repaired fields", fields), ("refused", self.refused), ("warnings", self.warnings)):

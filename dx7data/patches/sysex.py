@@ -10,6 +10,7 @@ from typing import NamedTuple
 import mido
 import numpy as np
 
+from dx7data.output import format_count
 from dx7data.patches import bare
 from dx7data.patches.patch import INIT, NAME_BYTES, PACKED_BYTES, STORED_BYTES, pack, require_legal
 from dx7data.patches.reading import NOISE, Reading, Record, add_voices, count_illegal
@@ -81,7 +82,7 @@ def _unwrap(data: bytes) -> tuple[int, int]:
 
 def _skip(reading: Reading, start: int, stop: int) -> None:
     if stop > start:
-        reading.warnings.append((start, f"skipped {stop - start:,} bytes that are no DX7 voice dump"))
+        reading.warnings.append((start, f"skipped {format_count(stop - start, 'byte')} outside of DX7 voice dumps"))
 
 
 class _Bytes(NamedTuple):
@@ -183,7 +184,7 @@ def _find_fault(raw: np.ndarray, size: int) -> str | None:
     # A byte was lost or came in, or only the checksum or the end is missing. What has shifted has done so to the very end.
     shifted = noise or count_illegal(voices[-1:]).any() or (voices[-1, -NAME_BYTES:] < 32).any()
     if shifted or (len(raw) > size and raw[size] != expected):
-        return f"holds {len(raw):,} bytes where {size + 1:,} belong"
+        return f"holds {format_count(len(raw), 'byte')} where {size + 1:,} belong"
     return None
 
 
@@ -209,8 +210,8 @@ def _check(reading: Reading, start: int, kind: str, body: np.ndarray, checksum: 
         warn(f"has checksum {checksum[0]:02X}, its bytes give {expected:02X}")
     if not ended:
         warn("does not end with F7")
-    if high := np.count_nonzero(body > 127):
-        warn(f"has {high:,} bytes above 127, which MIDI cannot send")
+    if high := int(np.count_nonzero(body > 127)):
+        warn(f"has {format_count(high, 'byte')} above 127, which MIDI cannot send")
 
 
 def _compute_checksum(body: np.ndarray) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from dx7data.errors import InputError
 from dx7data.phrases.compression import STREAM, check_uncompressed
+from dx7data.phrases.mapping import Hashed, InPieces, map_file
 from dx7data.phrases.phrase import CONTROLLERS, Event, Note, Phrase
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
@@ -32,7 +33,6 @@ _EVENT_LIMITS = {"time": (0, _LONGEST), "controller": (0, len(CONTROLLERS) - 1),
 Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None  # what may be known of a phrase
 _WORD = 100  # letters of a split or of a kind of phrases, at most
 _PIECE = 1 << 20  # rows, notes or events that are looked at together
-_PIECE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,13 +176,13 @@ class Phrases(Sequence):
         import pyarrow as pa
 
         (batch,) = self.table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], _schema())]
-        with pa.ipc.new_file(pa.PythonFile(_InPieces(file, self._let_go), "w"), _schema()) as out:
+        with pa.ipc.new_file(pa.PythonFile(InPieces(file, self._let_go), "w"), _schema()) as out:
             out.write_batch(batch)
 
     def hash_file(self) -> str:
         """The SHA-256 of what `write` writes."""
         state = hashlib.sha256()
-        self.write(_Updated(state))
+        self.write(Hashed(state))
         return state.hexdigest()
 
     def with_splits(self, splits: Sequence[str] | pa.Array) -> Phrases:
@@ -250,48 +250,12 @@ class Phrases(Sequence):
         state.update(np.packbits(np.asarray(self.table["cut"])).data)
         for name in ("id", "split", "kind", "about"):
             for text in _split_texts(self.table[name]):
-                _InPieces(_Updated(state), self._let_go).write(text)
+                InPieces(Hashed(state), self._let_go).write(text)
 
     def _let_go(self) -> None:
         """What was looked at stays in the system's memory, as far as there is room, and no more in this process's."""
         for each in self.maps:
             each.madvise(mmap.MADV_DONTNEED)
-
-
-def map_file(file: BinaryIO) -> mmap.mmap | bytes:
-    """The bytes of a file in its own memory; an empty one has none."""
-    file.flush()
-    size = file.seek(0, 2)
-    return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-
-
-class _InPieces:
-    """A file for Arrow to write to, which it gives whole columns: they are let go as they are written."""
-
-    closed = False
-
-    def __init__(self, file: Any, let_go: Callable[[], None]) -> None:
-        self._file, self._let_go = file, let_go
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        for begin in range(0, len(view), _PIECE_BYTES):
-            self._file.write(view[begin : begin + _PIECE_BYTES])
-            self._let_go()
-        return len(view)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class _Updated:
-    """A hash as a file to write to."""
-
-    def __init__(self, state: hashlib._Hash) -> None:
-        self.write = state.update
 
 
 def _pieces(count: int) -> Iterator[slice]:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data.errors import make_printable
-from dx7data.files import find_paths, read_file
 from dx7data.patches import containers
 from dx7data.phrases import midi, reservoir
 from dx7data.phrases.columns import Phrases
@@ -27,6 +26,7 @@ from dx7data.phrases.report import MusicReport
 from dx7data.phrases.selection import Wanted, finish
 from dx7data.phrases.source import Progress
 from dx7data.phrases.store import join_rows, sort_rows, take_rows
+from dx7data.search import find_paths, read_file
 
 KIND = "midi"
 

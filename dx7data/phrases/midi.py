@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dx7data.phrases import smf
-from dx7data.phrases.loops.performance import Events, Notes, perform
+from dx7data.phrases.loops.order import Events, Notes
+from dx7data.phrases.loops.performance import perform
 from dx7data.phrases.loops.tempo import PARTS, Tempos
 from dx7data.phrases.loops.track import sort_ticks
 

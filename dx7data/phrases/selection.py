@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data.errors import InputError
+from dx7data.output import format_count
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.filters import NO_FILTERS, Filters
 from dx7data.phrases.loops.cut import REFUSALS, Rows
@@ -43,13 +44,13 @@ class Wanted:
     @property
     def crowd(self) -> str:
         """Under which phrases of more notes are counted."""
-        return f"at most {self.max_notes:,} notes"
+        return f"at most {format_count(self.max_notes, 'note')}"
 
     def warn_of_crowd(self, report: MusicReport, file: str, start: float | None, notes: int) -> None:
         """Report such a phrase; start: in seconds, if it has one."""
         where = "a phrase" if start is None else f"the phrase at {start:.3f} s"
         most = f"{self.max_notes:,} are the most for {self.seconds:g} s"
-        report.warn(file, f"{where} is left out: it has {notes:,} notes, and {most}")
+        report.warn(file, f"{where} is left out: it has {format_count(notes, 'note')}, and {most}")
 
     def open_store(self, kinds: list[str]) -> Store:
         """For rows with these kinds."""

@@ -12,6 +12,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from dx7data.output import format_count
 from dx7data.phrases.loops import track as loop
 
 MAX_MESSAGES = 500_000  # of a file: long pieces for piano have 100,000 notes and changes of controllers
@@ -63,7 +64,7 @@ def read(data: bytes) -> File:
         raise ValueError("is no whole MIDI file: it ends too early")
     length, kind, count, division = struct.unpack_from(">LHHH", data, place + 4)
     if length < 6:
-        raise ValueError(f"is no MIDI file that can be read: its header has {length} bytes instead of 6")
+        raise ValueError(f"is no MIDI file that can be read: its header has {format_count(length, 'byte')} instead of 6")
     if kind not in (0, 1, 2):
         raise ValueError(f"is a MIDI file of type {kind}; save it as type 0, 1 or 2")
     if division & 0x8000:
@@ -81,7 +82,7 @@ def read(data: bytes) -> File:
         reason = f"the number of tracks is {count:,} in the header, and {file.tracks:,} in the file"
         file.warnings.append((place + 10, reason))
     if (more := len(file.warnings) - _WARNINGS) > 0:
-        file.warnings[_WARNINGS:] = [(None, f"and {more:,} more warnings")]
+        file.warnings[_WARNINGS:] = [(None, f"and {format_count(more, 'more warning')}")]
     return file
 
 
@@ -119,7 +120,7 @@ def _read_chunks(data: bytes, place: int, file: File) -> None:
         else:
             following = data.find(b"MTrk", place + 1)
             end = following if following >= 0 else len(data)
-            reader.warn(place, f"{end - place:,} bytes that are no chunk are skipped")
+            reader.warn(place, f"skipped {format_count(end - place, 'byte')} outside of chunks")
             place = end
 
 
@@ -239,7 +240,7 @@ def _is_end(event: bytes, missing: int) -> bool:
 
 def _keep_meta(sequence: Sequence, tick: int, kind: int, body: bytes) -> str | None:
     """Add tempos and time signatures to a sequence; of those that can't be used, and of other events, what is wrong."""
-    size = f"of {len(body)} byte{'s' * (len(body) != 1)}"
+    size = f"of {format_count(len(body), 'byte')}"
     if kind == _TEMPO:
         tempo = int.from_bytes(body[:3])
         if len(body) < 3 or not tempo:

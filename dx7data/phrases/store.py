@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.phrases.columns import Phrases, map_file
+from dx7data.phrases.columns import Phrases
 from dx7data.phrases.loops import rows as loop
 from dx7data.phrases.loops.cut import Rows
 from dx7data.phrases.loops.rows import split_columns
+from dx7data.phrases.mapping import map_file
 from dx7data.phrases.reservoir import Reservoir
 
 _TOGETHER = 16 << 20  # words that are merged at once, and that wait to be written: 64 MB, 200,000 phrases

@@ -9,6 +9,7 @@ import numpy as np
 
 from dx7data.audio.silence import find_sounding
 from dx7data.errors import InputError
+from dx7data.output import format_count
 from dx7data.patches import mutate
 from dx7data.patches.audible import find_audible
 from dx7data.patches.similarity import NEAR, Codes, find_nearest
@@ -43,7 +44,10 @@ def _draw_all(spec: Spec, patches: Patches, requests: list[_Request], targets: b
                 known.add(key)
         all_patches = all_patches.join(drawn.take(np.flatnonzero(good)))
         pending = [request for request, is_good in zip(pending, good, strict=True) if not is_good]
-    raise InputError(f"{len(pending)} new patches were silent, known or near another split in {_TRIES} tries: ask for fewer")
+    raise InputError(
+        f"still silent, known or near another split after {_TRIES} tries: {format_count(len(pending), 'new patch')}; "
+        "ask for fewer"
+    )
 
 
 def _draw_candidates(requests: list[_Request], patches: Patches, targets: bool) -> Patches:

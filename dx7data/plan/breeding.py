@@ -9,6 +9,7 @@ import numpy as np
 
 from dx7data.audio.silence import find_sounding, measure_peaks
 from dx7data.errors import InputError
+from dx7data.output import format_count
 from dx7data.patches import mutate
 from dx7data.patches.audible import find_audible
 from dx7data.patches.patch import STORED_BYTES, patch_id
@@ -34,8 +35,9 @@ def breed(parents: np.ndarray, seed: int, count: int, generations: int, random: 
     least = len(population) + random + generations
     if count < least:
         raise InputError(
-            f"--count {count} is too few for {len(population)} patches, {random} random voices and {generations} "
-            f"generations with a child each: take {least} or more"
+            f"--count {count} is too few for {format_count(len(population), 'patch')}, "
+            f"{format_count(random, 'random voice')} and {format_count(generations, 'generation')} with a child each: "
+            f"take {least} or more"
         )
     known = {patch_id(parent) for parent in population}
     for generation, size in enumerate(divide_evenly(count - random - len(population), [1] * generations)):
@@ -84,7 +86,7 @@ def _draw(
             else:
                 again.append(i)
         pending = again
-    raise InputError(f"{len(pending)} new patches were silent or known in {_TRIES} tries: ask for fewer")
+    raise InputError(f"still silent or known after {_TRIES} tries: {format_count(len(pending), 'new patch')}; ask for fewer")
 
 
 def _is_heard(patches: np.ndarray) -> np.ndarray:

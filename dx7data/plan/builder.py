@@ -7,7 +7,7 @@ import numpy as np
 
 from dx7data.audio.silence import find_sounding
 from dx7data.errors import InputError
-from dx7data.output import log
+from dx7data.output import format_count, log
 from dx7data.patches import patch
 from dx7data.patches.bank import Bank
 from dx7data.phrases.columns import Phrases
@@ -92,7 +92,10 @@ def add_samples(old: Plan, samples: int) -> Plan:
     counts = _count_samples(old.spec, old.patches, samples, None)
     for name, count in old.counts.items():
         if counts.get(name, 0) < count:
-            raise InputError(f"{samples:,} samples give {name} {counts.get(name, 0):,}, and it has {count:,}: ask for more")
+            raise InputError(
+                f"{format_count(samples, 'sample')} would leave {name} {counts.get(name, 0):,}, and it has {count:,}: "
+                "ask for more"
+            )
     return _measure(replace(old, counts=counts))
 
 

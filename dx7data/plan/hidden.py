@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data.audio import clips, mulaw
+from dx7data.output import format_count
 from dx7data.patches import patch
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
@@ -157,19 +158,19 @@ def describe(report: dict | None) -> list[str]:
     """The report in words: a line for each thing that is hidden, and one for those that can be heard."""
     if report is None:
         return ["not measured: an older version made this plan"]
-    found = []
+    found, samples = [], format_count(report["samples"], "sample")
     for thing, each in report["things"].items():
         if each["hidden"]:
             limit = (
                 "" if each["best_snr"] is None else f"; a model that knows all else can reach about {each['best_snr']} dB"
             )
-            found.append(f"{thing} is hidden in {each['hidden']} of {each['samples']} samples{limit}")
+            found.append(f"{thing} is hidden in {each['hidden']} of {format_count(each['samples'], 'sample')}{limit}")
     heard_by_model = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
     idle = [thing for thing, each in report["things"].items() if not each["changed"]]
     if heard_by_model:
-        found.append(f"a model can hear {', '.join(heard_by_model)} in all of {report['samples']} samples")
+        found.append(f"a model can hear {', '.join(heard_by_model)} in all of {samples}")
     if idle:
-        found.append(f"no target of {report['samples']} samples changes with {', '.join(idle)}")
+        found.append(f"no target of {samples} changes with {', '.join(idle)}")
     return found or ["nothing to measure"]
 
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from dx7data.errors import InputError
 from dx7data.files import add_hash, read_all
+from dx7data.output import format_count
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.phrase import max_notes
 from dx7data.plan import sample, schema, tables
@@ -163,7 +164,7 @@ def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Iterator[Phr
     names = [name for name in document["tables"] if name.startswith("phrases")]
     count = document["phrases"]
     if len(names) != (count != "drawn"):
-        raise InputError(f"{folder.where('dataset.json')}, field tables: it does not say where {count} phrases are")
+        raise InputError(f"{folder.where('dataset.json')}, field tables: it does not say where the phrases are")
     if not names:
         yield None
         return
@@ -178,7 +179,9 @@ def _load_phrases(folder: Folder, document: schema.PlanDocument) -> Iterator[Phr
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
             raise InputError(f"{path} can't be read: {error}") from None
         if len(phrases) != count or not all(len(phrases.within(split)) for split in document["samples"]):
-            raise InputError(f"{path} has {len(phrases):,} phrases, not {count:,}, or none for a split that has samples")
+            raise InputError(
+                f"{path} has {format_count(len(phrases), 'phrase')}, not {count:,}, or none for a split that has samples"
+            )
         if phrases.largest > (most := max_notes(document["spec"].seconds)):
             raise InputError(f"{path}, column notes: a phrase has {phrases.largest:,}, more than the {most:,} of a clip")
         yield phrases

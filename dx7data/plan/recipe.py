@@ -10,7 +10,7 @@ from dx7data.errors import InputError
 from dx7data.files import to_canonical_json
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.phrase import Phrase
-from dx7data.plan import drawn, schema
+from dx7data.plan import drawn, limits
 from dx7data.plan.patches import COUNTERFACTUAL, Patches
 from dx7data.plan.permutation import Cycle
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Shard, Spec
@@ -57,7 +57,7 @@ class Recipe:
     def shards(self) -> list[Shard]:
         """All shards: those of train, then val, then test, in order of their numbers. Raises InputError for too many."""
         size = self.spec.shard_samples
-        schema.check_shards(size, self.counts)
+        limits.check_shards(size, self.counts)
         return [
             Shard(split, number, first, min(size, count - first))
             for split, count in self.counts.items()

@@ -9,26 +9,20 @@ are, in spec.py and filters.py, and the tables in tables.py.
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
-from dx7data import prefix
-from dx7data.audio.resample import ENGINE_RATE
 from dx7data.errors import InputError
 from dx7data.files import check_hash
 from dx7data.patches import patch
-from dx7data.phrases import compose
 from dx7data.phrases.columns import Known
 from dx7data.phrases.filters import Filters, Key
-from dx7data.plan.spec import RANDOM_SOURCE, Spec, SplitBy
+from dx7data.plan import limits
+from dx7data.plan.spec import Spec, SplitBy
 
 # Bytes of a file, beyond which it is not read. The largest that we have seen: 2 MB of dataset.json for 31,380 patches.
 DOCUMENT_BYTES = 16 << 20
 STATS_BYTES = 64 << 10
 JSON_BYTES = 16 << 20  # of a sample: 200,000 notes
-
-MAX_SHARDS = 2_000_000  # a billion samples in shards of the usual size are 1.3 million
-MAX_SHARD_SAMPLES = 1_000_000  # 80 GB of the usual kind
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 Size = Annotated[int, Meta(ge=0, le=10**15)]
@@ -243,7 +237,7 @@ def decode_plan(data: bytes, where: object) -> PlanDocument:
     ):
         if unknown := there.keys() - kind.__annotations__:
             raise InputError(f"{where}, field {name}: {min(unknown)!r} is no part of it")
-    check_spec(document["spec"], where)
+    limits.check_spec(document["spec"], where)
     return document
 
 
@@ -260,55 +254,3 @@ def decode_sample(data: bytes, where: object) -> dict:
     others = {name: value for name, value in phrase.items() if name not in PhraseIn.__annotations__}
     about = decode(phrase.get("about", msgspec.json.encode(others)), dict[Name, Known], f"{where}, field phrase.about")
     return {"pair": NO_PAIR} | document | {"phrase": phrase | {"about": about}}
-
-
-# --- The spec ---
-
-
-def check_spec(spec: Spec, where: object) -> None:
-    """What the types of the fields don't say. Raises InputError."""
-    filters = spec.filters
-    pairs = [("layers", spec.layers)]
-    pairs += [(f"filters.{name}", getattr(filters, name)) for name in ("notes", "polyphony", "pitch_range", "velocity")]
-    wrong = [name for name, (least, most) in pairs if most is not None and least > most]
-    if spec.sample_rate not in ENGINE_RATE:
-        wrong.append("sample_rate")
-    if not 0.999 < sum(spec.split) < 1.001:
-        wrong.append("split")
-    if not _is_gain(spec.gain):
-        wrong.append("gain")
-    if not _is_source(spec.source):
-        wrong.append("source")
-    if set(spec.prefixes) - set(prefix.CODECS) or len(set(spec.prefixes)) < len(spec.prefixes):
-        wrong.append("prefixes")
-    if set(spec.kinds) - set(compose.KINDS) or len(set(spec.kinds)) < len(spec.kinds):
-        wrong.append("kinds")
-    if wrong:
-        raise InputError(f"{where}, field spec.{wrong[0]}: no data set can have this")
-
-
-def check_shards(size: int, counts: dict[str, int]) -> None:
-    """Can there be shards of `size` samples, so that each split has its count? Raises InputError."""
-    number, largest = sum(-(-count // size) for count in counts.values()), min(size, max(counts.values(), default=0))
-    if number > MAX_SHARDS:
-        raise InputError(f"that is {number:,} shards, more than {MAX_SHARDS:,}: ask for a larger --shard-size")
-    if largest > MAX_SHARD_SAMPLES:
-        raise InputError(
-            f"that is {largest:,} samples a shard, more than {MAX_SHARD_SAMPLES:,}: ask for a smaller --shard-size"
-        )
-
-
-def _is_gain(text: str) -> bool:
-    try:
-        return text in ("native", "peak") or (set(text) <= set("-.0123456789") and -120 <= float(text) <= 60)
-    except ValueError:
-        return False
-
-
-def _is_source(text: str) -> bool:
-    try:
-        return (
-            text == RANDOM_SOURCE or patch.require_legal(patch.unpack(np.frombuffer(bytes.fromhex(text), np.uint8))).size > 0
-        )
-    except ValueError:
-        return False

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data.errors import InputError
+from dx7data.output import format_count
 from dx7data.patches.patch import ALGORITHM
 from dx7data.patches.similarity import NEAR, Codes, find_nearest, group_near_duplicates
 from dx7data.plan.patches import BANK, EVERY_SPLIT, Patches
@@ -132,7 +133,10 @@ def divide_phrases(phrases: int, spec: Spec) -> list[str]:
     """A split for each phrase in order of id (a hash, so a random order that never changes). Raises InputError."""
     asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
     if phrases < len(asked):
-        raise InputError(f"{phrases} phrases are too few for {', '.join(asked)}: no phrase is in two; use --split 1,0,0")
+        raise InputError(
+            f"{format_count(phrases, 'phrase')} can't be divided among {', '.join(asked)}: no phrase is in two; "
+            "use --split 1,0,0"
+        )
     found = divide_evenly(phrases, spec.split)
     for i, part in enumerate(spec.split):
         if part and not found[i]:  # a split that is asked for gets at least one, from the largest
@@ -176,12 +180,13 @@ def make_report(patches: Patches, spec: Spec) -> dict:
 
 def describe(report: dict) -> str:
     """The report in words, which are a part of each data set's card: a change here is one of the format."""
-    text = f"{report['families']:,} families of near-copies, the largest of {report['largest_family']:,}; "
+    text = f"{format_count(report['families'], 'family')} of near-copies, the largest of {report['largest_family']:,}; "
     if report["split_by"] == "phrase":
         return text + "split by phrase: every part has all patches, and phrases of its own"
     if report["nearest_across_splits"] is None:
         return text + "all in one part"
+    leaked = format_count(report["a_random_split_would_leak"], "patch")
     return (
         f"{text}split by {report['split_by']}: between parts at least {report['nearest_across_splits']} audible parameters "
-        f"differ; a random split would have leaked {report['a_random_split_would_leak']:,} patches into val and test"
+        f"differ; a random split would have leaked {leaked} into val and test"
     )

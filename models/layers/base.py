@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..timescales import Modes
@@ -108,20 +107,11 @@ def upcast(t: Tensor) -> Tensor:
     return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
 
 
-class RMSNorm(nn.Module):
-    """Each group of `group_size` channels divided by its root mean square, in float32."""
+def fits_bfloat16(x: Tensor) -> bool:
+    """Whether kernels of ours that round to bfloat16 may stand for torch: on a GPU, where autocast would round too.
 
-    def __init__(self, width: int, group_size: int | None = None, eps: float = 1e-5):
-        super().__init__()
-        self.weight = ssm_parameter(torch.ones(width))
-        self.group_size, self.eps = group_size or width, eps
-
-    def forward(self, x: Tensor, gate: Tensor | None = None, kernels: bool = False) -> Tensor:
-        """Of x, or of x silu(gate); in float32, if not with a kernel, which gives the type of x."""
-        if kernels:
-            from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
-
-            return rmsnorm_fn(x, upcast(self.weight), None, gate, self.eps, self.group_size, norm_before_gate=False)
-        y = upcast(x) if gate is None else upcast(x) * F.silu(upcast(gate))
-        y = F.rms_norm(y.unflatten(-1, (-1, self.group_size)), (self.group_size,), eps=self.eps)
-        return y.flatten(-2) * upcast(self.weight)
+    torch.compile fuses operations of torch itself, and needs none of them.
+    """
+    if not x.is_cuda or torch.version.hip or torch.compiler.is_compiling():
+        return False
+    return torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16

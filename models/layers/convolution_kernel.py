@@ -40,7 +40,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> tu
 
 
 @triton.jit
-def block(length, RUN: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def block(length, RUN: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):
     """This program's item of the batch, the first steps of its runs, and its channels."""
     blocks = tl.cdiv(length, RUN * RUNS)
     first = (tl.program_id(0) % blocks * RUNS + tl.arange(0, RUNS)) * RUN
@@ -48,14 +48,14 @@ def block(length, RUN: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr)
 
 
 @triton.jit
-def place(item, step, channel, length, channels, item_stride, step_stride):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def place(item, step, channel, length, channels, item_stride, step_stride):
     """Offsets of (RUNS, CHANNELS), and which are within the tensor."""
     within = ((step >= 0) & (step < length))[:, None] & (channel < channels)[None, :]
     return item * item_stride + step[:, None] * step_stride + channel[None, :], within
 
 
 @triton.jit
-def read(x, item, first, COUNT: tl.constexpr, channel, length, channels, item_stride, step_stride):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def read(x, item, first, COUNT: tl.constexpr, channel, length, channels, item_stride, step_stride):
     """COUNT steps from the first on, each (RUNS, CHANNELS); zeros before the sequence and after it."""
     steps = ()
     for i in tl.static_range(COUNT):
@@ -65,7 +65,7 @@ def read(x, item, first, COUNT: tl.constexpr, channel, length, channels, item_st
 
 
 @triton.jit
-def read_rows(rows, COUNT: tl.constexpr, channel, channels):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def read_rows(rows, COUNT: tl.constexpr, channel, channels):
     """COUNT rows of a table, each (1, CHANNELS)."""
     found = ()
     for i in tl.static_range(COUNT):
@@ -74,7 +74,7 @@ def read_rows(rows, COUNT: tl.constexpr, channel, channels):  # type: ignore[no-
 
 
 @triton.jit
-def convolve(seen, taps, start, bias, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def convolve(seen, taps, start, bias, WIDTH: tl.constexpr):
     total = seen[start] * taps[0]
     for tap in tl.static_range(1, WIDTH):
         total += seen[start + tap] * taps[tap]
@@ -82,7 +82,7 @@ def convolve(seen, taps, start, bias, WIDTH: tl.constexpr):  # type: ignore[no-u
 
 
 @triton.jit
-def zeros(COUNT: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def zeros(COUNT: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):
     made = ()
     for _ in tl.static_range(COUNT):
         made += (tl.zeros((RUNS, CHANNELS), tl.float32),)  # type: ignore[assignment]  # tuples of Triton grow
@@ -93,7 +93,7 @@ def zeros(COUNT: tl.constexpr, RUNS: tl.constexpr, CHANNELS: tl.constexpr):  # t
 
 
 @triton.jit(do_not_specialize=["length"])
-def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def forward_kernel(
     x,
     weight,
     bias,
@@ -121,7 +121,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no 
 
 
 @triton.jit(do_not_specialize=["length"])
-def backward_kernel(  # type: ignore[no-untyped-def]  # Triton's language has no types for mypy
+def backward_kernel(
     grad,
     x,
     weight,

@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from ..timescales import Modes, spread
 from .base import SequenceLayer, mark, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
+from .tuning import choose_configurations
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ def import_or_explain(name: str) -> ModuleType | None:
 
 def configure_triton() -> None:
     """How the kernels are compiled, where the environment does not say otherwise."""
-    os.environ.setdefault("TRITON_CACHE_AUTOTUNING", "1")  # else each process tunes them anew, for minutes
     os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")  # else float32 is TF32: outputs 1.3e-3 off, not 4e-6 (on an H200)
 
 
@@ -58,6 +58,10 @@ def mamba_ssm_usable() -> bool:
         raise ImportError(
             f"mamba-ssm {package.__version__} has wrong gradients: build it anew (`make mamba`), or set kernels='torch'"
         )
+    if package is not None:
+        for part in ("ssd_combined", "layernorm_gated", "mamba3.mamba3_siso_combined"):
+            import_or_explain(f"mamba_ssm.ops.triton.{part}")
+        choose_configurations("mamba_ssm")
     return package is not None
 
 

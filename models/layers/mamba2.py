@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..timescales import Modes, rotary_modes
-from .base import RMSNorm, register, ssm_parameter, upcast
+from .base import register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
 from .mamba1 import (
     MambaLayer,
@@ -23,6 +23,8 @@ from .mamba1 import (
     linear_recurrence,
     run_segments,
 )
+from .norm import RMSNorm
+from .ssd import ScanInChunks, fits_tiles, is_usable
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
 KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
@@ -228,7 +230,7 @@ class Mamba2(MambaLayer):
 
     def run(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         past, *inner = state  # h and, if rotary, angles
-        z, xBC, dt, rate = self._project(u)
+        z, xBC, dt, rate = self._split(self.in_proj(u))
         xBC, past = causal_conv(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
         B, C = self._add_biases(B, C)
@@ -239,19 +241,38 @@ class Mamba2(MambaLayer):
         y = y + upcast(self.D)[:, None] * x
         return self._finish(y, z), (past, *(after if rates else (after,)))
 
+    def use_kernels(self, u: Tensor) -> bool:
+        return self._uses_own_kernels(u) or super().use_kernels(u)
+
+    @property
+    def has_own_kernels(self) -> bool:
+        """Whether kernels of ours do it all in bfloat16, without mamba-ssm."""
+        one_group = self.norm.group_size == self.d_inner  # of the norm
+        return not self.bc_norm and not self.n_angles and one_group and fits_tiles(self.headdim, self.d_state)
+
+    def _uses_own_kernels(self, u: Tensor) -> bool:
+        return self.has_own_kernels and is_usable(u)
+
     def run_kernels(self, u: Tensor) -> Tensor:
-        if self._fusable():
-            return self._run_fused(self.in_proj(u))
-        z, xBC, dt, rate = self._project(u)
-        x, B, C = self._heads(causal_conv_by_kernel(xBC, self.conv1d), kernels=True)
-        y = self._kernel_scan(x, self._dt(dt), -torch.exp(upcast(self.A_log)), B, C, rate)
+        projected = self.in_proj(u)
+        ours = self._uses_own_kernels(u)
+        if not ours and self._fusable():
+            return self._run_fused(projected)
+        z, xBC, dt, rate = self._split(projected)
+        xBC = causal_conv_by_kernel(xBC, self.conv1d)
+        dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
+        if ours:
+            sizes = self.nheads, self.headdim, self.ngroups, self.d_state
+            y = ScanInChunks.apply(xBC, dt, A, upcast(self.D), *sizes).unflatten(-1, (self.nheads, -1))
+        else:
+            y = self._kernel_scan(*self._heads(xBC, kernels=True), dt, A, rate)
         return self._finish(y, z, kernels=True)
 
-    def _project(self, u: Tensor) -> tuple[Tensor, ...]:
-        """u (..., D) -> z (..., E), x with B and C (..., conv_dim), dt (..., H), the rate of the angles (..., S)."""
-        return self.in_proj(u).split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
+    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """in_proj(u) -> z (..., E), x with B and C (..., conv_dim), dt (..., H), the rate of the angles (..., S)."""
+        return projected.split([self.d_inner, self.conv_dim, self.nheads, self.n_angles], dim=-1)
 
-    def _kernel_scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rate: Tensor) -> Tensor:
+    def _kernel_scan(self, x: Tensor, B: Tensor, C: Tensor, dt: Tensor, A: Tensor, rate: Tensor) -> Tensor:
         if not self.n_angles or x.dtype == torch.float32 or not (is_tile(self.d_state) and is_tile(self.headdim)):
             from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
@@ -310,7 +331,7 @@ class Mamba2(MambaLayer):
 
     def step(self, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         past, h, *angles = state
-        z, xBC, dt, rate = self._project(u)
+        z, xBC, dt, rate = self._split(self.in_proj(u))
         xBC, past = causal_conv_step(xBC, past, self.conv1d)
         x, B, C = self._heads(xBC)
         x, B, C = (upcast(t) for t in (x, *self._add_biases(B, C)))

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..timescales import Modes, rotary_modes
 from . import mamba2
-from .base import RMSNorm, register, ssm_parameter, upcast
+from .base import register, ssm_parameter, upcast
 from .mamba1 import MambaLayer, check_divides, check_int32, initial_dt_bias, run_segments
 from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, accumulate_angles, count_angles, per_head, rotate, ssd
+from .norm import RMSNorm
 
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:

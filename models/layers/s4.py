@@ -4,6 +4,7 @@ After Gu, Goel and Ré, "Efficiently Modeling Long Sequences with Structured Sta
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,11 +56,12 @@ class S4(S4Block):
         drive = dt * (E * B - column * 2 * (row * B).real.sum(-1, keepdim=True))
         return 2 * E - 1, column, 4 * row, drive
 
-    def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
+    def respond(self, length: int, precision: torch.dtype, C: Tensor, *system: Tensor) -> Tensor:
         """K_l = C A^l B, H L, with l = q + Q p: powers of A by repeated squaring, the largest tensors H N N and H sqrt(L) N.
 
-        A acts on (Re x, Im x), for with the conjugate halves coupled it is linear over the reals only. Formed in double, as
-        in `S4D.kernel`; no roots of unity, so it is the exact kernel for every L and C needs no (1 - A^L) in front.
+        A acts on (Re x, Im x), for with the conjugate halves coupled it is linear over the reals only. It is a contraction,
+        so that rounding it grows with L alone. No roots of unity: it is the exact kernel for every L, and C needs no
+        (1 - A^L) in front.
         """
         diagonal, column, row, drive = self.discretise(*system)
         unit = torch.eye(self.d_state, dtype=torch.float64, device=drive.device)
@@ -70,8 +72,9 @@ class S4(S4Block):
         C = torch.view_as_complex(C.double())
         readout = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(1)
         side = kernel_side(length)
-        states, leap = powers(torch.view_as_real(drive).flatten(1)[:, None], transposed, side)  # H Q N: A^q B
-        readouts, _ = powers(readout[:, None], leap.mT, side)  # H Q N: C A^(Qp)
+        first = torch.view_as_real(drive).flatten(1)[:, None]
+        states, leap = Powers.apply(*(value.to(precision) for value in (first, transposed)), side)  # H Q N: A^q B
+        readouts, _ = Powers.apply(readout[:, None].to(precision), leap.mT, side)  # H Q N: C A^(Qp)
         return (readouts @ states.mT).flatten(1)[:, :length].to(self.dtype)  # H Q Q -> H L
 
     def recurrence(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -110,10 +113,29 @@ class S4(S4Block):
         return Modes((2 / torch.log1p(1 / mean)).flatten(), turn.abs().flatten() / (2 * math.pi), 2 * mean.numel())
 
 
-def powers(first: Tensor, factor: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """first · factor^k for k < count, a power of two, and factor^count: H 1 N and H N N to H K N and H N N."""
-    rows = first
-    while rows.shape[1] < count:
-        rows = torch.cat((rows, rows @ factor), dim=1)
-        factor = factor @ factor
-    return rows, factor
+class Powers(torch.autograd.Function):
+    """first · factor^k for k < count, a power of two, and factor^count: H 1 N and H N N to H K N and H N N.
+
+    Each square is kept; their gradients are summed within products, where autograd would make and add three matrices.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, factor: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        rows, factors = first, [factor]
+        while rows.shape[1] < count:
+            rows = torch.cat((rows, rows @ factors[-1]), dim=1)
+            factors.append(factors[-1] @ factors[-1])
+        ctx.save_for_backward(rows, *factors)
+        ctx.set_materialize_grads(False)
+        return rows, factors[-1]
+
+    @staticmethod
+    def backward(ctx: Any, grad_rows: Tensor, grad_factor: Tensor | None) -> tuple[Tensor, Tensor | None, None]:
+        rows, *factors = ctx.saved_tensors
+        for factor in factors[-2::-1]:
+            early, late = grad_rows.chunk(2, dim=1)
+            made = rows[:, : early.shape[1]].mT @ late
+            if grad_factor is not None:
+                made.baddbmm_(grad_factor, factor.mT).baddbmm_(factor.mT, grad_factor)
+            grad_rows, grad_factor = torch.baddbmm(early, late, factor.mT), made
+        return grad_rows, grad_factor, None

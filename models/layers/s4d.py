@@ -10,15 +10,17 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..timescales import Modes
-from .base import LR_CAP, SequenceLayer, register, ssm_parameter
+from .activation import linear_glu
+from .base import LR_CAP, SequenceLayer, fits_bfloat16, register, ssm_parameter
 from .blocks import LinearRecurrence
+from .long_convolution import LongConvolution, is_usable
 
 
 class S4Block(SequenceLayer):
@@ -54,8 +56,11 @@ class S4Block(SequenceLayer):
         """The parameters of the state space but C and D, each with the channels first."""
 
     @abstractmethod
-    def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
-        """The impulse response without D, H L, of the channels of any number of layers of this kind."""
+    def respond(self, length: int, precision: torch.dtype, C: Tensor, *system: Tensor) -> Tensor:
+        """The impulse response without D, H L, of the channels of any number of layers of this kind.
+
+        precision: of the products; in float64 it is rounded once, in float32 it is exact enough to be rounded to bfloat16.
+        """
 
     @abstractmethod
     def recurrence(self) -> tuple[Tensor, ...]:
@@ -66,7 +71,7 @@ class S4Block(SequenceLayer):
         """One step without D: input B H and state B H N/2, complex, to output and next state."""
 
     def kernel(self, length: int) -> Tensor:
-        return self.respond(length, self.C, *self.system())
+        return cast(Tensor, compute_kernels([self], length)[0])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,14 +80,22 @@ class S4Block(SequenceLayer):
 
     def forward(self, x: Tensor, state: Tensor | None = None, kernel: Tensor | None = None) -> Any:
         """kernel: H L, where it is there already."""
+        if state is None:
+            return self._convolve(x, self.kernel(x.shape[1]) if kernel is None else kernel)
         with torch.autocast(x.device.type, enabled=False):
             u = x.mT.to(self.dtype)  # B H L
-            if state is None:
-                y = causal_convolution(u, self.kernel(x.shape[1]) if kernel is None else kernel)
-            else:
-                y, after = self.linear_recurrence().run(u, state.flatten(2))
+            y, after = self.linear_recurrence().run(u, state.flatten(2))
             y = (y + self.D[:, None] * u).mT
-        return self.mix(y) if state is None else (self.mix(y), after.unflatten(2, (-1, 2)))
+        return self.mix(y), after.unflatten(2, (-1, 2))
+
+    def _convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+        if is_usable(x):
+            taps = torch.cat((kernel[:, :1] + self.D[:, None], kernel[:, 1:]), dim=1)
+            return linear_glu(LongConvolution.apply(x, taps), self.output)
+        with torch.autocast(x.device.type, enabled=False):
+            u = x.mT.to(self.dtype)
+            y = (causal_convolution(u, kernel) + self.D[:, None] * u).mT
+        return self.mix(y)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # B D, B H N/2 2 -> the same
         with torch.autocast(x.device.type, enabled=False):
@@ -105,7 +118,7 @@ class S4Block(SequenceLayer):
         return torch.zeros(batch, self.d_model, self.d_state // 2, 2, dtype=self.dtype, device=self.log_dt.device)
 
     def mix(self, y: Tensor) -> Tensor:
-        return F.glu(self.output(F.gelu(y)), dim=-1)
+        return linear_glu(F.gelu(y), self.output)
 
     def residual_weights(self) -> list[Tensor]:
         # Of the GLU only the value: less gate would leave sigmoid near 1/2, and shrink its share of the signal twice.
@@ -170,7 +183,7 @@ class S4D(S4Block):
             return dt * A, (dt * A).expm1() / A
         return ((1 + dt / 2 * A) / (1 - dt / 2 * A)).log(), dt / (1 - dt / 2 * A)
 
-    def respond(self, length: int, C: Tensor, *system: Tensor) -> Tensor:
+    def respond(self, length: int, precision: torch.dtype, C: Tensor, *system: Tensor) -> Tensor:
         """K_l = 2 Re sum_n C_n B_n A_n^l, H L, with l = q + Q p: 2 H sqrt(L) N numbers and one product, never H N L.
 
         Formed in double and rounded once: in float32 the phase of a mode after l steps would be off by l roundings, and its
@@ -184,7 +197,8 @@ class S4D(S4Block):
         leaps = side * steps[: -(-length // side)]
         coarse = (2 * C * B)[:, None] * (leaps * log_A[:, None]).exp()  # H P N/2: 2 C B A^(Qp)
         # Re(ab) = Re a Re b - Im a Im b is a real product over N.
-        kernel = torch.view_as_real(coarse).flatten(2) @ torch.view_as_real(fine.conj().resolve_conj()).flatten(2).mT
+        coarse, fine = (torch.view_as_real(part).flatten(2).to(precision) for part in (coarse, fine.conj().resolve_conj()))
+        kernel = coarse @ fine.mT
         return kernel.flatten(1)[:, :length].to(self.dtype)  # H P Q -> H L
 
     def recurrence(self) -> tuple[Tensor, Tensor]:
@@ -215,8 +229,9 @@ def compute_kernels(layers: Sequence[nn.Module], length: int) -> list[Tensor | N
     for group in alike.values():
         places, some = zip(*group, strict=True)
         parameters = (torch.cat(parts) for parts in zip(*((layer.C, *layer.system()) for layer in some), strict=True))
+        precision = torch.float32 if fits_bfloat16(some[0].C) else torch.float64
         with torch.autocast(some[0].C.device.type, enabled=False):
-            together = some[0].respond(length, *parameters)
+            together = some[0].respond(length, precision, *parameters)
         for i, kernel in zip(places, together.split([layer.d_model for layer in some]), strict=True):
             made[i] = kernel
     return made

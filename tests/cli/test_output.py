@@ -144,6 +144,14 @@ def test_quiet_and_verbose(run, tmp_path):
     assert "found 32" in run("patches", "ls", "example").err, "the next command is not quiet"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verbose_names_each_shard(run, tmp_path, workers):
+    said = run("render", "--patches", "example", "--out", tmp_path, *CLIPS, "--workers", workers, "-v").err
+    named = re.findall(r"^ *\d+ ms  (\S+) is written$", said.replace("\r", "\n"), re.M)
+    assert sorted(named) == sorted(path.stem for path in tmp_path.glob("*.tar"))
+    assert len(named) > 1
+
+
 def test_quiet_and_verbose_exclude_each_other(capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["inspect", "x", "-q", "-v"])
@@ -234,3 +242,18 @@ def test_the_command_is_named_as_it_was_called(monkeypatch, tmp_path):
     assert output.write_command("dx7data", "inspect", "a") == "dx7data inspect a"
     monkeypatch.setattr(sys, "argv", ["dx7data/__main__.py"])
     assert output.write_command("dx7data", "inspect", "a") == f"{sys.executable} -m dx7data inspect a"
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (1, "patch", "1 patch"),
+        (0, "patch", "0 patches"),
+        (1, "family", "1 family"),
+        (12, "family", "12 families"),
+        (2, "process", "2 processes"),
+        (2000, "missing shard", "2,000 missing shards"),
+    ],
+)
+def test_counts(count, noun, text):
+    assert output.format_count(count, noun) == text

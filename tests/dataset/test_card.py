@@ -11,6 +11,7 @@ from dx7data import cli
 from dx7data.dataset import card
 from dx7data.errors import make_printable
 from dx7data.files import add_hash, check_hash
+from dx7data.patches import bank, sysex
 from dx7data.plan.plan import Plan
 
 OPTIONS = ["--patches", "example", "--samples", "20", "--seconds", "0.05", "--split", "0.8,0.1,0.1"]
@@ -171,3 +172,19 @@ def test_cards_of_format_3_are_ours(folder):
     )
     assert card.is_current(replace(plan, format=3), old)
     assert card.format_card(plan, old) == card.format_card(plan)
+
+
+def test_cards_with_a_plural_of_one_are_as_good(tmp_path, capsys):
+    """As previews of this version wrote them."""
+    voice = tmp_path / "one.syx"
+    voice.write_bytes(sysex.write_voice(bank.pick("example:1")))
+    made = ["plan", "--patches", str(voice), "--samples", "1", "--split", "1,0,0", "--seconds", "0.05"]
+    assert cli.main([*made, "--out", str(tmp_path / "plan")]) == 0
+    assert "1 pair of 0.05 s at 8000 Hz from 1 patch: train 1" in capsys.readouterr().out
+    plan, data = Plan.load(tmp_path / "plan"), (tmp_path / "plan" / "README.md").read_bytes()
+    assert b"\n1 pair of 0.05 s clips" in data
+    assert b"| split | 1 family of near-copies" in data
+    old = data.replace(b"1 pair of", b"1 pairs of").replace(b"1 family of", b"1 families of")
+    assert card.is_current(plan, old)
+    assert card.format_card(plan, old) == data
+    assert not card.is_current(plan, data.replace(b"1 pair of", b"2 pairs of"))

@@ -66,7 +66,7 @@ def read_hub(hub, name=NAME):
 def test_all_of_a_data_set(folder, hub, capsys):
     assert publish(folder) == 0
     assert read_hub(hub) == read(folder)
-    assert "shards sent, 0 were there: hf://datasets/me/sines" in capsys.readouterr().out
+    assert "shards sent, 0 already there: hf://datasets/me/sines" in capsys.readouterr().out
     commits, received = len(hub.repositories[NAME]), len(hub.received)
     assert publish(folder) == 0
     assert "0 shards sent" in capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_shards_that_are_not_rendered_yet(folder, hub, capsys):
         path.unlink()
     (folder / "index.json").unlink()
     assert publish(folder) == 0
-    assert "1 shards are not rendered yet" in capsys.readouterr().out
+    assert "1 shard not rendered yet" in capsys.readouterr().out
     assert read_hub(hub) == read(folder)
 
 

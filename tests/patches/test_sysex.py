@@ -148,7 +148,7 @@ def test_offsets_lead_to_the_bytes():
         (BANK[:-2], "has no checksum"),
         (BANK[:-2] + b"\xf7", "has no checksum"),
         (BANK + b"tail", "skipped 4 bytes"),
-        (BANK[:20] + b"\xb0" + BANK[21:], "1 bytes above 127"),
+        (BANK[:20] + b"\xb0" + BANK[21:], "has 1 byte above 127"),
     ],
 )
 def test_odd_dumps_are_kept_with_a_warning(data, warning):
@@ -177,7 +177,8 @@ def test_truncated_dumps_are_refused_and_the_next_is_read(length):
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"), [(b"", "empty"), (b"RIFF" * 50, "200 bytes hold no"), (b"\xf0\x41\x01\xf7", "another")]
+    ("data", "reason"),
+    [(b"", "empty"), (b"RIFF" * 50, "200 bytes without a DX7 voice dump"), (b"\xf0\x41\x01\xf7", "another")],
 )
 def test_what_holds_no_voice_is_refused(data, reason):
     reading = sysex.read(data)

@@ -246,7 +246,7 @@ def test_longer_clips_are_fewer(plan, monkeypatch, seconds, samples):
 def test_a_data_set_of_one_sample(plan):
     made = plan([SENSITIVE], [Phrase((Note(0, 100, 60, 100),))], samples=1)
     assert made.hidden["samples"] == 1
-    assert hidden.describe(made.hidden) == ["no target of 1 samples changes with velocity, key, start, length"]
+    assert hidden.describe(made.hidden) == ["no target of 1 sample changes with velocity, key, start, length"]
 
 
 def test_variations_can_be_played(plan):

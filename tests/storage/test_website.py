@@ -7,10 +7,10 @@ import json
 import shutil
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
+import servers
 
 pytest.importorskip("aiohttp")
 from dx7data import cli
@@ -34,12 +34,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 @contextlib.contextmanager
 def serve_by_python(root, _):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=root))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with servers.run(server):
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextlib.contextmanager

@@ -27,5 +27,5 @@ def whole(shards, tmp_path_factory):
 def without_pictures():
     """Of a tiny run they take nine tenths of the time. test_figures draws them, and so does each run in its own process."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("train.evaluation.recorder.draw", lambda run: None)
+        patched.setattr("train.loop.trainer.draw", lambda run: None)
         yield

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import curve, during, train
+from small_runs import curve, during, one_sentence, train
 
+from dx7data.errors import InputError
 from models.model import build
 from train.config import make_settings
-from train.loop import checkpoint, optim
+from train.loop import checkpoint, optim, trainer
 from train.loop.background import Writer
 
 
@@ -31,6 +32,27 @@ def test_a_run_goes_on_while_a_checkpoint_is_written(shards, whole, tmp_path, mo
     for folder in (whole / "checkpoints").iterdir():
         for path in folder.glob("*.safetensors"):
             assert path.read_bytes() == (tmp_path / "run" / path.relative_to(whole)).read_bytes(), path
+
+
+def test_a_run_goes_on_while_pictures_are_drawn(shards, tmp_path, monkeypatch):
+    """Those of step 8 are there only after step 10."""
+    later, waited = threading.Event(), []
+    monkeypatch.setattr(trainer, "draw", lambda run: waited.append(later.wait(60)))
+    during(monkeypatch, 10, later.set)
+    assert train(shards, tmp_path / "run", "--evaluate-every", "8") == 0
+    assert waited == [True, True]
+
+
+def test_pictures_that_cannot_be_drawn(shards, tmp_path, monkeypatch, capsys):
+    """A sentence, and the checkpoint of that step is whole: it was written first."""
+
+    def fail(run):
+        raise InputError(f"{run}/validation.csv can't be read")
+
+    monkeypatch.setattr(trainer, "draw", fail)
+    assert train(shards, tmp_path / "run", "--evaluate-every", "8") == 2
+    assert "validation.csv can't be read" in one_sentence(capsys)
+    assert checkpoint.find_last(tmp_path / "run").name == "00000008"
 
 
 def test_a_snapshot_stays_as_it_was(tmp_path):

@@ -459,8 +459,8 @@ def test_takes_of_the_keyboard(folder, capsys, tmp_path, which, codec, prefix):
     assert describe.main(["--checkpoint", str(folder / which)]) == 0
     assert json.loads(capsys.readouterr().out) == {"sample_rate": RATE, "prefix": codec, "patches": 2 if prefix else 1}
 
-    model = conversion.open_model(folder / which)
-    assert model == conversion.Model((folder / which).resolve(), RATE, prefix)
+    model = conversion.open_model("--checkpoint", folder / which)
+    assert model == conversion.Model(("--checkpoint", str((folder / which).resolve())), RATE, prefix)
     stored = bank.load_example().patches[0]
     source, _ = notes.render_take(stored, [notes.Note(60, 100, 0, 20), notes.Note(64, 100, 40, 60)], RATE)
     (tmp_path / "converted.wav").write_bytes(conversion.convert(model, source, stored))
@@ -473,15 +473,17 @@ def test_takes_of_the_keyboard(folder, capsys, tmp_path, which, codec, prefix):
 
 def test_where_the_keyboard_has_no_model(folder, tmp_path, monkeypatch, capsys):
     with pytest.raises(InputError, match="nothing"):
-        conversion.open_model(tmp_path / "nothing")
+        conversion.open_model("--checkpoint", tmp_path / "nothing")
     stored = bank.load_example().patches[0]
     with pytest.raises(InputError, match="silent"):
-        conversion.convert(conversion.Model(folder / "plain", RATE, False), np.zeros(800, np.int16), stored)
+        conversion.convert(
+            conversion.Model(("--checkpoint", str(folder / "plain")), RATE, False), np.zeros(800, np.int16), stored
+        )
     assert cli.main(["play", "--patches", "example", "--checkpoint", str(tmp_path / "nothing"), "--no-open"]) == 2
     assert "Traceback" not in capsys.readouterr().err
     monkeypatch.setattr(conversion, "_CHECKOUT", tmp_path)
     with pytest.raises(InputError, match="checkout"):
-        conversion.open_model(folder / "plain")
+        conversion.open_model("--checkpoint", folder / "plain")
 
 
 def test_a_keyboard_without_torch(folder, tmp_path, monkeypatch):
@@ -489,4 +491,4 @@ def test_a_keyboard_without_torch(folder, tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(InputError, match="train extra"):
-        conversion.open_model(folder / "plain")
+        conversion.open_model("--checkpoint", folder / "plain")

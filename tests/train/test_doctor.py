@@ -27,7 +27,7 @@ LAYER = {
 GPU = {"cuda": "13.0", "nvcc": "13.0", "reason": "", "gpu": "H100", "capability": "9.0", "free": 79 * GB, "total": 80 * GB}
 NO_GPU = {"cuda": "13.0", "nvcc": None, "reason": "Found no NVIDIA driver on your system.", "gpu": None}
 GUARDS = {"one contract": True, "weights refused": True, "long refused": True, "d_state": 64, "growth": 2.0}
-IMPORTS = {"convolution lost": False, "cache": "/home/me/.triton", "cache writable": True, "keeps tuning": True}
+IMPORTS = {"convolution lost": False, "cache": "/home/me/.triton", "cache writable": True}
 VERSIONS = {"torch": "2.11.0", "torchaudio": "2.11.0", "triton": "3.6.0", "mamba-ssm": "2.3.2.post1"}
 VERSIONS |= {"causal-conv1d": "1.5.3.post1", "numpy": "2.4.6", "numba": "0.68.1", "numba-cuda": "0.30.4"}
 ABORT = Outcome(error="killed by SIGABRT: a C++ library gave up (getElemsPerThread)", death="SIGABRT")
@@ -74,7 +74,6 @@ def lines(found: Facts) -> list[str]:
 
 # issue, machine, how its line has to begin and what it has to say
 SITUATIONS = [
-    (389, figures("imports", {"keeps tuning": False}), "warning.* 40.0 s.*unset TRITON_CACHE_AUTOTUNING"),
     (389, figures("imports", {"cache writable": False}), "wrong.*/home/me/.triton.* TRITON_CACHE_DIR="),
     (439, figures("machine", {"free": GB}), "warning.* 3.0 GB with mamba2, 2.0 with mamba1, 1.0 are free.*nvidia-smi"),
     (453, figures("guards", {"weights refused": False}), "wrong.*git diff"),

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,6 +54,24 @@ def test_windows_are_the_loudest(audio, rate):
         assert energies[start] == max(energies.values())
         assert start == min(i for i, energy in energies.items() if energy == energies[start])
         outer = (start, stop)
+
+
+def read_pictures(run):
+    figures.draw(run)
+    return {path.name: path.read_bytes() for path in (run / "pictures").iterdir()}
+
+
+def test_a_thread_draws_the_same(run, tmp_path):
+    """To the byte, while the main thread makes the spectrograms that boards get: an evaluation comes while it draws."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    levels = np.linspace(-120, 0, 64 * 50).reshape(64, 50)
+    expected, spectrogram, during = read_pictures(copy), figures.spectrogram(levels, 0.0), set()
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(read_pictures, copy)
+        while not found.done():
+            during.add(figures.spectrogram(levels, 0.0))
+    assert found.result() == expected
+    assert during == {spectrogram}
 
 
 def test_windows_of_a_clip_of_full_scale_do_not_overflow():

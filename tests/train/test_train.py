@@ -7,6 +7,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import ROOT, SMALL, STEPS, curve, during, losses, one_sentence, process, resume, rows, train, wait_for
+from small_runs import (
+    ENVIRONMENT,
+    ROOT,
+    SMALL,
+    STEPS,
+    curve,
+    during,
+    losses,
+    one_sentence,
+    process,
+    resume,
+    rows,
+    train,
+    wait_for,
+)
 from torch import nn
 
 from dx7data import cli
@@ -257,6 +272,23 @@ def test_two_processes(shards, whole, tmp_path):
     np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_go_on_by_the_command_that_they_print(shards, whole, tmp_path):
+    run, launcher = tmp_path / "run", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    child = process("--shards", shards, "--out", run, *SMALL, launcher=launcher)
+    wait_for(run, 3, child)
+    child.terminate()
+    _, said = child.communicate(timeout=240)
+    assert len(losses(run)) < STEPS
+    (printed,) = re.findall(r"^train: stopped; .* this goes on from it: (.*)$", said, re.MULTILINE)
+    assert "--nproc-per-node 2 -m train --resume" in printed
+    alone = ENVIRONMENT | {"PET_STANDALONE": "1"}  # --standalone, for torchrun: on a port that is free
+    again = subprocess.run(shlex.split(printed), cwd=ROOT, env=alone, capture_output=True, text=True, timeout=240)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"\n1  +CPU", (run / "train.log").read_text())
+    np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
+
+
 def test_whatever_webdataset_reads(shards, tmp_path, monkeypatch, caplog):
     """Stopped and gone on with, without a promise of the same order; nothing is evaluated."""
     url, run = f"{shards}/{{train,val}}-000000.tar", tmp_path / "run"
@@ -328,7 +360,7 @@ def copy(whole, tmp_path):
         (["--seconds", "0.3"], "last 0.25 s"),
         (["--sample-rate", "7000"], "7000 Hz"),
         (["--batch", "5", "--grad-accum", "2"], "take --batch 4"),
-        (["--batch", "500"], "don't fill a batch"),
+        (["--batch", "500"], "a batch of 500 is more than"),
         (["--out", "{whole}"], "there already"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from dx7data.output import format_count
 from dx7data.patches import sysex
 from dx7data.plan import sample
 from dx7data.plan.plan import Plan
@@ -52,7 +53,9 @@ class Clips(Dataset):
         return self._firsts[-1]
 
     def __str__(self) -> str:
-        return f"{len(self)} clips" + (f", without those of {len(self.skipped)} missing shards" if self.skipped else "")
+        return format_count(len(self), "clip") + (
+            f", without those of {format_count(len(self.skipped), 'missing shard')}" if self.skipped else ""
+        )
 
     def __getitem__(self, at: SampleKey | int) -> Example:
         return self.__getitems__([at])[0]

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from dx7data.errors import InputError
+from dx7data.output import format_count
 from dx7data.rng import KeyedRng
 
 
@@ -83,7 +84,10 @@ class Batches(Sampler):
             )
         self.steps = sum(data.counts) // batch_size  # of an epoch
         if not self.steps:
-            raise InputError(f"{sum(data.counts)} samples don't fill a batch of {batch_size}: take fewer, or render more")
+            raise InputError(
+                f"a batch of {batch_size} is more than {format_count(sum(data.counts), 'sample')}: "
+                "take a smaller one, or render more"
+            )
         wanted = {"seed": seed, "group": group, "batch_size": batch_size, "fingerprint": data.fingerprint}
         if state is not None:
             _check_state(state, wanted)
@@ -94,7 +98,7 @@ class Batches(Sampler):
             raise InputError(f"a group must have at least 1 shard, not {self._fixed['group']}")
         if data.largest_group is not None and self._fixed["group"] > data.largest_group:
             raise InputError(
-                f"the cache holds {data.largest_group} shards and a group has {self._fixed['group']}: "
+                f"the cache holds {format_count(data.largest_group, 'shard')} and a group has {self._fixed['group']}: "
                 "enlarge the cache or make groups smaller"
             )
         self.delivered = 0 if state is None else state["epoch"] * self.steps + state["step"]

@@ -12,6 +12,7 @@ import torch
 from dx7data.audio.wav import HEADER_BYTES, encode_header
 from dx7data.errors import InputError
 from dx7data.files import open_regular
+from dx7data.output import format_count
 from dx7data.patches import sysex
 from dx7data.plan import tables
 from dx7data.plan.plan import Plan
@@ -35,7 +36,7 @@ class ShardClips(Clips):
         whole = [(each, found) for each, found in stats if found]
         if (missing and not skip_missing) or not whole:
             raise InputError(
-                f"{at.name} lacks {len(missing)} of {len(stats)} {split} shards, such as {missing[0]}: "
+                f"{at.name} lacks {len(missing)} of {format_count(len(stats), f'{split} shard')}, such as {missing[0]}: "
                 "render the rest with the same command, or do without by --skip-missing"
             )
         super().__init__(plan, split, [each for each, _ in whole], **options)

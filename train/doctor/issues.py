@@ -59,9 +59,7 @@ def slow_start(facts: Facts) -> Line:
     cache = facts.imports.figures["cache"]
     if not facts.imports.figures["cache writable"]:
         return wrong(f"{seconds}, and Triton can't keep its kernels in {cache}", "export TRITON_CACHE_DIR=FOLDER")
-    if not facts.imports.figures["keeps tuning"]:
-        return warning(f"{seconds}, and every process tunes its kernels anew", "unset TRITON_CACHE_AUTOTUNING")
-    return safe(f"{seconds}; training tunes them too, once, for minutes: Triton keeps both in {cache}")
+    return safe(f"{seconds}; training tunes nothing, compiles on all cores, and Triton keeps what it compiled in {cache}")
 
 
 def larger_than_mamba1(facts: Facts) -> Line:

@@ -91,30 +91,12 @@ def imports() -> dict:
         "convolution lost": convolution and combined.causal_conv1d_fwd_function is None,
         "cache": str(cache),
         "cache writable": os.access(there, os.W_OK),
-        "keeps tuning": knobs.autotuning.cache,
     }
-
-
-def disable_tuning() -> None:
-    """Triton kernels imported from here on are compiled in their smallest form alone.
-
-    Their authors name up to 54 forms of each, for the fastest to be found: to compile all of them takes minutes a layer.
-    """
-    import triton
-
-    autotune = triton.autotune
-
-    def smallest(configs: list[Any], **options: Any) -> Any:
-        return autotune([min(configs, key=lambda c: math.prod(c.kwargs.values()) * c.num_stages)], **options)
-
-    triton.autotune = smallest
 
 
 def layer(name: str) -> dict:
     """The layer of a model of MODELS: how far mamba-ssm's kernels are from plain torch, and seconds of two calls."""
     import torch
-
-    disable_tuning()
 
     from models.registry import LAYERS, MODELS
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from dx7data import process
 from dx7data.errors import suggest_install
-from dx7data.output import configure, print_result
+from dx7data.output import configure, format_count, print_result
 from train.doctor.environment import Facts, Outcome, gather, parse_version
 from train.doctor.issues import DIFFERS, GB, INSTALL, REBUILD, TRAIN, Line, issues, ok, warning, wrong
 from train.options import Parser
@@ -136,7 +136,7 @@ def describe(found: dict) -> list[str]:
     for heading, lines in found["checks"].items():
         if lines:
             shown += [heading, *(f"  {Line(**line)}" for line in lines), ""]
-    return [*shown, f"{found['wrong']} wrong, {found['warning']} warnings, {found['ok']} ok"]
+    return [*shown, f"{found['wrong']} wrong, {format_count(found['warning'], 'warning')}, {found['ok']} ok"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from dx7data.audio.wav import encode_wav
 from dx7data.files import write_atomically
 from dx7data.output import progress_bar
-from dx7data.patches.patch import ALGORITHM
+from dx7data.patches.patch import ALGORITHM, patch_name
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
 from models.mulaw import mu_law_encode, mu_law_table, to_int16
@@ -42,6 +42,7 @@ class HeldOut:
     algorithms: list[int]  # 1-32, of the target's first layer
     sample_rate: int
     examples: Example  # int16 (N, P), (N, L), (N, L)
+    voices: tuple[str, ...] = ()  # names of the target's patches, joined by " + "
 
     def __len__(self) -> int:
         return len(self.places)
@@ -118,6 +119,7 @@ def _gather(name: str, clips: Clips, count: int) -> HeldOut:
                 for each in clips.__getitems__(list(part))
             ]
         ),
+        voices=tuple(" + ".join(map(patch_name, clips.target_patches(i))) for i in range(count)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluations during training: what they leave in the folder of the run, tables, wavs and pictures."""
+"""Evaluations during training: what they leave in the folder of the run, tables and wavs."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from train.config import RunSettings
 from train.data.clips import Clips
 from train.data.web import UrlClips
 from train.evaluation import evaluate
-from train.results.figures import draw
 from train.results.writer import Log
 
 EXAMPLES = 2  # whole clips that are converted, written as wav and drawn at each evaluation
@@ -40,7 +39,6 @@ class Recorder:
                 evaluate.generate(model, each, self.device, settings.precision, settings.decode) for each in one.batches(1)
             ]
             evaluate.write_wavs(run / "samples" / f"{step:08d}", one.examples, torch.cat(made), one.sample_rate)
-        draw(run)
         log.show_samples()
         for row in rows:
             log.say(f"step {step}, {evaluate.describe(row)}")

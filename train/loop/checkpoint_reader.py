@@ -160,14 +160,8 @@ def read_last(run: Path, parts: Iterable[str], settings: RunSettings | None = No
 def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None) -> Checkpoint:
     """These parts of a checkpoint. settings: as in `read_last`. Raises InputError, TornError if a file is not as written."""
     metadata, own = read_metadata(folder)
-    path, names = folder / META, metadata["layer_names"]
-    model = (settings or own).model
-    if len(names) != model.n_blocks:  # before a model is made of them
-        raise InputError(f"{path}, field layer_names: it has {len(names)} layers, the settings have {model.n_blocks}")
-    expected = describe_model(model, path, (settings or own).freeze)
-    for i, (there, here) in enumerate(zip(names, expected.layer_names, strict=True)):
-        if there != here:
-            raise InputError(f"{path}, field layer_names: number {i} is {there!r:.80}, and {here!r} in the run")
+    path = folder / META
+    expected = expect_model(settings or own, metadata["layer_names"], path)
     if settings and metadata["step"] > settings.steps:
         raise InputError(f"{path}, field step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps")
     if settings:
@@ -179,6 +173,18 @@ def read(folder: Path, parts: Iterable[str], settings: RunSettings | None = None
         tensors[part] = read_tensors(file, hashes[file.name], forms[part], optional)
         check_values(tensors[part], file)
     return Checkpoint(folder, metadata, own, tensors)
+
+
+def expect_model(settings: RunSettings, names: list[str], where: Path) -> Expected:
+    """What a model of these settings has in it. names: of its layers, as a file has them. Raises InputError."""
+    model = settings.model
+    if len(names) != model.n_blocks:  # before a model is made of them
+        raise InputError(f"{where}, field layer_names: it has {len(names)} layers, the settings have {model.n_blocks}")
+    expected = describe_model(model, where, settings.freeze)
+    for i, (there, here) in enumerate(zip(names, expected.layer_names, strict=True)):
+        if there != here:
+            raise InputError(f"{where}, field layer_names: number {i} is {there!r:.80}, and {here!r} in the run")
+    return expected
 
 
 def _check_decisive(own: RunSettings, settings: RunSettings, step: int, path: Path) -> None:
@@ -204,21 +210,27 @@ def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
     if type(version) is int and version != FORMAT:
         raise InputError(f"{path} has format {version}, this version reads {FORMAT}: use the version that wrote it")
     metadata = convert(found, Metadata, path)
-    settings = RunSettings.from_json(metadata["settings"], path)
-    stream, fault = metadata["stream"], None
-    if metadata["step"] > settings.steps:
-        fault = f"step: it is {metadata['step']:,}, and the run has {settings.steps:,} steps"
+    settings = read_settings(metadata["settings"], metadata["step"], path)
+    stream = metadata["stream"]
+    if stream and (missing := sorted(Stream.__annotations__.keys() - stream.keys())):
+        raise InputError(f"{path}, field stream: it has no {missing[0]}")
+    if stream and stream["fingerprint"] != metadata["fingerprint"]:
+        raise InputError(f"{path}, field stream.fingerprint: it is of other data than the checkpoint")
+    return metadata, settings
+
+
+def read_settings(document: dict[str, Any], step: int, where: Path) -> RunSettings:
+    """Those of a run that has come to a step, from JSON. Raises InputError."""
+    settings, fault = RunSettings.from_json(document, where), None
+    if step > settings.steps:
+        fault = f"step: it is {step:,}, and the run has {settings.steps:,} steps"
     elif settings.sample_rate is None:
         fault = "settings.sample_rate: it is null"
     elif settings.prefix and settings.sample_rate not in ENGINE_RATE:
         fault = f"settings.sample_rate: there is no prefix at {settings.sample_rate} Hz"
-    elif stream and (missing := sorted(Stream.__annotations__.keys() - stream.keys())):
-        fault = f"stream: it has no {missing[0]}"
-    elif stream and stream["fingerprint"] != metadata["fingerprint"]:
-        fault = "stream.fingerprint: it is of other data than the checkpoint"
     if fault:
-        raise InputError(f"{path}, field {fault}")
-    return metadata, settings
+        raise InputError(f"{where}, field {fault}")
+    return settings
 
 
 def describe_model(settings: ModelSettings, where: Path, frozen: Iterable[str]) -> Expected:

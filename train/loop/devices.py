@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-from dx7data.output import align_columns
+from dx7data.output import align_columns, format_count
 from train.config import RunSettings
 from train.data import live
 from train.data.clips import Clips, LiveClips
@@ -47,7 +47,7 @@ def describe_devices(ranks: Ranks, tokens_per_second: float) -> str:
         name, memory = torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory
     else:
         threads = torch.get_num_threads()
-        name = f"CPU, {threads} thread{'s' * (threads != 1)}"
+        name = f"CPU, {format_count(threads, 'thread')}"
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     own = (name, f"{ranks.peak_memory() / 1e9:.1f} of {memory / 1e9:.1f} GB")
     found = [own] * ranks.count
@@ -66,7 +66,7 @@ def advise(wait: float, settings: RunSettings, gpu_renders: bool) -> str:
     if gpu_renders:
         advice = "the GPU that trains also renders, so train on shards that `dx7data render` has written"
     elif settings.workers < cores:
-        advice = f"raise --workers, {settings.workers} now on {cores} cores, after Ctrl-C with --resume too"
+        advice = f"raise --workers, {settings.workers} now on {format_count(cores, 'core')}, after Ctrl-C with --resume too"
     elif settings.reader == "live":
         advice = "rendering takes all cores, so train on shards that `dx7data render` has written"
     elif "://" in settings.shards:

@@ -2,13 +2,18 @@
 
 import os
 import resource
+import shlex
+import shutil
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dx7data import output
 from dx7data.errors import InputError
 
 _TIMEOUT = timedelta(hours=2)  # the first process evaluates while the others wait
@@ -66,6 +71,16 @@ def join(device: str) -> Ranks:
     if count > 1:
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
     return Ranks(rank, count, place)
+
+
+def write_command(*words: object) -> str:
+    """A command for the next step of `python -m train`, with as many processes as torchrun has started on this machine."""
+    if not (count := os.environ.get("LOCAL_WORLD_SIZE")):
+        return output.write_command("train", *words)
+    launched = ("--nproc-per-node", count, "-m", "train", *words)
+    if shutil.which("torchrun") == str(Path(sys.executable).with_name("torchrun")):
+        return shlex.join(["torchrun", *map(str, launched)])
+    return output.write_command("torch.distributed.run", *launched)  # the same
 
 
 def leave() -> None:

@@ -19,8 +19,9 @@ from train.documents import convert, decode
 from train.loop.checkpoint import Tensors
 
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; 130 bytes a tensor are usual
-_SIZES = {"F32": 4, "F64": 8, "U8": 1}  # bytes of a number, by safetensors' names of what our models and generators hold
-_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8"}
+# Bytes of a number, by safetensors' names of what our models and generators hold. F16: of released models alone.
+_SIZES = {"F16": 2, "F32": 4, "F64": 8, "U8": 1}
+_DTYPES = {torch.float16: "F16", torch.float32: "F32", torch.float64: "F64", torch.uint8: "U8"}
 _NEVER_NEGATIVE = (":step", ":exp_avg_sq")
 
 Tally = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -7,6 +7,8 @@ import os
 import platform
 import signal
 import statistics
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.output import log, progress_bar
+from dx7data.output import format_count, log, progress_bar
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
@@ -30,6 +32,7 @@ from train.evaluation.recorder import Recorder
 from train.loop import checkpoint, checkpoint_reader, optim, progress, schedule
 from train.loop.background import Writer
 from train.loop.checks import check_data, check_metric, check_step
+from train.loop.compiling import compile_kernels
 from train.loop.cudagraph import Replay
 from train.loop.devices import SpeedReport
 from train.loop.distributed import Ranks
@@ -40,6 +43,7 @@ from train.loop.mirror import Mirror
 from train.loop.signals import Stop
 from train.loop.timer import FIRST_STEPS, StepTimer
 from train.results import boards, reader
+from train.results.figures import draw
 from train.results.writer import STEPS, Log
 
 if TYPE_CHECKING:
@@ -63,7 +67,9 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
     trainer.mirror = mirror
     if reader.read_result(run):  # without: it was stopped before it could say so
         if trainer.step == settings.steps:
-            raise InputError(f"{run} has done all its {settings.steps} steps: --steps N with more of them extends it")
+            raise InputError(
+                f"{run} has done all its {format_count(settings.steps, 'step')}: --steps N with more of them extends it"
+            )
         if trainer.over:
             raise InputError(f"{run} was ended at step {trainer.step:,} by --patience: with a larger one it goes on")
     ranks.wait()  # until all of them have seen the folder as it was
@@ -198,9 +204,13 @@ class Trainer:
         torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
+        parts = list(zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True))
+        if self.step == self.start + 1 and device.type == "cuda" and not settings.compile:
+            part = [tensor.to(device) for tensor in parts[0]]
+            compile_kernels(lambda: self.add_gradients(*part), device, shown=self.ranks.first)
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
-        for part in zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True):
+        for part in parts:
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
         self.ranks.average(optim.find_gradients(self.model.parameters()))
         norm = self.guard.clip(total, self.step, settings.clip)
@@ -249,23 +259,33 @@ class Trainer:
         return asked > 0
 
     def save(self, stopped: bool) -> None:
-        """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk."""
+        """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk.
+
+        The files of a checkpoint, and after them the pictures of an evaluation, are left to a thread.
+        """
         settings = self.settings
         self.writer.check()
-        if self.is_due(settings.evaluate_every):
-            self.recorder.record(self.run, self.log, self.ema, self.step)
-            self.over = progress.is_out_of_patience(self.run, settings, self.step)
         if not (stopped or self.is_save_due()):
             return
-        self.writer.wait()
+        self.writer.wait()  # the pictures of the last evaluation are drawn from files that this one adds to
+        work: list[Callable[[], None]] = []
+        if evaluated := self.is_due(settings.evaluate_every):
+            self.recorder.record(self.run, self.log, self.ema, self.step)
+            self.over = progress.is_out_of_patience(self.run, settings, self.step)
         best = progress.find_best(self.run, settings, self.step)
-        if stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every):
-            self.write_checkpoint(best)
+        saved = stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every)
+        if saved:
+            work.append(self.take_checkpoint(best))
+        if evaluated:
+            work.append(partial(draw, self.run))
+        if saved and self.mirror:
+            work.append(self.mirror.try_push)
+        self.writer.start(*work)
         if stopped or self.over or self.step == settings.steps:
             self.writer.wait()
 
-    def write_checkpoint(self, best: int | None) -> None:
-        """Copy all that it holds, and leave the rest to a thread. best: the step of the best one, which is kept."""
+    def take_checkpoint(self, best: int | None) -> Callable[[], None]:
+        """Copy all that it holds; what is returned writes it. best: the step of the best one, which is kept."""
         state = {
             "settings": self.settings.to_json(),
             "fingerprint": self.data.fingerprint,
@@ -279,10 +299,8 @@ class Trainer:
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
             checkpoint.write(self.run, snapshot, self.settings.keep_last, best)
             log.debug(f"checkpoint of step {snapshot.step} is written")
-            if self.mirror:
-                self.mirror.try_push()
 
-        self.writer.start(write)
+        return write
 
     def finish(self) -> None:
         """Write result.json, and how it ended into train.log. Raises Diverged."""
@@ -294,9 +312,10 @@ class Trainer:
             )
         warnings = verdict.find_warnings(found)
         self.result = {**self.write_result(found), "warnings": warnings}
-        if self.over:
-            self.log.say(f"no better {self.settings.keep_best} in {self.settings.patience} evaluations: the run ends here")
-        for text in [f"{self.step} steps are done: {found['verdict']}", *warnings]:
+        if self.over and self.settings.patience:
+            evaluations = format_count(self.settings.patience, "evaluation")
+            self.log.say(f"no better {self.settings.keep_best} in {evaluations}: the run ends here")
+        for text in [f"{format_count(self.step, 'step')} done: {found['verdict']}", *warnings]:
             self.log.write(text)
 
     def write_result(self, found: dict) -> dict[str, Any]:

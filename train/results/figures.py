@@ -16,6 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from dx7data.audio.mel import BANDS, compute_mel
 from dx7data.files import write_atomically
+from dx7data.output import format_count
 from train.results import reader
 from train.results.reader import Clip, Row
 
@@ -168,7 +169,9 @@ def draw_validation(name: str, rows: list[Row]) -> Figure:
     for axes, (column, (title, unit, scale)) in zip(_add_axes(figure, 3, 3).flat, MEASURES.items(), strict=True):
         for which, own in reader.group_by_set(rows).items():
             values = scale * reader.column(own, column)
-            _draw_curve(axes, reader.column(own, "step"), values, label=f"{which}: {int(own[-1]['samples']):,} samples")
+            _draw_curve(
+                axes, reader.column(own, "step"), values, label=f"{which}: {format_count(int(own[-1]['samples']), 'sample')}"
+            )
         _set_labels(axes, title, unit)
     _add_legend(figure, axes)
     return figure

@@ -5,7 +5,8 @@ train/compare.js plays them; without it each clip has the browser's own controls
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from dx7data.audio.markup import html, join
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.wav import encode_wav
+from dx7data.page.head import fill
 from train.results import figures
 from train.results.reader import Clip, Run
 
@@ -46,6 +48,11 @@ def _measure_rms(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio.astype(np.float64)))))
 
 
+def fill_samples(samples: Markup, page_id: str) -> Markup:
+    """The part of a page with samples, the tools to play them, and blind tests. page_id: as `identify` has it."""
+    return fill(Path(__file__).with_suffix(".html"), samples=samples, page_id=page_id)
+
+
 def draw_samples(runs: list[Run], labels: list[Markup]) -> Iterator[Markup]:
     """A section for each fixed sample; labels: names of the runs as markup."""
     groups: dict[tuple, dict[int, dict[str, Clip]]] = {}  # by number, source and target; then by run
@@ -61,11 +68,19 @@ def draw_samples(runs: list[Run], labels: list[Markup]) -> Iterator[Markup]:
             heard.append(Heard(f"run-{i}", runs[i].name, label, own["generated"]))
         without = [run.name for i, run in enumerate(runs) if i not in found]
         note = html(" <span>not of {}</span>", ", ".join(without)) if without else ""
-        yield html(
-            '<section class="sample" data-number="{1}" tabindex="-1" aria-labelledby="sample-{0}">'
-            '<h3 id="sample-{0}">Sample {1}{2}</h3><div class="players">{3}</div></section>',
-            *(j, number, note, join(_draw_players(f"sample {number}", heard))),
-        )
+        yield draw_sample(j, number, html("Sample {}{}", number, note), heard)
+
+
+def draw_sample(place: int, number: str, title: Markup, heard: list[Heard]) -> Markup:
+    """A section with clips, the second of which is the target.
+
+    place: among all samples of the page; number: as blind tests call it.
+    """
+    return html(
+        '<section class="sample" data-number="{1}" tabindex="-1" aria-labelledby="sample-{0}">'
+        '<h3 id="sample-{0}">{2}</h3><div class="players">{3}</div></section>',
+        *(place, number, title, join(_draw_players(f"sample {number}", heard))),
+    )
 
 
 def _draw_players(sample: str, heard: list[Heard]) -> Iterator[Markup]:
@@ -85,10 +100,14 @@ def _draw_players(sample: str, heard: list[Heard]) -> Iterator[Markup]:
 
 def identify(runs: list[Run]) -> str:
     """By which a browser finds the answers that a person gave on this page: 16 hexadecimal digits of names and audio."""
+    return identify_clips((run.name, [clip for clips in run.samples.values() for clip in clips.values()]) for run in runs)
+
+
+def identify_clips(named: Iterable[tuple[str, list[Clip]]]) -> str:
+    """The same of clips by the names of what has made them."""
     found = hashlib.sha256()
-    for run in runs:
-        found.update(run.name.encode(errors="replace") + b"\0")
-        for clips in run.samples.values():
-            for clip in clips.values():
-                found.update(encode_wav(*clip))
+    for name, clips in named:
+        found.update(name.encode(errors="replace") + b"\0")
+        for clip in clips:
+            found.update(encode_wav(*clip))
     return found.hexdigest()[:16]

@@ -9,14 +9,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
+from dx7data.output import log
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
+    from dx7data.plan.spec import Shard
     from dx7data.storage import Folder
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -66,7 +69,14 @@ def render_shards(
     else:
         for some in tasks:
             shard.write_shards(plan, some, folder, progress, devices[0])
+            log_written(some)
     return ",".join(devices)
+
+
+def log_written(shards: list[Shard]) -> None:
+    """A line each, with -v."""
+    for each in shards:
+        log.debug(f"{each.name} is written")
 
 
 def divide_shards(plan: Plan, shards: list, workers: int, gpu: bool) -> list[list]:
@@ -90,7 +100,7 @@ def _use_processes(
 
     context = multiprocessing.get_context(_METHOD)
     threads, gpu_locks = max(1, count_workers() // workers), {each: Lock() for each in devices if each != "cpu"}
-    left, processes, tasks_of = iter(tasks), [], dict[connection.Connection, int]()
+    left, processes, tasks_of = iter(tasks), [], dict[connection.Connection, deque[list]]()
     try:
         for i in range(workers):
             pipe, theirs = context.Pipe()
@@ -100,7 +110,7 @@ def _use_processes(
             process.start()
             processes.append(process)
             theirs.close()
-            tasks_of[pipe] = 0
+            tasks_of[pipe] = deque()
         for pipe in [*tasks_of] * 2:  # while one is rendered, the next one waits
             _submit(pipe, left, tasks_of)
         while tasks_of:
@@ -111,7 +121,7 @@ def _use_processes(
                 if message is not None:
                     progress(message)
                     continue
-                tasks_of[pipe] -= 1
+                log_written(tasks_of[pipe].popleft())  # a worker does its tasks in order
                 _submit(pipe, left, tasks_of)
                 if not tasks_of[pipe]:
                     del tasks_of[pipe]
@@ -129,8 +139,8 @@ def _use_processes(
             process.join()
 
 
-def _submit(pipe: connection.Connection, left: Iterator[list], tasks_of: dict) -> None:
+def _submit(pipe: connection.Connection, left: Iterator[list], tasks_of: dict[connection.Connection, deque[list]]) -> None:
     """Give a worker one more task, if one is left."""
     if (task := next(left, None)) is not None:
         pipe.send(task)
-        tasks_of[pipe] += 1
+        tasks_of[pipe].append(task)

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dx7data.dataset.executors.local import log_written
 from dx7data.errors import InputError, suggest_install
 from dx7data.output import log
 from dx7data.storage import LocalFolder
@@ -89,6 +90,7 @@ def render_shards(
             if name not in made:
                 _check_seen(plan, some, folder, host)
             made[name] += len(some)
+            log_written(some)
             progress(sum(each.count for each in some))
     return f"ray ({', '.join(f'{count} on {node}' for node, count in sorted(made.items()))})"
 

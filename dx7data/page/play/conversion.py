@@ -20,18 +20,21 @@ _CHUNK = "512ms"  # all of the take is there: longer chunks than a live source h
 
 
 class Model(NamedTuple):
-    """A checkpoint, and what its source must be like."""
+    """A trained model, and what its source must be like."""
 
-    checkpoint: Path
+    option: tuple[str, str]  # of train.convert: --checkpoint with a run, or --pretrained with a name
     sample_rate: int
     prefix: bool  # does it hear the patch? else it plays the one that it was trained on
 
 
-def open_model(checkpoint: Path) -> Model:
-    """The model of a run, asked for what it takes. Raises InputError when it can't be used here."""
-    checkpoint = Path(os.path.realpath(checkpoint))
-    about = json.loads(_run("describe", "--checkpoint", checkpoint))
-    return Model(checkpoint, about["sample_rate"], about["prefix"] is not None)
+def open_model(option: str, value: str | Path) -> Model:
+    """The model that an option of train.convert names, asked for what it takes.
+
+    Raises InputError when it can't be used here.
+    """
+    given = option, os.path.realpath(value) if isinstance(value, Path) else value
+    about = json.loads(_run("describe", *given))
+    return Model(given, about["sample_rate"], about["prefix"] is not None)
 
 
 def convert(model: Model, source: np.ndarray, patch: np.ndarray) -> bytes:
@@ -41,7 +44,7 @@ def convert(model: Model, source: np.ndarray, patch: np.ndarray) -> bytes:
         file.flush()
         voice = ("--patch", file.name) if model.prefix else ()
         pipes = ("--source", "-", "--out", "-", "--raw", "--chunk", _CHUNK)
-        audio = _run("convert", "--checkpoint", model.checkpoint, *pipes, *voice, given=source.astype("<i2").tobytes())
+        audio = _run("convert", *model.option, *pipes, *voice, given=source.astype("<i2").tobytes())
     return encode_wav(np.frombuffer(audio, "<i2"), model.sample_rate)
 
 
@@ -49,7 +52,7 @@ def _run(command: str, *options: object, given: bytes = b"") -> bytes:
     """What a command of train writes to stdout, with this on its stdin. Raises InputError with its last sentence."""
     if not (_CHECKOUT / "train" / f"{command}.py").exists():
         raise InputError(
-            "--checkpoint needs the folder train/, which only a checkout of the project has: start dx7data there"
+            f"{options[0]} needs the folder train/, which only a checkout of the project has: start dx7data there"
         )
     places = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
@@ -61,7 +64,7 @@ def _run(command: str, *options: object, given: bytes = b"") -> bytes:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"train.{command} failed without a word"]
         if said[-1].startswith("ModuleNotFoundError"):
-            needs = "--checkpoint needs torch and what else the train extra brings"
+            needs = f"{options[0]} needs torch and what else the train extra brings"
             raise InputError(f"{needs}: {suggest_install('train')}")
         raise InputError(said[-1].removeprefix(f"train.{command}: "))
     return done.stdout

@@ -196,7 +196,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self, _: str) -> None:
         model, asked = self._instrument.model, self._read()
         if model is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "no model is there to convert a take: start dx7data play with --checkpoint")
+            raise Refusal(
+                HTTPStatus.NOT_FOUND,
+                "no model is there to convert a take: start dx7data play with --pretrained or --checkpoint",
+            )
         stored, played = _parse_patch(asked.get("patch")), _parse_notes(asked.get("notes"))
         source, target = notes.render_take(stored, played, model.sample_rate)
         clips = {

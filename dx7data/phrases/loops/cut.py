@@ -8,7 +8,7 @@ from numba import njit
 from dx7data import cache
 from dx7data.cache import inner
 from dx7data.phrases.loops.digest import BLOCK, copy, hash_texts, pad, put_number, put_rows
-from dx7data.phrases.loops.performance import AT_REST, CONTROLLERS, Events, Notes
+from dx7data.phrases.loops.order import AT_REST, CONTROLLERS, Events, Notes
 from dx7data.phrases.loops.tempo import Tempos, find_window
 
 # Why a phrase is left out, in the order in which that is looked at.

@@ -1,64 +1,54 @@
 """Messages to notes and controller events: which keys are down, what the pedal holds, what the bend's range is."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from dx7data import cache
 from dx7data.cache import inner
+from dx7data.phrases.loops.order import (
+    AT_REST,
+    CONTROLLERS,
+    LENGTH,
+    NEXT,
+    OF_CHANGE,
+    OF_NOTE,
+    START,
+    TIME,
+    VALUE,
+    VELOCITY,
+    VOICE,
+    WHAT,
+    Events,
+    Notes,
+    order_events,
+    order_notes,
+)
 from dx7data.phrases.loops.tempo import Tempos
 from dx7data.phrases.loops.track import BEND, CONTROL, FIRST, KIND, NOTE_ON, SECOND, WHERE, Messages
 
 _i64: Any = np.int64  # wide enough for sums and shifts; mypy takes it for a number
-CONTROLLERS = 4  # phrase.CONTROLLERS
 _BEND, _WHEEL, _VOLUME, _EXPRESSION = range(CONTROLLERS)
-AT_REST = np.array([0, 0, 127, 127])  # phrase.REST
 _NONE = -1
-
-
-class Notes(NamedTuple):
-    """Notes of one sequence by lane, there in order of (start, note, held, velocity). int32, `bounds` int64 (lanes + 1,)."""
-
-    start: np.ndarray  # ms
-    held: np.ndarray
-    note: np.ndarray
-    velocity: np.ndarray
-    bounds: np.ndarray
-
-
-class Events(NamedTuple):
-    """Controller changes by place; of a place in order of (time, controller). int32, `bounds` int64 (places + 1,)."""
-
-    time: np.ndarray  # ms
-    controller: np.ndarray
-    value: np.ndarray
-    bounds: np.ndarray
 
 
 # The state while the messages go by: columns of arrays of int32, for to pass many arrays on takes longer than to use them.
 # Of voices. Notes are chained, each names the next one; so are the voices of a place with keys down, and those that the
 # pedal alone holds. A voice that has no such notes any more stays in its chain until all of that place are ended.
-_OLDEST = 0  # the note that went down first
-_NEWEST = 1
-_HELD = 2  # the last one that the pedal alone holds
-_NEXT_DOWN, _NEXT_HELD = 3, 4  # the next voice of the chain
-_IS_DOWN, _IS_HELD = 5, 6  # whether it is in the chain
+_DOWN, _HELD = 0, 1  # the first note of a chain: the oldest one that is down, the last one that the pedal alone holds
+_NEXT_VOICE = 2  # plus _DOWN or _HELD, as below: the next voice of the chain
+_IS_IN = 4  # whether a voice is in the chain
+_NEWEST = 6  # the note that went down last
 _OF_VOICE = 7
-# Of notes, in order of their beginning.
-_START, _LENGTH, _VOICE, _VELOCITY, _NEXT = range(5)
-_OF_NOTE = 5
-# Of places.
-_FIRST_DOWN, _FIRST_HELD = 0, 1  # voices
+# Of notes and of changes of controllers: see order.py.
+# Of places. _DOWN, _HELD: the first voice of the chain.
 _PEDAL = 2
 _BENT = 3  # -8192 to 8191
 _SEMITONES, _CENTS = 4, 5  # the range of the bend, up and down
 _COARSE, _FINE = 6, 7  # the registered parameter that is selected: values of controllers 101 and 100, or none
 _LAST = 8  # index of the last change of each controller
 _OF_PLACE = _LAST + CONTROLLERS
-# Of changes of controllers, in order of time; the first row has nothing but their number.
-_TIME, _WHAT, _VALUE = range(3)  # _WHAT: place x CONTROLLERS + controller
-_OF_CHANGE = 3
 
 
 @cache.keep
@@ -82,13 +72,13 @@ def perform(
     struck = 0
     for i in order:
         struck += rest[i, KIND] == NOTE_ON and rest[i, SECOND] > 0
-    notes = np.full((struck, _OF_NOTE), _NONE, np.int32)
+    notes = np.full((struck, OF_NOTE), _NONE, np.int32)
     voices = np.full((voice_count, _OF_VOICE), _NONE, np.int32)
-    voices[:, _IS_DOWN] = voices[:, _IS_HELD] = 0
+    voices[:, _IS_IN + _DOWN] = voices[:, _IS_IN + _HELD] = 0
     places = np.full((place_count, _OF_PLACE), _NONE, np.int32)
     places[:, _PEDAL] = places[:, _BENT] = places[:, _CENTS] = 0
     places[:, _SEMITONES] = semitones
-    changes = np.empty((3 * order.size + 1, _OF_CHANGE), np.int32)  # a reset has three
+    changes = np.empty((3 * order.size + 1, OF_CHANGE), np.int32)  # a reset has three
     changes[0, 0] = tempo = n = 0
     for i in order:
         tick, kind, where = ticks[i], rest[i, KIND], _i64(rest[i, WHERE])
@@ -104,17 +94,17 @@ def perform(
             _control(voices, places, notes, changes, time, where, first, second)
         elif kind == NOTE_ON and second:
             _end_chain(voices, notes, time, where, _HELD)  # what the pedal alone holds is struck again
-            notes[n, _START], notes[n, _VOICE], notes[n, _VELOCITY] = time, where, second
+            notes[n, START], notes[n, VOICE], notes[n, VELOCITY] = time, where, second
             _press(voices, places, notes, n, where, of_lane[of_voice[where, 0], 1])
             n += 1
         else:
             _release(voices, places, notes, time, where, of_lane[of_voice[where, 0], 1])
     never_ending = 0
     for place in range(place_count):
-        _end_held(voices, places, notes, end, place)
-        never_ending += _end_down(voices, places, notes, end, place)
-    by_lane = _sort_notes(of_voice, notes, lane_count)
-    return by_lane, _sort_events(changes, place_count), struck - by_lane.start.size, never_ending
+        _end_all(voices, places, notes, end, place, _HELD)
+        never_ending += _end_all(voices, places, notes, end, place, _DOWN)
+    by_lane = order_notes(of_voice, notes, lane_count)
+    return by_lane, order_events(changes, place_count), struck - by_lane.start.size, never_ending
 
 
 # --- Keys ---
@@ -123,75 +113,69 @@ def perform(
 @njit(inline="always")
 def _press(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, n: int, voice: int, place: int) -> None:
     """A key goes down."""
-    if voices[voice, _OLDEST] == _NONE:
-        voices[voice, _OLDEST] = n
+    if voices[voice, _DOWN] == _NONE:
+        voices[voice, _DOWN] = n
     else:
-        notes[voices[voice, _NEWEST], _NEXT] = n
+        notes[voices[voice, _NEWEST], NEXT] = n
     voices[voice, _NEWEST] = n
-    if not voices[voice, _IS_DOWN]:
-        voices[voice, _IS_DOWN], voices[voice, _NEXT_DOWN] = 1, places[place, _FIRST_DOWN]
-        places[place, _FIRST_DOWN] = voice
+    _chain(voices, places, voice, place, _DOWN)
 
 
 @njit(inline="always")
 def _release(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, voice: int, place: int) -> None:
     """A key goes up. It ends the oldest note: many files begin the next one before, on the same tick."""
-    n = voices[voice, _OLDEST]
+    n = voices[voice, _DOWN]
     if n == _NONE:
         return
-    voices[voice, _OLDEST] = notes[n, _NEXT]
-    notes[n, _NEXT], voices[voice, _HELD] = voices[voice, _HELD], n
-    if not places[place, _PEDAL] or voices[voice, _OLDEST] != _NONE:  # a pedal does not hold what was struck again since
+    voices[voice, _DOWN] = notes[n, NEXT]
+    notes[n, NEXT], voices[voice, _HELD] = voices[voice, _HELD], n
+    if not places[place, _PEDAL] or voices[voice, _DOWN] != _NONE:  # a pedal does not hold what was struck again since
         _end_chain(voices, notes, time, voice, _HELD)
-    elif not voices[voice, _IS_HELD]:
-        voices[voice, _IS_HELD], voices[voice, _NEXT_HELD] = 1, places[place, _FIRST_HELD]
-        places[place, _FIRST_HELD] = voice
+    else:
+        _chain(voices, places, voice, place, _HELD)
+
+
+@njit(inline="always")
+def _chain(voices: np.ndarray, places: np.ndarray, voice: int, place: int, chain: int) -> None:
+    """Put a voice into a chain of its place, unless it is there."""
+    if not voices[voice, _IS_IN + chain]:
+        voices[voice, _IS_IN + chain], voices[voice, _NEXT_VOICE + chain] = 1, places[place, chain]
+        places[place, chain] = voice
 
 
 @njit(inline="always")
 def _end_chain(voices: np.ndarray, notes: np.ndarray, time: int, voice: int, chain: int) -> int:
-    """End the notes of a voice that are held, or down; returns how many there were."""
+    """End the notes of a voice that are down, or held; returns how many there were."""
     count, n = 0, voices[voice, chain]
     while n != _NONE:
-        notes[n, _LENGTH] = time - notes[n, _START]
-        n = notes[n, _NEXT]
+        notes[n, LENGTH] = time - notes[n, START]
+        n = notes[n, NEXT]
         count += 1
     voices[voice, chain] = _NONE
     return count
 
 
 @inner
-def _end_held(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int) -> None:
-    """End what the pedal alone holds."""
-    voice = places[place, _FIRST_HELD]
+def _end_all(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int, chain: int) -> int:
+    """End the notes of a place whose keys are down, or that the pedal alone holds; returns how many there were."""
+    count, voice = 0, places[place, chain]
     while voice != _NONE:
-        _end_chain(voices, notes, time, voice, _HELD)
-        voices[voice, _IS_HELD] = 0
-        voice = voices[voice, _NEXT_HELD]
-    places[place, _FIRST_HELD] = _NONE
-
-
-@inner
-def _end_down(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int) -> int:
-    """End the notes whose keys are down; returns how many there were."""
-    count, voice = 0, places[place, _FIRST_DOWN]
-    while voice != _NONE:
-        count += _end_chain(voices, notes, time, voice, _OLDEST)
-        voices[voice, _IS_DOWN] = 0
-        voice = voices[voice, _NEXT_DOWN]
-    places[place, _FIRST_DOWN] = _NONE
+        count += _end_chain(voices, notes, time, voice, chain)
+        voices[voice, _IS_IN + chain] = 0
+        voice = voices[voice, _NEXT_VOICE + chain]
+    places[place, chain] = _NONE
     return count
 
 
 @inner
 def _release_all(voices: np.ndarray, places: np.ndarray, notes: np.ndarray, time: int, place: int) -> None:
-    voice = places[place, _FIRST_DOWN]
+    voice = places[place, _DOWN]
     while voice != _NONE:
-        while voices[voice, _OLDEST] != _NONE:
+        while voices[voice, _DOWN] != _NONE:
             _release(voices, places, notes, time, voice, place)
-        voices[voice, _IS_DOWN] = 0
-        voice = voices[voice, _NEXT_DOWN]
-    places[place, _FIRST_DOWN] = _NONE
+        voices[voice, _IS_IN + _DOWN] = 0
+        voice = voices[voice, _NEXT_VOICE + _DOWN]
+    places[place, _DOWN] = _NONE
 
 
 # --- Controllers ---
@@ -217,17 +201,17 @@ def _control(
     elif control == 64:
         places[place, _PEDAL] = value >= 64
         if value < 64:
-            _end_held(voices, places, notes, time, place)
+            _end_all(voices, places, notes, time, place, _HELD)
     elif control == 120:  # all sound off
-        _end_held(voices, places, notes, time, place)
-        _end_down(voices, places, notes, time, place)
+        _end_all(voices, places, notes, time, place, _HELD)
+        _end_all(voices, places, notes, time, place, _DOWN)
     elif control == 123:  # all notes off: all keys go up, and what the pedal holds goes on
         _release_all(voices, places, notes, time, place)
     elif control == 121:  # reset all controllers
         places[place, _BENT] = places[place, _PEDAL] = 0
         for controller in (_BEND, _WHEEL, _EXPRESSION):
             _set(places, changes, time, place, controller, AT_REST[controller])
-        _end_held(voices, places, notes, time, place)
+        _end_all(voices, places, notes, time, place, _HELD)
     elif control == 98 or control == 99:  # a non-registered parameter is selected
         places[place, _COARSE] = places[place, _FINE] = _NONE
     elif control == 100:
@@ -244,11 +228,11 @@ def _control(
 def _set(places: np.ndarray, changes: np.ndarray, time: int, place: int, controller: int, value: int) -> None:
     """The last value in a millisecond counts."""
     last = places[place, _LAST + controller]
-    if last != _NONE and changes[last, _TIME] == time:
-        changes[last, _VALUE] = value
+    if last != _NONE and changes[last, TIME] == time:
+        changes[last, VALUE] = value
         return
     last = changes[0, 0] = changes[0, 0] + 1
-    changes[last, _TIME], changes[last, _WHAT], changes[last, _VALUE] = time, place * CONTROLLERS + controller, value
+    changes[last, TIME], changes[last, WHAT], changes[last, VALUE] = time, place * CONTROLLERS + controller, value
     places[place, _LAST + controller] = last
 
 
@@ -256,86 +240,3 @@ def _set(places: np.ndarray, changes: np.ndarray, time: int, place: int, control
 def _set_bend(places: np.ndarray, changes: np.ndarray, time: int, place: int) -> None:
     cents = _i64(100 * places[place, _SEMITONES] + places[place, _CENTS])
     _set(places, changes, time, place, _BEND, (places[place, _BENT] * cents << 24) // (8192 * 1200))
-
-
-# --- In order ---
-
-
-@inner
-def _sort_notes(of_voice: np.ndarray, notes: np.ndarray, lanes: int) -> Notes:
-    """Those that last, by lane. They are in order of their beginning; it is left to order those that begin together."""
-    bounds = np.zeros(lanes + 1, np.int64)
-    for n in range(len(notes)):
-        if notes[n, _LENGTH]:
-            bounds[of_voice[notes[n, _VOICE], 0] + 1] += 1
-    for lane in range(lanes):
-        bounds[lane + 1] += bounds[lane]
-    count, following = bounds[lanes], bounds[:-1].copy()
-    start, rest = np.empty(count, np.int32), np.empty(count, np.int64)
-    for n in range(len(notes)):
-        if notes[n, _LENGTH]:
-            voice = notes[n, _VOICE]
-            lane, key = of_voice[voice, 0], _i64(of_voice[voice, 1])
-            at = following[lane]
-            following[lane] = at + 1
-            start[at] = notes[n, _START]
-            rest[at] = key << 40 | _i64(notes[n, _LENGTH]) << 8 | notes[n, _VELOCITY]
-    for lane in range(lanes):
-        begin = bounds[lane]
-        for n in range(begin + 1, bounds[lane + 1] + 1):
-            if n == bounds[lane + 1] or start[n] != start[begin]:
-                _sort_few(rest, begin, n)
-                begin = n
-    held, note, velocity = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
-    for n in range(count):
-        note[n], held[n], velocity[n] = rest[n] >> 40, rest[n] >> 8 & 0xFFFFFFFF, rest[n] & 0xFF
-    return Notes(start, held, note, velocity, bounds)
-
-
-@inner
-def _sort_few(numbers: np.ndarray, begin: int, end: int) -> None:
-    """Put a part of an array in order, which has hardly ever more than a chord."""
-    if end - begin > 16:
-        numbers[begin:end].sort()
-        return
-    for n in range(begin + 1, end):
-        number, at = numbers[n], n
-        while at > begin and numbers[at - 1] > number:
-            numbers[at] = numbers[at - 1]
-            at -= 1
-        numbers[at] = number
-
-
-@inner
-def _sort_events(changes: np.ndarray, places: int) -> Events:
-    """The changes to another value, by place. They come in order of time; those of one ms are put in that of controllers."""
-    bounds, count = np.zeros(places + 1, np.int64), changes[0, 0]
-    for n in range(1, count + 1):
-        bounds[changes[n, _WHAT] // CONTROLLERS + 1] += 1
-    for place in range(places):
-        bounds[place + 1] += bounds[place]
-    following, ordered = bounds[:-1].copy(), np.empty(count, np.int32)
-    for n in range(1, count + 1):
-        place = changes[n, _WHAT] // CONTROLLERS
-        at = following[place]
-        following[place] = at + 1
-        while at > bounds[place]:  # at most CONTROLLERS have the same time
-            before = ordered[at - 1]
-            if changes[before, _TIME] != changes[n, _TIME] or changes[before, _WHAT] < changes[n, _WHAT]:
-                break
-            ordered[at] = before
-            at -= 1
-        ordered[at] = n
-    time, controller, value = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
-    kept, current, changed = 0, AT_REST.copy(), np.zeros(places + 1, np.int64)
-    for place in range(places):
-        current[:] = AT_REST
-        for k in range(bounds[place], bounds[place + 1]):
-            n = ordered[k]
-            which = changes[n, _WHAT] - place * CONTROLLERS
-            if changes[n, _VALUE] != current[which]:
-                current[which] = changes[n, _VALUE]
-                time[kept], controller[kept], value[kept] = changes[n, _TIME], which, changes[n, _VALUE]
-                kept += 1
-        changed[place + 1] = kept
-    return Events(time[:kept], controller[:kept], value[:kept], changed)

@@ -1,10 +1,10 @@
 """The page in a real browser: what is heard is what `dx7data wav` writes, to the sample; all of it works by keyboard."""
 
 import json
-import threading
 
 import numpy as np
 import pytest
+import servers
 from browser import find_violations, load_axe, open_tab
 from page.play.test_notes import write_wav
 
@@ -59,10 +59,8 @@ HEARD = """(async () => {
 def address():
     warm_up()  # as the command does
     server, address = open_server(Instrument(BANK, None))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield address
-    server.shutdown()
-    server.server_close()
+    with servers.run(server):
+        yield address
 
 
 @pytest.fixture

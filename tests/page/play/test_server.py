@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 import wave
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import servers
 
 from dx7data import cli
 from dx7data.page.play import conversion
@@ -25,18 +27,18 @@ HEX = BANK.patches[3].tobytes().hex()
 NOTE = {"patch": HEX, "key": 60, "velocity": 100, "release": None, "first": 0, "stop": 4096}
 
 
+@contextmanager
 def serve(model=None):
+    """The address of a server, until the block ends."""
     server, address = open_server(Instrument(BANK, model))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, address
+    with servers.run(server):
+        yield address
 
 
 @pytest.fixture(scope="module")
 def address():
-    server, address = serve()
-    yield address
-    server.shutdown()
-    server.server_close()
+    with serve() as address:
+        yield address
 
 
 def ask(address, name, body=None, method=None, headers=(), token=None):
@@ -106,9 +108,8 @@ def test_other_hosts_and_origins(address):
 
 
 def test_two_servers_have_two_tokens(address):
-    server, other = serve()
-    server.shutdown()
-    server.server_close()
+    with serve() as other:
+        pass
     assert other.split("/")[3] != address.split("/")[3]
     assert len(other.split("/")[3]) >= 32
 
@@ -209,19 +210,17 @@ def test_a_take(monkeypatch, tmp_path):
         return b"RIFF"
 
     monkeypatch.setattr(conversion, "convert", convert)
-    server, address = serve(Model(tmp_path, 8000, True))
-    notes = [{"key": 60, "velocity": 100, "start": 0, "release": 300}]
-    clips = json.loads(ask(address, "take", {"patch": HEX, "notes": notes})[2])
-    with wave.open(io.BytesIO(base64.b64decode(clips["source"]))) as file:
-        source = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        assert file.getframerate() == 8000
-    assert (asked[0][1] == source).all()
-    assert base64.b64decode(clips["model"]) == b"RIFF"
-    for wrong in (None, [], {}, [1], notes * 1001):
-        assert "notes must be a list" in refused(400, address, "take", {"patch": HEX, "notes": wrong})
-    assert "release must be" in refused(400, address, "take", {"patch": HEX, "notes": [notes[0] | {"release": None}]})
-    server.shutdown()
-    server.server_close()
+    with serve(Model(tmp_path, 8000, True)) as address:
+        notes = [{"key": 60, "velocity": 100, "start": 0, "release": 300}]
+        clips = json.loads(ask(address, "take", {"patch": HEX, "notes": notes})[2])
+        with wave.open(io.BytesIO(base64.b64decode(clips["source"]))) as file:
+            source = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+            assert file.getframerate() == 8000
+        assert (asked[0][1] == source).all()
+        assert base64.b64decode(clips["model"]) == b"RIFF"
+        for wrong in (None, [], {}, [1], notes * 1001):
+            assert "notes must be a list" in refused(400, address, "take", {"patch": HEX, "notes": wrong})
+        assert "release must be" in refused(400, address, "take", {"patch": HEX, "notes": [notes[0] | {"release": None}]})
 
 
 def test_the_command_ends_with_ctrl_c():

@@ -1,0 +1,208 @@
+"""Kernels that stand for torch in bfloat16: in float32 in Triton's interpreter, and as they are on a GPU."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton", reason="torch has no Triton on this machine")
+
+from models.layers import activation, mamba2, norm, s4d  # noqa: E402  (after the checks)
+from models.model import build  # noqa: E402
+from models.settings import ModelSettings  # noqa: E402
+
+
+def interpret():
+    """In a process of its own: Triton's kernels become Python, in float32 and in small tiles."""
+    from triton.runtime import interpreter
+
+    from models.layers import activation_kernel, long_convolution_kernel, norm_kernel, ssd_gradient_kernel, ssd_kernel
+
+    plain = interpreter._patch_lang_tensor
+
+    def patch(tensor, scope):
+        """The interpreter's scalars are arrays of one number, of which numpy 2.4 makes no index."""
+        plain(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patch
+    for name in ("STEPS", "ROWS", "DEPTH", "TILE"):
+        setattr(long_convolution_kernel, name, 16)
+    long_convolution_kernel.TYPE = norm_kernel.TYPE = torch.float32
+    norm_kernel.NUMBERS, activation_kernel.PROGRAMS = 64, 3
+    norm_kernel.PROGRAMS = 3
+    ssd_kernel.CHUNK, ssd_kernel.COLUMNS, ssd_kernel.TOGETHER, ssd_gradient_kernel.FEW = 16, 32, 2, 16
+
+
+@pytest.fixture(scope="module")
+def interpreter():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("TRITON_INTERPRET", "1")  # Triton looks at it when kernels are defined, its own with its import
+            pool.submit(interpret).result()  # the process begins here, and has it
+        yield pool
+
+
+def distances(found, exact):
+    """Relative to the root mean square."""
+    return [((a.double() - b.double()).norm() / b.double().norm()).item() for a, b in zip(found, exact, strict=True)]
+
+
+def differentiate(function, leaves, upstream):
+    """Outputs and gradients."""
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    outputs = function(*leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    torch.autograd.backward(outputs, [given.to(output.dtype) for given, output in zip(upstream, outputs, strict=True)])
+    return [*(output.detach() for output in outputs), *(leaf.grad for leaf in leaves)]
+
+
+def compare_convolution(batch, length, channels, dtype, device):
+    torch.manual_seed(0)
+    x, upstream = torch.randn(2, batch, length, channels, device=device).to(dtype)
+    kernel = torch.randn(channels, length, device=device) * torch.exp(-torch.arange(length, device=device) / 20)
+
+    def plain(x, kernel):
+        return torch.nn.functional.gelu(s4d.causal_convolution(x.mT, kernel).mT)
+
+    exact = differentiate(plain, (x.double(), kernel.double()), [upstream])
+    return distances(differentiate(s4d.LongConvolution.apply, (x, kernel), [upstream]), exact)
+
+
+def compare_norm(batch, length, channels, dtype, device):
+    torch.manual_seed(0)
+    x, y, one, two = torch.randn(4, batch, length, channels, device=device)
+    weight, bias = torch.randn(2, channels, device=device)
+
+    def ours(x, y, weight, bias):
+        return norm.AddNorm.apply(x, y, weight, bias, 1e-5)
+
+    def plain(x, y, weight, bias):
+        return x + y, torch.nn.functional.layer_norm(x + y, (channels,), weight, bias)
+
+    leaves = x, y.to(dtype), weight, bias
+    exact = differentiate(plain, [leaf.double() for leaf in leaves], (one, two))
+    return distances(differentiate(ours, leaves, (one, two)), exact)
+
+
+def compare_activation(rows, width, glu, dtype, device):
+    torch.manual_seed(0)
+    z, bias = torch.randn(rows, width, device=device).to(dtype), torch.randn(width, device=device)
+    upstream = torch.randn(rows, width // (1 + glu), device=device)
+
+    def plain(z, bias):
+        return torch.nn.functional.glu(z + bias) if glu else torch.nn.functional.gelu(z + bias)
+
+    exact = differentiate(plain, (z.double(), bias.double()), [upstream])
+    return distances(differentiate(lambda z, bias: activation.Activation.apply(z, bias, glu), (z, bias), [upstream]), exact)
+
+
+def compare_gated_norm(batch, length, channels, dtype, device):
+    """The gate is a part of wider rows, as in Mamba2."""
+    torch.manual_seed(0)
+    x, both = (torch.randn(batch, length, width, device=device).to(dtype) for width in (channels, 2 * channels))
+    weight, upstream = torch.randn(channels, device=device), torch.randn(batch, length, channels, device=device)
+
+    def ours(x, both, weight):
+        return norm.GatedNorm.apply(x, both[..., 3 : 3 + channels], weight, 1e-5)
+
+    def plain(x, both, weight):
+        gated = x * torch.nn.functional.silu(both[..., 3 : 3 + channels])
+        return torch.nn.functional.rms_norm(gated, (channels,), weight, 1e-5)
+
+    leaves = x, both, weight
+    exact = differentiate(plain, [leaf.double() for leaf in leaves], [upstream])
+    return distances(differentiate(ours, leaves, [upstream]), exact)
+
+
+def compare_scan(batch, length, heads, headdim, groups, state, dtype, device):
+    torch.manual_seed(0)
+    inner, shared = heads * headdim, groups * state
+    xBC = torch.randn(batch, length, inner + 2 * shared, device=device).to(dtype)
+    dt, upstream = torch.rand(batch, length, heads, device=device) / 4, torch.randn(batch, length, inner, device=device)
+    A, D = -16 * torch.rand(heads, device=device), torch.randn(heads, device=device)
+
+    def ours(*leaves):
+        return mamba2.ScanInChunks.apply(*leaves, heads, headdim, groups, state)
+
+    def plain(xBC, dt, A, D):
+        x, B, C = xBC.split([inner, shared, shared], dim=-1)
+        x, B, C = x.unflatten(-1, (heads, -1)), B.unflatten(-1, (groups, -1)), C.unflatten(-1, (groups, -1))
+        before = torch.zeros(batch, heads, headdim, state, dtype=torch.float64, device=device)
+        y, _ = mamba2.ssd(x, A * dt, dt, B, C, 64, before)
+        return (y + D[:, None] * x).flatten(-2)
+
+    leaves = xBC, dt, A, D
+    exact = differentiate(plain, [leaf.double() for leaf in leaves], [upstream])
+    return distances(differentiate(ours, leaves, [upstream]), exact)
+
+
+SMALL = [
+    (compare_convolution, (3, 50, 5)),
+    (compare_convolution, (2, 16, 17)),
+    (compare_norm, (2, 7, 5)),
+    (compare_norm, (3, 20, 24)),
+    (compare_activation, (50, 12, False)),
+    (compare_activation, (50, 12, True)),
+    (compare_gated_norm, (3, 20, 12)),
+    (compare_scan, (2, 37, 4, 16, 1, 16)),
+    (compare_scan, (1, 20, 4, 16, 2, 32)),
+]
+LARGE = [
+    (compare_convolution, (28, 4000, 64)),
+    (compare_convolution, (28, 250, 256)),
+    (compare_norm, (28, 4000, 64)),
+    (compare_norm, (3, 33, 100)),
+    (compare_activation, (28 * 4000, 128, False)),
+    (compare_activation, (28 * 4000, 128, True)),
+    (compare_activation, (33, 200, True)),
+    (compare_gated_norm, (28, 4000, 128)),
+    (compare_gated_norm, (3, 33, 100)),
+    (compare_scan, (28, 4000, 8, 16, 1, 64)),
+    (compare_scan, (28, 250, 32, 16, 1, 64)),
+    (compare_scan, (2, 300, 4, 64, 2, 128)),
+]
+IDS = (
+    [f"{compare.__name__}-{sizes}" for compare, sizes in SMALL],
+    [f"{compare.__name__}-{sizes}" for compare, sizes in LARGE],
+)
+
+
+@pytest.mark.parametrize(("compare", "sizes"), SMALL, ids=IDS[0])
+def test_as_torch_interpreted(compare, sizes, interpreter):
+    assert max(interpreter.submit(compare, *sizes, torch.float32, "cpu").result()) < 1e-5
+
+
+def run_model(*usable):
+    """Logits and gradients of a model on the CPU, by the kernels of these modules."""
+    torch.manual_seed(0)
+    model = build(ModelSettings(("s4", "s4d"), d_model=8, n_layers=2, ff=2, pool=(2,)))
+    tokens = torch.randint(0, 256, (2, 37))
+    plain = [module.is_usable for module in usable]
+    for module in usable:
+        module.is_usable = lambda *given: True
+    try:
+        logits = model(tokens)
+    finally:
+        for module, function in zip(usable, plain, strict=True):
+            module.is_usable = function
+    logits.square().mean().backward()
+    return [logits.detach(), *(parameter.grad for parameter in model.parameters())]
+
+
+def compare_models():
+    return distances(run_model(activation, norm, s4d), run_model())
+
+
+def test_model_interpreted(interpreter):
+    assert max(interpreter.submit(compare_models).result()) < 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("compare", "sizes"), LARGE, ids=IDS[1])
+def test_as_torch(compare, sizes):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    assert max(compare(*sizes, torch.bfloat16, "cuda")) < 2e-2
+    assert compare(*sizes, torch.bfloat16, "cuda") == compare(*sizes, torch.bfloat16, "cuda"), "sums in another order"

@@ -1,0 +1,148 @@
+"""The card of a released model: `README.md`, written from config.json alone, whose `record` is what the run has left."""
+
+import re
+import shlex
+from typing import Any
+
+from dx7data.errors import make_printable
+
+_TEXT = """---
+license: apache-2.0
+pipeline_tag: audio-to-audio
+tags: [audio, music, synthesizer, dx7, fm, {model}]
+---
+
+# {title}
+
+Plays a phrase of sine tones {voice}. The model is `{model}` with {parameters:,} parameters, for mono audio at {rate} Hz,
+trained by dx7data. `python -m train.release` has written this folder, with every figure in it, from what the run has left.
+
+```bash
+python -m train.convert --pretrained {title} --source in.wav{patch} --out out.wav
+```
+
+## Training
+
+| | |
+|---|---|
+| data | {data} |
+| clips | {seconds:g} s at {rate} Hz |
+| fingerprint of the plan | `{fingerprint}` |
+| prefix | {prefix} |
+| steps | {step:,} of {steps:,}, each of {batch} clips |
+| time of these steps | {minutes:.1f} minutes, {device} |
+| versions | {versions} |
+
+```bash
+{commands}
+```
+
+## Measured
+
+On the clips of the run's evaluation: {sets}.
+With the weights of this folder, in float32.
+
+| set | clips | bits a sample | order-0 entropy | SNR of the mean | of the likeliest class |
+|---|---|---|---|---|---|
+{scores}
+
+Bits a sample: the cross-entropy of the target's classes. A blind guess takes 8; to know how frequent each class is, and no
+more, takes the order-0 entropy. The weights were rounded to 16 bits:
+
+| set | bits a sample by rounding | bits that the run recorded, before |
+|---|---|---|
+{rounding}
+
+How audio is made of the predicted classes, by its distance from the target (log-mel in dB, multi-resolution STFT; less is
+better):
+
+| set | {decoders} |
+|---|{lines}|
+{heard}
+
+`--decode {decode}` is the default of this model, for its log-mel distance is the smallest{where}.
+
+## Files
+
+`config.json` has the settings, the figures above, and a SHA-256 of each file of weights ({pieces}). The weights are the
+averaged ones of the run, as float16 in safetensors. Licence: Apache-2.0.{rights}
+"""
+
+_RIGHTS = """
+The patches that it was trained on are of the example bank, or bred from it, which is in the public domain (CC0-1.0).
+"""
+_SETS = {
+    "unseen": "`unseen`, voices of near-duplicate groups that are in no training sample",
+    "seen": "`seen`, voices of training with phrases that are in no training sample",
+    "val": "`val`, phrases that are in no training sample",
+}
+
+
+def format_card(config: dict[str, Any]) -> str:
+    """config: all of config.json."""
+    settings, record = config["settings"], config["record"]
+    rows = record["sets"]
+    decoders = list(rows[0]["heard"])
+    codec = settings["prefix"]
+    return _TEXT.format(
+        title=_escape(record["title"]),
+        model=_escape(settings["model_name"]),
+        voice="in the voice of a DX7 patch, which the prefix gives" if codec else f"in the voice of {_name_voice(record)}",
+        patch=" --patch example:5" if codec else "",
+        parameters=record["parameters"],
+        rate=settings["sample_rate"],
+        data=_describe_data(record["plan"]),
+        seconds=record["clip_seconds"],
+        fingerprint=record["plan"]["fingerprint"],
+        prefix=f"`{codec}`, read by {'an MLP (FiLM)' if settings['model']['film'] else 'the layers'}" if codec else "none",
+        step=config["step"],
+        steps=settings["steps"],
+        batch=settings["batch"],
+        minutes=record["training_seconds"] / 60,
+        device=_escape(record["versions"].get("device", "unknown")),
+        versions=", ".join(f"{name} {_escape(text)}" for name, text in record["versions"].items() if name != "device"),
+        commands="\n".join(map(shlex.join, record["commands"])),
+        sets="; ".join(_SETS.get(row["set"], f"`{_escape(row['set'])}`") for row in rows),
+        scores="\n".join(map(_write_scores, rows)),
+        rounding="\n".join(map(_write_rounding, rows)),
+        decoders=" | ".join(f"`{how}`" for how in decoders),
+        lines="|".join(["---"] * len(decoders)),
+        heard="\n".join(map(_write_distances, rows)),
+        decode=config["decode"],
+        where=f" on `{_escape(record['decoder_chosen_on'])}`" if len(rows) > 1 else "",
+        pieces=len(config["pieces"]),
+        rights=_RIGHTS if record["plan"]["benchmark"] else "",
+    )
+
+
+def _name_voice(record: dict[str, Any]) -> str:
+    voices = record["plan"]["voices"]
+    return _escape(voices[0]) if len(voices) == 1 else f"one of {record['plan']['patches']:,} patches"
+
+
+def _describe_data(plan: dict[str, Any]) -> str:
+    benchmark = f"benchmark `{plan['benchmark']}`: " if plan["benchmark"] else ""
+    voices = f"{plan['patches']:,} patches" if plan["patches"] > 1 else f"the patch {_escape(plan['voices'][0])}"
+    kinds = ", ".join(plan["kinds"]) or "phrases of all kinds"
+    return f"{benchmark}{voices}, {plan['samples']:,} samples for training, {kinds}"
+
+
+def _write_scores(row: dict[str, Any]) -> str:
+    figures = [f"{row['bits']:.3f} ± {row['bits_se']:.3f}", f"{row['order0_bits']:.3f}"]
+    figures += [f"{row[name]:.1f} dB" for name in ("snr_mean_db", "snr_argmax_db")]
+    return f"| {_escape(row['set'])} | {row['samples']:,} | {' | '.join(figures)} |"
+
+
+def _write_rounding(row: dict[str, Any]) -> str:
+    recorded = "" if row["recorded_bits"] is None else f"{row['recorded_bits']:.4f}"
+    return f"| {_escape(row['set'])} | {row['change']:+.5f} | {recorded} |"
+
+
+def _write_distances(row: dict[str, Any]) -> str:
+    cells = [f"{heard['mel_db']:.2f} dB, {heard['mrstft']:.3f}" for heard in row["heard"].values()]
+    return f"| {_escape(row['set'])} | {' | '.join(cells)} |"
+
+
+def _escape(name: str) -> str:
+    """A name as text, whatever of it Markdown would take for something else."""
+    return re.sub(r"([\\`*_<>&|#\[\]])", r"\\\1", make_printable(name))
