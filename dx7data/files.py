@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTIAL = ".partial"
+HTML = (".html", ".htm")  # endings of names
+_OF_A_FOLDER = ("dataset.json", "index.json", "config.json", "checkpoint.json", "result.json")  # a data set, a run
 
 
 @contextmanager
@@ -99,11 +101,13 @@ def open_log(path: Path) -> TextIO:
 
 
 @contextmanager
-def open_output(path: Path) -> Iterator[BinaryIO]:
+def open_output(path: Path, endings: tuple[str, ...]) -> Iterator[BinaryIO]:
     """A binary file to write what a person asked for at `path`.
 
     A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to.
+    endings: of the names of such files, as in .wav. Raises InputError where a file of another kind would be lost.
     """
+    _check_replaced(path, endings)
     if is_stream(path):
         with open(path, "wb") as file:
             yield file
@@ -114,10 +118,20 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
     sync_folder(real.parent)
 
 
-def write_output(path: Path, write: Callable) -> None:
+def write_output(path: Path, endings: tuple[str, ...], write: Callable) -> None:
     """Let `write(file)` make what a person asked for at `path`, see `open_output`."""
-    with open_output(path) as file:
+    with open_output(path, endings) as file:
         write(file)
+
+
+def _check_replaced(path: Path, endings: tuple[str, ...]) -> None:
+    """An option is easily mistaken for another one, or completed to the file that is read."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    if path.name in _OF_A_FOLDER or path.name.endswith(".stats.json"):
+        raise InputError(f"{path} is there already, as a file of a data set or a run: name another file")
+    if not path.name.lower().endswith(endings):
+        raise InputError(f"{path} is there already and is no {' or '.join(endings)} file: name another, or remove it")
 
 
 def is_stream(path: Path) -> bool:
@@ -234,6 +248,14 @@ def read_all(file: BinaryIO, limit: int, path: object) -> bytes:
         return file.read(limit)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def read_stream(file: BinaryIO, limit: int, path: object) -> bytes:
+    """All of a file that may be a pipe, of no more than `limit` bytes. Raises InputError."""
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(f"{path} has more than the {limit:,} bytes that are read of such a file")
+    return data
 
 
 def check_length(size: int, limit: int, where: object) -> None:

@@ -1,10 +1,13 @@
 """Files that are written: on the disk before they have their names, where a person wants them, and nowhere else."""
 
+import itertools
 import os
+import re
 import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -60,7 +63,9 @@ def test_a_render_is_on_the_disk(tmp_path, calls):
         )
         assert tar < table < stats, "the sign that a shard is whole comes last"
         assert len([i for i in folders if tar < i <= stats + 1]) == 1, "the folder is synced once a shard"
-    assert calls[0][:2] == ("sync", tmp_path.stat().st_ino), "the folder's own name"
+    of_cache = [call for call in calls if call[0] == "rename" and not call[2].startswith(str(tmp_path))]  # what was compiled
+    first = next(call for call in calls if call not in of_cache)
+    assert first[:2] == ("sync", tmp_path.stat().st_ino), "the folder's own name"
 
 
 @pytest.mark.parametrize("cut", [b"", b"{", b'{\n "format": 3,\n "engi', b"\0" * 500])
@@ -90,11 +95,19 @@ def test_a_torn_plan_is_not_taken_for_ones_own(tmp_path, capsys):
     assert cli.main([*command, "--seed", "9", "--overwrite"]) == 0
 
 
+def test_a_clock_that_is_set_back(tmp_path, monkeypatch):
+    """The log says how long a render took, not by how much the clock has changed."""
+    clock = itertools.count(1e9, -1000)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    assert cli.main(["render", "--patches", "example", "--out", str(tmp_path / "out"), *SMALL]) == 0
+    assert re.search(r" shards in \d+\.\d\d s\n", (tmp_path / "out" / "render.log").read_text())
+
+
 # --- Where a person wants it ---
 
 
 def write(path, data=b"written"):
-    files.write_output(path, lambda file: file.write(data))
+    files.write_output(path, ("",), lambda file: file.write(data))
 
 
 def test_an_output_is_replaced_through_links(tmp_path):
@@ -145,8 +158,47 @@ def test_a_failed_output_leaves_what_was_there(tmp_path):
         raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
-        files.write_output(tmp_path / "out", fail)
+        files.write_output(tmp_path / "out", ("",), fail)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("out", b"before")]
+
+
+@pytest.fixture(scope="module")
+def at_hand(tmp_path_factory):
+    """A data set, a bank and an export of it."""
+    folder = tmp_path_factory.mktemp("at hand")
+    assert cli.main(["render", "--patches", "example", "--out", str(folder / "shards"), *SMALL]) == 0
+    for name in ("bank.syx", "bank.json"):
+        assert cli.main(["patches", "export", "example", "--out", str(folder / name)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["inspect", "shards", "--html", "shards/train-000000.tar"], "is no .html or .htm file"),
+        (["inspect", "shards", "--html", "shards/dataset.json"], "as a file of a data set"),
+        (["wav", "--patch", "bank.syx:1", "--out", "bank.syx"], "is no .wav file"),
+        (["patches", "ls", "bank.syx", "--report", "bank.syx"], "is one of the files that are read"),
+        (["patches", "ls", "bank.json", "--report", "./bank.json"], "is one of the files that are read"),
+        (["patches", "ls", "example", "--report", "bank.syx"], "is no .json file"),
+        (["patches", "ls", "example", "--report", "shards/index.json"], "as a file of a data set"),
+        (["patches", "export", "example", "--out", "shards/dataset.json"], "as a file of a data set"),
+    ],
+)
+def test_an_output_never_replaces_what_is_no_such_file(at_hand, monkeypatch, capsys, argv, sentence):
+    """An option that is mistaken for another, or completed to the file that is read, must not cost a bank or a shard."""
+    monkeypatch.chdir(at_hand)
+    before = {path: path.read_bytes() for path in at_hand.rglob("*") if path.is_file()}
+    assert cli.main(argv) == 2
+    assert sentence in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in at_hand.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_replaces_its_like_and_what_is_empty(tmp_path):
+    for name, content in (("page.HTML", b"an older page"), ("of-mktemp", b"")):
+        (tmp_path / name).write_bytes(content)
+        files.write_output(tmp_path / name, files.HTML, lambda file: file.write(b"new"))
+        assert (tmp_path / name).read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from train.config import (
     make_settings,
     name_model,
 )
+from train.documents import Name
 from train.loop import checkpoint, checkpoint_reader
 from train.options import Parser, make_reader, read_config
 from train.results import reader
@@ -51,7 +52,8 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
     of_presets = "values for all options below (default: base with a GPU, tiny without one)"
     top.aliases |= {"--model.name": "--model", "--model.layers": "--layers"}
     top.add_argument("--preset", type=make_reader(str, PRESETS), metavar="|".join(PRESETS), help=of_presets)
-    top.add_argument("--out", metavar="FOLDER", help="the run, a folder or a URL (default: runs/MODEL-PRESET)")
+    of_run = "the run, a folder or a URL (default: runs/MODEL-PRESET)"
+    top.add_argument("--out", type=make_reader(Name), metavar="FOLDER", help=of_run)
     top.add_argument(
         "--resume",
         action="store_true",
@@ -72,11 +74,13 @@ def make_parser(argv: Sequence[str] = ()) -> Parser:
 def add_places(parser: Parser) -> None:
     """--shards or --live: where the data is."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--shards", metavar="FOLDER", help="a folder that `dx7data render` has written, or its URL")
-    parser.aliases |= {"--data.shards": "--shards", "--data.live": "--live"}
+    path = make_reader(Name)  # config.json keeps it
     where.add_argument(
-        "--live", metavar="FOLDER", help="instead of --shards: render the samples of the plan in this folder during training"
+        "--shards", type=path, metavar="FOLDER", help="a folder that `dx7data render` has written, or its URL"
     )
+    parser.aliases |= {"--data.shards": "--shards", "--data.live": "--live"}
+    of_live = "instead of --shards: render the samples of the plan in this folder during training"
+    where.add_argument("--live", type=path, metavar="FOLDER", help=of_live)
 
 
 def find_place(given: dict[str, Any]) -> dict[str, Any]:

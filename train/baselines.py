@@ -164,7 +164,7 @@ def apply_filter(source: Tensor, taps: Tensor) -> Tensor:
 def write(path: Path, found: dict) -> None:
     """Raises InputError."""
     try:
-        write_output(path, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+        write_output(path, (".json",), lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
 

@@ -88,7 +88,7 @@ class OptimSettings:
     weight_decay: Annotated[float, Meta(ge=0, le=10)] = setting(
         0.01, "weight decay of matrices and convolutions", metavar="DECAY"
     )
-    clip: Annotated[float, Meta(gt=0)] = setting(1.0, "largest norm of all gradients together", metavar="NORM")
+    clip: Annotated[float, Meta(gt=0, le=1e30)] = setting(1.0, "largest norm of all gradients together", metavar="NORM")
     ema: Annotated[float, Meta(ge=0, le=1)] = setting(0.999, "decay of the averaged weights, a step", metavar="DECAY")
     precision: Literal["fp32", "bf16"] = setting("fp32", "bf16: autocast, with states in fp32")
     compile: bool = setting(False, "use torch.compile")

@@ -253,7 +253,7 @@ def open_result(path: Path) -> Iterator[BinaryIO]:
     if path == PIPE:
         yield sys.stdout.buffer
     else:
-        with open_output(path) as file:
+        with open_output(path, (".wav",)) as file:
             yield file
 
 

@@ -13,10 +13,11 @@ from dx7data.errors import InputError
 
 MAX_JSON_BYTES = 1 << 20  # of config.json, checkpoint.json and result.json; ours have some 2 kB
 
-_PRINTABLE, _SHA256 = r"^[^\x00-\x1f\x7f-\x9f]*\Z", r"^[0-9a-f]{64}\Z"
+# Surrogates stand for bytes of a path that are no UTF-8, and JSON can't keep them.
+_PRINTABLE, _SHA256 = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", r"^[0-9a-f]{64}\Z"
 Name = Annotated[str, Meta(max_length=4096, pattern=_PRINTABLE)]  # a text that a terminal may show
 Digest = Annotated[str, Meta(pattern=_SHA256)]
-_IN_WORDS = {_PRINTABLE: "text without control characters", _SHA256: "64 hexadecimal digits"}
+_IN_WORDS = {_PRINTABLE: "text without control characters, in UTF-8", _SHA256: "64 hexadecimal digits"}
 
 
 def convert(document: Any, kind: type, where: Path | str, above: str = "") -> Any:
@@ -29,10 +30,15 @@ def convert(document: Any, kind: type, where: Path | str, above: str = "") -> An
     except msgspec.ValidationError as error:
         reason, _, place = str(error).replace("`", "").rpartition(" - at $")
         reason, place = (reason, place) if reason else (place, "")  # without a place it is of the document itself
-        for pattern, words in _IN_WORDS.items():
-            reason = reason.replace(f"str matching regex {pattern!r}", words)
         field = (above + place.removeprefix(".")).removesuffix(".")
-        raise InputError(f"{where}{f', field {field}' if field else ''}: {reason[0].lower()}{reason[1:]}") from None
+        raise InputError(f"{where}{f', field {field}' if field else ''}: {put_in_words(reason)}") from None
+
+
+def put_in_words(reason: str) -> str:
+    """What msgspec says of a value, as part of a sentence."""
+    for pattern, words in _IN_WORDS.items():
+        reason = reason.replace(f"str matching regex {pattern!r}", words)
+    return reason[0].lower() + reason[1:]
 
 
 def decode(data: bytes) -> Any:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from dx7data import process
 from dx7data.audio.markup import html, join
 from dx7data.errors import InputError
-from dx7data.files import write_output
+from dx7data.files import HTML, write_output
 from dx7data.output import print_result
 from dx7data.page.head import fill_page
 from train import release
@@ -86,7 +86,7 @@ def write(options: ListenOptions) -> None:
     predicted = [Predicted(found, one, device) for one in sets]
     text = make_page(Path(options.pretrained).name, found, predicted)
     try:
-        write_output(options.out, lambda file: file.write(text.encode()))
+        write_output(options.out, HTML, lambda file: file.write(text.encode()))
     except OSError as error:
         raise InputError(f"can't write the page to {options.out}: {error.strerror or error}") from None
     sets_found = {each.set: {"clips": len(each.clips), "bits": float(np.mean(each.bits))} for each in predicted}

@@ -18,6 +18,10 @@ import msgspec
 from dx7data import output
 from dx7data.cli import types
 from dx7data.errors import InputError
+from dx7data.files import read_stream
+from train.documents import put_in_words
+
+_MAX_CONFIG_BYTES = 1 << 20  # a file of options has some hundred
 
 T = TypeVar("T")
 
@@ -145,7 +149,7 @@ def read_value(text: str, kind: Any) -> Any:
         return msgspec.convert(text.split(",") if get_origin(kind) is tuple else text, kind, strict=False)
     except msgspec.ValidationError as error:
         reason = str(error).replace("`", "").partition(" - at ")[0]
-        raise argparse.ArgumentTypeError(f"{text!r} can't be used: {reason[0].lower()}{reason[1:]}") from None
+        raise argparse.ArgumentTypeError(f"{text!r:.200} can't be used: {put_in_words(reason)}") from None
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str, description: str, **more: Any) -> T:
@@ -169,12 +173,18 @@ def read_config(path: Path, texts: str) -> list[str]:
     texts: the beginning of the names of options for which true and false are values. Raises InputError.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:  # also a pipe, as in --config <(make_options)
+            data = read_stream(file, _MAX_CONFIG_BYTES, f"--config {path}")
+        document = tomllib.loads(data.decode())
+        if "config" in document:
+            raise InputError(f"--config {path}: it has a config of its own: give each file on the command line")
+        return list(_write_words(document, "--", path, f"--{texts}"))
     except OSError as error:
         raise InputError(f"--config {path} can't be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise InputError(f"--config {path} is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"--config {path} is no TOML: {error}") from None
-    return list(_write_words(document, "--", path, f"--{texts}"))
 
 
 def _write_words(table: dict[str, Any], above: str, path: Path, texts: str) -> Iterable[str]:

@@ -123,7 +123,7 @@ def show(options: TimescaleOptions) -> None:
     found = {"layers": [row.summarize() for row in rows], "remarks": remarks}
     if options.out:
         try:
-            with open_output(options.out) as file:
+            with open_output(options.out, (".png",)) as file:
                 draw(rows).savefig(file, format="png")
         except OSError as error:
             raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`; about half an hour.
+"""Broken checkpoints under every command that reads one: `python benchmarks/campaign/checkpoints.py`; over an hour.
 
 Each case of checkpoint_cases/ is made anew for each of four commands, which run in a process of their own. One passes if
 it ends by itself, without a traceback, within 20 s of CPU time and 1 GB, and either says in one sentence why not, with exit

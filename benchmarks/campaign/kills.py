@@ -28,6 +28,15 @@ from benchmarks.campaign.children import (
     with_own_shm,
 )
 
+_DEFAULT = [
+    "render",
+    "render by 2",
+    "overwrite",
+    "plan",
+    "extend",
+    "extend by 2",
+    "verify --fix",
+]  # and train, which is slow
 TRAIN = ["--model", "s4d", "--steps", "12", "--batch", "4", "--evaluate-every", "6", "--checkpoint-every", "3"]
 TRAIN += ["--evaluate-samples", "4", "--workers", "0", "--device", "cpu", "--seconds", "0.25"]
 
@@ -81,7 +90,7 @@ def main() -> int:
     top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     top.add_argument("--count", type=int, default=200, help="kills in all")
     top.add_argument("--seed", type=int, default=0)
-    top.add_argument("--cases", nargs="+", default=["render", "render by 2", "overwrite", "plan", "extend", "verify --fix"])
+    top.add_argument("--cases", nargs="+", default=_DEFAULT)
     options = top.parse_args()
     with_own_shm(__spec__.name)
     adopt_orphans()

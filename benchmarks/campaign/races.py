@@ -3,7 +3,8 @@
     python -m benchmarks.campaign.races --count 10
 
 Each of them does its work or is refused in a sentence that names the folder; two jobs both do theirs, and readers are never
-refused. Afterwards, the first command and `verify` find nothing to complain of.
+refused. Afterwards, the first command and `verify` find nothing to complain of. Of two that train in one folder one is
+refused, and afterwards the weights are those of one alone.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import sys
 import time
 from itertools import combinations_with_replacement
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.campaign.children import SMALL, adopt_orphans, dx7data, import_all, scratch, start
+from benchmarks.campaign import kills
+from benchmarks.campaign.children import SMALL, Case, adopt_orphans, dx7data, import_all, repeat, scratch, start
 
 WRITERS = {
     "render": ["render", "--plan", "PLAN", "--out", "FOLDER", "--workers", "1"],
@@ -26,6 +29,8 @@ WRITERS = {
 }
 READERS = {"inspect": ["inspect", "FOLDER"], "verify": ["verify", "FOLDER"]}
 JOBS = {"job 1/2", "job 2/2"}
+TRAINING = {"train": ["--shards", "SHARDS", "--out", "FOLDER", *kills.TRAIN], "resume": ["--resume", "--out", "FOLDER"]}
+REFUSALS = ("is there already", "another process trains in", "another process has trained in", "has done all its")
 
 
 def main() -> int:
@@ -35,12 +40,16 @@ def main() -> int:
     options = top.parse_args()
     adopt_orphans()
     import_all()
+    import train.__main__  # noqa: F401  # before anything is forked
+
     rng, races, refused, faults, began = random.Random(options.seed), 0, 0, [], time.monotonic()
     pairs = list(combinations_with_replacement(WRITERS, 2)) + [(writer, reader) for writer in WRITERS for reader in READERS]
+    pairs += [(name, name) for name in TRAINING]
     with scratch() as folder:
         make(folder)
+        training = prepare_training(folder / "training")
         for first, second in pairs * options.count:
-            said = race(first, second, rng, folder)
+            said = race_training(first, training, rng, folder) if first in TRAINING else race(first, second, rng, folder)
             races += 1
             refused += said.count("refused")
             for fault in said:
@@ -93,6 +102,52 @@ def race(first: str, second: str, rng: random.Random, folder: Path) -> list[str]
         if child.wait() != 0:
             said.append(f"{argv[0]} afterwards: {child.text()[-300:]}")
     said += [f"{path.name} is left" for path in out.iterdir() if path.name.startswith(".")]
+    shutil.rmtree(out)
+    return said
+
+
+class Training(NamedTuple):
+    """What two that train in one folder are compared with."""
+
+    case: Case
+    weights: dict[str, str]
+    seconds: float  # that one takes
+    shards: Path
+    begun: Path  # a run that was killed half way
+
+
+def prepare_training(folder: Path) -> Training:
+    folder.mkdir()
+    [case] = kills.cases(folder, ["train"])
+    weights, seconds = kills.reference(case, folder)
+    begun = folder / "begun"
+    child = start(lambda: case.run(begun), folder / "said")
+    while not (begun / "checkpoints" / "00000006").exists():
+        time.sleep(0.001)
+    child.kill(group=True)
+    child.wait()
+    return Training(case, weights, seconds, folder / "made", begun)
+
+
+def race_training(name: str, training: Training, rng: random.Random, folder: Path) -> list[str]:
+    """As `race`, of two that begin a run, or go on with one, in the same folder."""
+    from train.__main__ import main as train
+
+    out, said = folder / "out", []
+    if name == "resume":
+        shutil.copytree(training.begun, out)
+    argv = [word.replace("SHARDS", str(training.shards)).replace("FOLDER", str(out)) for word in TRAINING[name]]
+    children = []
+    for log in ("said first", "said second"):
+        children.append(start(lambda: train(argv), folder / log))
+        time.sleep(rng.uniform(0, 1.2 * training.seconds) if log == "said first" else 0)
+    for child in children:
+        status, text = child.wait(), child.text()
+        if status == 2 and str(out) in text and any(each in text for each in REFUSALS):
+            said.append("refused")
+        elif status or "Traceback" in text:
+            said.append(f"{name} ends with {status}: {text[-300:]}")
+    said += repeat(training.case, out, training.weights, folder / "said")
     shutil.rmtree(out)
     return said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ def load_patches(
     """The patches of some files, with a report for people and, if asked for, for programs: with that of the music."""
     from dx7data.patches import bank
 
+    if report and os.path.realpath(report) in map(os.path.realpath, paths):
+        raise InputError(f"--report {report} is one of the files that are read: name another")
     loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
         write_report(report, loaded.report, music)
@@ -47,7 +50,7 @@ def write_report(path: Path, patches: Report, music: MusicReport | None = None) 
 
     document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
     try:
-        write_output(path, lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
+        write_output(path, (".json",), lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
     except OSError as error:
         raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
 

@@ -36,9 +36,12 @@ def run(options: Namespace) -> int:
 
     with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
         wrong = verify.verify(options.folder, advance, options.fix, options.full)
-    took = time.perf_counter() - began
+        took = time.perf_counter() - began
+        # Before others may change the folder: what they have only begun is no damage.
+        left = verify.verify(options.folder) if wrong and options.fix else wrong
+        remarks = verify.list_remarks(options.folder)
+        checks = None if wrong else verify.describe_checks(options.folder, options.full)
     size = size or read // (1 + options.full)  # of a website, which has no list of its files
-    left = verify.verify(options.folder) if wrong and options.fix else wrong
     found = {
         "folder": str(options.folder),
         "bytes": size,
@@ -46,8 +49,8 @@ def run(options: Namespace) -> int:
         "problems": wrong,
         "fixed": options.fix,
         "left": left,
-        "remarks": verify.list_remarks(options.folder),
-        "checks": None if wrong else verify.describe_checks(options.folder, options.full),
+        "remarks": remarks,
+        "checks": checks,
     }
     print_result(found, _describe)
     return 1 if left else 0

@@ -42,7 +42,7 @@ def run(options: Namespace) -> None:
     native = decimate(native, options.sample_rate)
     clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
     try:
-        write_output(options.out, lambda file: file.write(encode_wav(clip, options.sample_rate)))
+        write_output(options.out, (".wav",), lambda file: file.write(encode_wav(clip, options.sample_rate)))
     except OSError as error:
         raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
     found = {

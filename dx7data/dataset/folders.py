@@ -180,7 +180,7 @@ def render_missing(
 
     render_shards: of an executor; it returns who rendered, for the log.
     """
-    began = time.time()
+    began = time.monotonic()
     try:
         with folder.open_log("render.log") as log:  # before anything is rendered: it may be a link
             remove_partial(folder, missing)
@@ -189,7 +189,7 @@ def render_missing(
                 write_index(plan, folder)
             finally:
                 remove_partial(folder, missing)  # of workers that were stopped
-            now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.time() - began
+            now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic() - began
             log.write(f"{now} {platform.node()} {who} {format_count(len(missing), 'shard')} in {took:.2f} s\n")
     except OSError as error:
         reason = error.strerror or error

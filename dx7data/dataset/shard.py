@@ -23,7 +23,7 @@ from dx7data.storage import Folder
 if TYPE_CHECKING:  # it takes a tenth of a second to import
     import pyarrow as pa
 
-_GPU_BATCH_BYTES = 512 << 20  # of clips, on a GPU, which wants tens of thousands of notes: 3,355 samples of 2.5 s at 16 kHz
+_GPU_BATCH_BYTES = 512 << 20  # of audio, on a GPU, which wants tens of thousands of notes: 3,355 samples of 2.5 s at 16 kHz
 _RECORD = tarfile.RECORDSIZE
 _HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # mtime, uid, gid 0, mode 644, no names of people
 _SIZE, _CHECKSUM = slice(124, 135), slice(148, 154)  # octal digits of it (POSIX, ustar)
@@ -63,12 +63,12 @@ def write_shards(
 def _render_batches(
     plan: Plan, shards: list[Shard], maximum: int, device: str, progress: Callable[[int], None]
 ) -> Iterator[sample.Sample]:
-    """The samples of some shards, so many or a few less at a time; on a GPU, each is overwritten after the last of them."""
+    """The samples of some shards, `maximum` or fewer at a time; on a GPU, each is overwritten after the last of them."""
     places = [(each.split, each.first + i) for each in shards for i in range(each.count)]
     batch = -(-len(places) // -(-len(places) // maximum))
     pinned_buffer = clips.get_pinned_buffer(2 * batch * plan.spec.samples, device)
-    for done in range(0, len(places), batch):
-        samples = sample.render_samples(plan, places[done : done + batch], device, pinned_buffer)
+    for chosen in sample.divide(plan, places, batch, sample.BATCH_NOTES):
+        samples = sample.render_chosen(plan, chosen, device, pinned_buffer)
         progress(len(samples))
         yield from samples
 
@@ -131,8 +131,9 @@ def read_fingerprint(folder: Folder, name: str) -> str | None:
 
 
 def gpu_batch_size(plan: Plan) -> int:
-    """As sample.batch_size, on a GPU, whose memory is divided elsewhere: two bytes a sample, in page-locked memory."""
-    return max(1, _GPU_BATCH_BYTES // (2 * 2 * plan.spec.samples))
+    """As sample.batch_size, on a GPU, whose memory is divided elsewhere: two bytes a sample, of clips and prefixes."""
+    spec = plan.spec
+    return max(1, _GPU_BATCH_BYTES // (2 * (2 * spec.samples + sum(map(spec.prefix_samples, spec.prefixes)))))
 
 
 def _append(tar: _HashedFile, one: sample.Sample) -> dict[str, int]:

@@ -18,7 +18,7 @@ from dx7data.output import format_count, log
 from dx7data.patches import sysex
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
-from dx7data.storage import Folder, LocalFolder, Where, open_folder
+from dx7data.storage import Folder, LocalFolder, Where, lock, open_folder
 
 _RENDERED_AGAIN = 3  # samples of each shard
 _BLOCK = 1 << 22
@@ -88,7 +88,7 @@ def describe_checks(folder: Folder, full: bool) -> str:
 def list_remarks(folder: Folder) -> list[str]:
     """A sentence for each thing in a data set's folder that does no harm and is no part of it, or no file of its own."""
     remarks, links = [], folder.list_links()
-    for name in sorted(folder.list_sizes() or {}):
+    for name in sorted((folder.list_sizes() or {}).keys() - {lock.NAME}):
         if not folders.is_own(name):
             remarks.append(f"{name}: no part of the data set, and left alone")
         elif name.endswith(PARTIAL):

@@ -29,6 +29,7 @@ warnings.filterwarnings("ignore", ".*Grid size .* under-utilization")  # a small
 _CONTROL_THREADS = 128
 _CLEAR_BLOCKS = 4096
 _BLOCK_BYTES = 4 + 4 + OPERATORS * (2 + 4)  # control values of a voice in a block: bend, tremolo, gains, increments
+_VOICE_BYTES = 512  # of its parameters, its row and its range of notes, rounded up
 _SHARE = 0.8  # of the free memory: the rest is for the driver, and for what it cannot give in one piece
 
 
@@ -69,6 +70,11 @@ def is_usable(number: int) -> bool:
 def count_rows(samples: int, memory: Memory = OWN) -> int:
     """How many rows of so many samples fit the free memory and leave room for control values."""
     return int(min(max(1, memory.free() / 2 / (4 * samples + 1)), 1 << 30))
+
+
+def count_voices(memory: Memory = OWN) -> int:
+    """How many voices of a mix fit an eighth of the free memory, before their control values, which it divides itself."""
+    return int(min(max(1, memory.free() / 8 / _VOICE_BYTES), 1 << 30))
 
 
 def zeros(shape: tuple[int, int], dtype: np.typing.DTypeLike = np.int32, memory: Memory = OWN) -> GpuArray:

@@ -5,7 +5,7 @@ A native integer is the DX7's own: `mix >> 13` of engine-spec.md. A carrier at o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numba
@@ -83,22 +83,32 @@ def mix_on_gpu(
     curves: Curves | None = None,
     memory: Memory | None = None,
 ) -> None:
-    """What `mix` gives, in the memory of a GPU, as many rows at a time as that has room for.
+    """What `mix` gives, in the memory of a GPU, as many rows at a time as that has room for, with their voices.
 
     take: is called for each of these with their place, a slice, and the mix, int32 in GPU memory, which is there when the
     stream of `memory` has come so far; memory: an engine.cuda.Memory; None: the engine's own. Raises InputError, a sentence,
     when the GPU fails.
     """
-    from dx7data.engine.cuda import OWN, count_rows
+    from dx7data.engine.cuda import OWN, count_rows, count_voices
 
     memory = memory or OWN
     samples, curves = _count_samples(seconds, voices.rate), curves or _rest_curves(rows)
     voices, row, notes = _sort_by_row(voices, row, part, samples)
     with use_gpu(gpu), hold_gpu_lock():
-        at_once = count_rows(samples, memory)
-        for begin in range(0, rows, at_once):
-            place = slice(begin, min(begin + at_once, rows))
-            take(place, _mix_rows(voices, curves, notes, row, begin, (place.stop - begin, samples), memory))
+        for place in divide_rows(row, rows, count_rows(samples, memory), count_voices(memory)):
+            take(place, _mix_rows(voices, curves, notes, row, place.start, (place.stop - place.start, samples), memory))
+
+
+def divide_rows(row: np.ndarray, rows: int, max_rows: int, max_voices: int) -> Iterator[slice]:
+    """Ranges of rows with so many voices at most, or of one row. row: (V,) of each voice, in order."""
+    begin = 0
+    while begin < rows:
+        end = min(begin + max_rows, rows)
+        first = int(np.searchsorted(row, begin))
+        if first + max_voices < row.size:  # the row of the first voice that is too many is for the next range
+            end = min(end, max(begin + 1, int(row[first + max_voices])))
+        yield slice(begin, end)
+        begin = end
 
 
 def _count_samples(seconds: float, rate: int) -> int:

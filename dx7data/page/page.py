@@ -13,7 +13,7 @@ from dx7data.audio.markup import html, join
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import contents, folders, shard
 from dx7data.errors import InputError, make_printable
-from dx7data.files import write_output
+from dx7data.files import HTML, write_output
 from dx7data.output import format_count
 from dx7data.page import choice, histograms, spectrogram
 from dx7data.page.article import Sample, write_articles
@@ -49,7 +49,7 @@ def write_page(where: Where, path: Path, rows: int = ROWS) -> None:
         summary = contents.summarize(folder, 0)
     text = _write(folder, plan, summary, table, samples)
     try:
-        write_output(path, lambda file: file.write(text.encode(errors="replace")))
+        write_output(path, HTML, lambda file: file.write(text.encode(errors="replace")))
     except OSError as error:
         raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 

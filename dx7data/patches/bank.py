@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import write_output
+from dx7data.files import read_stream, write_output
 from dx7data.output import format_count, log
 from dx7data.patches import audible, containers, exports, patch, sysex
 from dx7data.patches.report import Report, make_printable
 
 EXAMPLE = "example"  # instead of a path: the bank that comes with the package
+_MAX_LIST_BYTES = 64 << 20  # of a list of patches: a line for each of a million
 _EXAMPLE_FILE = Path(__file__).with_name("example_bank.syx")
 
 
@@ -152,7 +153,9 @@ def read_list(bank: Bank, path: Path) -> set[str]:
     A # may be a part of a name or a path too: of the ways to read a line, the longest that there is counts.
     """
     try:
-        lines = [_strip_comment(bank, line.strip()) for line in path.read_text("utf-8").splitlines()]
+        with open(path, "rb") as file:  # also a pipe
+            data = read_stream(file, _MAX_LIST_BYTES, "it")
+        lines = [_strip_comment(bank, line.strip()) for line in data.decode().splitlines()]
         return choose(bank, filter(None, lines))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -217,6 +220,6 @@ def export(bank: Bank, path: str | os.PathLike, full_bank: bool = False) -> None
         raise InputError(f"there are no patches to write to {make_printable(path)}")
     written = _WRITERS[suffix](bank, full_bank)
     try:
-        write_output(path, lambda file: file.write(written))
+        write_output(path, (suffix,), lambda file: file.write(written))
     except OSError as error:
         raise InputError(f"{make_printable(path)} cannot be written: {error.strerror}") from error

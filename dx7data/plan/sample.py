@@ -1,10 +1,11 @@
 """Samples: the voice-conversion pair of a plan's (split, j), as audio and as the members of a shard."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from dx7data.plan.schema import NO_PAIR
 from dx7data.plan.spec import Choice
 
 _BATCH_BYTES = 16 << 20  # of native integers: what one call of the engine has in memory
+BATCH_NOTES = 1 << 18  # voices of one call: about 1.6 kB each with what a sample tells of them, 0.4 GB
 Times = TypeVar("Times", int, np.ndarray)
 _json = json.JSONEncoder(separators=(",", ":"))
 
@@ -61,9 +63,37 @@ class Sample:
         return str(html("<section><p><b>{}</b> {}</p>{}</section>", self.key, names, players))
 
 
+class ChosenSample(NamedTuple):
+    """Sample (split, j) before it is rendered."""
+
+    split: str
+    j: int
+    choice: Choice
+
+
 def batch_size(plan: Recipe) -> int:
     """Samples that one call of the engine makes on a CPU: source and target, four bytes a native integer at up to 48 kHz."""
     return max(1, min(64, int(_BATCH_BYTES / (2 * 4 * 48000 * plan.spec.seconds + 1))))
+
+
+def count_notes(choice: Choice) -> int:
+    """Voices that the engine plays for a sample: each layer of the target plays the notes of the source."""
+    return len(choice.phrase.notes) * (1 + len(choice.layers))
+
+
+def divide(plan: Recipe, places: Iterable[tuple[str, int]], clips: int, notes: int) -> Iterator[list[ChosenSample]]:
+    """What the samples at some places are made of, in batches: so many clips at most, and so many notes or one sample."""
+    batch: list[ChosenSample] = []
+    in_batch = 0
+    for split, j in places:
+        choice = plan.choose(split, j)
+        if batch and (len(batch) == clips or in_batch + count_notes(choice) > notes):
+            yield batch
+            batch, in_batch = [], 0
+        batch.append(ChosenSample(split, j, choice))
+        in_batch += count_notes(choice)
+    if batch:
+        yield batch
 
 
 def render_samples(
@@ -73,9 +103,16 @@ def render_samples(
 
     pinned_buffer: where a GPU puts the clips, see clips.get_pinned_buffer; the next call overwrites the samples in it.
     """
-    choices = [plan.choose(split, j) for split, j in places]
+    return render_chosen(plan, [ChosenSample(split, j, plan.choose(split, j)) for split, j in places], device, pinned_buffer)
+
+
+def render_chosen(
+    plan: Recipe, chosen: list[ChosenSample], device: str = "cpu", pinned_buffer: np.ndarray | None = None
+) -> list[Sample]:
+    """As render_samples, where it is known what the samples are made of."""
+    choices = [one.choice for one in chosen]
     audio, levels = _render_clips(plan, choices, device, pinned_buffer)
-    prefixes, count = encode_prefixes(plan, choices, device), len(places)
+    prefixes, count = encode_prefixes(plan, choices, device), len(choices)
     return [
         Sample(
             key=make_key(split, j),
@@ -86,7 +123,7 @@ def render_samples(
             meta=_make_meta(plan, split, j, choice)
             | {name: {"source": level[i], "target": level[count + i]} for name, level in levels.items()},
         )
-        for i, ((split, j), choice) in enumerate(zip(places, choices, strict=True))
+        for i, (split, j, choice) in enumerate(chosen)
     ]
 
 

@@ -5,6 +5,8 @@ import multiprocessing
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
+from types import SimpleNamespace
 
 import mido
 import numpy as np
@@ -191,6 +193,35 @@ def test_a_gpu_that_fails_half_way(tmp_path, monkeypatch, capsys):
     assert kept.items() < whole.items()
     assert render(tmp_path / "gpu", "--device", "cpu") == 0
     assert tars(tmp_path / "gpu") == whole
+
+
+def test_batches_of_few_notes(tmp_path, music, monkeypatch):
+    """What one batch has in memory is bounded by its notes too, however many a clip has; the shards are the same."""
+    options = ["--midi", music, "--layers", "1..3", "--prefix", "bytes", "--device", "cpu", "--workers", 1]
+    assert render(tmp_path / "whole", *options) == 0
+    plain, batches = sample.render_chosen, []
+
+    def count(plan, chosen, *more):
+        batches.append([len(one.choice.phrase.notes) * (1 + len(one.choice.layers)) for one in chosen])
+        return plain(plan, chosen, *more)
+
+    monkeypatch.setattr(sample, "render_chosen", count)
+    monkeypatch.setattr(sample, "BATCH_NOTES", 40)
+    assert render(tmp_path / "parts", *options) == 0
+    of_shards = batches[-150:]
+    assert all(sum(batch) <= 40 or len(batch) == 1 for batch in batches)
+    assert max(map(len, of_shards)) > 1, "nothing was together"
+    assert tars(tmp_path / "parts") == tars(tmp_path / "whole")
+
+
+def test_prefixes_count_as_audio_of_a_batch():
+    """A prefix can be a hundred times as long as its clip."""
+    of = {"seconds": 0.01, "sample_rate": 16000, "seed": 1, "source": "", "split": (1.0, 0.0, 0.0), "gain": "native"}
+    short = Spec(keep_silent=False, shard_bytes=1 << 20, **of)
+    long = replace(short, prefixes=("fsk",), layers=(1, 8))
+    plain, prefixed = (shard.gpu_batch_size(SimpleNamespace(spec=each)) for each in (short, long))
+    assert plain * 2 * 2 * 160 <= 512 << 20
+    assert prefixed * 2 * (2 * 160 + long.prefix_samples("fsk")) <= 512 << 20
 
 
 # --- Who renders what, the command line, and the tar ---

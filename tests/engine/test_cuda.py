@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gpu import needs_gpu, simulate
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dx7data.engine import device, lfo
-from dx7data.engine.render import Curves, mix, render
+from dx7data.engine.render import Curves, divide_rows, mix, render
 from dx7data.engine.voice import voices
 from dx7data.patches import algorithms, bank, patch
 
@@ -116,14 +118,18 @@ def test_sixteen_bits():
 SIMULATED = """
 given = np.load(sys.argv[1], allow_pickle=True)["arguments"]
 some, row, part, rows, seconds, curves = given
+if most := int(sys.argv[3]):
+    driver.count_voices = lambda memory: most
 wide = {name: getattr(some, name).astype(np.int64) for name in some._fields[1:] if getattr(some, name).dtype != bool}
 np.save(sys.argv[2], render.mix(some._replace(**wide), row, part, rows, seconds, "cuda", curves=curves))
 """
 
 
-@pytest.mark.parametrize(("seed", "count", "rows"), [(1, 24, 24), (2, 24, 6)])
-def test_the_kernels_in_the_simulator(tmp_path, seed, count, rows):
-    """The code of the kernels, run by Python, without a GPU: every voice with its own row, then several to a row."""
+@pytest.mark.parametrize(("seed", "count", "rows", "at_once"), [(1, 24, 24, 0), (2, 24, 6, 0), (3, 24, 6, 5)])
+def test_the_kernels_in_the_simulator(tmp_path, seed, count, rows, at_once):
+    """The code of the kernels, run by Python, without a GPU: every voice with its own row, then several to a row, then rows
+    whose voices don't fit the memory together.
+    """
     arguments = random_phrases(seed, count, rows, 500 / 48000)
     some, row, part, *rest = arguments
     if count == rows:
@@ -131,10 +137,33 @@ def test_the_kernels_in_the_simulator(tmp_path, seed, count, rows):
     boxed = np.empty(6, object)
     boxed[:] = (some, row, part, *rest)
     np.savez(tmp_path / "in.npz", arguments=boxed)
-    simulate(SIMULATED, tmp_path / "in.npz", tmp_path / "out.npy")
+    simulate(SIMULATED, tmp_path / "in.npz", tmp_path / "out.npy", at_once)
     expected = mix(some, row, part, *rest[:2], curves=rest[2])
     assert expected.any(axis=1).sum() > rows // 2
     assert (np.load(tmp_path / "out.npy") == expected).all()
+
+
+@given(st.lists(st.integers(0, 12), max_size=40), st.integers(1, 14), st.integers(1, 20))
+def test_rows_are_divided_by_their_voices(row, max_rows, max_voices):
+    """All rows once and in order, also those without voices; no range could have had one more row."""
+    row, rows = np.sort(np.array(row, int)), 13
+    found = list(divide_rows(row, rows, max_rows, max_voices))
+    assert [r for place in found for r in range(place.start, place.stop)] == list(range(rows))
+
+    def fits(begin, end):
+        return end - begin <= max_rows and ((row >= begin) & (row < end)).sum() <= max_voices
+
+    for place in found:
+        assert place.stop == place.start + 1 or fits(place.start, place.stop)
+        assert place.stop == rows or not fits(place.start, place.stop + 1)
+
+
+def test_the_parameters_of_a_voice_are_not_underestimated():
+    from dx7data.engine.cuda import _VOICE_BYTES
+
+    some = voices(np.stack([patch.SINE] * 8), 60, 64, 1.0, 48000)
+    places = 8 + 2 * 8 + 8  # row, range of notes, curve
+    assert sum(field.nbytes for field in some[1:]) / 8 + places <= _VOICE_BYTES
 
 
 def test_slots_are_the_algorithms():

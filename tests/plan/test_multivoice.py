@@ -439,6 +439,12 @@ def test_a_wrong_hold_out_list(tmp_path, capsys, content, words):
     assert all(word in message for word in words), message
 
 
+def test_an_endless_hold_out_list(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bank, "_MAX_LIST_BYTES", 1000)
+    assert render(tmp_path / "out", *SHORT, "--hold-out", "/dev/zero") == 2
+    assert "/dev/zero: it has more than the 1,000 bytes that are read" in capsys.readouterr().err
+
+
 def test_a_hold_out_list(tmp_path):
     (tmp_path / "list.txt").write_text(
         "MOON PAD  # by name\nexample:3\n\n# by id\n" + patch.patch_id(bank.load("example").patches[7])

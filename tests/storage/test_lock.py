@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from dx7data import cli
+from dx7data.dataset import verify
 from dx7data.errors import InputError
 from dx7data.storage import lock
 
@@ -113,6 +114,28 @@ def test_many_processes_hold_it_in_turn(tmp_path):
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
     assert [process.wait(100) for process in processes] == [0] * 4
     assert (tmp_path / "log").read_text() == "()" * 80
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_what_is_said_of_a_mended_folder_is_found_before_others_may_change_it(whole, monkeypatch, damaged):
+    """Else what an `--overwrite` has removed by then would be what is left of the damage."""
+    held = []
+
+    def note_lock(function):
+        return lambda *given: held.append((whole / lock.NAME).exists()) or function(*given)
+
+    for name in ("verify", "list_remarks", "describe_checks"):
+        monkeypatch.setattr(verify, name, note_lock(getattr(verify, name)))
+    if damaged:
+        (whole / "train-000000.tar").write_bytes(b"damaged")
+    assert cli.main(["verify", str(whole), "--fix"]) == 0
+    assert held == [True, True, True]
+
+
+def test_the_lock_of_another_is_no_remark(whole, capsys):
+    with another_process(whole):
+        assert cli.main(["verify", str(whole)]) == 0
+    assert "note: " not in capsys.readouterr().out
 
 
 def test_a_folder_of_something_else_gets_no_lock(tmp_path):

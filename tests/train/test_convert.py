@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 import wave
@@ -331,6 +332,19 @@ def test_bad_streams(folder):
 
 
 # --- What is refused ---
+
+
+def test_a_header_that_leads_nowhere(folder, tmp_path):
+    """A RF64 header whose data ends before it begins; in a process of its own, for a callback of libsndfile may print."""
+    plain = (folder / "in.wav").read_bytes()
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, 1 << 63, 1 << 63, 1 << 62, 0)
+    (tmp_path / "in.wav").write_bytes(b"RF64\xff\xff\xff\xffWAVE" + sizes + plain[12:])
+    script = "import sys; from train.data import recording; print(recording.check_length(recording.Path(sys.argv[1]), 8000))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "in.wav"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
 
 
 def refused(capsys, folder, name, *argv, **files):

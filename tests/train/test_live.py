@@ -11,6 +11,7 @@ from torch.utils.data import default_collate  # noqa: E402  (after the check for
 
 from dx7data import cli  # noqa: E402
 from dx7data.audio import clips as engine  # noqa: E402
+from dx7data.plan import sample  # noqa: E402
 from train.data import live  # noqa: E402
 from train.data.datasets import open_clips  # noqa: E402
 from train.data.sampler import Batches  # noqa: E402
@@ -63,6 +64,19 @@ def test_scores_are_what_is_played(planned, options):
     crops = [audio[r, start : start + whole.source.shape[1]] for r, start in enumerate(score.starts.repeat(2).tolist())]
     assert whole.target.any()
     assert equal((score.prefix, torch.stack(crops[:BATCH]), torch.stack(crops[BATCH:])), whole)
+
+
+def test_a_render_has_fewer_batches_of_many_notes(planned, monkeypatch):
+    data = open_clips(planned, reader="live")
+    assert live.count_batches(data, BATCH) == live.BATCHES_PER_RENDER
+    chosen = [data.plan.choose("train", j) for j in range(len(data))]
+    notes = BATCH * sum(len(choice.phrase.notes) * (1 + len(choice.layers)) for choice in chosen) / len(chosen)
+    monkeypatch.setattr(sample, "BATCH_NOTES", int(3.5 * notes))
+    assert live.count_batches(data, BATCH) == 3
+    monkeypatch.setattr(sample, "BATCH_NOTES", 1)
+    assert live.count_batches(data, BATCH) == 1
+    batches = list(islice(Batches(data, BATCH, seed=3), 7))
+    assert list(live._group_batches(batches, 3)) == [[at for batch in batches[i : i + 3] for at in batch] for i in (0, 3, 6)]
 
 
 def test_without_a_gpu_the_cpu_renders():

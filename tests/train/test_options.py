@@ -102,10 +102,54 @@ def test_a_file_of_options(tmp_path):
         arguments.read(["--config", str(tmp_path / "none.toml")])
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a = " + 5000 * "[" + 5000 * "]", "is nested too deeply"),
+        ("a = " + 5000 * "{a = " + "1" + 5000 * "}", "is nested too deeply"),
+        ("[" + ".".join(5000 * "a") + "]\nb = 1", "is nested too deeply"),
+        ("config = 'other.toml'", "it has a config of its own: give each file on the command line"),
+        ("[optim]\nconfig = 'other.toml'", "there is no option --optim.config"),
+        ("#" * (1 << 20) + "\n", "has more than the 1,048,576 bytes that are read of such a file"),
+    ],
+    ids=["arrays", "tables", "names", "config", "config in a table", "long"],
+)
+def test_files_of_options_that_are_no_use(tmp_path, text, sentence):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        arguments.read([*BASIC, "--config", str(path)])
+
+
+def test_an_endless_file_of_options():
+    with pytest.raises(InputError, match="has more than the 1,048,576 bytes"):
+        arguments.read([*BASIC, "--config", "/dev/zero"])
+
+
+@pytest.mark.parametrize("option", ["--out", "--shards", "--live", "--init-from", "--freeze"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("a\udcffb", "in UTF-8"), ("a\nb", "without control characters"), (4097 * "a", "str of length <= 4096")],
+)
+def test_texts_that_a_run_could_not_keep(option, name, reason):
+    """Its config.json could not be read again, so it could never go on."""
+    with pytest.raises(InputError, match=f"{option}: .*can't be used: expected .*{reason}") as error:
+        arguments.read(["--model", "s4", option, name])
+    assert len(str(error.value)) < 400
+
+
 def test_limits_are_those_of_json():
     """What an option refuses is refused in config.json too, and the other way round."""
     document = json.loads(json.dumps(chosen().to_json()))
-    for name, value in [("lr", 0.0), ("warmup", 1.5), ("steps", 0), ("workers", -1), ("precision", "fp8"), ("seconds", 0)]:
+    for name, value in [
+        ("lr", 0.0),
+        ("warmup", 1.5),
+        ("steps", 0),
+        ("workers", -1),
+        ("precision", "fp8"),
+        ("seconds", 0),
+        ("clip", float("inf")),
+    ]:
         with pytest.raises(InputError):
             RunSettings.from_json(document | {name: value})
         with pytest.raises(InputError, match=rf"--{name}: "):

@@ -44,7 +44,7 @@ from train.config import PRESETS, RunSettings, make_settings
 from train.data import live
 from train.evaluation import verdict
 from train.evaluation.loss import target_loss
-from train.loop import checkpoint, checkpoint_reader, distributed, optim
+from train.loop import checkpoint, checkpoint_reader, distributed, optim, trainer
 from train.loop.signals import Stop
 from train.results import reader
 from train.results.writer import Log
@@ -173,6 +173,22 @@ def test_two_at_once(copy, shards, capsys):
         assert "another process trains in" in one_sentence(capsys)
         other.kill()
     assert resume(copy) == 0
+
+
+def test_one_that_ends_while_another_begins(tmp_path, shards, monkeypatch, capsys):
+    """The second saw an empty folder. It would go on in the first one's, from step 0, by settings of its own."""
+    plain, run = trainer.lock_run, tmp_path / "run"
+
+    def lock_later(folder):
+        monkeypatch.setattr(trainer, "lock_run", plain)
+        assert train(shards, run) == 0
+        return plain(folder)
+
+    monkeypatch.setattr(trainer, "lock_run", lock_later)
+    assert train(shards, run, "--lr", "0.5") == 2
+    assert f"another process has trained in {run} meanwhile" in capsys.readouterr().err
+    assert json.loads((run / "config.json").read_text())["settings"]["lr"] != 0.5
+    assert (run / "result.json").exists()
 
 
 def test_a_table_that_somebody_edited(whole, tmp_path):

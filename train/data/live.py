@@ -21,7 +21,9 @@ from train.data.sampler import Batches, SampleKey
 if TYPE_CHECKING:
     from dx7data.engine.cuda import Memory
 
-BATCHES_PER_RENDER = 8  # to launch a render, and to wait for its longest voice, takes as long for one of them
+# At most; fewer of many notes. To launch a render, and to wait for its longest voice, takes as long for one of them.
+BATCHES_PER_RENDER = 8
+_ESTIMATED_WITH = 64  # samples, whose notes tell how many all have
 _BYTES = 1 << 30  # of the GPU's memory for the mix and its control values; what needs more is done in parts
 
 
@@ -63,7 +65,7 @@ def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **o
     scores = iter(
         DataLoader(
             Scores(clips),
-            batch_sampler=_group_batches(batches),
+            batch_sampler=_group_batches(batches, count_batches(clips, batches.size)),
             collate_fn=_keep,  # type: ignore[arg-type]  # torch thinks of lists; here a Score comes whole
             **options,
         )
@@ -71,9 +73,16 @@ def render_batches(clips: LiveClips, batches: Batches, device: torch.device, **o
     return _split_renders(map(Renderer(clips, device), scores), batches.size, device)
 
 
-def _group_batches(batches: Iterable[list[SampleKey]]) -> Iterator[list[SampleKey]]:
+def count_batches(clips: LiveClips, size: int) -> int:
+    """How many batches of `size` samples one render may have, by the notes of some samples."""
+    numbers = [clips.sample_number(i) for i in np.linspace(0, len(clips) - 1, _ESTIMATED_WITH, dtype=int).tolist()]
+    notes = sum(sample.count_notes(clips.plan.choose(clips.split, j)) for j in numbers) / len(numbers)
+    return max(1, min(BATCHES_PER_RENDER, int(sample.BATCH_NOTES / (size * notes))))
+
+
+def _group_batches(batches: Iterable[list[SampleKey]], count: int) -> Iterator[list[SampleKey]]:
     batches = iter(batches)
-    while several := list(islice(batches, BATCHES_PER_RENDER)):
+    while several := list(islice(batches, count)):
         yield list(chain.from_iterable(several))
 
 

@@ -58,7 +58,8 @@ def open_sound(path: Path, raw_rate: int | None) -> Iterator[soundfile.SoundFile
         with soundfile.SoundFile(sys.stdin.fileno(), closefd=False, **raw) as sound:
             yield sound
     else:
-        with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
+        # The descriptor, for Python prints a traceback where libsndfile reads through it and a damaged header leads nowhere.
+        with open(path, "rb") as file, soundfile.SoundFile(file.fileno(), closefd=False) as sound:
             yield sound
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from train.loop import checkpoint
 from train.results import reader
 
 
@@ -19,6 +20,20 @@ def lock_run(run: Path) -> int:
         os.close(lock)
         raise InputError(f"another process trains in {run}: wait for it, or name another folder") from None
     return lock
+
+
+def read_state(run: Path) -> tuple[bytes | None, Path | None]:
+    """What a run that goes on is made from: config.json, and the last checkpoint; None for what is not there."""
+    path = run / "config.json"
+    return path.read_bytes() if path.is_file() else None, checkpoint.find_last(run)
+
+
+def check_state(run: Path, before: tuple[bytes | None, Path | None]) -> None:
+    """Raises InputError if another process has trained in a run since `read_state`, which is of before the lock."""
+    if read_state(run) != before:
+        raise InputError(
+            f"another process has trained in {run} meanwhile: go on with it by --resume, or name another folder"
+        )
 
 
 def write_config(run: Path, about: dict, settings: dict) -> dict:

@@ -36,7 +36,7 @@ from train.loop.compiling import compile_kernels
 from train.loop.cudagraph import Replay
 from train.loop.devices import SpeedReport
 from train.loop.distributed import Ranks
-from train.loop.folder import check_contents, lock_run, write_config
+from train.loop.folder import check_contents, check_state, lock_run, read_state, write_config
 from train.loop.frozen import freeze
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
@@ -81,6 +81,7 @@ class Trainer:
 
     def __init__(self, settings: RunSettings, run: Path, ranks: Ranks, data: Clips | UrlClips, estimate: str):
         self.settings, self.run, self.ranks, self.data, self.estimate = settings, run, ranks, data, estimate
+        self.before = read_state(run)
         self.mirror: Mirror | None = None
         # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
         torch.set_float32_matmul_precision("highest")
@@ -145,6 +146,7 @@ class Trainer:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         about = {"fingerprint": self.data.fingerprint, "parameters": parameters, "versions": versions}
         self.lock = lock_run(self.run)
+        check_state(self.run, self.before)
         (self.run / "result.json").unlink(missing_ok=True)  # it says how the run ended, which now goes on
         about = write_config(self.run, about, self.settings.to_json())
         self.log = Log(self.run, self.step, about, logger)
