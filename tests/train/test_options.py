@@ -172,7 +172,7 @@ def test_commands_have_typed_options():
     assert found == study.StudyOptions("x", models=("s4", "s4d"), lrs=(0.1, 1.0), options=("--preset", "seed"))
     words = ["--checkpoint", "a", "--source", "b", "--out", "c.wav", "--patch", "x:1", "y:2", "--patch", "z:3"]
     converted = parse(convert.ConvertOptions, words, "train.convert", "")
-    assert (converted.patch, converted.decode, converted.checkpoint) == (("x:1", "y:2", "z:3"), "mean", Path("a"))
+    assert (converted.patch, converted.decode, converted.checkpoint) == (("x:1", "y:2", "z:3"), None, Path("a"))
     found = parse(compare.CompareOptions, ["a", "b", "--baselines", "c"], "train.compare", "")
     assert found == compare.CompareOptions((Path("a"), Path("b")), baselines=Path("c"))
     with pytest.raises(InputError, match=r"^--out is missing: "):

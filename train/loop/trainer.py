@@ -206,8 +206,8 @@ class Trainer:
             group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
         parts = list(zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True))
         if self.step == self.start + 1 and device.type == "cuda" and not settings.compile:
-            part = [tensor.to(device) for tensor in parts[0]]
-            compile_kernels(lambda: self.add_gradients(*part), device, shown=self.ranks.first)
+            first = [tensor.to(device) for tensor in parts[0]]
+            compile_kernels(lambda: self.add_gradients(*first), device, shown=self.ranks.first)
         self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
         for part in parts:
