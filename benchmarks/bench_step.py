@@ -23,6 +23,8 @@ from triton.testing import do_bench
 from models.backbone import Block, SaShiMi
 from models.layers import activation, mamba2, norm, s4d
 from models.layers.s4d import S4Block
+from models.layers.sliding_attention import SlidingAttention
+from models.layers.wavenet import WaveNet
 from models.model import build
 from models.registry import MODELS, preset
 from train.evaluation.loss import target_loss
@@ -60,7 +62,9 @@ def count_work(model, batch, length):
         linear += [(rows, part.in_features, part.out_features) for part in block.modules() if isinstance(part, nn.Linear)]
         if isinstance(layer, S4Block):
             mixing.append((rows, width, width))
-        else:
+        elif isinstance(layer, SlidingAttention):
+            mixing.append((rows, 3 * width, width))
+        elif not isinstance(layer, WaveNet):  # all of which can be fused into its products
             mixing.append((rows, layer.in_proj.out_features, layer.d_inner))
         if hasattr(layer, "conv1d"):
             mixing.append((rows, layer.conv1d.in_channels, layer.conv1d.in_channels))

@@ -9,7 +9,7 @@ from .settings import ModelSettings, check_known
 
 __all__ = ["LAYERS", "MODELS", "SIZES", "interleave", "preset"]
 
-# Models to compare: each has as many parameters as the predecessor's SaShiMi with S4, within 5 % of one another. A Mamba
+# Models to compare: each has as many parameters as the predecessor's SaShiMi with S4, within 5 % of that. A Mamba
 # layer of expand 2 has 6 D^2 weights; S4 has 2 D^2 and the feed-forward part beside it 4 D^2, so Mamba goes without one,
 # as its authors have it. What it has beyond 6 D^2, for B, C and dt, costs one block in eight. S4D has an A for each channel
 # where S4 shares one: half the states for the same number.
@@ -17,6 +17,7 @@ _S4D: dict[str, Any] = {"d_state": 32}
 _MAMBA2: dict[str, Any] = {"d_state": 64, "headdim": 16, "d_conv": 16}
 _BASE = {
     "s4": ModelSettings(("s4",)),
+    "s4-conv": ModelSettings(("s4",), options={"s4": {"d_conv": 16}}),  # with the convolution of mamba2, all else as in S4
     "s4d": ModelSettings(("s4d",), options={"s4d": _S4D}),
     "s4d-inv": ModelSettings(("s4d-inv",), options={"s4d-inv": _S4D}),
     "s4d-legs": ModelSettings(("s4d-legs",), options={"s4d-legs": _S4D}),
@@ -35,6 +36,10 @@ _BASE = {
         n_layers=6,
         options={"s4d": _S4D, "mamba2": _MAMBA2 | {"d_state": 32, "bc_norm": True, "rotary": True, "chunk_size": 64}},
     ),
+    # References from outside, in the same backbone. WaveNet has three cycles of ten dilations in each stage, 17 D^2 a cycle.
+    "wavenet": ModelSettings(("wavenet",), n_layers=3, ff=0),
+    # Attention has 4 D^2 weights, and a feed-forward part of ff 2 ff D^2. ff 4 is usual; with 3 the number comes out.
+    "transformer": ModelSettings(("sliding-attention",), n_layers=5, ff=3),
 }
 SIZES: dict[str, dict[str, Any]] = {
     "base": {},

@@ -34,7 +34,7 @@ from train.results import reader
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
 _OWN_OUTPUT = ("-q", "--quiet", "-v", "--verbose", "--json")
-VARIANTS = ("s4", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid")
+VARIANTS = ("s4", "s4-conv", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid", "wavenet", "transformer")
 LRS = (1e-3, 3e-3, 1e-2)
 _DIVERGED = 3  # exit status of a run that did: the table says so
 

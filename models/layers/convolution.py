@@ -1,8 +1,10 @@
-"""The short convolution of Mamba1 and Mamba2: depthwise, causal, of any width, with SiLU.
+"""The short convolution of Mamba1 and Mamba2, and of S4 if it is given one: depthwise, causal, of any width, with SiLU.
 
 Shape letters: B batch, L steps, E channels, W width.
 """
 
+import functools
+import importlib.util
 from typing import Any
 
 import torch
@@ -12,6 +14,16 @@ from torch import Tensor, nn
 
 def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
     return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
+
+
+@functools.cache
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def is_kernel_usable(x: Tensor) -> bool:
+    """It runs on a GPU and sums in float32; torch.compile can't look into it."""
+    return x.is_cuda and x.dtype != torch.float64 and not torch.compiler.is_compiling() and has_triton()
 
 
 def causal_conv_by_kernel(x: Tensor, conv: nn.Conv1d) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..timescales import Modes, lyapunov
 from .base import LR_CAP, register, ssm_parameter
+from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv, is_kernel_usable
 from .s4d import S4Block, hippo_legs, kernel_side
 
 
@@ -20,15 +21,53 @@ class S4(S4Block):
 
     Lambda, P and B are shared by the channels, which differ in dt, C and D. With Re Lambda < 0 the system is stable for any
     P, for Lambda - P P* has a negative Hermitian part.
+
+    d_conv: taps of a short convolution with SiLU before the state space, the same as in Mamba2; 0: none, as in the paper.
     """
 
-    def __init__(self, d_model: int, d_state: int = 64, dt_min: float = 1e-3, dt_max: float = 1e-1):
+    def __init__(self, d_model: int, d_state: int = 64, dt_min: float = 1e-3, dt_max: float = 1e-1, d_conv: int = 0):
         super().__init__(d_model, d_state, dt_min, dt_max)
+        if d_conv < 0:
+            raise ValueError(f"d_conv is {d_conv}: it must be a number of taps, or 0 for no convolution")
         Lambda, P, B = hippo_legs(d_state)
         self.log_A_real = ssm_parameter(torch.full((d_state // 2,), math.log(0.5)), LR_CAP)  # N/2
         self.A_imag = ssm_parameter(Lambda.imag, LR_CAP)  # N/2
         self.P = ssm_parameter(torch.view_as_real(P), LR_CAP)  # N/2 2
         self.B = ssm_parameter(torch.view_as_real(B), LR_CAP)  # N/2 2
+        self.d_conv = d_conv
+        if d_conv:
+            self.conv1d = depthwise_conv(d_model, d_conv, bias=True)
+
+    def forward(self, x: Tensor, state: Any = None, kernel: Tensor | None = None) -> Any:
+        if not self.d_conv:
+            return super().forward(x, state, kernel)
+        if state is None:
+            return super().forward(self._convolve(x), kernel=kernel)
+        past, inner = state
+        x, past = causal_conv(x, past, self.conv1d)
+        y, inner = super().forward(x, inner)
+        return y, (past, inner)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        if is_kernel_usable(x):
+            return causal_conv_by_kernel(x, self.conv1d)
+        return causal_conv(x, self._no_past(len(x)), self.conv1d)[0]
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        if not self.d_conv:
+            return super().step(x, state)
+        past, inner = state
+        x, past = causal_conv_step(x, past, self.conv1d)
+        y, inner = super().step(x, inner)
+        return y, (past, inner)
+
+    def initial_state(self, batch: int) -> Any:
+        """(B, H, N/2, 2); with a convolution, before it its past inputs (B, H, W-1)."""
+        state = super().initial_state(batch)
+        return (self._no_past(batch), state) if self.d_conv else state
+
+    def _no_past(self, batch: int) -> Tensor:
+        return torch.zeros(batch, self.d_model, self.d_conv - 1, dtype=self.dtype, device=self.log_dt.device)
 
     @property
     def kind(self) -> tuple:

@@ -78,7 +78,7 @@ class S4Block(SequenceLayer):
         """What kernels, convolutions and states are computed in: autocast and low-precision weights stop here."""
         return torch.promote_types(self.log_dt.dtype, torch.float32)
 
-    def forward(self, x: Tensor, state: Tensor | None = None, kernel: Tensor | None = None) -> Any:
+    def forward(self, x: Tensor, state: Any = None, kernel: Tensor | None = None) -> Any:
         """kernel: H L, where it is there already."""
         if state is None:
             return self._convolve(x, self.kernel(x.shape[1]) if kernel is None else kernel)
@@ -97,7 +97,7 @@ class S4Block(SequenceLayer):
             y = (causal_convolution(u, kernel) + self.D[:, None] * u).mT
         return self.mix(y)
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # B D, B H N/2 2 -> the same
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:  # B D, B H N/2 2 -> the same
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.dtype)
             y, after = self.recur(u, torch.view_as_complex(state))
@@ -114,7 +114,7 @@ class S4Block(SequenceLayer):
         A, B = (torch.view_as_real(after).flatten(2).transpose(0, 1) for after in (A, B))  # H N N, H 1 N
         return LinearRecurrence(A, B[:, 0], CA.mT, CB[0], self.dtype)
 
-    def initial_state(self, batch: int) -> Tensor:
+    def initial_state(self, batch: int) -> Any:
         return torch.zeros(batch, self.d_model, self.d_state // 2, 2, dtype=self.dtype, device=self.log_dt.device)
 
     def mix(self, y: Tensor) -> Tensor:

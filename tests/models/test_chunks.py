@@ -100,11 +100,18 @@ def test_chunks_and_steps_take_turns():
     assert_alike(torch.cat(outputs, 1), model(tokens))
 
 
+FEW = {
+    "mamba2": {"headdim": 4, "d_state": 4},
+    "mamba3": {"headdim": 4, "d_state": 4},
+    "sliding-attention": {"headdim": 4, "window": 20},
+    "wavenet": {"dilations": (1, 2, 4)},
+}
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients_pass_from_chunk_to_chunk(name):
     torch.manual_seed(0)
-    options = {"mamba2": {"headdim": 4, "d_state": 4}, "mamba3": {"headdim": 4, "d_state": 4}}.get(name, {"d_state": 4})
-    layer = LAYERS[name](4, **options).double()
+    layer = LAYERS[name](4, **FEW.get(name, {"d_state": 4})).double()
     x = torch.randn(1, 70, 4, dtype=torch.float64)
     parameters = list(layer.parameters())
     whole = torch.autograd.grad(layer(x).square().sum(), parameters)

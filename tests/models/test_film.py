@@ -33,7 +33,7 @@ def step_all(model, tokens):
     return torch.stack(steps, 1), state
 
 
-@pytest.mark.parametrize("name", ["s4", "mamba1", "mamba3", "hybrid"])
+@pytest.mark.parametrize("name", ["s4", "s4-conv", "mamba1", "mamba3", "hybrid", "wavenet", "transformer"])
 @torch.no_grad()
 def test_parallel_is_step_by_step(name):
     model, tokens = make(name), torch.randint(0, 256, (2, PREFIX + 35))

@@ -150,6 +150,7 @@ def test_time_scales_are_those_of_layers_that_have_some():
 # Of "name shape" for each weight, in order: with one of these changed, checkpoints no longer load.
 WEIGHTS = {
     "s4": "42be98fb72a4a082",
+    "s4-conv": "f68e0d0d70e17a9b",
     "s4d": "d1995b6abb7fe892",
     "s4d-inv": "d1995b6abb7fe892",
     "s4d-legs": "d1995b6abb7fe892",
@@ -158,6 +159,8 @@ WEIGHTS = {
     "mamba2-seed": "9b7d0eab0501813c",
     "mamba3": "9f6b1f91dd19f858",
     "hybrid": "5883138eabadfcb0",
+    "wavenet": "9fb00fd3168291f9",
+    "transformer": "48a37378a0ce9a3f",
 }
 
 

@@ -238,7 +238,7 @@ def test_spread_of_mamba2():
 # --- Models and the command ---
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("wavenet", "transformer")])
 def test_every_layer_of_every_model(name):
     model = build(preset(name, "tiny"))
     rows = measure(name, model, 16000)

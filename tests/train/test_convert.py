@@ -36,6 +36,11 @@ RATE = 8000
 MODELS = {
     "s4": ModelSettings(("s4",), d_model=8, n_layers=1),
     "mamba2": ModelSettings(("mamba2",), d_model=8, n_layers=1, options={"mamba2": {"headdim": 8, "d_state": 16}}),
+    "s4-conv": ModelSettings(("s4",), d_model=8, n_layers=1, options={"s4": {"d_conv": 16}}),
+    "wavenet": ModelSettings(("wavenet",), d_model=8, n_layers=1),
+    "transformer": ModelSettings(
+        ("sliding-attention",), d_model=8, n_layers=1, options={"sliding-attention": {"headdim": 4, "window": 9}}
+    ),
     "hybrid": ModelSettings(("s4d", "mamba2"), d_model=8, n_layers=2, options={"mamba2": {"headdim": 8, "d_state": 16}}),
 }
 

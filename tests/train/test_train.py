@@ -724,7 +724,7 @@ def test_the_loss_is_that_of_the_target_region():
     assert logits.grad[:, 3:].any()
 
 
-@pytest.mark.parametrize("name", ["s4", "s4d", "mamba1", "mamba2", "mamba3"])
+@pytest.mark.parametrize("name", ["s4", "s4-conv", "s4d", "mamba1", "mamba2", "mamba3", "wavenet", "transformer"])
 def test_parameter_groups(name):
     model = build(make_settings("", name, "tiny").model)
     groups = optim.group_parameters(model, 1e-2, 0.1)
