@@ -42,13 +42,13 @@ class S4(S4Block):
         if not self.d_conv:
             return super().forward(x, state, kernel)
         if state is None:
-            return super().forward(self._convolve(x), kernel=kernel)
+            return super().forward(self._apply_conv(x), kernel=kernel)
         past, inner = state
         x, past = causal_conv(x, past, self.conv1d)
         y, inner = super().forward(x, inner)
         return y, (past, inner)
 
-    def _convolve(self, x: Tensor) -> Tensor:
+    def _apply_conv(self, x: Tensor) -> Tensor:
         if is_kernel_usable(x):
             return causal_conv_by_kernel(x, self.conv1d)
         return causal_conv(x, self._no_past(len(x)), self.conv1d)[0]

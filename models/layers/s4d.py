@@ -81,14 +81,14 @@ class S4Block(SequenceLayer):
     def forward(self, x: Tensor, state: Any = None, kernel: Tensor | None = None) -> Any:
         """kernel: H L, where it is there already."""
         if state is None:
-            return self._convolve(x, self.kernel(x.shape[1]) if kernel is None else kernel)
+            return self._apply_kernel(x, self.kernel(x.shape[1]) if kernel is None else kernel)
         with torch.autocast(x.device.type, enabled=False):
             u = x.mT.to(self.dtype)  # B H L
             y, after = self.linear_recurrence().run(u, state.flatten(2))
             y = (y + self.D[:, None] * u).mT
         return self.mix(y), after.unflatten(2, (-1, 2))
 
-    def _convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+    def _apply_kernel(self, x: Tensor, kernel: Tensor) -> Tensor:
         if is_usable(x):
             taps = torch.cat((kernel[:, :1] + self.D[:, None], kernel[:, 1:]), dim=1)
             return linear_glu(LongConvolution.apply(x, taps), self.output)
