@@ -169,8 +169,9 @@ class Powers(torch.autograd.Function):
         return rows, factors[-1]
 
     @staticmethod
-    def backward(ctx: Any, grad_rows: Tensor, grad_factor: Tensor | None) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, grad_rows: Tensor | None, grad_factor: Tensor | None) -> tuple[Tensor, Tensor | None, None]:
         rows, *factors = ctx.saved_tensors
+        grad_rows = torch.zeros_like(rows) if grad_rows is None else grad_rows
         for factor in factors[-2::-1]:
             early, late = grad_rows.chunk(2, dim=1)
             made = rows[:, : early.shape[1]].mT @ late

@@ -229,8 +229,8 @@ def test_settings_survive_json(name, size):
             r"there is no model 'mamba': did you mean 'mamba3'\? There are s4, s4-conv, .*, transformer",
         ),
         (lambda: preset("s4", "huge"), r"there is no size 'huge': There are base, tiny"),
-        (lambda: ModelSettings(("s4-d",)), r"there is no layer 's4-d': did you mean 's4d'\? There are mamba1, .*, s4d-legs"),
-        (lambda: ModelSettings(()), r"layers is empty: name one or more of mamba1, .*, s4d-legs"),
+        (lambda: ModelSettings(("s4-d",)), r"there is no layer 's4-d': did you mean 's4d'\? There are mamba1, .*, wavenet"),
+        (lambda: ModelSettings(()), r"layers is empty: name one or more of mamba1, .*, wavenet"),
         (lambda: ModelSettings(backbone="shashimi"), r"there is no backbone 'shashimi': did you mean 'sashimi'\? .*"),
         (
             lambda: ModelSettings(("mamba2",), options={"mamba2": {"head_dim": 8}}),

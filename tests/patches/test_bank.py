@@ -206,7 +206,7 @@ def test_pick_counts_voices_as_they_lie_in_the_file(tmp_path):
         ("example:0", "no voice 0"),
         ("example:33", "voices are 1 to 32"),
         ("nowhere.syx:1", "nowhere.syx: cannot be read"),
-        (str(FOLDER / "bank.py"), "no DX7 voice"),
+        (str(FOLDER / "bank.py"), "DX7 voice dump"),
     ],
 )
 def test_pick_says_what_is_wrong(reference, message):

@@ -24,7 +24,7 @@ def test_the_table():
         r"(\d)        CPU, (\d+) threads?  ([\d.]+) of ([\d.]+) GB +([\d,]+)", row
     ).groups()
     assert (number, int(threads), speed) == ("0", torch.get_num_threads(), "1,234,568")
-    assert float(used) == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, abs=0.1)
+    assert float(used) == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, abs=0.1)
     with open("/proc/meminfo") as file:
         assert float(total) == pytest.approx(int(re.search(r"MemTotal: +(\d+)", file.read())[1]) * 1024 / 1e9, abs=0.1)
     assert len(row) == len(head)
