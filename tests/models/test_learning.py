@@ -51,7 +51,11 @@ def order_0_entropy(classes):
     return -sum(part * math.log2(part) for part in parts.tolist() if part)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "hybrid"])
+LATER = ("s4-conv", "transformer", "wavenet")  # references: with the longer tests
+NAMES = [pytest.param(name, marks=pytest.mark.integration if name in LATER else ()) for name in MODELS if name != "hybrid"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_it_learns(batch, name):
     source, target = batch
     bound = order_0_entropy(target) / 2
