@@ -43,10 +43,9 @@ class Block(nn.Module):
         kernel: of an S4Block, H L, where it is there already.
         """
         given = {} if kernel is None else {"kernel": kernel}
-        if state is None:
-            x, normed = self._prepare(x, code)
-            return self._finish(x, self.layer(normed, **given))
         x, normed = self._prepare(x, code)
+        if state is None:
+            return self._finish(x, self.layer(normed, **given))
         y, state = self.layer(normed, state)
         return self._finish(x, y), state
 

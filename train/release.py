@@ -26,7 +26,7 @@ from train.loop.loader import open_training_clips
 from train.loop.mirror import read_run
 from train.options import parse, setting
 from train.releases import measure, writer
-from train.releases.reader import Pretrained, from_run
+from train.releases.reader import Pretrained, build_rounded, from_run
 from train.releases.recipe import list_words
 from train.results import reader
 
@@ -68,7 +68,7 @@ def release(options: ReleaseOptions) -> None:
     settings, weights = trained.settings, writer.round_weights(trained.model)
     plan, sets = open_sets(trained, options.live, settings.evaluate_samples)
     log.info(f"measuring {settings.model_name} of step {trained.step:,} on {sum(map(len, sets)):,} clips, on {device}")
-    rounded = writer.build_rounded(settings, weights, device)
+    rounded = build_rounded(settings, weights, device)
     rows = measure.measure(trained.model, rounded, sets, device)
     trained = trained._replace(settings=forget_places(settings, plan), decode=measure.choose_decoder(rows))
     record = {"title": options.out.name, **describe_run(run, trained), **describe_data(trained.settings, plan)}

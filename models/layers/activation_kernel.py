@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .long_convolution_kernel import normal_below
+from .long_convolution_kernel import gelu_slope, normal_below
 from .norm_kernel import PROGRAMS, place, tile
 
 
@@ -89,7 +89,7 @@ def backward_kernel(
         else:
             source = at
             value = read_biased(z, bias, at, column, within, width)
-            slope *= normal_below(value) + value * 0.3989422804014327 * tl.exp(-0.5 * value * value)
+            slope *= gelu_slope(value)
         of_values += tl.sum(slope, 0)
         tl.store(grad_z + source, slope.to(grad_z.dtype.element_ty), mask=within)
     part = parts + tl.program_id(0).to(tl.int64) * (2 * width if GLU else width) + column

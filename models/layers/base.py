@@ -1,5 +1,7 @@
 """What every sequence layer offers, and how its parameters tell the optimiser what they need."""
 
+import functools
+import importlib.util
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -107,11 +109,16 @@ def upcast(t: Tensor) -> Tensor:
     return t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
 
 
+@functools.cache
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def fits_bfloat16(x: Tensor) -> bool:
     """Whether kernels of ours that round to bfloat16 may stand for torch: on a GPU, where autocast would round too.
 
     torch.compile fuses operations of torch itself, and needs none of them.
     """
-    if not x.is_cuda or torch.version.hip or torch.compiler.is_compiling():
+    if not x.is_cuda or torch.version.hip or torch.compiler.is_compiling() or not has_triton():
         return False
     return torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16

@@ -3,22 +3,17 @@
 Shape letters: B batch, L steps, E channels, W width.
 """
 
-import functools
-import importlib.util
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import has_triton
+
 
 def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
     return nn.Conv1d(channels, channels, width, groups=channels, padding=width - 1, bias=bias)
-
-
-@functools.cache
-def has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def is_kernel_usable(x: Tensor) -> bool:

@@ -82,6 +82,11 @@ def normal_below(x):
 
 
 @triton.jit
+def gelu_slope(x):
+    return normal_below(x) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+
+
+@triton.jit
 def place(length, padded, channels, TILE: tl.constexpr):
     """Item, steps, channels, which of (TILE, TILE) are within; offsets with time last, and which are within the padding."""
     item = tl.program_id(2).to(tl.int64)
@@ -110,7 +115,7 @@ def to_time_kernel(
     values = tl.trans(tl.load(x + rows, mask=within, other=0.0).to(tl.float32))
     if convolved is not None:
         y = tl.load(convolved + columns, mask=inside, other=0.0).to(tl.float32)
-        values *= normal_below(y) + y * 0.3989422804014327 * tl.exp(-0.5 * y * y)
+        values *= gelu_slope(y)
     tl.store(made + columns, values.to(made.dtype.element_ty), mask=inside)
 
 

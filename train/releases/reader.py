@@ -115,10 +115,15 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Pretrained:
     """Raises InputError, a sentence with the file and the field, before any weight is in a model."""
     config, settings = read_config(folder)
     weights = _read_weights(folder, config, settings)
+    chosen = config["layers"], config["decode"], config["step"], config["fingerprint"]
+    return Pretrained(build_rounded(settings, weights, device), settings, *chosen)
+
+
+def build_rounded(settings: RunSettings, weights: Tensors, device: torch.device | str) -> Model:
+    """The model with weights of 16 bits, which computes in float32."""
     model = build(settings.model)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    chosen = config["layers"], config["decode"], config["step"], config["fingerprint"]
-    return Pretrained(model.to(device).eval(), settings, *chosen)
+    return model.to(device).eval()
 
 
 def read_config(folder: Path) -> tuple[Config, RunSettings]:

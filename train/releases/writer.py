@@ -12,8 +12,7 @@ import safetensors.torch
 import torch
 
 from dx7data.errors import InputError
-from models.model import Model, build
-from train.config import RunSettings
+from models.model import Model
 from train.loop.checkpoint import Tensors, layer_names
 from train.releases.card import format_card
 from train.releases.reader import CARD, CONFIG, FORMAT, Pretrained, load, name_piece
@@ -31,13 +30,6 @@ def round_weights(model: Model) -> Tensors:
     if (size := sum(map(_count_bytes, found.values()))) > MAX_BYTES:
         raise InputError(f"the weights take {size:,} bytes, and a release has {MAX_BYTES:,} at most: train a smaller model")
     return found
-
-
-def build_rounded(settings: RunSettings, weights: Tensors, device: torch.device | str) -> Model:
-    """The model as it will be when it is read back."""
-    model = build(settings.model)
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return model.to(device).eval()
 
 
 def pack(weights: Tensors, limit: int = PIECE_BYTES) -> list[Tensors]:
