@@ -49,3 +49,10 @@ def decode(data: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
+
+
+def check_format(document: object, known: int, path: Path) -> None:
+    """Before its fields are looked at, which another version may have changed. Raises InputError."""
+    version = document.get("format") if isinstance(document, dict) else None
+    if type(version) is int and version != known:
+        raise InputError(f"{path} has format {version}, this version reads {known}: use the version that wrote it")

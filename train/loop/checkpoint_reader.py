@@ -21,7 +21,7 @@ from dx7data.files import read_regular
 from models.model import Model, build
 from models.settings import ModelSettings
 from train.config import DECISIVE, Count, RunSettings
-from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode
+from train.documents import MAX_JSON_BYTES, Digest, Name, check_format, convert, decode
 from train.loop.checkpoint import FOLDER, FORMAT, META, Tensors, find_last, layer_names, list_checkpoints
 from train.loop.frozen import find_frozen
 from train.loop.tensor_file import Form, Tally, TornError, check_values, compare_forms, find_form, read_tensors
@@ -206,9 +206,7 @@ def read_metadata(folder: Path) -> tuple[Metadata, RunSettings]:
         raise TornError(f"{folder} is no checkpoint: it has no {META}") from None
     except ValueError as error:
         raise TornError(f"{path} is damaged: {error}") from None
-    version = found.get("format") if isinstance(found, dict) else None
-    if type(version) is int and version != FORMAT:
-        raise InputError(f"{path} has format {version}, this version reads {FORMAT}: use the version that wrote it")
+    check_format(found, FORMAT, path)
     metadata = convert(found, Metadata, path)
     settings = read_settings(metadata["settings"], metadata["step"], path)
     stream = metadata["stream"]

@@ -21,7 +21,7 @@ from dx7data.errors import InputError
 from dx7data.files import read_regular
 from models.model import Model, build
 from train.config import Count, RunSettings
-from train.documents import MAX_JSON_BYTES, Digest, Name, convert, decode
+from train.documents import MAX_JSON_BYTES, Digest, Name, check_format, convert, decode
 from train.evaluation.decode import Decoder
 from train.loop.checkpoint import Tensors
 from train.loop.checkpoint_reader import MAX_VOICES, expect_model, load_model, read_settings
@@ -137,9 +137,7 @@ def read_config(folder: Path) -> tuple[Config, RunSettings]:
         ) from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
-    version = found.get("format") if isinstance(found, dict) else None
-    if type(version) is int and version != FORMAT:
-        raise InputError(f"{path} has format {version}, this version reads {FORMAT}: use the version that wrote it")
+    check_format(found, FORMAT, path)
     config = convert(found, Config, path)
     return config, read_settings(config["settings"], config["step"], path)
 
