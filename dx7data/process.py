@@ -118,13 +118,23 @@ def _exit(*_: object) -> NoReturn:
     os._exit(INTERRUPTED)
 
 
-def _interrupt(_: int, frame: FrameType | None) -> NoReturn:
-    """As Python does, but for a module that is being imported: some of them, in C, print a traceback or another error."""
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """As Python does, but for a module that is being imported, since some of them, in C, print a traceback or another error;
+    and but for a callback of LLVM's. Python drops what is raised there, LLVM goes on without the code that it asked for, and
+    numba jumps to address 0.
+    """
     while frame:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             _exit()
+        if frame.f_code.co_name in _LLVM_CALLBACKS:
+            _thread.start_new_thread(_interrupt_later, ())
+            return
         frame = frame.f_back
+    sys.unraisablehook = _raise_again_alone
     raise KeyboardInterrupt
+
+
+_LLVM_CALLBACKS = {"_raw_object_cache_getbuffer", "_raw_object_cache_notify"}  # of llvmlite's ExecutionEngine
 
 
 def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
@@ -133,6 +143,12 @@ def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
         _thread.start_new_thread(_interrupt_later, ())
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _raise_again_alone(unraisable: "sys.UnraisableHookArgs") -> None:
+    """After a Ctrl-C: objects that it left half made fail once more when they are deleted, which nobody needs to read."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _raise_again(unraisable)
 
 
 def _interrupt_later() -> None:

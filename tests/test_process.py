@@ -112,6 +112,45 @@ def test_ctrl_c_in_a_callback_is_not_lost():
     assert time.monotonic() - begin < 20
 
 
+def test_ctrl_c_while_compiled_code_is_loaded(tmp_path):
+    """LLVM asks for it in a callback: what is raised there is dropped, and numba jumped to address 0 (SIGSEGV)."""
+    (tmp_path / "sky.py").write_text("import numba\n\n\n@numba.njit(cache=True)\ndef blue(x):\n    return x + 1\n")
+    code = (
+        "import signal, time\n"
+        "from numba.core.codegen import CPUCodeLibrary\n"
+        "read, numbers = CPUCodeLibrary._object_getbuffer_hook, []\n"
+        "def interrupt(cls, *given):\n"
+        "    for number in numbers: signal.raise_signal(number)\n"
+        "    return read(*given)\n"
+        "CPUCodeLibrary._object_getbuffer_hook = classmethod(interrupt)\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from sky import blue\n"
+        "def stop():\n"
+        "    blue(1)\n"  # modules of numba are imported
+        "    numbers.append(signal.SIGINT)\n"
+        "    blue(1.0)\n"
+        "    time.sleep(30)\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = [python(f"{code}run_main('x', {main})", env=environment) for main in ("lambda: blue(1) + blue(1.0) - 4", "stop")]
+    assert [(each.returncode, each.stderr) for each in done] == [(0, ""), (130, "x: stopped\n")]
+
+
+def test_ctrl_c_in_a_half_made_object():
+    """Its __del__ fails, which is not said."""
+    done = python(
+        "import signal\n"
+        "class Thing:\n"
+        "    def __init__(self):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        self.place = 1\n"
+        "    def __del__(self):\n"
+        "        self.place\n"
+        "run_main('x', Thing)"
+    )
+    assert (done.returncode, done.stderr) == (130, "x: stopped\n")
+
+
 def test_ctrl_c_stays_ignored_where_it_is():
     code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     code += "run_main('x', lambda: signal.raise_signal(signal.SIGINT))"
