@@ -13,7 +13,7 @@ from .layers import LAYERS
 BACKBONES = ("sashimi", "stack")
 # Far beyond what anybody trains: settings come from files too, and a number there must not keep a machine busy for hours.
 _MAX = {"d_model": 65_536, "n_layers": 256, "expand": 64, "ff": 64, "pool": 4096, "film": 1 << 20}
-_MAX_POOLS = 6
+_MAX_POOLS, _MAX_OPTION = 6, 65_536
 
 
 def _field(default: Any, help: str) -> Any:
@@ -133,8 +133,10 @@ def _read(place: str, text: str, kind: Any) -> Any:
 
 
 def check_option(name: str, option: str, value: Any) -> None:
-    """Raises ValueError for a value of another type than the layer's constructor takes, as its annotations say."""
+    """Raises ValueError for a value of another type than the layer's constructor takes, as its annotations say, or too large."""
     try:
         msgspec.convert(value, find_types(name).get(option, Any))
     except msgspec.ValidationError as error:
         raise ValueError(f"option {option} of {name} is {value!r:.80}: {error}".replace("`", "")) from None
+    if isinstance(value, int) and abs(value) > _MAX_OPTION:
+        raise ValueError(f"option {option} of {name} is {value}: it can be up to {_MAX_OPTION}")

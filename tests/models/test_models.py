@@ -249,6 +249,10 @@ def test_settings_survive_json(name, size):
             r"d_model is 63.7: it must be a whole number from 1 to 65536, the nearest is 64$",
         ),
         (lambda: ModelSettings(pool=(4, 0)), r"pool is 0: it must be a whole number from 1 to 4096, the nearest is 1"),
+        (
+            lambda: ModelSettings(("s4d",), options={"s4d": {"d_state": 10**18}}),
+            rf"option d_state of s4d is {10**18}: it can be up to 65536",
+        ),
         (lambda: ModelSettings(ff=-1), r"ff is -1: it must be a whole number from 0 to 64, the nearest is 0"),
         (lambda: ModelSettings(dropout=1.0), r"dropout is 1.0: it must be a number from 0 to below 1"),
         (
