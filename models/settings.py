@@ -133,7 +133,7 @@ def _read(place: str, text: str, kind: Any) -> Any:
 
 
 def check_option(name: str, option: str, value: Any) -> None:
-    """Raises ValueError for a value of another type than the layer's constructor takes, as its annotations say, or too large."""
+    """Raises ValueError for a value of another type than the layer's constructor takes, by its annotations, or too large."""
     try:
         msgspec.convert(value, find_types(name).get(option, Any))
     except msgspec.ValidationError as error:
