@@ -98,6 +98,7 @@ def measure(model, way, batch, length, precision, rates):
     forward = torch.compile(model) if "compile" in way else model
 
     def gradients(tokens, target):
+        optimiser.zero_grad()
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
             logits = forward(tokens)
         loss = target_loss(logits, target)
@@ -111,7 +112,6 @@ def measure(model, way, batch, length, precision, rates):
         if step == WARM:
             warm = time.perf_counter() - began
         start = time.perf_counter()
-        optimiser.zero_grad(set_to_none=False)
         gradients(tokens, target)
         optimiser.step()
         torch.cuda.synchronize()

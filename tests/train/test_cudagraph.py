@@ -45,6 +45,26 @@ def test_a_replay_does_what_the_recorded_call_did(name, precision):
 
 @pytest.mark.gpu
 @gpu
+def test_gradients_that_are_written_not_added_up():
+    """The recorded call makes them anew, so each replay writes them where it did, and the optimiser may scale them there."""
+    model = torch.nn.Linear(3, 2).cuda()
+
+    def act(x):
+        model.zero_grad()
+        model(x).sum().backward()
+        return x.sum()
+
+    replay = Replay(act, torch.device("cuda"))
+    for factor in range(1, 6):
+        x = torch.full((4, 3), float(factor), device="cuda")
+        assert replay(x) == 12 * factor
+        assert torch.equal(model.weight.grad, torch.full((2, 3), 4.0 * factor, device="cuda"))
+        assert torch.equal(model.bias.grad, torch.full((2,), 4.0, device="cuda"))
+        model.weight.grad.mul_(0.5)
+
+
+@pytest.mark.gpu
+@gpu
 def test_what_cannot_be_recorded_still_runs():
     weight = torch.zeros((), device="cuda")
 

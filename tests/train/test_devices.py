@@ -39,14 +39,16 @@ def test_the_hint(monkeypatch, wait, said):
     cpu = torch.device("cpu")
     report, timer = devices.SpeedReport(settings, Ranks(0, 1, cpu), None, Replay(None, cpu)), StepTimer(0)
     texts = []
-    for _ in range(2 * WAIT_STEPS):
+    for step in range(2 * WAIT_STEPS):
         timer.start()
         with timer.waiting():
             now[0] += wait
         now[0] += 1 - wait
-        timer.stop(1, first=False)
+        if timer.stop(1, first=step < 3) is None:
+            continue
         texts += report.update(timer, 100.0)
-    assert "the first 3 steps, " in texts.pop(0)
+    took = f"3.00 s, {3 * wait:.2f} of them waiting for data"
+    assert texts.pop(0) == f"the first 3 steps, which also compile and tune, took {took}"
     assert "tokens/s" in texts.pop(0)
     assert [text.partition(" the time is")[0] for text in texts] == [said] * bool(said)
 

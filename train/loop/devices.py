@@ -29,7 +29,8 @@ class SpeedReport:
         """What there is to say now; all processes must call it as often."""
         if not self._described:
             self._described = True
-            yield f"the first {FIRST_STEPS} steps, which also compile and tune, took {timer.first:.2f} s"
+            took = f"{timer.first:.2f} s, {timer.first_wait:.2f} of them waiting for data"
+            yield f"the first {FIRST_STEPS} steps, which also compile and tune, took {took}"
             if self._replay.refused:
                 yield f"no CUDA graph, so Python launches each kernel: {self._replay.refused}"
             yield describe_devices(self._ranks, tokens_per_second)

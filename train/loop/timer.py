@@ -14,6 +14,7 @@ class StepTimer:
     def __init__(self, total: float):
         self.total = total  # seconds of training, those of earlier processes included
         self.first = 0.0  # seconds of the first steps, which compile, tune kernels and fill caches
+        self.first_wait = 0.0  # of these, what was spent waiting for data: reading processes start, renderers compile
         self.steps: list[float] = []  # seconds of a step, the mean of each flush that came later
         self._recent = (0, 0.0, 0.0)  # steps, their seconds, and those of waiting, since take_wait gave an answer
         self.start()
@@ -34,6 +35,7 @@ class StepTimer:
         self.total += took
         if first:
             self.first += took
+            self.first_wait += self._waited
             return None
         self.steps.append(took / count)
         steps, seconds, waited = self._recent

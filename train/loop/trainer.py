@@ -208,7 +208,8 @@ class Trainer:
         if self.step == self.start + 1 and device.type == "cuda" and not settings.compile:
             first = [tensor.to(device) for tensor in parts[0]]
             compile_kernels(lambda: self.add_gradients(*first), device, shown=self.ranks.first)
-        self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
+        if settings.grad_accum > 1:
+            self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
         total = torch.zeros((), device=device)
         for part in parts:
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
@@ -221,6 +222,8 @@ class Trainer:
     def add_gradients(self, prefix: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Of a part of a batch, int16; what it adds to the loss."""
         settings = self.settings
+        if settings.grad_accum == 1:
+            self.optimiser.zero_grad()  # so that they are written: to add them to zeros takes 3 % of a step of S4
         tokens, classes = (mu_law_encode(audio, self.table) for audio in (torch.cat([prefix, source], 1), target))
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits = self.forward(tokens)
