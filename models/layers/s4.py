@@ -102,18 +102,18 @@ class S4(S4Block):
         so that rounding it grows with L alone. No roots of unity: it is the exact kernel for every L, and C needs no
         (1 - A^L) in front.
         """
-        diagonal, column, row, drive = self.discretise(*system)
-        unit = torch.eye(self.d_state, dtype=torch.float64, device=drive.device)
+        diagonal, column, row, drive = (value.to(precision.to_complex()) for value in self.discretise(*system))
+        unit = torch.eye(self.d_state, dtype=precision, device=drive.device)
         unit = torch.view_as_complex(unit.unflatten(1, (-1, 2)))  # N N/2: where each real coordinate goes, one a row
         image = diagonal[:, None] * unit - column[:, None] * (row @ unit.mT).real[..., None]
         transposed = torch.view_as_real(image).flatten(2)  # H N N, acts on row vectors
         # y = 2 Re(C x) as a product of real coordinates
-        C = torch.view_as_complex(C.double())
+        C = torch.view_as_complex(C.to(precision))
         readout = 2 * torch.view_as_real(C.conj().resolve_conj()).flatten(1)
         side = kernel_side(length)
         first = torch.view_as_real(drive).flatten(1)[:, None]
-        states, leap = Powers.apply(*(value.to(precision) for value in (first, transposed)), side)  # H Q N: A^q B
-        readouts, _ = Powers.apply(readout[:, None].to(precision), leap.mT, side)  # H Q N: C A^(Qp)
+        states, leap = Powers.apply(first, transposed, side, True)  # H Q N: A^q B
+        readouts, _ = Powers.apply(readout[:, None], leap.mT, side, False)  # H Q N: C A^(Qp)
         return (readouts @ states.mT).flatten(1)[:, :length].to(self.dtype)  # H Q Q -> H L
 
     def recurrence(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -153,29 +153,30 @@ class S4(S4Block):
 
 
 class Powers(torch.autograd.Function):
-    """first · factor^k for k < count, a power of two, and factor^count: H 1 N and H N N to H K N and H N N.
+    """first · factor^k for k < count, a power of two, and, if it is wanted, factor^count: H 1 N and H N N to H K N and H N N.
 
     Each square is kept; their gradients are summed within products, where autograd would make and add three matrices.
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, factor: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, first: Tensor, factor: Tensor, count: int, last: bool) -> tuple[Tensor, Tensor | None]:
         rows, factors = first, [factor]
         while rows.shape[1] < count:
             rows = torch.cat((rows, rows @ factors[-1]), dim=1)
-            factors.append(factors[-1] @ factors[-1])
-        ctx.save_for_backward(rows, *factors)
+            if last or rows.shape[1] < count:
+                factors.append(factors[-1] @ factors[-1])
+        ctx.save_for_backward(rows, *factors[: count.bit_length() - 1])  # those that doubled the rows
         ctx.set_materialize_grads(False)
-        return rows, factors[-1]
+        return rows, factors[-1] if last else None
 
     @staticmethod
-    def backward(ctx: Any, grad_rows: Tensor | None, grad_factor: Tensor | None) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, grad_rows: Tensor | None, grad_factor: Tensor | None) -> tuple[Tensor | None, ...]:
         rows, *factors = ctx.saved_tensors
         grad_rows = torch.zeros_like(rows) if grad_rows is None else grad_rows
-        for factor in factors[-2::-1]:
+        for factor in reversed(factors):
             early, late = grad_rows.chunk(2, dim=1)
             made = rows[:, : early.shape[1]].mT @ late
             if grad_factor is not None:
                 made.baddbmm_(grad_factor, factor.mT).baddbmm_(factor.mT, grad_factor)
             grad_rows, grad_factor = torch.baddbmm(early, late, factor.mT), made
-        return grad_rows, grad_factor, None
+        return grad_rows, grad_factor, None, None
