@@ -21,7 +21,7 @@ from torch import nn
 from triton.testing import do_bench
 
 from models.backbone import Block, SaShiMi
-from models.layers import activation, mamba2, norm, s4d
+from models.layers import activation, linear, mamba2, norm, s4d
 from models.layers.s4d import S4Block
 from models.layers.sliding_attention import SlidingAttention
 from models.layers.wavenet import WaveNet
@@ -32,7 +32,7 @@ from train.loop import optim
 from train.loop.cudagraph import Replay
 
 # Kernels of ours: the modules that ask whether they are usable.
-OURS = {"activation": activation, "norm": norm, "convolution": s4d, "scan": mamba2}
+OURS = {"activation": activation, "linear": linear, "norm": norm, "convolution": s4d, "scan": mamba2}
 WAYS = ("eager", "graph", "compile", "compile+graph")
 STEPS, WARM = 20, 4
 

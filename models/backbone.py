@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .film import FiLM
 from .layers.activation import linear_gelu
 from .layers.base import SequenceLayer
+from .layers.linear import apply_linear
 from .layers.norm import add_norm
 from .layers.s4d import compute_kernels
 
@@ -64,7 +65,7 @@ class Block(nn.Module):
             return x + self.dropout(y)
         norm, widen, _, narrow, dropout = self.feed_forward
         x, y = add_norm(x, self.dropout(y), cast(nn.LayerNorm, norm))
-        return x + dropout(narrow(linear_gelu(y, cast(nn.Linear, widen))))
+        return x + dropout(apply_linear(linear_gelu(y, cast(nn.Linear, widen)), cast(nn.Linear, narrow)))
 
     def residual_weights(self) -> list[Tensor]:
         """The weights of each branch that its output is proportional to."""

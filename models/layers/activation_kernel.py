@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .long_convolution_kernel import gelu_slope, normal_below
 from .norm_kernel import PROGRAMS, place, tile
+from .sums_kernel import add_rows
 
 
 def forward(z: Tensor, bias: Tensor, glu: bool) -> Tensor:
@@ -28,7 +29,7 @@ def backward(grad: Tensor, z: Tensor, bias: Tensor, glu: bool) -> tuple[Tensor, 
     grad_z, parts = torch.empty_like(z), torch.empty(programs, z.shape[1], device=z.device)
     turns = triton.cdiv(tiles, programs)
     backward_kernel[(programs,)](grad, z, bias, grad_z, parts, rows, width, turns, glu, high, wide)
-    return grad_z, parts.sum(0)
+    return grad_z, add_rows(parts)
 
 
 @triton.jit

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .sums_kernel import add_rows
+
 RUN = 64  # steps of a run
 RUNS, CHANNELS = 4, 32  # of a block: a run for each of its four warps, a channel for each thread
 AHEAD = tl.constexpr(4)  # steps that are read before the first of them is needed
@@ -35,7 +37,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> tu
     parts = torch.empty(blocks[0], width + 1, x.shape[2], device=x.device)
     sizes = x.shape[1], x.stride(0), x.stride(1), x.shape[2], width, RUN, RUNS, CHANNELS
     backward_kernel[blocks](grad, x, weight.mT.contiguous(), bias, grad_x, parts, *sizes)
-    parts = parts.sum(0)
+    parts = add_rows(parts)
     return grad_x, parts[:width].mT, parts[width]
 
 

@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .sums_kernel import add_rows
+
 NUMBERS = 8192  # of a tile: a few rows of D
 PROGRAMS = 264  # at most, of the backward pass, each with its part of the gradients of weight and bias
 TYPE = torch.bfloat16  # of what is normed
@@ -49,7 +51,7 @@ def backward(
     parts = torch.empty(programs, 2, width, device=whole.device)
     sizes = rows, width, triton.cdiv(tiles, programs), high, wide
     backward_kernel[(programs,)](grad_whole, grad_normed, whole, weight, moments, grad_x, grad_y, parts, *sizes)
-    grad_weight, grad_bias = parts.sum(0)
+    grad_weight, grad_bias = add_rows(parts)
     return grad_x, grad_x if y_type == whole.dtype else grad_y, grad_weight, grad_bias
 
 
@@ -74,7 +76,7 @@ def gated_backward(grad: Tensor, x: Tensor, gate: Tensor, weight: Tensor, scales
     grad_x, grad_gate, parts = torch.empty_like(x), torch.empty_like(x), torch.empty(programs, width, device=x.device)
     sizes = rows, gate.stride(0), width, triton.cdiv(tiles, programs), high, wide
     gated_backward_kernel[(programs,)](grad, x, gate, weight, scales, grad_x, grad_gate, parts, *sizes)
-    return grad_x, grad_gate, parts.sum(0)
+    return grad_x, grad_gate, add_rows(parts)
 
 
 @triton.jit

@@ -102,7 +102,8 @@ class S4(S4Block):
         so that rounding it grows with L alone. No roots of unity: it is the exact kernel for every L, and C needs no
         (1 - A^L) in front.
         """
-        diagonal, column, row, drive = (value.to(precision.to_complex()) for value in self.discretise(*system))
+        kind = torch.complex64 if precision == torch.float32 else torch.complex128
+        diagonal, column, row, drive = (value.to(kind) for value in self.discretise(*system))
         unit = torch.eye(self.d_state, dtype=precision, device=drive.device)
         unit = torch.view_as_complex(unit.unflatten(1, (-1, 2)))  # N N/2: where each real coordinate goes, one a row
         image = diagonal[:, None] * unit - column[:, None] * (row @ unit.mT).real[..., None]
@@ -153,7 +154,7 @@ class S4(S4Block):
 
 
 class Powers(torch.autograd.Function):
-    """first · factor^k for k < count, a power of two, and, if it is wanted, factor^count: H 1 N and H N N to H K N and H N N.
+    """first · factor^k for k < count, a power of two, and, if wanted, factor^count: H 1 N and H N N to H K N and H N N.
 
     Each square is kept; their gradients are summed within products, where autograd would make and add three matrices.
     """

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="torch has no Triton on this machine")
 
-from models.layers import activation, mamba2, norm, s4d  # noqa: E402  (after the checks)
+from models.layers import activation, linear, mamba2, norm, s4d  # noqa: E402  (after the checks)
 from models.model import build  # noqa: E402
 from models.settings import ModelSettings  # noqa: E402
 
@@ -17,7 +17,14 @@ def interpret():
     """In a process of its own: Triton's kernels become Python, in float32 and in small tiles."""
     from triton.runtime import interpreter
 
-    from models.layers import activation_kernel, long_convolution_kernel, norm_kernel, ssd_gradient_kernel, ssd_kernel
+    from models.layers import (
+        activation_kernel,
+        long_convolution_kernel,
+        norm_kernel,
+        ssd_gradient_kernel,
+        ssd_kernel,
+        sums_kernel,
+    )
 
     plain = interpreter._patch_lang_tensor
 
@@ -31,7 +38,8 @@ def interpret():
         setattr(long_convolution_kernel, name, 16)
     long_convolution_kernel.TYPE = norm_kernel.TYPE = torch.float32
     norm_kernel.NUMBERS, activation_kernel.PROGRAMS = 64, 3
-    norm_kernel.PROGRAMS = 3
+    norm_kernel.PROGRAMS = sums_kernel.PROGRAMS = 3
+    sums_kernel.NUMBERS, sums_kernel.COLUMNS, sums_kernel.FEW_COLUMNS = 64, 16, 8
     ssd_kernel.CHUNK, ssd_kernel.COLUMNS, ssd_kernel.TOGETHER, ssd_gradient_kernel.FEW = 16, 32, 2, 16
 
 
@@ -98,6 +106,19 @@ def compare_activation(rows, width, glu, dtype, device):
     return distances(differentiate(lambda z, bias: activation.Activation.apply(z, bias, glu), (z, bias), [upstream]), exact)
 
 
+def compare_linear(rows, wide, narrow, dtype, device):
+    torch.manual_seed(0)
+    x, upstream = torch.randn(rows, wide, device=device).to(dtype), torch.randn(rows, narrow, device=device)
+    weight, bias = torch.randn(narrow, wide, device=device), torch.randn(narrow, device=device)
+
+    def ours(x, weight, bias):
+        made = torch.nn.functional.linear(x, weight.to(dtype), bias.detach().to(dtype))
+        return linear.AddedBias.apply(made, bias)
+
+    exact = differentiate(torch.nn.functional.linear, [leaf.double() for leaf in (x, weight, bias)], [upstream])
+    return distances(differentiate(ours, (x, weight, bias), [upstream]), exact)
+
+
 def compare_gated_norm(batch, length, channels, dtype, device):
     """The gate is a part of wider rows, as in Mamba2."""
     torch.manual_seed(0)
@@ -145,6 +166,8 @@ SMALL = [
     (compare_norm, (3, 20, 24)),
     (compare_activation, (50, 12, False)),
     (compare_activation, (50, 12, True)),
+    (compare_linear, (5, 6, 3)),
+    (compare_linear, (200, 4, 21)),
     (compare_gated_norm, (3, 20, 12)),
     (compare_scan, (2, 37, 4, 16, 1, 16)),
     (compare_scan, (1, 20, 4, 16, 2, 32)),
@@ -157,6 +180,9 @@ LARGE = [
     (compare_activation, (28 * 4000, 128, False)),
     (compare_activation, (28 * 4000, 128, True)),
     (compare_activation, (33, 200, True)),
+    (compare_linear, (28 * 4000, 128, 64)),
+    (compare_linear, (28 * 250, 512, 256)),
+    (compare_linear, (1000, 30, 100)),
     (compare_gated_norm, (28, 4000, 128)),
     (compare_gated_norm, (3, 33, 100)),
     (compare_scan, (28, 4000, 8, 16, 1, 64)),
@@ -192,7 +218,7 @@ def run_model(*usable):
 
 
 def compare_models():
-    return distances(run_model(activation, norm, s4d), run_model())
+    return distances(run_model(activation, linear, norm, s4d), run_model())
 
 
 def test_model_interpreted(interpreter):
