@@ -5,7 +5,6 @@ Shape letters: B batch, L steps, D width, H heads, P headdim, N state, G groups 
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -20,120 +19,15 @@ from .mamba1 import (
     check_divides,
     check_int32,
     initial_dt_bias,
-    linear_recurrence,
     run_segments,
 )
 from .norm import RMSNorm
-from .ssd import ScanInChunks, fits_tiles, is_usable
+from .rotation import accumulate_angles, count_angles, per_head, rotate
+from .ssd import CHUNK, SEGMENT, ScanInChunks, fits_tiles, is_usable, ssd, ssd_rotary
 
-CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
 KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
-SEGMENT = 1024  # steps whose chunks exist at once
 SMALLEST_TILE = 16  # of a product of matrices in bfloat16
 EULER = 30.0  # sigmoid of it is 1: all of a step's weight in Mamba3 is that of its own time, which is Mamba2
-
-
-def count_angles(d_state: int, rope_fraction: float) -> int:
-    """One angle for each rotary pair of states."""
-    if rope_fraction not in (0.5, 1.0):
-        raise ValueError(f"rope_fraction={rope_fraction} must be 0.5 or 1.0, the part of d_state that is rotary")
-    angles = int(d_state * rope_fraction) // 2
-    if angles < 1 or d_state % 2:
-        near = max(math.ceil(2 / rope_fraction), d_state + d_state % 2)
-        raise ValueError(f"d_state={d_state} must be even and hold a rotary pair: the nearest legal value is {near}")
-    return angles
-
-
-def accumulate_angles(dt: Tensor, rate: Tensor, start: Tensor | None = None) -> Tensor:
-    """Angles after each step, (B, L, H, S), from `start` (B, H, S): dt (B, L, H) times a speed in -pi..pi, rate (B, L, S).
-
-    Summed in float64: after 40,000 steps a float32 sum is wrong by thousandths of a radian. And along the last dimension,
-    where a GPU sums many steps at once.
-    """
-    speed = math.pi * torch.tanh(upcast(rate))
-    angles = (dt.mT[:, :, None] * speed.mT[:, None]).double().cumsum(-1)  # B H S L
-    if start is not None:
-        angles = angles + start[..., None]
-    return torch.remainder(angles, 2 * math.pi).to(dt.dtype).movedim(-1, 1).contiguous()
-
-
-def rotate(angles: Tensor, *tensors: Tensor) -> Iterator[Tensor]:
-    """Each (..., G, N) by angles (..., H, S) -> (..., H, N): pairs (0, 1), (2, 3), ... turn, what is beyond 2 S stays."""
-    turned_size = 2 * angles.shape[-1]
-    spin = torch.polar(torch.ones_like(angles), angles)
-    for t in tensors:
-        a, b = upcast(t[..., :turned_size]).unflatten(-1, (-1, 2)).unbind(-1)
-        turned = torch.complex(a, b)[..., None, :] * spin.unflatten(-2, (t.shape[-2], -1))  # ... G H/G S
-        turned = torch.view_as_real(turned).flatten(-2).to(t.dtype)
-        still = t[..., None, turned_size:].expand(*turned.shape[:-1], -1)
-        yield torch.cat([turned, still], dim=-1).flatten(-3, -2)
-
-
-def per_head(t: Tensor, nheads: int) -> Tensor:
-    """(..., G, N) -> (..., H, N): head h belongs to group h // (H / G)."""
-    return t.repeat_interleave(nheads // t.shape[-2], dim=-2)
-
-
-def ssd(
-    x: Tensor,
-    log_decay: Tensor,
-    weight: Tensor,
-    B: Tensor,
-    C: Tensor,
-    chunk: int,
-    state: Tensor,
-    now: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """y_t = C_t (sum over s < t of decay(s+1..t) weight_s B_s x_s, plus now_t B_t x_t), over a segment of T steps.
-
-    x (B, T, H, P); log_decay, weight, now (B, T, H); B, C (B, T, G, N); state (B, H, P, N) -> y (B, T, H, P), state.
-    Without `now` it is `weight`, as in Mamba2; Mamba3 weights a step otherwise at its own time than later.
-    Letters below: b batch, k chunk, t and s steps in it, g group, r head in the group, p headdim, n state.
-    """
-    with torch.autocast(x.device.type, enabled=False):
-        length, groups = x.shape[1], B.shape[2]
-        chunk = min(chunk, length)
-        fill = -length % chunk  # padding has decay 1 and weight 0, so it changes no state
-
-        def chunk_steps(t: Tensor) -> Tensor:
-            return F.pad(upcast(t), (0, 0) * (t.dim() - 2) + (0, fill)).unflatten(1, (-1, chunk))
-
-        def steps_last(t: Tensor) -> Tensor:  # (b, l, h) -> (b, k, g, r, t)
-            return chunk_steps(t).unflatten(3, (groups, -1)).movedim(2, -1)
-
-        def steps_first(t: Tensor) -> Tensor:  # (b, k, g, r, t) -> (b, k, t, g, r, 1)
-            return t.movedim(-1, 2)[..., None]
-
-        x, B, C = chunk_steps(x).unflatten(3, (groups, -1)), chunk_steps(B), chunk_steps(C)
-        weighted = x * steps_first(steps_last(weight))
-        total = steps_last(log_decay).cumsum(-1)
-
-        ahead = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).triu(1 if now is None else 0)
-        # masked before exp: an infinity above the diagonal, times zero, would be a NaN in the gradient
-        between = (total[..., :, None] - total[..., None, :]).masked_fill(ahead, -torch.inf)
-        scores = torch.einsum("bktgn,bksgn->bkgts", C, B)
-        y = torch.einsum("bkgrts,bksgrp->bktgrp", torch.exp(between) * scores[:, :, :, None], weighted)
-        if now is not None:
-            y = y + x * steps_first(steps_last(now) * scores.diagonal(dim1=-2, dim2=-1)[:, :, :, None])
-
-        made = torch.einsum("bksgn,bksgrp->bkgrpn", B, weighted * steps_first(torch.exp(total[..., -1:] - total)))
-        kept = torch.exp(total[..., -1])[..., None, None]
-        first = upcast(state).unflatten(1, (groups, -1))[:, None]
-        h = linear_recurrence(kept, torch.cat((made[:, :1] + kept[:, :1] * first, made[:, 1:]), dim=1))
-        carried = torch.einsum("bktgn,bkgrpn->bktgrp", C, torch.cat((first, h[:, :-1]), dim=1))
-        y = y + carried * steps_first(torch.exp(total))
-        return y.flatten(1, 2)[:, :length].flatten(2, 3), h[:, -1].flatten(1, 2).clone()  # a view would keep all of h
-
-
-def ssd_rotary(
-    x: Tensor, log_decay: Tensor, dt: Tensor, B: Tensor, C: Tensor, rate: Tensor, chunk: int, state: tuple
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """ssd with B and C turned at `rate` (B, T, S): a state of complex numbers, each head at its own frequencies."""
-    h, angles = state
-    angles = accumulate_angles(dt, rate, angles)
-    B, C = rotate(angles, upcast(B), upcast(C))
-    y, h = ssd(x, log_decay, dt, B, C, chunk, h)
-    return y, (h, angles[:, -1].clone())  # a view would keep all angles
 
 
 def is_tile(size: int) -> bool:

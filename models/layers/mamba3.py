@@ -15,8 +15,10 @@ from ..timescales import Modes, rotary_modes
 from . import mamba2
 from .base import register, ssm_parameter, upcast
 from .mamba1 import MambaLayer, check_divides, check_int32, initial_dt_bias, run_segments
-from .mamba2 import CHUNK, SEGMENT, SMALLEST_TILE, accumulate_angles, count_angles, per_head, rotate, ssd
+from .mamba2 import SMALLEST_TILE
 from .norm import RMSNorm
+from .rotation import accumulate_angles, count_angles, per_head, rotate
+from .ssd import CHUNK, SEGMENT, ssd
 
 
 def trapezoid(dt: Tensor, trap: Tensor) -> tuple[Tensor, Tensor]:

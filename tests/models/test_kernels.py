@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="torch has no Triton on this machine")
 
-from models.layers import activation, linear, mamba2, norm, s4d  # noqa: E402  (after the checks)
+from models.layers import activation, linear, norm, s4d, ssd  # noqa: E402  (after the checks)
 from models.model import build  # noqa: E402
 from models.settings import ModelSettings  # noqa: E402
 
@@ -145,13 +145,13 @@ def compare_scan(batch, length, heads, headdim, groups, state, dtype, device):
     A, D = -16 * torch.rand(heads, device=device), torch.randn(heads, device=device)
 
     def ours(*leaves):
-        return mamba2.ScanInChunks.apply(*leaves, heads, headdim, groups, state)
+        return ssd.ScanInChunks.apply(*leaves, heads, headdim, groups, state)
 
     def plain(xBC, dt, A, D):
         x, B, C = xBC.split([inner, shared, shared], dim=-1)
         x, B, C = x.unflatten(-1, (heads, -1)), B.unflatten(-1, (groups, -1)), C.unflatten(-1, (groups, -1))
         before = torch.zeros(batch, heads, headdim, state, dtype=torch.float64, device=device)
-        y, _ = mamba2.ssd(x, A * dt, dt, B, C, 64, before)
+        y, _ = ssd.ssd(x, A * dt, dt, B, C, 64, before)
         return (y + D[:, None] * x).flatten(-2)
 
     leaves = xBC, dt, A, D

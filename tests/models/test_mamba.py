@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from models.layers import mamba1, mamba2  # noqa: E402  (after the check for torch)
+from models.layers import mamba1, rotation, ssd  # noqa: E402  (after the check for torch)
 from models.layers.mamba1 import Mamba1  # noqa: E402
 from models.layers.mamba2 import Mamba2  # noqa: E402
 from models.layers.mamba3 import Mamba3, scan_segment, trapezoid  # noqa: E402
@@ -136,7 +136,7 @@ def test_mamba2_scan(length, chunk):
     B, C, h = randn(2, length, 2, 5), randn(2, length, 2, 5), randn(2, 4, 3, 5)
     for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-4)):
         parts = [t.to(dtype) for t in (x, A * dt, dt, B, C)]
-        y, last = mamba2.ssd(*parts, chunk, h.to(dtype))
+        y, last = ssd.ssd(*parts, chunk, h.to(dtype))
         expected, state = [], h
         for t in range(length):
             B_t, C_t = B[:, t, [0, 0, 1, 1]], C[:, t, [0, 0, 1, 1]]  # heads 0, 1 share group 0
@@ -179,9 +179,9 @@ def test_mamba3_scan(length):
 def test_angles_of_a_long_sequence():
     dt, rate = torch.full((1, 40_000, 1), 0.9), torch.full((1, 40_000, 1), 0.3)
     exact = (math.pi * torch.tanh(rate.double()) * dt.double()).cumsum(1)[..., None]
-    difference = torch.exp(1j * exact) - torch.exp(1j * mamba2.accumulate_angles(dt, rate).double())
+    difference = torch.exp(1j * exact) - torch.exp(1j * rotation.accumulate_angles(dt, rate).double())
     assert difference.abs().max() < 2e-2  # 40,000 roundings of the product to float32, no more
-    assert mamba2.accumulate_angles(dt.double(), rate.double()).sub(torch.remainder(exact, 2 * math.pi)).abs().max() < 1e-9
+    assert rotation.accumulate_angles(dt.double(), rate.double()).sub(torch.remainder(exact, 2 * math.pi)).abs().max() < 1e-9
 
 
 def test_initial_values():
