@@ -1,5 +1,7 @@
 """`python -m train.study`: several models on the same data, each at the best of a few learning rates, and a table of them.
 
+With several seeds each model is trained once with each.
+
 Every run is a `python -m train` of its own. The same command goes on where it was stopped: what is done is skipped, what was
 begun is resumed. On several GPUs the runs are shared out.
 """
@@ -32,10 +34,11 @@ from train.loop.folder import check_contents
 from train.options import parse, setting
 from train.results import reader
 
-_OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--out", "--resume")
+_OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--seed", "--out", "--resume")
 _OWN_OUTPUT = ("-q", "--quiet", "-v", "--verbose", "--json")
 VARIANTS = ("s4", "s4-conv", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid", "wavenet", "transformer")
 LRS = (1e-3, 3e-3, 1e-2)
+_SEED = "-seed-"  # in the name of a run's folder, between the model and a seed other than 0
 _DIVERGED = 3  # exit status of a run that did: the table says so
 
 
@@ -90,6 +93,12 @@ class StudyOptions:
     )
     trial_steps: Count = setting(500, "steps of each rate", metavar="N")
     steps: Count = setting(2000, "steps at the best rate", metavar="N")
+    seeds: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)], ...] = setting(
+        (0,),
+        "seeds at the best rate; the rates are tried with seed 0. The table also has the seeds of earlier commands",
+        metavar="N",
+        kwargs={"nargs": "+"},
+    )
     at_once: Count = setting(1, "trials that share a GPU", metavar="N")
     options: tuple[str, ...] = setting((), "of python -m train, after --", positional=True, kwargs={"nargs": "*"})
 
@@ -135,17 +144,21 @@ def study(options: StudyOptions) -> dict:
         bits = {rate: each for rate in options.lrs if isinstance(each := tried[model, rate], float)}
         if bits:
             best[model] = min(bits, key=bits.__getitem__)
-    runs = {model: full(options, model, rate) for model, rate in best.items()}
     # One for each GPU: what shares it would be in their step times.
-    failed |= run_jobs(runs.values(), "runs", 1)
-    ended = {model: job for model, job in runs.items() if job.done}
-    sound = [job for job in ended.values() if not job.diverged]
+    failed |= run_jobs([full(options, *one, seed) for seed in options.seeds for one in best.items()], "runs", 1)
+    runs = [
+        (model, seed, job)
+        for model, rate in best.items()
+        for seed in sorted({*options.seeds, *find_seeds(options, model)})
+        if (job := full(options, model, rate, seed)).done
+    ]
+    sound = [job for _, _, job in runs if not job.diverged]
     floors = find_floors(options, sound[0]) if sound else None
     found = study_table.summarize(
         options.steps,
         options.trial_steps,
         {model: {f"{rate:g}": tried[model, rate] for rate in options.lrs} for model in options.models},
-        {model: None if job.diverged else reader.read(job.run, model) for model, job in ended.items()},
+        [(model, seed, None if job.diverged else reader.read(job.run, model)) for model, seed, job in runs],
         {model: f"{rate:g}" for model, rate in best.items()},
         floors,
     )
@@ -171,19 +184,26 @@ def describe(found: dict) -> list[str]:
 
 
 def trial(options: StudyOptions, model: str, rate: float) -> Job:
-    return _job(options, f"trial-{model}-{rate:g}", model, rate, options.trial_steps, options.trial_steps)
+    return _job(options, f"trial-{model}-{rate:g}", model, rate, 0, options.trial_steps, options.trial_steps)
 
 
-def full(options: StudyOptions, model: str, rate: float) -> Job:
-    return _job(options, model, model, rate, options.steps, max(1, options.steps // 4))
+def full(options: StudyOptions, model: str, rate: float, seed: int) -> Job:
+    name = f"{model}{_SEED}{seed}" if seed else model
+    return _job(options, name, model, rate, seed, options.steps, max(1, options.steps // 4))
 
 
-def _job(options: StudyOptions, name: str, model: str, rate: float, steps: int, every: int) -> Job:
+def find_seeds(options: StudyOptions, model: str) -> list[int]:
+    """Of the runs of a model that are in --out."""
+    names = [path.name.removeprefix(f"{model}{_SEED}") for path in options.out.glob(f"{model}{_SEED}*")]
+    return [0] * (options.out / model).exists() + [int(name) for name in names if name.isdecimal()]
+
+
+def _job(options: StudyOptions, name: str, model: str, rate: float, seed: int, steps: int, every: int) -> Job:
     if options.benchmark:
         data = ["--live", str(benchmarks.find_plan(options.out)), *BENCHMARKS[options.benchmark].train]
     else:
         data = ["--shards", str(options.shards)]
-    argv = [*data, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps)]
+    argv = [*data, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps), "--seed", str(seed)]
     argv += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
     return Job(options.out / name, argv)
 

@@ -1,6 +1,8 @@
 """What a study has found: figures for JSON, and the same as tables in Markdown."""
 
+import statistics
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from train.evaluation.bootstrap import describe_error
 from train.results.reader import Run, choose_set
 
 FAILED, DIVERGED = "failed", "diverged"  # trials that have no bits
-_FACTS = {"device": "versions.device", "torch": "versions.torch", "fingerprint": "fingerprint", "seed": "seed"}
+_FACTS = {"device": "versions.device", "torch": "versions.torch", "fingerprint": "fingerprint"}
 _MEASURES = ("bits", "bits_se", "snr_mean_db", "snr_argmax_db")
+_EXPLAINED = "±: the standard error over clips or, where a model has several seeds, the standard deviation over these."
 _COSTS = ("step_seconds", "peak_memory_bytes", "first_steps_seconds")
 
 
@@ -20,19 +23,24 @@ def summarize(
     steps: int,
     trial_steps: int,
     trials: dict[str, dict[str, float | str]],
-    runs: dict[str, Run | None],
+    runs: list[tuple[str, int, Run | None]],
     best: dict[str, str],
     floors: Path | None,
 ) -> dict[str, Any]:
-    """All figures. trials: bits of each model and rate, or why there are none; runs: None for one that diverged."""
-    sound = [run for run in runs.values() if run]
+    """All figures. trials: bits of each model and rate, or why there are none; runs: model after model, each with its seed,
+    and None for one that diverged.
+    """
+    sound = [run for _, _, run in runs if run]
+    models = [[run for *_, run in group if run] for _, group in groupby(runs, lambda one: one[0])]
     sets = list(sound[0].validation) if sound else []
     return {
         "steps": steps,
         "tokens": sound[0].tokens_a_step * sound[0].steps if sound and sound[0].tokens_a_step else None,
         **{name: sound[0].facts[fact] if sound else None for name, fact in _FACTS.items()},
-        "runs": [{"model": model, "lr": best[model], **_summarize_run(run, sets)} for model, run in runs.items()],
-        "differences": paired.compare_with_best(sound),
+        "runs": [
+            {"model": model, "lr": best[model], "seed": seed, **_summarize_run(run, sets)} for model, seed, run in runs
+        ],
+        "differences": paired.compare_with_best([paired.average(group) for group in models if group]),
         "baselines": baselines.read(floors) if floors else None,
         "trial_steps": trial_steps,
         "trials": trials,
@@ -63,13 +71,13 @@ def format_table(found: dict) -> str:
         tokens = f", {found['tokens']:,} tokens each" if found["tokens"] else ""
         lines = [
             f"{format_count(found['steps'], 'step')}{tokens}, {found['device']}, torch {found['torch']}, "
-            f"data {found['fingerprint'][:12]}, one seed ({found['seed']}). ±: the standard error over clips.",
+            f"data {found['fingerprint'][:12]}. {_EXPLAINED}",
         ]
         sets = list(sound[0]["sets"])
-        head = ["model", "parameters", "lr", *(f"bits, {name}" for name in sets)]
+        head = ["model", "seeds", "parameters", "lr", *(f"bits, {name}" for name in sets)]
         head += [f"SNR dB, {name} ({how})" for how in ("mean", "argmax") for name in sets]
         head += ["step ms", "peak GB", "tokens/s", "first steps s"]
-        lines += ["", *_markdown(head, [_row(run, sets, len(head)) for run in found["runs"]])]
+        lines += ["", *_markdown(head, [_row(list(group), sets, len(head)) for _, group in groupby(found["runs"], _name)])]
         if found["differences"]:
             title = "Differences in bits, clip by clip, with intervals of a bootstrap over clips:"
             lines += ["", title, "", *_markdown(paired.HEAD, paired.rows(found["differences"]))]
@@ -85,21 +93,47 @@ def format_table(found: dict) -> str:
     return "\n".join([*lines, *_markdown(["model", *next(iter(found["trials"].values()))], tried)])
 
 
-def _row(run: dict, sets: list[str], columns: int) -> list[str]:
-    if run["diverged"]:
-        return [run["model"], "", run["lr"], *[DIVERGED] * len(sets), *[""] * (columns - 3 - len(sets))]
-    measured = run["sets"]
+def _name(run: dict) -> str:
+    return run["model"]
+
+
+def _row(runs: list[dict], sets: list[str], columns: int) -> list[str]:
+    """Of a model: means over the seeds that did not diverge."""
+    sound = [run for run in runs if not run["diverged"]]
+    seeds = " ".join(f"{run['seed']}{' (diverged)' * run['diverged']}" for run in runs)
+    name, rate = runs[0]["model"], runs[0]["lr"]
+    if not sound:
+        return [name, seeds, "", rate, *[DIVERGED] * len(sets), *[""] * (columns - 4 - len(sets))]
+
+    def mean(key: str) -> float | None:
+        values = [run[key] for run in sound if run[key]]
+        return statistics.fmean(values) if values else None
+
+    step, tokens = mean("step_seconds"), mean("tokens_per_second")
+    measured = {which: [run["sets"][which] for run in sound] for which in sets}
     return [
-        run["model"],
-        f"{run['parameters']:,}",
-        run["lr"],
-        *(f"{measured[name]['bits']:.3f}{describe_error(measured[name]['bits_se'])}" for name in sets),
-        *(f"{measured[name][column]:.1f}" for column in ("snr_mean_db", "snr_argmax_db") for name in sets),
-        f"{1e3 * run['step_seconds']:.1f}" if run["step_seconds"] else "",
-        f"{run['peak_memory_bytes'] / 1e9:.2f}",
-        f"{run['tokens_per_second']:,.0f}" if run["tokens_per_second"] else "",
-        f"{run['first_steps_seconds']:.1f}",
+        name,
+        seeds,
+        f"{sound[0]['parameters']:,}",
+        rate,
+        *map(_format_bits, measured.values()),
+        *(
+            f"{statistics.fmean(one[column] for one in measured[which]):.1f}"
+            for column in ("snr_mean_db", "snr_argmax_db")
+            for which in sets
+        ),
+        f"{1e3 * step:.1f}" if step else "",
+        f"{max(run['peak_memory_bytes'] for run in sound) / 1e9:.2f}",
+        f"{tokens:,.0f}" if tokens else "",
+        f"{mean('first_steps_seconds') or 0:.1f}",
     ]
+
+
+def _format_bits(measured: list[dict]) -> str:
+    """Of one set, by seed."""
+    bits = [one["bits"] for one in measured]
+    error = statistics.stdev(bits) if len(bits) > 1 else measured[0]["bits_se"]
+    return f"{statistics.fmean(bits):.3f}{describe_error(error)}"
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> Iterator[str]:

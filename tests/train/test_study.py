@@ -25,11 +25,15 @@ def done(tmp_path):
     """A study of which every run is there."""
     options = study.read_options(argv(tmp_path))
     jobs = [(study.trial(options, *key), final) for key, final in FINAL.items()]
-    jobs += [(study.full(options, model, float(rate)), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
-    for seed, (job, final) in enumerate(jobs):
-        config = run_folder.CONFIG | {"settings": job.settings.to_json()}
-        run_folder.make(job.run, config, job.settings.steps, final=final, seed=seed, clips=1, seconds=0.5)
+    jobs += [(study.full(options, model, float(rate), 0), 1.5 + i) for i, (model, rate) in enumerate(BEST.items())]
+    for number, (job, final) in enumerate(jobs):
+        make_run(job, final, number)
     return tmp_path
+
+
+def make_run(job, final, number):
+    config = run_folder.CONFIG | {"settings": job.settings.to_json()}
+    run_folder.make(job.run, config, job.settings.steps, final=final, seed=number, clips=1, seconds=0.5)
 
 
 def argv(out, *more):
@@ -59,7 +63,7 @@ def test_table_is_what_the_runs_say(done):
     """`nowhere` has no shards: a study that started one run more would fail."""
     assert study.main(argv(done)) == 0
     text = (done / "table.md").read_text()
-    runs, rates = cells(text, "| model | parameters"), cells(text, "| model | 0.001")
+    runs, rates = cells(text, "| model | seeds"), cells(text, "| model | 0.001")
     for model, rate in BEST.items():
         assert runs[model]["lr"] == rate
         assert runs[model]["parameters"] == "1,234,567"
@@ -118,7 +122,7 @@ def test_failed_runs_are_named(done, capsys):
     shown = capsys.readouterr()
     assert "trial-s4d-0.001 failed: train: nowhere" in shown.err
     assert cells(shown.out, "| model | 0.001")["s4d"]["0.001"] == "failed"
-    assert cells(shown.out, "| model | parameters")["s4d"]["lr"] == "0.01"  # the best of those that are there
+    assert cells(shown.out, "| model | seeds")["s4d"]["lr"] == "0.01"  # the best of those that are there
 
 
 def diverge(run):
@@ -133,7 +137,7 @@ def test_a_trial_that_diverged_is_not_the_best(done):
     assert study.main(argv(done)) == 0
     text = (done / "table.md").read_text()
     assert cells(text, "| model | 0.001")["s4"]["0.001"] == "diverged"
-    assert cells(text, "| model | parameters")["s4"]["lr"] == BEST["s4"]
+    assert cells(text, "| model | seeds")["s4"]["lr"] == BEST["s4"]
 
 
 def test_a_run_that_diverged_is_in_the_table(done):
@@ -141,7 +145,7 @@ def test_a_run_that_diverged_is_in_the_table(done):
     for name in ("metrics.csv", "validation.csv"):
         (done / "s4" / name).unlink()
     assert study.main(argv(done)) == 0
-    rows = cells((done / "table.md").read_text(), "| model | parameters")
+    rows = cells((done / "table.md").read_text(), "| model | seeds")
     assert rows["s4"]["bits, seen"] == "diverged"
     assert float(rows["s4d"]["bits, seen"].partition(" ")[0]) < 10
     assert "s4d" in (done / "compare.html").read_text()
@@ -182,6 +186,38 @@ def test_differences_are_clip_by_clip(done):
     assert [row[0] for row in rows] == ["unseen", "seen"]
 
 
+def test_several_seeds(done):
+    """One that is asked for, and one of an earlier command: means of both, their deviation, differences of the means."""
+    options = study.read_options(argv(done))
+    for seed, final in ((1, 1.8), (7, 1.1)):
+        make_run(study.full(options, "s4", float(BEST["s4"]), seed), final, 50 + seed)
+    assert study.main(argv(done, "--models", "s4", "--seeds", "0", "1")) == 0
+    runs = [done / name for name in ("s4", "s4-seed-1", "s4-seed-7")]
+    row = cells((done / "table.md").read_text(), "| model | seeds")["s4"]
+    assert row["seeds"] == "0 1 7"
+    bits = [float(last_row(run, "unseen")["bits"]) for run in runs]
+    mean, deviation = map(float, row["bits, unseen"].split(" ± "))
+    assert (mean, deviation) == pytest.approx((np.mean(bits), np.std(bits, ddof=1)), abs=5.01e-4)
+
+    assert study.main(argv(done)) == 0
+    lines = [line for line in (done / "table.md").read_text().splitlines() if line.startswith("| unseen | s4d | s4 |")]
+    clips = [np.array([float(row["bits"]) for row in clip_rows(run, "unseen")]) for run in [done / "s4d", *runs]]
+    expected = (clips[0] - np.mean(clips[1:], axis=0)).mean()
+    assert float(lines[0].split("|")[4]) == pytest.approx(expected, abs=5.01e-4)
+
+
+def test_a_seed_that_diverged_is_named(done):
+    job = study.full(study.read_options(argv(done)), "s4", float(BEST["s4"]), 3)
+    make_run(job, 1.8, 5)
+    diverge(job.run)
+    assert study.main(argv(done)) == 0
+    row = cells((done / "table.md").read_text(), "| model | seeds")["s4"]
+    assert row["seeds"] == "0 3 (diverged)"
+    assert float(row["bits, seen"].partition(" ")[0]) == pytest.approx(
+        float(last_row(done / "s4", "seen")["bits"]), abs=5e-4
+    )
+
+
 def clip_rows(run, which):
     with open(run / "clips.csv", newline="") as file:
         return [row for row in csv.DictReader(file) if row["set"] == which]
@@ -192,7 +228,7 @@ def test_a_run_of_which_no_step_was_timed(done):
     path = done / "s4d" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"step_seconds": None}))
     assert study.main(argv(done)) == 0
-    rows = cells((done / "table.md").read_text(), "| model | parameters")
+    rows = cells((done / "table.md").read_text(), "| model | seeds")
     assert rows["s4d"]["step ms"] == rows["s4d"]["tokens/s"] == ""
     assert rows["s4"]["step ms"]
 
@@ -208,11 +244,11 @@ def test_real_runs(tmp_path, capsys):
     assert study.main(command) == 0
     text = (out / "table.md").read_text()
     assert cells(text, "| model | 1000")["s4d"]["1000"] == "diverged"
-    rows = cells(text, "| model | parameters")
+    rows = cells(text, "| model | seeds")
     assert rows["s4d"]["lr"] == "0.01"
     assert 0 < float(rows["s4d"]["bits, seen"].partition(" ")[0]) < 10
     assert "order-0" in text
     assert json.loads((out / "baselines.json").read_text())["evaluate_samples"] == 1
     capsys.readouterr()
     assert study.main(command) == 0  # nothing is left to do: the same table
-    assert cells(capsys.readouterr().out, "| model | parameters") == rows
+    assert cells(capsys.readouterr().out, "| model | seeds") == rows

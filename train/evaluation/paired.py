@@ -31,6 +31,23 @@ def compare(run: Run, other: Run, which: str) -> Difference | None:
     return Difference(float(values.mean()), *mean_interval(values), len(values))
 
 
+def average(runs: list[Run]) -> Run:
+    """Runs that differ in their seeds as one: of each clip that all have the mean of their bits."""
+    first = runs[0]
+    if len(runs) == 1:
+        return first
+    clips = {}
+    for which, rows in first.clips.items():
+        bits = [_bits(run, which) for run in runs]
+        keys = [((row["split"], row["sample"]), row) for row in rows]
+        clips[which] = [
+            row | {"bits": repr(float(np.mean([each[key] for each in bits])))}
+            for key, row in keys
+            if all(key in each for each in bits)
+        ]
+    return first._replace(clips=clips)
+
+
 def compare_with_best(runs: list[Run]) -> list[dict]:
     """For JSON: each run against the best one of a set that has clips to compare; nulls where the two share none."""
     found = []
