@@ -13,6 +13,25 @@ import threading
 from multiprocessing.reduction import DupFd
 from typing import Any
 
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def preload(*modules: str) -> None:
+    """Begin to load modules in a forkserver beside this process, whose workers then have them when they start.
+
+    They must not talk to a GPU's driver, which would not survive a fork.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    multiprocessing.set_forkserver_preload(list(modules))
+    # What that process starts with, it keeps, and so do its workers: Ctrl-C is for this one to answer.
+    resource_tracker.ensure_running()  # first: it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 def begin_child() -> None:
     """What a process does first that another one has started: Ctrl-C is for that one to answer."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dx7data.errors import Ending, InputError, suggest_install
 from dx7data.output import format_count
+from dx7data.workers import preload
 
 try:
     import torch  # noqa: F401  (here, so that its absence is one sentence)
@@ -37,6 +38,8 @@ def train(argv: list[str]) -> int:
         run, chosen = arguments.choose_run(given)
         if not given["resume"] and run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
+        if chosen.reader == "live" and chosen.workers:
+            preload("train.loop.trainer", "train.data.live")  # seconds, which their processes would take one after another
         found = distributed.join(chosen.device)
         trained = trainer.prepare(chosen, run, found, place)
         try:

@@ -121,3 +121,18 @@ def _take(gpu_lock, pipe):
     pipe.send("asked")
     with gpu_lock:
         pipe.send("taken")
+
+
+@pytest.mark.parametrize("modules", [(), ("wave",)])
+def test_what_was_preloaded_is_there_when_a_process_starts(modules):
+    code = (
+        "import multiprocessing, sys\n"
+        "from dx7data.workers import preload\n"
+        f"preload(*{modules})\n"
+        "look = 'import sys; sys.exit(\"wave\" in sys.modules)'\n"
+        "process = multiprocessing.get_context('forkserver').Process(target=exec, args=(look,))\n"
+        "process.start()\n"
+        "process.join()\n"
+        "sys.exit(process.exitcode)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == len(modules)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError
 from dx7data.output import log
+from dx7data.workers import METHOD, preload
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
     from dx7data.plan.spec import Shard
     from dx7data.storage import Folder
 
-_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 WORKERS_OF_A_GPU = 8  # at most, unless more are asked for: each takes half a gigabyte of it for itself
 CPU = ("cpu",)
 
@@ -35,19 +34,8 @@ def count_workers(devices: tuple[str, ...] = CPU) -> int:
 
 def start_early(workers: int, gpu: bool) -> None:
     """Begin to load what workers need, perhaps on a GPU, in a process beside this one, while this one makes the plan."""
-    if workers > 1 and _METHOD == "forkserver":
-        from multiprocessing import forkserver, resource_tracker
-
-        # Neither talks to the GPU's driver, which would not survive a fork.
-        modules = ["dx7data.dataset.worker", "pyarrow.parquet", *["dx7data.audio.clips_cuda"] * gpu]
-        multiprocessing.set_forkserver_preload(modules)
-        # What that process starts with, it keeps, and so do its workers: Ctrl-C is for this one to answer.
-        resource_tracker.ensure_running()  # first: it unblocks the signal
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if workers > 1 and METHOD == "forkserver":
+        preload("dx7data.dataset.worker", "pyarrow.parquet", *["dx7data.audio.clips_cuda"] * gpu)
 
 
 def render_shards(
@@ -98,7 +86,7 @@ def _use_processes(
     from dx7data.dataset import worker
     from dx7data.workers import Lock
 
-    context = multiprocessing.get_context(_METHOD)
+    context = multiprocessing.get_context(METHOD)
     threads, gpu_locks = max(1, count_workers() // workers), {each: Lock() for each in devices if each != "cpu"}
     left, processes, tasks_of = iter(tasks), [], dict[connection.Connection, deque[list]]()
     try:
