@@ -83,6 +83,7 @@ def _loop_block(
     shift: np.ndarray,
     lanes: np.ndarray,
 ) -> None:
+    polynomials.use_wide_registers()
     for i in range(BLOCK):
         older, newer, out = _u64(i), _u64(i + 1), _u64(i + 2)
         n = _i32(i)
@@ -113,6 +114,7 @@ def _operator(
     j: int,
 ) -> None:
     """Operator j of voice w over a chunk; `keep` is -1 to add to what `out` holds, 0 to replace it."""
+    polynomials.use_wide_registers()
     level, sign = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     for k in range(CHUNK):
         if silent[k]:
@@ -135,6 +137,7 @@ def _operator(
 
 @inner
 def _add(out: np.ndarray, signal: np.ndarray) -> None:
+    polynomials.use_wide_registers()
     for k in range(CHUNK):
         for i in range(BLOCK):
             out[k, i] += signal[k, i]
