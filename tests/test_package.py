@@ -28,7 +28,6 @@ OF_THE_CHECKOUT = {
     ".gitignore",
     ".pre-commit-config.yaml",
     "Dockerfile",
-    "shards/.gitkeep",
 }
 RENDER = [
     "render",
