@@ -1,7 +1,7 @@
 """What all samples of a data set are made of: its spec, patches and phrases, from which each follows as a pure function."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -46,7 +46,7 @@ class Recipe:
         """SHA-256 of everything that a sample depends on: not the number of samples, nor the files the patches came from."""
         if self.old_fingerprint:
             return self.old_fingerprint
-        state = hashlib.sha256(to_canonical_json({"format": self.format, "engine": ENGINE, "spec": asdict(self.spec)}))
+        state = hashlib.sha256(to_canonical_json({"format": self.format, "engine": ENGINE, "spec": self.spec.to_json()}))
         state.update(self.patches.stored.tobytes())
         state.update(to_canonical_json([self.patches.ids, self.patches.splits, self.patches.kinds]))
         state.update(to_canonical_json([self.patches.parents, self.patches.targets]))
