@@ -24,7 +24,7 @@ from train import baselines
 from train.evaluation import paired
 from train.loop.mirror import read_run
 from train.options import parse, setting
-from train.results import comparable, figures, listening, reader
+from train.results import comparable, figures, listening, patch_curve, reader
 from train.results.chart import Curve, chart, choose_dashes, colour, frame
 from train.results.reader import Row, Run
 from train.results.run_table import KINDS, draw_table, list_columns, list_sets
@@ -83,10 +83,11 @@ def summarize(runs: list[Run]) -> dict:
 
 
 def read(folders: list[Path]) -> list[Run]:
-    """The runs by their folders' names, or by their paths where two names are the same."""
+    """The runs by their folders' names, or by their paths below the folder that all are in where two names are the same."""
     names = [os.path.basename(os.path.realpath(folder)) for folder in folders]
     if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
+        above = os.path.commonpath([folder.absolute().parent for folder in folders])
+        names = [os.path.relpath(folder, above) for folder in folders]
     log.debug(f"reading {', '.join(names)}")
     return [reader.read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
@@ -171,7 +172,8 @@ def _draw_intervals(found: list[dict]) -> list[list[Any]]:
 
 
 def _charts(runs: list[Run]) -> Iterator[Markup]:
-    """Figures of the training loss and of what validation has measured."""
+    """Figures of the training loss, of what validation has measured, and of that with more patches."""
+    yield from patch_curve.charts(runs)
     tokens = [run.tokens_a_step for run in runs if run.tokens_a_step]
     axis, each = ("tokens seen", tokens) if len(tokens) == len(runs) else ("steps", [1] * len(runs))
     last = max(run.steps * size for run, size in zip(runs, each, strict=True))

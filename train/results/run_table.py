@@ -10,7 +10,7 @@ from markupsafe import Markup
 from dx7data.audio.markup import html, join
 from train.results.reader import Row, Run
 
-KINDS = {"parameters": int, "steps": int}  # of what has no best
+KINDS = {"parameters": int, "patches": int, "groups": int, "steps": int}  # of what has no best
 
 
 class Column(NamedTuple):
@@ -33,6 +33,8 @@ def list_columns(runs: list[Run]) -> list[Column]:
     found = [
         Column("training", "model", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
         Column("training", "parameters", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
+        Column("training", "patches", "patches", [_cell(run.facts.get("patches", ""), "{:,.0f}") for run in runs]),
+        Column("training", "groups", "in groups", [_cell(run.facts.get("groups", ""), "{:,.0f}") for run in runs]),
         Column("training", "steps", "steps", [(str(run.steps), _progress(run)) for run in runs]),
         Column("training", "verdict", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
     ]

@@ -1,0 +1,59 @@
+"""How good runs have become with few and with many training patches: charts of their last evaluations."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from markupsafe import Markup
+
+from train.results import figures, reader
+from train.results.chart import Curve, Frame, Tick, chart
+from train.results.reader import Run
+
+_CHARTED = ("bits", "snr_mean_db")  # of figures.MEASURES
+_SEEN_DASHES = "5 3"
+_MARGIN = 0.05  # of the height, above and below; of the width, at both sides
+
+
+def charts(runs: list[Run]) -> Iterator[Markup]:
+    """None unless the runs have different numbers of training patches. Below each number stands that of the groups."""
+    known = [run for run in runs if "patches" in run.facts and run.validation]
+    numbers = {int(run.facts["patches"]): run.facts["groups"] for run in known}
+    if len(numbers) < 2:
+        return
+    ticks = [Tick(np.log10(n), (f"{n:,}", f"{int(groups):,}")) for n, groups in sorted(numbers.items())]
+    edge = _MARGIN * (ticks[-1].place - ticks[0].place)
+    across = "training patches, and their groups"
+    for name in _CHARTED:
+        title, unit, scale = figures.MEASURES[name]
+        curves = list_curves(known, name, scale)
+        values = np.concatenate([curve.values for curve in curves]) if curves else np.empty(0)
+        if values.size:
+            margin = _MARGIN * (values.max() - values.min()) or 0.5
+            ends = ticks[0].place - edge, ticks[-1].place + edge
+            shown = Frame(*ends, values.min() - margin, values.max() + margin)
+            yield chart(f"{title} with more patches", unit, across, curves, shown, ticks)
+
+
+def list_curves(runs: list[Run], name: str, scale: float = 1) -> list[Curve]:
+    """A column of the last evaluation over the logarithm of the number of patches, for each kind of model and each set.
+
+    Runs are of one kind that have the same model and prefix, whatever their data.
+    """
+    kinds: dict[tuple, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: int(run.facts["patches"])):
+        model = tuple((fact, value) for fact, value in run.facts.items() if fact.startswith("model"))
+        kinds.setdefault((run.facts.get("prefix"), *model), []).append(run)
+    several = len({prefix for prefix, *_ in kinds}) > 1
+    found = []
+    for number, ((prefix, *_), own) in enumerate(kinds.items()):
+        label = f"{own[0].facts.get('model_name', 'model')}" + f" {prefix}" * several
+        for which in dict.fromkeys(which for run in own for which in run.validation):
+            rows = [
+                (np.log10(int(run.facts["patches"])), run.validation[which][-1:]) for run in own if which in run.validation
+            ]
+            values = scale * np.array([reader.column(last, name)[0] for _, last in rows])
+            places = np.array([place for place, _ in rows])
+            if (known := np.isfinite(values)).any():
+                dashes = _SEEN_DASHES if which == "seen" else ""
+                found.append(Curve(number, f"{label} {which}", places[known], values[known], dashes))
+    return found
