@@ -56,6 +56,14 @@ def test_points_are_the_last_evaluations(runs, name):
     assert curves["s4 unseen"].number == curves["s4 seen"].number != curves["mamba2 seen"].number
 
 
+def test_kinds_are_named_by_what_differs():
+    s4 = {"model_name": "s4", "prefix": "bytes", "model.film": "192", "model.film_reader": "mlp"}
+    kinds = [s4, s4 | {"model.film_reader": "table"}, s4 | {"model_name": "mamba2", "prefix": "none"}]
+    assert patch_curve.name_kinds(kinds) == ["s4 mlp", "s4 table", "mamba2"]
+    before = {"model_name": "s4", "prefix": "bytes"}  # there was no FiLM
+    assert patch_curve.name_kinds([s4, before]) == ["s4 192 mlp", "s4"]
+
+
 def test_prefixes_are_told_apart(tmp_path):
     settings = run_folder.config(steps=30, prefix="reference")["settings"]
     other = make(tmp_path / "other", 21120, settings=settings)

@@ -39,14 +39,12 @@ def list_curves(runs: list[Run], name: str, scale: float = 1) -> list[Curve]:
 
     Runs are of one kind that have the same model and prefix, whatever their data.
     """
-    kinds: dict[tuple, list[Run]] = {}
+    kinds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: int(run.facts["patches"])):
-        model = tuple((fact, value) for fact, value in run.facts.items() if fact.startswith("model"))
-        kinds.setdefault((run.facts.get("prefix"), *model), []).append(run)
-    several = len({prefix for prefix, *_ in kinds}) > 1
+        kind = tuple((fact, value) for fact, value in run.facts.items() if fact == "prefix" or fact.startswith("model"))
+        kinds.setdefault(kind, []).append(run)
     found = []
-    for number, ((prefix, *_), own) in enumerate(kinds.items()):
-        label = f"{own[0].facts.get('model_name', 'model')}" + f" {prefix}" * several
+    for number, (label, own) in enumerate(zip(name_kinds([dict(kind) for kind in kinds]), kinds.values(), strict=True)):
         for which in dict.fromkeys(which for run in own for which in run.validation):
             rows = [
                 (np.log10(int(run.facts["patches"])), run.validation[which][-1:]) for run in own if which in run.validation
@@ -57,3 +55,13 @@ def list_curves(runs: list[Run], name: str, scale: float = 1) -> list[Curve]:
                 dashes = _SEEN_DASHES if which == "seen" else ""
                 found.append(Curve(number, f"{label} {which}", places[known], values[known], dashes))
     return found
+
+
+def name_kinds(kinds: list[dict[str, str]]) -> list[str]:
+    """The model of each, and in what it differs from others of this name."""
+    names = []
+    for kind in kinds:
+        same = [other for other in kinds if other.get("model_name") == kind.get("model_name")]
+        differ = [value for fact, value in kind.items() if any(other.get(fact) != value for other in same)]
+        names.append(" ".join([kind.get("model_name", "model"), *differ]))
+    return names
