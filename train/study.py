@@ -24,7 +24,7 @@ from train.benchmarks import BENCHMARKS
 from train.config import Count
 from train.loop.folder import check_contents
 from train.options import parse, setting
-from train.results import reader
+from train.results import patch_curve, reader
 from train.study_jobs import Job, run_jobs
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--seed", "--out", "--resume")
@@ -125,7 +125,10 @@ def study(options: StudyOptions) -> dict:
         return found[0] | {"failed": failed}
     named = dict(zip(options.benchmark, found, strict=True))
     sound = [job.run for ended in runs for _, _, job in ended if not job.diverged]
-    return {"benchmarks": named, **write_files(options.out, study_table.format_tables(named), sound), "failed": failed}
+    where = write_files(options.out, study_table.format_tables(named), sound)
+    picture = options.out / "curve.png"
+    drawn = patch_curve.draw(compare.read(sound), picture)
+    return {"benchmarks": named, **where, "picture": str(picture) if drawn else None, "failed": failed}
 
 
 def divide(options: StudyOptions) -> list[StudyOptions]:
@@ -195,7 +198,7 @@ def describe(found: dict) -> list[str]:
     """The table, and where it is."""
     if not found["table"]:
         return ["no trial came to its end"]
-    places = " and ".join(filter(None, [found["table"], found["page"]]))
+    places = " and ".join(filter(None, [found["table"], found["page"], found.get("picture")]))
     several = "benchmarks" in found
     text = study_table.format_tables(found["benchmarks"]) if several else study_table.format_table(found)
     return ["", *str(text).split("\n"), "", f"This is in {places}"]

@@ -91,6 +91,8 @@ def test_the_chart_has_patches_and_groups_below(runs):
 def test_no_chart_where_the_number_is_the_same(folders, runs, tmp_path):
     assert not list(patch_curve.charts(runs[:2]))
     assert not list(patch_curve.charts([]))
+    assert not patch_curve.draw(runs[:2], tmp_path / "curve.png")
+    assert not (tmp_path / "curve.png").exists()
     old = run_folder.make(tmp_path / "old", run_folder.config(steps=30), **SHORT)
     assert not list(patch_curve.charts(compare.read([old, folders[0]])))
     assert compare.main([str(old), *map(str, folders), "--out", str(tmp_path / "page.html")]) == 0

@@ -8,6 +8,7 @@ import shutil
 import documented
 import numpy as np
 import pytest
+from matplotlib import image
 
 pytest.importorskip("torch")
 import run_folder
@@ -298,7 +299,8 @@ def test_several_benchmarks_have_a_folder_each_and_a_table_of_all(several, tmp_p
             assert float(named[f"bits, {which}"].split(" ± ")[0]) == pytest.approx(float(one["bits"]), abs=5e-4)
             assert float(named[f"SNR dB, {which} (mean)"]) == pytest.approx(float(one["snr_mean_db"]), abs=0.05)
     assert text.strip() in shown
-    assert "This is in " + f"{tmp_path / 'table.md'} and {tmp_path / 'compare.html'}" in shown
+    assert "This is in " + f"{tmp_path / 'table.md'} and {tmp_path / 'compare.html'} and {tmp_path / 'curve.png'}" in shown
+    assert image.imread(tmp_path / "curve.png").shape[1:] == (1000, 4)
     assert "Cross entropy with more patches" in (tmp_path / "compare.html").read_text()
     for name, (patches, groups) in PATCHES.items():
         own = (tmp_path / name / "table.md").read_text()
@@ -309,7 +311,8 @@ def test_several_benchmarks_have_a_folder_each_and_a_table_of_all(several, tmp_p
 def test_several_benchmarks_as_json(several, tmp_path, capsys):
     assert study.main([*several, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found.keys() == {"benchmarks", "table", "page", "failed"}
+    assert found.keys() == {"benchmarks", "table", "page", "picture", "failed"}
+    assert found["picture"] == str(tmp_path / "curve.png")
     for name, (patches, groups) in PATCHES.items():
         documented.check("python -m train.study", found["benchmarks"][name], without=["failed"])
         assert [found["benchmarks"][name][key] for key in ("patches", "groups")] == [patches, groups]

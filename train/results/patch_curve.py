@@ -1,28 +1,31 @@
 """How good runs have become with few and with many training patches: charts of their last evaluations."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from markupsafe import Markup
 
+from dx7data.files import write_atomically
 from train.results import figures, reader
 from train.results.chart import Curve, Frame, Tick, chart
 from train.results.reader import Run
 
 _CHARTED = ("bits", "snr_mean_db")  # of figures.MEASURES
+_ACROSS = "training patches, and their groups"
 _SEEN_DASHES = "5 3"
+_LEGEND_COLUMNS = 4
 _MARGIN = 0.05  # of the height, above and below; of the width, at both sides
 
 
 def charts(runs: list[Run]) -> Iterator[Markup]:
-    """None unless the runs have different numbers of training patches. Below each number stands that of the groups."""
-    known = [run for run in runs if "patches" in run.facts and run.validation]
-    numbers = {int(run.facts["patches"]): run.facts["groups"] for run in known}
-    if len(numbers) < 2:
+    """For the page that compares runs; none unless these have different numbers of training patches."""
+    known, ticks = find_ticks(runs)
+    if len(ticks) < 2:
         return
-    ticks = [Tick(np.log10(n), (f"{n:,}", f"{int(groups):,}")) for n, groups in sorted(numbers.items())]
     edge = _MARGIN * (ticks[-1].place - ticks[0].place)
-    across = "training patches, and their groups"
     for name in _CHARTED:
         title, unit, scale = figures.MEASURES[name]
         curves = list_curves(known, name, scale)
@@ -31,7 +34,38 @@ def charts(runs: list[Run]) -> Iterator[Markup]:
             margin = _MARGIN * (values.max() - values.min()) or 0.5
             ends = ticks[0].place - edge, ticks[-1].place + edge
             shown = Frame(*ends, values.min() - margin, values.max() + margin)
-            yield chart(f"{title} with more patches", unit, across, curves, shown, ticks)
+            yield chart(f"{title} with more patches", unit, _ACROSS, curves, shown, ticks)
+
+
+def draw(runs: list[Run], path: Path) -> bool:
+    """The same charts in a picture, PNG; whether there is something to draw."""
+    known, ticks = find_ticks(runs)
+    if len(ticks) < 2:
+        return False
+    legend_rows = -(-len(list_curves(known, _CHARTED[0])) // _LEGEND_COLUMNS)
+    above = 58 + 20 * legend_rows
+    with matplotlib.rc_context(figures.STYLE):
+        figure = figures.make_figure("With more training patches", above + 360)
+        grid = figures.add_axes(figure, 1, len(_CHARTED), top=above, bottom=60)[0]
+        for axes, name in zip(grid, _CHARTED, strict=True):
+            title, unit, scale = figures.MEASURES[name]
+            for curve in list_curves(known, name, scale):
+                line = "--" if curve.dashes else "-"
+                tone = matplotlib.colormaps["tab10"](curve.number % 10)
+                axes.plot(curve.across, curve.values, line, marker="o", markersize=4, color=tone, label=curve.name)
+            axes.set_xticks([tick.place for tick in ticks], ["\n".join(tick.lines) for tick in ticks])
+            figures.set_labels(axes, title, unit, _ACROSS)
+        place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 28 / (above + 360)), "ncols": _LEGEND_COLUMNS}
+        figure.legend(*grid[0].get_legend_handles_labels(), **place)
+        write_atomically(path, partial(figure.savefig, format="png"))
+    return True
+
+
+def find_ticks(runs: list[Run]) -> tuple[list[Run], list[Tick]]:
+    """The runs that have recorded their patches; and the numbers of these, each with that of the groups below it."""
+    known = [run for run in runs if "patches" in run.facts and run.validation]
+    numbers = {int(run.facts["patches"]): int(run.facts["groups"]) for run in known}
+    return known, [Tick(np.log10(n), (f"{n:,}", f"{groups:,}")) for n, groups in sorted(numbers.items())]
 
 
 def list_curves(runs: list[Run], name: str, scale: float = 1) -> list[Curve]:
