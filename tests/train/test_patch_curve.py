@@ -56,6 +56,15 @@ def test_points_are_the_last_evaluations(runs, name):
     assert curves["s4 unseen"].number == curves["s4 seen"].number != curves["mamba2 seen"].number
 
 
+def test_of_several_seeds_it_is_the_mean(tmp_path):
+    settings = run_folder.config(steps=30, seed=5)["settings"]
+    found = compare.read([make(tmp_path, 32), make(tmp_path / "5", 32, settings=settings), make(tmp_path, 320)])
+    curves = patch_curve.list_curves(found, "bits")
+    assert [curve.name for curve in curves] == ["s4 unseen", "s4 seen"]
+    one, other, more = (last(run, "unseen", "bits") for run in found)
+    assert curves[0].values == pytest.approx([(one + other) / 2, more])
+
+
 def test_kinds_are_named_by_what_differs():
     s4 = {"model_name": "s4", "prefix": "bytes", "model.film": "192", "model.film_reader": "mlp"}
     kinds = [s4, s4 | {"model.film_reader": "table"}, s4 | {"model_name": "mamba2", "prefix": "none"}]

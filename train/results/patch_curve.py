@@ -71,7 +71,7 @@ def find_ticks(runs: list[Run]) -> tuple[list[Run], list[Tick]]:
 def list_curves(runs: list[Run], name: str, scale: float = 1) -> list[Curve]:
     """A column of the last evaluation over the logarithm of the number of patches, for each kind of model and each set.
 
-    Runs are of one kind that have the same model and prefix, whatever their data.
+    Runs are of one kind that have the same model and prefix, whatever their data; of several seeds it is the mean.
     """
     kinds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in sorted(runs, key=lambda run: int(run.facts["patches"])):
@@ -84,10 +84,12 @@ def list_curves(runs: list[Run], name: str, scale: float = 1) -> list[Curve]:
                 (np.log10(int(run.facts["patches"])), run.validation[which][-1:]) for run in own if which in run.validation
             ]
             values = scale * np.array([reader.column(last, name)[0] for _, last in rows])
-            places = np.array([place for place, _ in rows])
-            if (known := np.isfinite(values)).any():
+            known = np.isfinite(values)
+            places, of_place = np.unique(np.array([place for place, _ in rows])[known], return_inverse=True)
+            if places.size:
+                means = np.bincount(of_place, values[known]) / np.bincount(of_place)
                 dashes = _SEEN_DASHES if which == "seen" else ""
-                found.append(Curve(number, f"{label} {which}", places[known], values[known], dashes))
+                found.append(Curve(number, f"{label} {which}", places, means, dashes))
     return found
 
 
