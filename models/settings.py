@@ -8,6 +8,7 @@ from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
+from .film import READERS
 from .layers import LAYERS
 
 BACKBONES = ("sashimi", "stack")
@@ -37,8 +38,9 @@ class ModelSettings:
     ff: int = _field(2, "how much wider the feed-forward part is inside; 0: none")
     dropout: float = _field(0.0, "part of each branch that is left out in training")
     film: int = _field(
-        0, "samples of the prefix, if an MLP reads it and scales and shifts each block's input; 0: layers read it"
+        0, "samples of the prefix, if film_reader reads it and scales and shifts each block's input; 0: layers read it"
     )
+    film_reader: str = _field("mlp", "mlp, or table, which learns a code for each prefix by heart: for known voices alone")
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
 
     def __post_init__(self) -> None:
@@ -49,6 +51,9 @@ class ModelSettings:
         for name in (*self.layers, *self.options):
             check_known("layer", name, sorted(LAYERS))
         check_known("backbone", self.backbone, BACKBONES)
+        check_known("film_reader", self.film_reader, READERS)
+        if self.film_reader != "mlp" and not self.film:
+            raise ValueError(f"film_reader is {self.film_reader}, and film is 0: give it the length of the prefix")
         for name, options in self.options.items():
             if name not in self.layers:
                 raise ValueError(

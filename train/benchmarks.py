@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dx7data.errors import InputError
@@ -29,6 +29,20 @@ class Benchmark:
         return [*([("patches", "breed", "example", "--out", bank, *self.breed)] if self.breed else []), making]
 
 
+# Of the near-duplicate groups, 2 % are held out for validation, which is `unseen`, and 2 % for the test.
+_ANY_VOICE = Benchmark(
+    breed=("--count", "22000", "--generations", "4", "--random", "2000"),
+    plan=(*_CLIPS, "--prefix", "bytes", "--split", "0.96,0.02,0.02"),
+    fingerprint="46b7a1ca675b8b02f328ae181bf058b579da35049bb94f3700eb7f4e0d729223",
+    train=("--preset", "seed", "--prefix", "bytes"),
+)
+# The same with few of its patches in training, which are nested, and with all that are held out.
+_FEW_PATCHES = {
+    32: "d766de2a618a58d4c9150b90d29afa5f932ee9a25d5c3f379f7730114eba84a0",
+    320: "16206095d444d14ba3beadc31379131d527a8940d7179507e813739dcea736d2",
+    3200: "adeb2055b4a2dcf6754778b04653a3be252a9928fbf3e6d536ee887b7587a1f3",
+}
+
 BENCHMARKS = {
     # An electric piano whose timbre follows velocity, which the source tells.
     "one-voice": Benchmark(
@@ -36,13 +50,13 @@ BENCHMARKS = {
         fingerprint="d82ef00b114bf0dff3dc0f93f33f9e3ff4bd9a352892d8d3cca84f027a597029",
         train=("--preset", "seed"),
     ),
-    # Of the near-duplicate groups, 2 % are held out for validation, which is `unseen`, and 2 % for the test.
-    "any-voice": Benchmark(
-        breed=("--count", "22000", "--generations", "4", "--random", "2000"),
-        plan=(*_CLIPS, "--prefix", "bytes", "--split", "0.96,0.02,0.02"),
-        fingerprint="46b7a1ca675b8b02f328ae181bf058b579da35049bb94f3700eb7f4e0d729223",
-        train=("--preset", "seed", "--prefix", "bytes"),
-    ),
+    "any-voice": _ANY_VOICE,
+    **{
+        f"any-voice-{count}": replace(
+            _ANY_VOICE, plan=(*_ANY_VOICE.plan, "--train-patches", str(count)), fingerprint=fingerprint
+        )
+        for count, fingerprint in _FEW_PATCHES.items()
+    },
 }
 
 
@@ -51,9 +65,14 @@ def find_plan(folder: Path) -> Path:
     return folder / "plan"
 
 
-def prepare(name: str, folder: Path) -> None:
-    """Make the plan of a benchmark in the folder of a study, if it is not there. Raises InputError if it is another one."""
-    benchmark, plan, bank = BENCHMARKS[name], find_plan(folder), folder / f"{name}.syx"
+def prepare(name: str, folder: Path, banks: Path | None = None) -> None:
+    """Make the plan of a benchmark in the folder of a study, if it is not there. Raises InputError if it is another one.
+
+    banks: the folder where a bank is bred, which benchmarks of the same patches share; the study's own if not named.
+    """
+    benchmark, plan = BENCHMARKS[name], find_plan(folder)
+    bred_for = next(each for each, other in BENCHMARKS.items() if other.breed == benchmark.breed)
+    bank = (banks or folder) / f"{bred_for}.syx"
     if not (plan / "dataset.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         for words in benchmark.list_commands(str(bank), str(plan)):

@@ -5,11 +5,10 @@ Everything is in the file: audio as wav, spectrograms as PNG, curves as SVG. Wha
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -25,22 +24,12 @@ from train import baselines
 from train.evaluation import paired
 from train.loop.mirror import read_run
 from train.options import parse, setting
-from train.results import comparable, figures, listening, reader
+from train.results import comparable, figures, listening, patch_curve, reader
 from train.results.chart import Curve, chart, choose_dashes, colour, frame
 from train.results.reader import Row, Run
+from train.results.run_table import KINDS, draw_table, list_columns, list_sets
 
-_CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of plots.MEASURES
-_KINDS = {"parameters": int, "steps": int}  # of what has no best
-
-
-class Column(NamedTuple):
-    """Of the table of runs; cells: the exact value and what is shown of it, both empty where there is none."""
-
-    group: str
-    key: str  # in JSON
-    title: str
-    cells: list[tuple[str, str]]
-    best: Callable[[list[float]], float] | None = None  # min, max
+_CHARTED = ("bits", "snr_mean_db", "snr_argmax_db", "accuracy_1", "mel_db")  # of figures.MEASURES
 
 
 @dataclass(frozen=True)
@@ -84,9 +73,9 @@ def summarize(runs: list[Run]) -> dict:
     """What the page says, for JSON: whether the runs are comparable, the table of runs, their differences."""
     found = []
     for i, run in enumerate(runs):
-        row: dict = {"run": run.name, "sets": {which: {} for which in _sets(runs)}}
-        for column in columns(runs):
-            exact, kind = column.cells[i][0], float if column.best else _KINDS.get(column.key, str)
+        row: dict = {"run": run.name, "sets": {which: {} for which in list_sets(runs)}}
+        for column in list_columns(runs):
+            exact, kind = column.cells[i][0], float if column.best else KINDS.get(column.key, str)
             row["sets"].get(column.group, row)[column.key] = kind(exact) if exact else None
         found.append(row)
     broken = comparable.find_broken(runs)
@@ -94,10 +83,11 @@ def summarize(runs: list[Run]) -> dict:
 
 
 def read(folders: list[Path]) -> list[Run]:
-    """The runs by their folders' names, or by their paths where two names are the same."""
+    """The runs by their folders' names, or by their paths below the folder that all are in where two names are the same."""
     names = [os.path.basename(os.path.realpath(folder)) for folder in folders]
     if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
+        above = os.path.commonpath([folder.absolute().parent for folder in folders])
+        names = [os.path.relpath(folder, above) for folder in folders]
     log.debug(f"reading {', '.join(names)}")
     return [reader.read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
@@ -123,7 +113,7 @@ def page(runs: list[Run], floors: dict | None = None) -> str:
         title=", ".join(run.name for run in runs),
         count=format_count(len(runs), "run"),
         verdict=comparable.verdict(runs),
-        table=_table(runs, names),
+        table=draw_table(runs, names),
         paired=_plain(
             "Differences of runs",
             paired.HEAD,
@@ -149,89 +139,6 @@ def _name(number: int, run: Run, count: int) -> Markup:
     line = html('<path d="M0 3H36" stroke-dasharray="{}"/>', choose_dashes(number, count) or "none")
     line = make_svg(line, (0, 0, 36, 6), colour(number))
     return html('<span class="name">{}{}</span>', line, run.name)
-
-
-def columns(runs: list[Run]) -> list[Column]:
-    """The table of runs, but for their names."""
-
-    def seconds(run: Run, name: str) -> str:
-        measured = [row[name] for row in run.metrics if row[name]]
-        return repr(float(np.median([float(each) for each in measured]))) if measured else ""
-
-    found = [
-        Column("training", "model", "model", [(name := run.facts.get("model_name", ""), name) for run in runs]),
-        Column("training", "parameters", "parameters", [_cell(run.facts.get("parameters", ""), "{:,.0f}") for run in runs]),
-        Column("training", "steps", "steps", [(str(run.steps), _progress(run)) for run in runs]),
-        Column("training", "verdict", "ended", [(said := str(run.result.get("verdict", "")), said) for run in runs]),
-    ]
-    for which in _sets(runs):
-        rows = [run.validation.get(which, []) for run in runs]
-        best = [min((row["bits"] for row in own), key=float, default="") for own in rows]
-        last = [own[-1] if own else {} for own in rows]
-
-        def cells(name: str, last: list[Row] = last) -> list[tuple[str, str]]:
-            return [_cell(row.get(name, ""), "{:.2f}") for row in last]
-
-        bits = [_cell(row.get("bits", ""), "{:.4f}") for row in last]
-        errors = [_cell(row.get("bits_se", ""), " ± {:.4f}")[1] for row in last]
-        found += [
-            Column(which, "bits_best", "bits, best", [_cell(each, "{:.4f}") for each in best], min),
-            Column(
-                which,
-                "bits",
-                "bits, last",
-                [(exact, shown + more) for (exact, shown), more in zip(bits, errors, strict=True)],
-                min,
-            ),
-            Column(which, "snr_mean_db", "SNR of the mean, dB", cells("snr_mean_db"), max),
-            Column(which, "snr_argmax_db", "of the likeliest, dB", cells("snr_argmax_db"), max),
-        ]
-    cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
-    for title, form, name, scale, better in cost:
-        found.append(Column("cost, medians", name, title, [_cell(seconds(run, name), form, scale) for run in runs], better))
-    ended = [("peak GB", "{:,.2f}", "peak_memory_bytes", 1e-9), ("first steps, s", "{:,.1f}", "first_steps_seconds", 1.0)]
-    for title, form, name, size in ended:
-        found.append(
-            Column("cost, in all", name, title, [_cell(str(run.result.get(name, "")), form, size) for run in runs], min)
-        )
-    return found
-
-
-def _cell(exact: str, form: str, scale: float = 1) -> tuple[str, str]:
-    return (exact, form.format(scale * float(exact))) if exact not in ("", "nan") else ("", "")
-
-
-def _progress(run: Run) -> str:
-    steps = int(run.facts.get("steps", run.steps))
-    return f"{run.steps:,}" + f" of {steps:,}" * (steps != run.steps)
-
-
-def _sets(runs: list[Run]) -> list[str]:
-    return list(dict.fromkeys(which for run in runs for which in run.validation))
-
-
-def _table(runs: list[Run], names: list[Markup]) -> Markup:
-    table = columns(runs)
-    groups = [(name, len(list(own))) for name, own in groupby(table, lambda column: column.group)]
-    head = join(html('<th colspan="{}" scope="colgroup">{}</th>', count, name) for name, count in groups)
-    titles = join(html('<th scope="col">{}</th>', column.title) for column in table)
-    rows = join(
-        html('<tr><th scope="row">{}</th>{}</tr>', name, join(_td(column, i) for column in table))
-        for i, name in enumerate(names)
-    )
-    return html(
-        '<table><thead><tr><td></td>{}</tr><tr><th scope="col">run</th>{}</tr></thead><tbody>{}</tbody></table>',
-        head,
-        titles,
-        rows,
-    )
-
-
-def _td(column: Column, i: int) -> Markup:
-    exact, shown = column.cells[i]
-    known = [float(each) for each, _ in column.cells if each] if column.best else []
-    best = column.best and len(set(known)) > 1 and exact and float(exact) == column.best(known)
-    return html('<td{}><data value="{}">{}</data></td>', " class=best" * bool(best), exact, shown or "–")
 
 
 def _plain(title: str, head: list[str], rows: list[list[Any]], otherwise: str) -> Markup:
@@ -265,7 +172,8 @@ def _draw_intervals(found: list[dict]) -> list[list[Any]]:
 
 
 def _charts(runs: list[Run]) -> Iterator[Markup]:
-    """Figures of the training loss and of what validation has measured."""
+    """Figures of the training loss, of what validation has measured, and of that with more patches."""
+    yield from patch_curve.charts(runs)
     tokens = [run.tokens_a_step for run in runs if run.tokens_a_step]
     axis, each = ("tokens seen", tokens) if len(tokens) == len(runs) else ("steps", [1] * len(runs))
     last = max(run.steps * size for run, size in zip(runs, each, strict=True))
@@ -290,7 +198,7 @@ def _charts(runs: list[Run]) -> Iterator[Markup]:
         if name == "mel_db":
             heard = {row.get("decode") for run in runs for own in run.validation.values() for row in own}
             unit += f", decoded as {' or '.join(sorted(filter(None, heard)))}"
-        of_sets = {which: curves([run.validation.get(which, []) for run in runs], name, scale) for which in _sets(runs)}
+        of_sets = {which: curves([run.validation.get(which, []) for run in runs], name, scale) for which in list_sets(runs)}
         every = [curve for found in of_sets.values() for curve in found]
         for which, found in of_sets.items():
             if found:

@@ -7,73 +7,31 @@ begun is resumed. On several GPUs the runs are shared out.
 """
 
 import dataclasses
-import os
-import queue
-import shlex
-import subprocess
 import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import torch
 from msgspec import Meta
 
 from dx7data import process
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
-from dx7data.output import log, print_result, progress_bar
+from dx7data.output import log, print_result
 from models.registry import MODELS
-from train import arguments, baselines, benchmarks, compare, study_table
+from train import baselines, benchmarks, compare, study_table
 from train.benchmarks import BENCHMARKS
-from train.config import INDIFFERENT, Count, RunSettings
-from train.evaluation import verdict
+from train.config import Count
 from train.loop.folder import check_contents
 from train.options import parse, setting
-from train.results import reader
+from train.results import patch_curve, reader
+from train.study_jobs import Job, run_jobs
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--seed", "--out", "--resume")
 _OWN_OUTPUT = ("-q", "--quiet", "-v", "--verbose", "--json")
 VARIANTS = ("s4", "s4-conv", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid", "wavenet", "transformer")
 LRS = (1e-3, 3e-3, 1e-2)
 _SEED = "-seed-"  # in the name of a run's folder, between the model and a seed other than 0
-_DIVERGED = 3  # exit status of a run that did: the table says so
-
-
-class Job(NamedTuple):
-    """One run: its folder, and the arguments of its command."""
-
-    run: Path
-    argv: list[str]
-
-    @property
-    def settings(self) -> RunSettings:
-        return arguments.choose_run(arguments.read(self.argv))[1]
-
-    @property
-    def done(self) -> bool:
-        """Raises InputError if another run than this one has been made, or begun, in its folder: it would be extended."""
-        if not (self.run / "config.json").exists():
-            return False
-        stored = RunSettings.from_json(reader.read_config(self.run)["settings"], self.run / "config.json")
-        wanted = self.settings
-        if wanted.sample_rate is None:
-            wanted = dataclasses.replace(wanted, sample_rate=stored.sample_rate)  # that of the shards
-        for name in (field.name for field in dataclasses.fields(RunSettings) if field.name not in INDIFFERENT):
-            was, now = getattr(stored, name), getattr(wanted, name)
-            if was != now:
-                raise InputError(f"{self.run} was made with {name} {was}, this study wants {now}: name another --out")
-        return bool(reader.read_result(self.run))
-
-    @property
-    def diverged(self) -> bool:
-        return reader.read_result(self.run).get("verdict") == verdict.DIVERGED
-
-    def command(self) -> list[str]:
-        begun = ["--resume"] if (self.run / "config.json").exists() else []
-        return [sys.executable, "-m", "train", *self.argv, "--out", str(self.run), *begun]
 
 
 @dataclass(frozen=True)
@@ -81,10 +39,14 @@ class StudyOptions:
     """What is compared, and for how long."""
 
     shards: str | None = setting(None, "what `dx7data render` has written", metavar="FOLDER")
-    benchmark: str | None = setting(
-        None,
-        "instead of --shards: data that is the same everywhere, rendered live; its plan is put into --out",
+    benchmark: tuple[str, ...] = setting(
+        (),
+        "instead of --shards: data that is the same everywhere, rendered live; its plan is put into --out. Of several, each "
+        "gets a folder there",
         choices=BENCHMARKS,
+        metavar="NAME",
+        shown="none",
+        kwargs={"nargs": "+"},
     )
     out: Path = setting(Path("runs/study"), "where the runs and the table are put", metavar="FOLDER")
     models: tuple[str, ...] = setting(VARIANTS, "that are compared", choices=MODELS, metavar="NAME", kwargs={"nargs": "+"})
@@ -126,32 +88,85 @@ def start(options: StudyOptions) -> int:
 
 
 def study(options: StudyOptions) -> dict:
-    """All runs, then table.md and compare.html; what the table says, where it is, and which runs failed, and why."""
+    """All runs, then table.md and compare.html; what the table says, where it is, and which runs failed, and why.
+
+    Of several benchmarks, these files of each and of all; what the table of each says is then in `benchmarks`.
+    """
     if own := [word for word in options.options if word.partition("=")[0] in (*_OWN, *_OWN_OUTPUT)]:
         raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
-    if (options.shards is None) == (options.benchmark is None):
+    if (options.shards is None) == (not options.benchmark):
         raise InputError(
-            f"name the data: --shards with a folder, or --benchmark with one of {', '.join(BENCHMARKS)}, not both"
+            f"name the data: --shards with a folder, or --benchmark with one or more of {', '.join(BENCHMARKS)}, not both"
         )
-    check_contents(options.out)
-    if options.benchmark:
-        benchmarks.prepare(options.benchmark, options.out)
-    trials = {(model, rate): trial(options, model, rate) for model in options.models for rate in options.lrs}
-    failed = run_jobs(trials.values(), "trials", options.at_once)
-    tried = {key: find_bits(job) for key, job in trials.items()}
+    parts = divide(options)
+    for part in parts:
+        check_contents(part.out)
+        if part.benchmark:
+            benchmarks.prepare(part.benchmark[0], part.out, options.out)
+    trials = [
+        {(model, rate): trial(part, model, rate) for model in options.models for rate in options.lrs} for part in parts
+    ]
+    failed = run_jobs([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
+    tried = [{key: find_bits(job) for key, job in jobs.items()} for jobs in trials]
+    best = [choose_rates(options, bits) for bits in tried]
+    # One for each GPU: what shares it would be in their step times.
+    wanted = [
+        full(part, *one, seed)
+        for part, rates in zip(parts, best, strict=True)
+        for seed in options.seeds
+        for one in rates.items()
+    ]
+    failed |= run_jobs(wanted, "runs", 1)
+    runs = list(map(find_runs, parts, best))
+    found = [write_results(*each) for each in zip(parts, tried, best, runs, strict=True)]
+    for run, why in failed.items():
+        log.error(f"train.study: {run} failed: {why}")
+    if len(parts) == 1:
+        return found[0] | {"failed": failed}
+    named = dict(zip(options.benchmark, found, strict=True))
+    sound = [job.run for ended in runs for _, _, job in ended if not job.diverged]
+    where = write_files(options.out, study_table.format_tables(named), sound)
+    picture = options.out / "curve.png"
+    drawn = patch_curve.draw(compare.read(sound), picture)
+    return {"benchmarks": named, **where, "picture": str(picture) if drawn else None, "failed": failed}
+
+
+def divide(options: StudyOptions) -> list[StudyOptions]:
+    """The studies that it is made of: with several benchmarks one of each, in a folder of its own."""
+    if len(options.benchmark) < 2:
+        return [options]
+    if len(set(options.benchmark)) < len(options.benchmark):
+        raise InputError(f"--benchmark {' '.join(options.benchmark)}: name each once")
+    return [dataclasses.replace(options, benchmark=(name,), out=options.out / name) for name in options.benchmark]
+
+
+def choose_rates(options: StudyOptions, tried: dict[tuple[str, float], float | str]) -> dict[str, float]:
+    """The rate of each model whose trial ended with the fewest bits; models of which none ended so are left out."""
     best = {}
     for model in options.models:
         bits = {rate: each for rate in options.lrs if isinstance(each := tried[model, rate], float)}
         if bits:
             best[model] = min(bits, key=bits.__getitem__)
-    # One for each GPU: what shares it would be in their step times.
-    failed |= run_jobs([full(options, *one, seed) for seed in options.seeds for one in best.items()], "runs", 1)
-    runs = [
+    return best
+
+
+def find_runs(options: StudyOptions, best: dict[str, float]) -> list[tuple[str, int, Job]]:
+    """Model after model, those that have come to their end, each with its seed; those of earlier commands too."""
+    return [
         (model, seed, job)
         for model, rate in best.items()
         for seed in sorted({*options.seeds, *find_seeds(options, model)})
         if (job := full(options, model, rate, seed)).done
     ]
+
+
+def write_results(
+    options: StudyOptions,
+    tried: dict[tuple[str, float], float | str],
+    best: dict[str, float],
+    runs: list[tuple[str, int, Job]],
+) -> dict:
+    """table.md and compare.html of one data set; what the table says, and where they are."""
     sound = [job for _, _, job in runs if not job.diverged]
     floors = find_floors(options, sound[0]) if sound else None
     found = study_table.summarize(
@@ -162,16 +177,20 @@ def study(options: StudyOptions) -> dict:
         {model: f"{rate:g}" for model, rate in best.items()},
         floors,
     )
-    found |= {"table": None, "page": None, "failed": failed}
-    if any(job.done for job in trials.values()):
-        found["table"] = str(options.out / "table.md")
-        text = study_table.format_table(found)
-        write_atomically(options.out / "table.md", lambda file: file.write(f"{text}\n".encode()))
-        if sound:
-            found["page"] = str(options.out / "compare.html")
-            compare.write([job.run for job in sound], options.out / "compare.html", floors)
-    for run, why in failed.items():
-        log.error(f"train.study: {run} failed: {why}")
+    anything = any(bits != study_table.FAILED for bits in tried.values())
+    text = study_table.format_table(found) if anything else None
+    return found | write_files(options.out, text, [job.run for job in sound], floors)
+
+
+def write_files(folder: Path, table: str | None, runs: list[Path], floors: Path | None = None) -> dict[str, str | None]:
+    """table.md and compare.html, and where they are; None where there is nothing to write."""
+    found: dict[str, str | None] = {"table": None, "page": None}
+    if table:
+        found["table"] = str(folder / "table.md")
+        write_atomically(folder / "table.md", lambda file: file.write(f"{table}\n".encode()))
+    if table and runs:
+        found["page"] = str(folder / "compare.html")
+        compare.write(runs, folder / "compare.html", floors)
     return found
 
 
@@ -179,8 +198,10 @@ def describe(found: dict) -> list[str]:
     """The table, and where it is."""
     if not found["table"]:
         return ["no trial came to its end"]
-    places = " and ".join(filter(None, [found["table"], found["page"]]))
-    return ["", *study_table.format_table(found).split("\n"), "", f"This is in {places}"]
+    places = " and ".join(filter(None, [found["table"], found["page"], found.get("picture")]))
+    several = "benchmarks" in found
+    text = study_table.format_tables(found["benchmarks"]) if several else study_table.format_table(found)
+    return ["", *str(text).split("\n"), "", f"This is in {places}"]
 
 
 def trial(options: StudyOptions, model: str, rate: float) -> Job:
@@ -200,51 +221,12 @@ def find_seeds(options: StudyOptions, model: str) -> list[int]:
 
 def _job(options: StudyOptions, name: str, model: str, rate: float, seed: int, steps: int, every: int) -> Job:
     if options.benchmark:
-        data = ["--live", str(benchmarks.find_plan(options.out)), *BENCHMARKS[options.benchmark].train]
+        data = ["--live", str(benchmarks.find_plan(options.out)), *BENCHMARKS[options.benchmark[0]].train]
     else:
         data = ["--shards", str(options.shards)]
     argv = [*data, "--model", model, "--lr", f"{rate:g}", "--steps", str(steps), "--seed", str(seed)]
     argv += ["--evaluate-every", str(every), "--checkpoint-every", str(every), *options.options]
     return Job(options.out / name, argv)
-
-
-def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
-    """Run what is not done; which runs failed, each with the sentence that it ended with."""
-    waiting = [job for job in jobs if not job.done]
-    gpus = torch.cuda.device_count()
-    gpus_free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    turns: list[int | None] = [*range(gpus)] * at_once or [None]
-    for place in turns:
-        gpus_free.put(place)
-    failed = {}
-
-    def run(job: Job) -> None:
-        place = gpus_free.get()
-        log.debug(shlex.join(job.command()))
-        environment = os.environ | ({} if place is None else {"CUDA_VISIBLE_DEVICES": _name_gpu(place)})
-        try:
-            job.run.parent.mkdir(parents=True, exist_ok=True)
-            ended = subprocess.run(job.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        finally:
-            gpus_free.put(place)
-        if ended.returncode not in (0, _DIVERGED):
-            lines = ended.stderr.decode(errors="replace").strip().splitlines()
-            failed[str(job.run)] = lines[-1] if lines else f"exit status {ended.returncode}"
-
-    with ThreadPoolExecutor(max(1, gpus * at_once)) as pool:
-        try:
-            for _ in progress_bar(pool.map(run, waiting), desc=what, total=len(waiting), unit="run"):
-                pass
-        except KeyboardInterrupt:  # the runs heard it too, and write their checkpoints
-            pool.shutdown(cancel_futures=True)
-            raise
-    return failed
-
-
-def _name_gpu(place: int) -> str:
-    """The GPU at a place among those that this process sees."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",")[place] if named else str(place)
 
 
 def find_floors(options: StudyOptions, job: Job) -> Path | None:

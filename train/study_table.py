@@ -14,6 +14,7 @@ from train.results.reader import Run, choose_set
 
 FAILED, DIVERGED = "failed", "diverged"  # trials that have no bits
 _FACTS = {"device": "versions.device", "torch": "versions.torch", "fingerprint": "fingerprint"}
+_COUNTS = ("patches", "groups")  # of training; runs of earlier versions have not recorded them
 _MEASURES = ("bits", "bits_se", "snr_mean_db", "snr_argmax_db")
 _EXPLAINED = "±: the standard error over clips or, where a model has several seeds, the standard deviation over these."
 _COSTS = ("step_seconds", "peak_memory_bytes", "first_steps_seconds")
@@ -37,6 +38,7 @@ def summarize(
         "steps": steps,
         "tokens": sound[0].tokens_a_step * sound[0].steps if sound and sound[0].tokens_a_step else None,
         **{name: sound[0].facts[fact] if sound else None for name, fact in _FACTS.items()},
+        **{name: int(sound[0].facts[name]) if sound and name in sound[0].facts else None for name in _COUNTS},
         "runs": [
             {"model": model, "lr": best[model], "seed": seed, **_summarize_run(run, sets)} for model, seed, run in runs
         ],
@@ -68,16 +70,9 @@ def format_table(found: dict) -> str:
     lines = [f"{format_count(found['steps'], 'step')}; no run came to its end."]
     sound = [run for run in found["runs"] if not run["diverged"]]
     if sound:
-        tokens = f", {found['tokens']:,} tokens each" if found["tokens"] else ""
-        lines = [
-            f"{format_count(found['steps'], 'step')}{tokens}, {found['device']}, torch {found['torch']}, "
-            f"data {found['fingerprint'][:12]}. {_EXPLAINED}",
-        ]
+        lines = [_format_conditions(found, f"{_format_patches(found)}data {found['fingerprint'][:12]}")]
         sets = list(sound[0]["sets"])
-        head = ["model", "seeds", "parameters", "lr", *(f"bits, {name}" for name in sets)]
-        head += [f"SNR dB, {name} ({how})" for how in ("mean", "argmax") for name in sets]
-        head += ["step ms", "peak GB", "tokens/s", "first steps s"]
-        lines += ["", *_markdown(head, [_row(list(group), sets, len(head)) for _, group in groupby(found["runs"], _name)])]
+        lines += ["", *_markdown(_head(sets), _rows(found, sets))]
         if found["differences"]:
             title = "Differences in bits, clip by clip, with intervals of a bootstrap over clips:"
             lines += ["", title, "", *_markdown(paired.HEAD, paired.rows(found["differences"]))]
@@ -93,24 +88,62 @@ def format_table(found: dict) -> str:
     return "\n".join([*lines, *_markdown(["model", *next(iter(found["trials"].values()))], tried)])
 
 
-def _name(run: dict) -> str:
-    return run["model"]
+def format_tables(found: dict[str, dict]) -> str | None:
+    """Markdown: the runs of several data sets in one table, with how many patches each has learned from."""
+    ended = {name: one for name, one in found.items() if any(not run["diverged"] for run in one["runs"])}
+    if not ended:
+        return None
+    first = next(iter(ended.values()))
+    sets = list(dict.fromkeys(which for one in ended.values() for run in one["runs"] for which in run.get("sets", ())))
+    rows = [
+        [name, *(f"{one[count]:,}" if one[count] else "" for count in _COUNTS), *row]
+        for name, one in found.items()
+        for row in _rows(one, sets)
+    ]
+    table = _markdown(["benchmark", *_COUNTS, *_head(sets)], rows)
+    return "\n".join([_format_conditions(first), "", *table])
 
 
-def _row(runs: list[dict], sets: list[str], columns: int) -> list[str]:
+def _format_conditions(found: dict, data: str = "") -> str:
+    """What was the same in all runs."""
+    tokens = f"{found['tokens']:,} tokens each" if found["tokens"] else ""
+    same = [format_count(found["steps"], "step"), tokens, found["device"], f"torch {found['torch']}", data]
+    return f"{', '.join(filter(None, same))}. {_EXPLAINED}"
+
+
+def _format_patches(found: dict) -> str:
+    if not found["patches"]:
+        return ""
+    return f"{format_count(found['patches'], 'training patch')} in {format_count(found['groups'], 'near-duplicate group')}, "
+
+
+def _head(sets: list[str]) -> list[str]:
+    """Of _rows."""
+    found = ["model", "seeds", "parameters", "lr", *(f"bits, {name}" for name in sets)]
+    found += [f"SNR dB, {name} ({how})" for how in ("mean", "argmax") for name in sets]
+    return [*found, "step ms", "peak GB", "tokens/s", "first steps s"]
+
+
+def _rows(found: dict, sets: list[str]) -> list[list[str]]:
+    """One of each model."""
+    return [_row(list(group), sets) for _, group in groupby(found["runs"], lambda run: run["model"])]
+
+
+def _row(runs: list[dict], sets: list[str]) -> list[str]:
     """Of a model: means over the seeds that did not diverge."""
     sound = [run for run in runs if not run["diverged"]]
     seeds = " ".join(f"{run['seed']}{' (diverged)' * run['diverged']}" for run in runs)
     name, rate = runs[0]["model"], runs[0]["lr"]
     if not sound:
-        return [name, seeds, "", rate, *[DIVERGED] * len(sets), *[""] * (columns - 4 - len(sets))]
+        return [name, seeds, "", rate, *[DIVERGED] * len(sets), *[""] * (2 * len(sets) + 4)]
 
     def mean(key: str) -> float | None:
         values = [run[key] for run in sound if run[key]]
         return statistics.fmean(values) if values else None
 
     step, tokens = mean("step_seconds"), mean("tokens_per_second")
-    measured = {which: [run["sets"][which] for run in sound] for which in sets}
+    # A set may be one of another data set in the table.
+    measured = {which: [run["sets"][which] for run in sound if which in run["sets"]] for which in sets}
     return [
         name,
         seeds,
@@ -118,7 +151,7 @@ def _row(runs: list[dict], sets: list[str], columns: int) -> list[str]:
         rate,
         *map(_format_bits, measured.values()),
         *(
-            f"{statistics.fmean(one[column] for one in measured[which]):.1f}"
+            f"{statistics.fmean(one[column] for one in measured[which]):.1f}" if measured[which] else ""
             for column in ("snr_mean_db", "snr_argmax_db")
             for which in sets
         ),
@@ -131,6 +164,8 @@ def _row(runs: list[dict], sets: list[str], columns: int) -> list[str]:
 
 def _format_bits(measured: list[dict]) -> str:
     """Of one set, by seed."""
+    if not measured:
+        return ""
     bits = [one["bits"] for one in measured]
     error = statistics.stdev(bits) if len(bits) > 1 else measured[0]["bits_se"]
     return f"{statistics.fmean(bits):.3f}{describe_error(error)}"

@@ -42,9 +42,9 @@ def _describe(found: dict) -> list[str]:
     for split, count in found["samples"].items():
         missing = found["wanted"][split] - count
         still = f", {missing:,} still to be made" if missing else ""
-        lines.append(
-            f"  {split:6}{format_count(count, 'pair'):>14}{still}, {format_count(found['patches'][split], 'patch')}"
-        )
+        patches = format_count(found["patches"][split], "patch")
+        groups = format_count(found["groups"][split], "near-duplicate group")
+        lines.append(f"  {split:6}{format_count(count, 'pair'):>14}{still}, {patches} in {groups}")
     if peak := found["target_peak"]:
         levels = ", ".join(f"{name} {value:,}" for name, value in peak.items())
         lines.append(f"  target peak, of 32,767, with gain {found['gain']}: {levels}")

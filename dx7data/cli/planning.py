@@ -75,6 +75,12 @@ def _clip_options(render: ArgumentParser) -> None:
         default="patch",
         help="what must not be in two splits (default: patch, with its near-duplicates)",
     )
+    render.add_argument(
+        "--train-patches",
+        type=whole(1, 10**9),
+        metavar="N",
+        help="keep only N of train's target patches, chosen by --seed; val and test stay the same (default: all)",
+    )
     render.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
     render.add_argument(
         "--shard-size",
@@ -247,6 +253,7 @@ def _make_spec(options: Namespace) -> Spec:
         pairs=options.pairs,
         perturb=options.perturb,
         random_patches=options.random_patches,
+        train_patches=options.train_patches,
         prefixes=tuple(sorted(codec for codec in options.prefix if codec != "none")),
         kinds=options.kinds,
         filters=filters.Filters(**{name: value for name in filters.NAMES if (value := getattr(options, name)) is not None}),

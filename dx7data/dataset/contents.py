@@ -53,6 +53,7 @@ def summarize(folder: Folder, rows: int = 5) -> dict:
         "hours": samples.total() * plan.spec.seconds / 3600,
         "bytes": sum(stats["tar"]["bytes"] for _, stats in made),
         "patches": {split: int(plan.targets[split].size) for split in plan.counts},
+        "groups": {split: plan.patches.count_groups(split) for split in plan.counts},
         "families": dict(sorted(Counter(Counter(plan.patches.families).values()).items())),
         "phrases": dict(sorted(kinds.items())),
         "kinds": list(plan.spec.kinds),

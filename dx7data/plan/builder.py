@@ -47,7 +47,7 @@ def make_plan(
         patches = patches.join(augment.perturb(spec, patches))
     if spec.pairs:
         patches = patches.join(augment.make_counterfactuals(spec, patches))
-    patches = patches.take(np.argsort(patches.ids, kind="stable"))
+    patches = split.limit_train(patches.take(np.argsort(patches.ids, kind="stable")), spec)
     counts = _count_samples(spec, patches, samples, per_patch)
     if phrases is not None:
         phrases = phrases.with_splits(split.divide_phrases(len(phrases), spec))
@@ -58,7 +58,8 @@ def make_plan(
     for name, part in zip(SPLITS, spec.split, strict=True):
         own = int((patches.within(name) & patches.targets).sum())
         if part and own < spec.layers[1]:
-            raise InputError(f"{spec.layers[1]} layers need as many patches, and {name} has {own}: use fewer --layers")
+            more = " or more --train-patches" if name == "train" and spec.train_patches else ""
+            raise InputError(f"{spec.layers[1]} layers need as many patches, and {name} has {own}: use fewer --layers{more}")
     return _measure(made)
 
 
@@ -103,9 +104,14 @@ def add_patches(old: Plan, bank: Bank) -> tuple[Plan, list[str]]:
     """A plan with more patches, and a sentence for each that it refuses: those that are near patches of several splits.
 
     The old patches stay in their splits, a new one that is a near-duplicate of an old one joins its group, the
-    others are divided like any.
+    others are divided like any. Raises InputError for a plan whose train patches are limited.
     """
     old.check_current()
+    if old.spec.train_patches:
+        raise InputError(
+            f"a plan with --train-patches {old.spec.train_patches} takes no more patches, for it does not know which it "
+            "has left out: plan anew, with all of them"
+        )
     known = set(old.patches.ids)
     fresh, silent = _take_audible(bank, old.spec, None)
     fresh = fresh.take([i for i, key in enumerate(fresh.ids) if key not in known])

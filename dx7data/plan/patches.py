@@ -51,6 +51,11 @@ class Patches:
         """Which rows belong to a split, bool (N,)."""
         return np.array([own in (split, EVERY_SPLIT) for own in self.splits], bool)
 
+    def count_groups(self, split: str) -> int:
+        """Near-duplicate groups of the targets of a split."""
+        rows = np.flatnonzero(self.within(split) & self.targets)
+        return len({self.families[i] for i in rows})
+
     def to_parquet(self) -> bytes:
         """`patches.parquet`."""
         import pyarrow as pa

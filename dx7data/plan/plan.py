@@ -98,7 +98,7 @@ class Plan(Recipe):
             "engine": ENGINE,
             "fingerprint": self.fingerprint,
             **({} if self.format == FORMAT_3 else {"title": self.title, "license": self.license}),
-            "spec": asdict(self.spec),
+            "spec": self.spec.to_json(),
             "samples": self.counts,
             "patches": len(self.patches),
             "phrases": "drawn" if self.phrases is None else len(self.phrases),

@@ -1,7 +1,7 @@
 """What all samples of a data set are made of: its spec, patches and phrases, from which each follows as a pure function."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -46,10 +46,18 @@ class Recipe:
         """SHA-256 of everything that a sample depends on: not the number of samples, nor the files the patches came from."""
         if self.old_fingerprint:
             return self.old_fingerprint
-        state = hashlib.sha256(to_canonical_json({"format": self.format, "engine": ENGINE, "spec": asdict(self.spec)}))
-        state.update(self.patches.stored.tobytes())
-        state.update(to_canonical_json([self.patches.ids, self.patches.splits, self.patches.kinds]))
-        state.update(to_canonical_json([self.patches.parents, self.patches.targets]))
+        return self._hash(self.spec, self.patches)
+
+    def hash_split(self, split: str) -> str:
+        """The same of one split: plans that differ in --train-patches alone have one val and one test."""
+        spec = self.spec if split == "train" else replace(self.spec, train_patches=None)
+        return self._hash(spec, self.patches.take(np.flatnonzero(self.patches.within(split))))
+
+    def _hash(self, spec: Spec, patches: Patches) -> str:
+        state = hashlib.sha256(to_canonical_json({"format": self.format, "engine": ENGINE, "spec": spec.to_json()}))
+        state.update(patches.stored.tobytes())
+        state.update(to_canonical_json([patches.ids, patches.splits, patches.kinds]))
+        state.update(to_canonical_json([patches.parents, patches.targets]))
         if self.phrases is not None:
             self.phrases.hash_into(state)
         return state.hexdigest()

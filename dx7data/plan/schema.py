@@ -52,8 +52,16 @@ class Silent(TypedDict):
     name: Name
 
 
+class Kept(TypedDict):
+    """What --train-patches has left."""
+
+    patches: Count
+    families: Count
+
+
 class SplitReport(TypedDict):
     split_by: SplitBy
+    train: NotRequired[Kept]
     families: Count
     largest_family: Count
     nearest_across_splits: Count | None

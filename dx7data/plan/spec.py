@@ -1,7 +1,7 @@
 """What a user asks for, and what a sample is made of: the types that plans and samples have in common."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -39,11 +39,19 @@ class Spec:
     pairs: Annotated[int, Meta(ge=0, le=1000)] = 0  # changed versions of each patch; 0: no pairs
     perturb: Made = 0  # patches made from those of the bank
     random_patches: Made = 0
+    train_patches: Annotated[int, Meta(ge=1, le=10**9)] | None = None  # targets that train keeps; None: all
     prefixes: tuple[str, ...] = ()  # codecs
     bend_semitones: Key = midi.BEND_SEMITONES  # the bend of MIDI phrases, unless they say otherwise
     wheel_range: Key = 99  # of the modulation wheel, to pitch, 0-99 as on the instrument
     kinds: tuple[str, ...] = ()  # of drawn phrases, in order of the alphabet; empty: all
     filters: Filters = NO_FILTERS  # of drawn phrases; with music, which they have passed, the record of what was asked for
+
+    def to_json(self) -> dict[str, Any]:
+        """What plans keep and hash. What came later is there only where it is asked for, so old fingerprints hold."""
+        found = asdict(self)
+        if self.train_patches is None:
+            del found["train_patches"]
+        return found
 
     @property
     def milliseconds(self) -> int:

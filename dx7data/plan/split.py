@@ -7,6 +7,7 @@ are made from it.
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from dx7data.errors import InputError
 from dx7data.output import format_count
 from dx7data.patches.patch import ALGORITHM
 from dx7data.patches.similarity import NEAR, Codes, find_nearest, group_near_duplicates
-from dx7data.plan.patches import BANK, EVERY_SPLIT, Patches
+from dx7data.plan.patches import BANK, COUNTERFACTUAL, EVERY_SPLIT, Patches
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
 
@@ -50,6 +51,31 @@ def divide(patches: Patches, spec: Spec, held_out: Collection[str]) -> Patches:
     for family, own in _find_group_labels(patches, label).items():
         of_family.setdefault(family, of_label.get(own, "test"))  # of some labels everything is held out
     return replace(patches, splits=[of_family[family] for family in patches.families])
+
+
+def limit_train(patches: Patches, spec: Spec) -> Patches:
+    """The rows that stay when train keeps as many targets as are asked for; the versions that pairs need go with theirs.
+
+    Each target has a random number of its own, and those with the smallest ones stay: so those of a small plan are in every
+    larger one, and nothing of val and test changes. Raises InputError where there are no such targets, or fewer.
+    """
+    wanted = spec.train_patches
+    if wanted is None:
+        return patches
+    if EVERY_SPLIT in patches.splits:
+        raise InputError(
+            "--train-patches needs patches that are divided, and these are too few, or are split by phrase: leave it out"
+        )
+    targets = [patches.ids[i] for i in np.flatnonzero(patches.within("train") & patches.targets)]
+    if wanted > len(targets):
+        raise InputError(f"--train-patches {wanted} is more than train has, {len(targets)}: ask for fewer, or leave it out")
+    by_number = sorted((int(KeyedRng(spec.seed, "train patches", key).raw(1)[0]), key) for key in targets)
+    left_out = {key for _, key in by_number[wanted:]}
+    made_of = [
+        parents[0] if kind == COUNTERFACTUAL else key
+        for key, kind, parents in zip(patches.ids, patches.kinds, patches.parents, strict=True)
+    ]
+    return patches.take([i for i, key in enumerate(made_of) if key not in left_out])
 
 
 def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, list[str]]]:
@@ -157,15 +183,20 @@ def divide_evenly(total: int, parts: Sequence[float]) -> list[int]:
 
 
 def make_report(patches: Patches, spec: Spec) -> dict:
-    """How far apart the splits are, and what a split of the same patches without regard to near-duplicates would leak."""
+    """How far apart the splits are, and what a split of the same patches without regard to near-duplicates would leak.
+
+    With --train-patches also what train has: it is the only plan of which that is not what --split asks for.
+    """
     sizes = Counter(family for family, kind in zip(patches.families, patches.kinds, strict=True) if kind == BANK)
-    found = {
+    found: dict[str, Any] = {
         "split_by": "phrase" if EVERY_SPLIT in patches.splits else spec.split_by,
         "families": len(set(patches.families)),
         "largest_family": max(sizes.values(), default=0),
         "nearest_across_splits": None,
         "a_random_split_would_leak": None,
     }
+    if spec.train_patches:
+        found["train"] = {"patches": spec.train_patches, "families": patches.count_groups("train")}
     if EVERY_SPLIT not in patches.splits and len(set(patches.splits)) > 1:
         codes = Codes(patches.stored)
         labels = np.unique(patches.splits, return_inverse=True)[1]
@@ -183,6 +214,8 @@ def describe(report: dict) -> str:
     text = f"{format_count(report['families'], 'family')} of near-copies, the largest of {report['largest_family']:,}; "
     if report["split_by"] == "phrase":
         return text + "split by phrase: every part has all patches, and phrases of its own"
+    if train := report.get("train"):
+        text += f"train has {format_count(train['patches'], 'patch')} of {format_count(train['families'], 'family')}; "
     if report["nearest_across_splits"] is None:
         return text + "all in one part"
     leaked = format_count(report["a_random_split_would_leak"], "patch")

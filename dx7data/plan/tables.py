@@ -194,6 +194,9 @@ def check_patches(patches: Patches, spec: Spec, counts: dict[str, int], where: o
     for split in counts:
         if not (patches.within(split) & patches.targets).any():
             raise InputError(f"{where}, column target: {split} has samples and no target")
+    own = int((patches.within("train") & patches.targets).sum())
+    if spec.train_patches not in (None, own):
+        raise InputError(f"{where}, column target: train has {own}, and the plan says {spec.train_patches}")
     if spec.pairs:
         _check_pairs(patches, counts, where)
 

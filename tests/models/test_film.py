@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import gelu
 
 from dx7data import prefix
-from models.film import PrefixReader
+from models.film import CODE, PrefixReader, PrefixTable
 from models.memory import check_memory
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
@@ -33,10 +33,11 @@ def step_all(model, tokens):
     return torch.stack(steps, 1), state
 
 
+@pytest.mark.parametrize("reader", ["mlp", "table"])
 @pytest.mark.parametrize("name", ["s4", "s4-conv", "mamba1", "mamba3", "hybrid", "wavenet", "transformer"])
 @torch.no_grad()
-def test_parallel_is_step_by_step(name):
-    model, tokens = make(name), torch.randint(0, 256, (2, PREFIX + 35))
+def test_parallel_is_step_by_step(name, reader):
+    model, tokens = make(name, film_reader=reader), torch.randint(0, 256, (2, PREFIX + 35))
     whole, (stepped, state) = model(tokens), step_all(model, tokens)
     assert (stepped - whole).abs().max() < 1e-4 * max(1, whole.abs().max())
     assert (whole[:, :PREFIX] == 0).all()
@@ -82,6 +83,53 @@ def test_the_reader_by_hand():
 
 
 @torch.no_grad()
+def test_the_table_by_hand():
+    """The rows, from Python's own integers, also where all classes are the highest."""
+    read = PrefixTable(PREFIX)
+    prime = 2**31 - 1
+    for classes in (torch.randint(0, 256, (PREFIX,)), torch.full((PREFIX,), 255)):
+        hashed = sum(each * 16807 ** (i + 1) for i, each in enumerate(classes.tolist()))
+        rows = [hashed * 16807 ** (7 + i) % prime % 2**14 for i in range(4)]
+        code = sum(table.weight[row] for table, row in zip(read.tables, rows, strict=True))
+        torch.testing.assert_close(read(classes[None].expand(3, -1)), code.expand(3, CODE))
+    many = read(torch.randint(0, 256, (1000, PREFIX)))
+    assert many.var() == pytest.approx(1, abs=0.05)
+
+
+def test_the_table_can_give_20_000_voices_any_code():
+    """Then some voice has a row that no other has; without it the same is true of those that are left, until none is."""
+    count = 20_000
+    patches = np.zeros((count, 155), np.uint8)
+    patches[:, 145:] = 32
+    patches[:, :8] = np.random.default_rng(0).integers(0, 100, (count, 8))  # all in the envelope of one operator
+    classes = mu_law_encode(torch.from_numpy(prefix.encode(patches, "bytes", 8000)), mu_law_table())
+    read, rows = PrefixTable(classes.shape[1]), []
+    for i, table in enumerate(read.tables):
+        table.register_forward_pre_hook(lambda _, given, i=i: rows.append(given[0] + i * 2**14))
+    read(classes)
+    rows, left = np.stack(rows, 1), count
+    while left:
+        alone = (np.bincount(rows.ravel(), minlength=4 * 2**14) == 1)[rows].any(1)
+        assert alone.any(), f"{left} voices share all their rows"
+        rows, left = rows[~alone], left - alone.sum()
+
+
+def test_a_table_learns_known_voices_alone():
+    """Random codes for random prefixes, by gradients; what it says of other prefixes does not move with them."""
+    torch.manual_seed(0)
+    read, known, other = PrefixTable(PREFIX), *torch.randint(0, 256, (2, 200, PREFIX))
+    wanted, before = torch.randn(200, CODE), read(other).detach()
+    optimiser = torch.optim.AdamW(read.parameters(), 0.03, weight_decay=0)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = (read(known) - wanted).square().mean()
+        loss.backward()
+        optimiser.step()
+    assert loss < 1e-3
+    assert (read(other) == before).all(1).float().mean() > 0.9  # 200 of 16,384 rows are taken: 5 % have one of them
+
+
+@torch.no_grad()
 def test_what_two_voices_are_told_apart_by():
     """One parameter of one operator, in the prefix that `bytes` makes of two patches, changes what is predicted."""
     patches = np.full((2, 155), 0, np.uint8)
@@ -97,12 +145,17 @@ def test_what_two_voices_are_told_apart_by():
 def test_settings():
     """Without film, models and their settings are as they were; with it, JSON and options have it."""
     stored = json.loads(json.dumps(dataclasses.asdict(preset("s4"))))
-    del stored["film"]  # as in a checkpoint of before
+    del stored["film"], stored["film_reader"]  # as in a checkpoint of before
     assert ModelSettings(**stored) == preset("s4")
     assert not any("film" in name or "reader" in name for name in build(preset("s4", "tiny")).state_dict())
     assert override(preset("s4"), {"film": "192"}).film == 192
     with pytest.raises(ValueError, match="film is -1: it must be a whole number from 0 to 1048576, the nearest is 0"):
         ModelSettings(film=-1)
+    assert override(preset("s4"), {"film": "192", "film_reader": "table"}).film_reader == "table"
+    with pytest.raises(ValueError, match="there is no film_reader 'tabel': did you mean 'table'"):
+        ModelSettings(film=192, film_reader="tabel")
+    with pytest.raises(ValueError, match="film_reader is table, and film is 0: give it the length of the prefix"):
+        ModelSettings(film_reader="table")
 
 
 def test_memory_counts_what_film_keeps():

@@ -10,6 +10,9 @@ pytest.importorskip("torch")
 from dx7data.patches import bank
 from dx7data.plan.plan import Plan
 from train import benchmarks, study
+from train.benchmarks import BENCHMARKS
+
+FEW = (32, 320, 3200)
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +56,32 @@ def test_runs_render_the_plan_and_options_override_the_benchmarks(tmp_path):
 @pytest.mark.parametrize("argv", [[], ["--shards", "here", "--benchmark", "one-voice"]])
 def test_one_of_shards_and_benchmark(argv, tmp_path, capsys):
     assert study.main([*argv, "--out", str(tmp_path / "study")]) == 2
-    assert "--shards with a folder, or --benchmark with one of one-voice, any-voice" in capsys.readouterr().err
+    assert "--shards with a folder, or --benchmark with one or more of one-voice, any-voice" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
+
+
+def test_few_patches_are_the_same_recipe_with_one_option_more():
+    whole = BENCHMARKS["any-voice"]
+    for count in FEW:
+        few = BENCHMARKS[f"any-voice-{count}"]
+        assert few.plan == (*whole.plan, "--train-patches", str(count))
+        assert (few.breed, few.train) == (whole.breed, whole.train)
+    assert len({each.fingerprint for each in BENCHMARKS.values()}) == len(BENCHMARKS)
 
 
 @pytest.mark.slow
 @pytest.mark.integration
 def test_any_voice(tmp_path):
-    """At least 20,000 patches in 10,000 near-duplicate groups, and 300 groups that no training has."""
-    benchmarks.prepare("any-voice", tmp_path)
-    patches = Plan.load(benchmarks.find_plan(tmp_path)).patches
+    """At least 20,000 patches in 10,000 near-duplicate groups, and 300 groups that no training has, however few it has."""
+    names = ["any-voice", *(f"any-voice-{count}" for count in FEW)]
+    for name in names:
+        benchmarks.prepare(name, tmp_path / name, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.syx")] == ["any-voice.syx"]
+    whole, *fewer = (Plan.load(benchmarks.find_plan(tmp_path / name)) for name in names)
+    for count, plan in zip(FEW, fewer, strict=True):
+        assert plan.targets["train"].size == count
+        assert [plan.hash_split(name) == whole.hash_split(name) for name in ("train", "val", "test")] == [False, True, True]
+    patches = whole.patches
     groups = {
         split: {f for f, own in zip(patches.families, patches.splits, strict=True) if own == split}
         for split in ("train", "val", "test")

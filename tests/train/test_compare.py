@@ -85,7 +85,7 @@ def test_numbers_are_those_of_the_tables(runs, text):
     assert len(rows) == len(runs)
     for folder, cells in zip(runs, rows, strict=True):
         metrics, validation = table(folder / "metrics.csv"), table(folder / "validation.csv")
-        expected = [folder.name, "1234567", "30", ""]
+        expected = [folder.name, "1234567", "", "", "30", ""]
         for which in ("unseen", "seen"):
             own = [row for row in validation if row["set"] == which]
             expected += [min((row["bits"] for row in own), key=float), own[-1]["bits"]]
@@ -97,8 +97,10 @@ def test_numbers_are_those_of_the_tables(runs, text):
         result = json.loads((folder / "result.json").read_text())
         expected += [str(result["peak_memory_bytes"]), str(result["first_steps_seconds"])]
         assert [exact for exact, _ in cells] == expected
-        assert cells[5][1].endswith(" ± 0.0625")
-        cells, expected = (each[1:3] + each[4:] for each in (cells, expected))  # without texts
+        assert cells[7][1].endswith(" ± 0.0625")
+        cells, expected = (
+            each[1:2] + each[4:5] + each[6:] for each in (cells, expected)
+        )  # without texts, and what is not told
         shown = [float(each.replace(",", "").partition(" ")[0]) for _, each in cells]
         scales = [1] * 10 + [1000, 1, 1e-9, 1]
         steps = [1] * 2 + [1e-4, 1e-4, 1e-2, 1e-2] * 2 + [0.1, 1, 0.01, 0.1]
@@ -115,10 +117,10 @@ def test_the_result_as_json(runs, tmp_path, capsys):
     assert (found["page"], found["comparable"], found["differ"]) == (str(out), True, {})
     cells = [[exact for exact, _ in row] for row in Page(out.read_text()).rows if row]
     for row, one in zip(cells, found["runs"], strict=True):
-        figures = [one[key] for key in ("model", "parameters", "steps", "verdict")]
+        figures = [one[key] for key in ("model", "parameters", "patches", "groups", "steps", "verdict")]
         figures += [each for measures in one["sets"].values() for each in measures.values()]
         figures += [one[key] for key in ("step_seconds", "tokens_per_second", "peak_memory_bytes", "first_steps_seconds")]
-        shown = [each if i in (0, 3) else float(each) for i, each in enumerate(row)]
+        shown = [each if i in (0, 5) or not each else float(each) for i, each in enumerate(row)]
         assert ["" if each is None else each for each in figures] == shown
     other = {one["run"]: one["mean"] for one in found["paired"] if one["set"] == "seen"}
     (name,) = other
@@ -250,12 +252,12 @@ def test_a_run_of_an_earlier_version(runs, tmp_path):
     (old / "clips.csv").unlink()
     text = page([old, runs[1]], tmp_path)
     (cells, others) = [row for row in Page(text).rows if row and len(row) == len(Page(text).rows[2])]
-    assert [exact for exact, _ in cells[4:8]] == [
+    assert [exact for exact, _ in cells[6:10]] == [
         *(min((row["bits"] for row in rows if row["set"] == "unseen"), key=float), rows[-2]["bits"]),
         *("", rows[-2]["snr_db"]),
     ]
-    assert cells[5][1] == f"{float(rows[-2]['bits']):.4f}"
-    assert "±" in others[5][1]
+    assert cells[7][1] == f"{float(rows[-2]['bits']):.4f}"
+    assert "±" in others[7][1]
     assert "23.75" not in text
     assert "Cross entropy, seen" in page([old], tmp_path)
 
@@ -330,7 +332,7 @@ def test_a_run_that_has_just_begun(runs, tmp_path):
 
 def test_runs_of_the_same_name(runs, tmp_path):
     copy = shutil.copytree(runs[0], tmp_path / "s4")
-    assert [run.name for run in compare.read([runs[0], copy])] == [str(runs[0]), str(copy)]
+    assert [run.name for run in compare.read([runs[0], copy])] == [f"{folder.parent.name}/s4" for folder in (runs[0], copy)]
 
 
 # --- Charts ---

@@ -24,9 +24,22 @@ def plan(tmp_path_factory):
     return folder
 
 
-def test_trained_resumed_and_converted(plan, tmp_path):
+@pytest.mark.parametrize("how_read", ["mlp", "table"])
+def test_trained_resumed_and_converted(plan, tmp_path, how_read):
     run, source = tmp_path / "run", tmp_path / "in.wav"
-    argv = ["--live", str(plan), "--out", str(run), *TRAIN, "--prefix", "bytes", "--model.film", "192"]
+    argv = [
+        "--live",
+        str(plan),
+        "--out",
+        str(run),
+        *TRAIN,
+        "--prefix",
+        "bytes",
+        "--model.film",
+        "192",
+        "--model.film-reader",
+        how_read,
+    ]
     assert command.main(argv) == 0
     model, settings, _ = load_model(run)
     assert settings.model.film == model.reader.length == 192
@@ -54,10 +67,11 @@ def test_trained_resumed_and_converted(plan, tmp_path):
             ["--prefix", "bytes", "--model.film", "100"],
             "100, and the prefix has 192 samples: take --model.film 192, or leave",
         ),
+        (["--model.film-reader", "table"], "0: give it the length of the prefix"),
         (["--model.film", "192"], "192, and there is no --prefix: add one, or leave --model.film out"),
     ],
 )
 def test_another_length_is_refused(plan, tmp_path, capsys, argv, sentence):
     assert command.main(["--live", str(plan), "--out", str(tmp_path / "run"), *TRAIN, *argv]) == 2
-    assert f"--model.film is {sentence}" in capsys.readouterr().err
+    assert f"film is {sentence}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

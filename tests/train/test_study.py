@@ -8,6 +8,7 @@ import shutil
 import documented
 import numpy as np
 import pytest
+from matplotlib import image
 
 pytest.importorskip("torch")
 import run_folder
@@ -252,3 +253,82 @@ def test_real_runs(tmp_path, capsys):
     capsys.readouterr()
     assert study.main(command) == 0  # nothing is left to do: the same table
     assert cells(capsys.readouterr().out, "| model | seeds") == rows
+
+
+# --- Several benchmarks ---
+
+PATCHES = {"any-voice-32": (32, 31), "any-voice": (21120, 18500)}
+
+
+@pytest.fixture
+def several(tmp_path, monkeypatch):
+    """The arguments of a study of two benchmarks of which every run is there; their plans are not made."""
+    prepared = []
+    monkeypatch.setattr(study.benchmarks, "prepare", lambda *where: prepared.append(where))
+    options = ["--benchmark", *PATCHES, "--out", str(tmp_path), "--models", "s4", "s4d", "--lrs", "3e-3", "1e-2"]
+    for part in study.divide(study.read_options(options)):
+        (name,) = part.benchmark
+        facts = dict(zip(("patches", "groups"), PATCHES[name], strict=True))
+        facts |= {"unseen_fingerprint": "e" * 64, "fingerprint": f"{facts['patches']:064}"}
+        jobs = [(study.trial(part, model, rate), FINAL[model, rate]) for model in ("s4", "s4d") for rate in part.lrs]
+        jobs += [
+            (study.full(part, model, float(rate), 0), 1.5 + i + len(name) / 40)
+            for i, (model, rate) in enumerate(BEST.items())
+        ]
+        for job, final in jobs:
+            config = run_folder.CONFIG | {"settings": job.settings.to_json()} | facts
+            run_folder.make(job.run, config, job.settings.steps, final=final, clips=1, seconds=0.5)
+    yield options
+    assert prepared == [(name, tmp_path / name, tmp_path) for name in PATCHES] * (len(prepared) // 2)
+
+
+def test_several_benchmarks_have_a_folder_each_and_a_table_of_all(several, tmp_path, capsys):
+    assert study.main(several) == 0
+    shown = capsys.readouterr().out
+    text = (tmp_path / "table.md").read_text()
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| any-voice")]
+    rows = [[cell.strip() for cell in line] for line in lines]
+    assert [row[:4] for row in rows] == [
+        [name, f"{patches:,}", f"{groups:,}", model] for name, (patches, groups) in PATCHES.items() for model in BEST
+    ]
+    head = next(line for line in text.splitlines() if line.startswith("| benchmark")).split("|")[1:-1]
+    for row in rows:
+        last = {which: last_row(tmp_path / row[0] / row[3], which) for which in ("unseen", "seen")}
+        named = dict(zip((cell.strip() for cell in head), row, strict=True))
+        for which, one in last.items():
+            assert float(named[f"bits, {which}"].split(" ± ")[0]) == pytest.approx(float(one["bits"]), abs=5e-4)
+            assert float(named[f"SNR dB, {which} (mean)"]) == pytest.approx(float(one["snr_mean_db"]), abs=0.05)
+    assert text.strip() in shown
+    assert "This is in " + f"{tmp_path / 'table.md'} and {tmp_path / 'compare.html'} and {tmp_path / 'curve.png'}" in shown
+    assert image.imread(tmp_path / "curve.png").shape[1:] == (1000, 4)
+    assert "Cross entropy with more patches" in (tmp_path / "compare.html").read_text()
+    for name, (patches, groups) in PATCHES.items():
+        own = (tmp_path / name / "table.md").read_text()
+        assert f", {patches:,} training patches in {groups:,} near-duplicate groups, data " in own
+        assert "with more patches" not in (tmp_path / name / "compare.html").read_text()
+
+
+def test_several_benchmarks_as_json(several, tmp_path, capsys):
+    assert study.main([*several, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"benchmarks", "table", "page", "picture", "failed"}
+    assert found["picture"] == str(tmp_path / "curve.png")
+    for name, (patches, groups) in PATCHES.items():
+        documented.check("python -m train.study", found["benchmarks"][name], without=["failed"])
+        assert [found["benchmarks"][name][key] for key in ("patches", "groups")] == [patches, groups]
+
+
+def test_of_several_benchmarks_one_may_have_other_sets_or_nothing(several, tmp_path):
+    for path in (tmp_path / "any-voice").rglob("*.csv"):
+        path.write_text(path.read_text().replace(",unseen,", ",val,"))
+    for path in (tmp_path / "any-voice-32").glob("s4*/result.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "diverged"}))
+    assert study.main(several) == 0
+    text = (tmp_path / "table.md").read_text()
+    assert "| any-voice-32 |  |  | s4 | 0 (diverged) |  | 0.003 | diverged | diverged |" in text
+    assert "bits, val" in text
+
+
+def test_each_benchmark_once(tmp_path, capsys):
+    assert study.main(["--benchmark", "any-voice", "any-voice", "--out", str(tmp_path)]) == 2
+    assert "--benchmark any-voice any-voice: name each once" in capsys.readouterr().err

@@ -49,6 +49,13 @@ class Clips(Dataset):
         state = json.dumps([self.plan.fingerprint, self.split, [(each.first, each.count) for each in self.shards]])
         return hashlib.sha256(state.encode()).hexdigest()
 
+    def describe(self) -> dict[str, Any]:
+        """What a run records of its data: with it, runs on more and on fewer patches can be compared."""
+        plan = self.plan
+        found = {"fingerprint": self.fingerprint, "patches": int(plan.targets[self.split].size)}
+        found["groups"] = plan.patches.count_groups(self.split)
+        return found | ({"unseen_fingerprint": plan.hash_split("val")} if "val" in plan.counts else {})
+
     def __len__(self) -> int:
         return self._firsts[-1]
 

@@ -47,6 +47,10 @@ class UrlClips(IterableDataset):
     def __str__(self) -> str:
         return self._url
 
+    def describe(self) -> dict[str, str]:
+        """What a run records of its data: which patches these have is not known."""
+        return {"fingerprint": self.fingerprint}
+
     def _read_members(self, shuffled: int = 0) -> Iterator[dict]:
         """Of each sample of this process, the files by name; shuffled: so many samples are held back to choose from."""
         import webdataset

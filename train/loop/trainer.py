@@ -144,7 +144,7 @@ class Trainer:
         where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        about = {"fingerprint": self.data.fingerprint, "parameters": parameters, "versions": versions}
+        about = {**self.data.describe(), "parameters": parameters, "versions": versions}
         self.lock = lock_run(self.run)
         check_state(self.run, self.before)
         (self.run / "result.json").unlink(missing_ok=True)  # it says how the run ended, which now goes on

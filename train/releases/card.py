@@ -94,7 +94,7 @@ def format_card(config: dict[str, Any]) -> str:
         data=_describe_data(record["plan"]),
         seconds=record["clip_seconds"],
         fingerprint=record["plan"]["fingerprint"],
-        prefix=f"`{codec}`, read by {'an MLP (FiLM)' if settings['model']['film'] else 'the layers'}" if codec else "none",
+        prefix=f"`{codec}`, read by {_name_reader(settings['model'])}" if codec else "none",
         step=config["step"],
         steps=settings["steps"],
         batch=settings["batch"],
@@ -118,6 +118,12 @@ def format_card(config: dict[str, Any]) -> str:
 def _name_voice(record: dict[str, Any]) -> str:
     voices = record["plan"]["voices"]
     return _escape(voices[0]) if len(voices) == 1 else f"one of {record['plan']['patches']:,} patches"
+
+
+def _name_reader(model: dict[str, Any]) -> str:
+    if not model["film"]:
+        return "the layers"
+    return "a table, by heart (FiLM)" if model.get("film_reader") == "table" else "an MLP (FiLM)"
 
 
 def _describe_data(plan: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Curves that coincide are all seen: the later one is drawn, the more of its line are gaps. Each ends at its name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from dx7data.audio.markup import html, join
 from dx7data.audio.svg import join_points, make_svg
 
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel; higher if more names than fit end in it
-_LEFT, _TOP, _RIGHT, _BELOW = 40, 6, 120, 32  # around it
+_LEFT, _TOP, _RIGHT = 40, 6, 120  # around it
 _LINE = 12  # from one name to the next
 _LEADER = 12  # from the frame to the names
 _NAME = 14  # characters of a name that have room
@@ -31,6 +31,13 @@ class Curve(NamedTuple):
     across: np.ndarray
     values: np.ndarray
     dashes: str = ""
+
+
+class Tick(NamedTuple):
+    """A place along the axis, and what stands below it, a line each."""
+
+    place: float
+    lines: tuple[str, ...]
 
 
 class Frame(NamedTuple):
@@ -51,20 +58,29 @@ def frame(curves: list[Curve], first: float, last: float) -> Frame:
     return Frame(first, last, seen.min() - margin, seen.max() + margin)
 
 
-def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame) -> Markup:
-    """A figure of the curves; what is out of the frame is cut off."""
+def chart(
+    title: str, unit: str, across: str, curves: list[Curve], shown: Frame, along: Sequence[Tick] | None = None
+) -> Markup:
+    """A figure of the curves; what is out of the frame is cut off. along: instead of round numbers."""
     bottom = max(_HEIGHT, _LINE * len(curves))
     width, height = _WIDTH / (shown.last - shown.first), bottom / (shown.high - shown.low)
     down = [(value, (shown.high - value) * height) for value in ticks(shown.low, shown.high)]
-    along = [(value, (value - shown.first) * width) for value in ticks(shown.first, shown.last)]
+    if along is None:
+        along = [Tick(value, (_short(value),)) for value in ticks(shown.first, shown.last)]
+    places_along = [(tick.place - shown.first) * width for tick in along]
+    lines = max((len(tick.lines) for tick in along), default=1)
     labels = [html('<text class="left" x="-6" y="{:.1f}">{:g}</text>', y + 4, value) for value, y in down]
-    labels += [html('<text x="{:.1f}" y="{}">{}</text>', x, bottom + 15, _short(value)) for value, x in along]
-    labels += [html('<text class="left" x="{}" y="{}">{}</text>', _WIDTH, bottom + 29, across)]
+    for x, tick in zip(places_along, along, strict=True):
+        labels += [
+            html('<text x="{:.1f}" y="{}">{}</text>', x, bottom + 15 + _LINE * i, s) for i, s in enumerate(tick.lines)
+        ]
+    below = bottom + 17 + _LINE * lines
+    labels += [html('<text class="left" x="{}" y="{}">{}</text>', _WIDTH, below, across)]
     places = [((curve.across - shown.first) * width, (shown.high - curve.values) * height) for curve in curves]
     drawn = [_draw_line(curve, *place) for curve, place in zip(curves, places, strict=True)]
     content = html(
         '<path class="grid" d="{}"/>{}{}<svg width="{}" height="{}">{}{}</svg>',
-        "".join(f"M0 {y:.1f}H{_WIDTH}" for _, y in down) + "".join(f"M{x:.1f} 0V{bottom}" for _, x in along),
+        "".join(f"M0 {y:.1f}H{_WIDTH}" for _, y in down) + "".join(f"M{x:.1f} 0V{bottom}" for x in places_along),
         join(labels),
         join(_name_ends(curves, places, bottom)),
         _WIDTH,
@@ -72,7 +88,7 @@ def chart(title: str, unit: str, across: str, curves: list[Curve], shown: Frame)
         *map(join, zip(*drawn, strict=True)),
     )
     ends = ", ".join(f"{curve.name} ends at {curve.values[-1]:.4g}" for curve in curves)
-    box = (-_LEFT, -_TOP, _LEFT + _WIDTH + _RIGHT, _TOP + bottom + _BELOW)
+    box = (-_LEFT, -_TOP, _LEFT + _WIDTH + _RIGHT, _TOP + below + 3)
     svg = make_svg(content, box, "chart", f"{title}: {ends}")
     return html("<figure><figcaption><b>{}</b> {}</figcaption>{}</figure>", title, unit, svg)
 

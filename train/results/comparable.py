@@ -36,13 +36,22 @@ def find_broken(runs: list[Run]) -> dict[str, dict[str, list[str]]]:
     return {fact: have for fact, have in differences(runs).items() if fact in CONDITIONS}
 
 
+def share_unseen(runs: list[Run]) -> bool:
+    """Whether runs on other training patches are comparable on the unseen ones, which are the same, as is all else."""
+    unseen = {run.facts.get("unseen_fingerprint", UNKNOWN) for run in runs}
+    return list(find_broken(runs)) == ["fingerprint"] and len(unseen) == 1 and UNKNOWN not in unseen
+
+
 def verdict(runs: list[Run]) -> Markup:
     """A checked statement: the same task and as many tokens for all, or what differs, by name and value."""
     found = differences(runs)
     broken = find_broken(runs)
     others = {fact: have for fact, have in found.items() if fact not in CONDITIONS}
     same = {fact: runs[0].facts[fact] for fact in CONDITIONS if fact not in found}
-    if broken:
+    if share_unseen(runs):
+        equal = "runs have seen equally many tokens, but of other data; the unseen patches are the same."
+        said = html("<b>Comparable on unseen patches alone.</b> All {} {}", len(runs), equal)
+    elif broken:
         differ = ", ".join(CONDITIONS[fact] for fact in broken)
         said = html("<b>Not comparable as they are.</b> These differ: {}.", differ)
     elif len(runs) > 1:
@@ -71,6 +80,6 @@ def _list_values(found: dict[str, dict[str, list[str]]]) -> Markup | str:
 
 
 def _format(value: str) -> str:
-    if value.isdecimal():
-        return f"{int(value):,}"
-    return value[:12] if len(value) == 64 else value  # 64: a fingerprint
+    if len(value) == 64:  # a fingerprint, which may have no letters
+        return value[:12]
+    return f"{int(value):,}" if value.isdecimal() else value

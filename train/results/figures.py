@@ -84,27 +84,28 @@ def make_figures(run: Path) -> dict[str, Figure]:
     return figures
 
 
-def _make_figure(title: str, height: int) -> Figure:
+def make_figure(title: str, height: int) -> Figure:
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100)
     figure.suptitle(title, x=0.01, y=1 - 8 / height, ha="left", va="top", fontsize=12, fontweight="bold")
     return figure
 
 
-def _add_axes(
+def add_axes(
     figure: Figure | SubFigure,
     rows: int,
     columns: int,
     top: int = 62,
     right: int = 14,
+    bottom: int = 46,
     gaps: tuple[int, int] = (66, 64),
     **options: Any,
 ) -> np.ndarray:
-    """A grid of axes (rows, columns), with so many pixels above it, at its right, and between its columns and rows.
+    """A grid of axes (rows, columns), with so many pixels above it, at its right, below it, and between columns and rows.
 
     matplotlib's constrained layout finds such numbers itself, but draws everything twice for it.
     """
     height, (across, down) = figure.bbox.height, gaps
-    left, bottom = 80, 46  # for the labels of ticks and axes
+    left = 80  # for the labels of ticks and axes
     place = {"left": left / WIDTH, "right": 1 - right / WIDTH, "bottom": bottom / height, "top": 1 - top / height}
     place["wspace"] = across * columns / (WIDTH - left - right - across * (columns - 1))  # in widths of the axes
     place["hspace"] = down * rows / (height - top - bottom - down * (rows - 1))
@@ -121,11 +122,11 @@ def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, **line: Any) 
     axes.locator_params(axis="x", nbins=5, integer=True)
 
 
-def _set_labels(axes: Axes, title: str, unit: str, across: str = "step") -> None:
+def set_labels(axes: Axes, title: str, unit: str, across: str = "step") -> None:
     axes.set(title=title, xlabel=across, ylabel=unit)
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
     """At the upper right, beside the figure's title."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(labels))
@@ -134,29 +135,27 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
 def draw_loss(name: str, rows: list[Row]) -> Figure:
     at, bits = reader.column(rows, "step"), reader.column(rows, "loss_bits")
     mean = reader.smooth(bits)
-    figure = _make_figure(f"{name}: training loss to step {int(at[-1]):,}", 380)
-    for axes, first, title in zip(
-        _add_axes(figure, 1, 2)[0], (0, len(bits) // 2), ("All steps", "Second half"), strict=True
-    ):
+    figure = make_figure(f"{name}: training loss to step {int(at[-1]):,}", 380)
+    for axes, first, title in zip(add_axes(figure, 1, 2)[0], (0, len(bits) // 2), ("All steps", "Second half"), strict=True):
         axes.plot(at[first:], bits[first:], color=_COLOUR["target"], linewidth=0.5, alpha=0.6, label="each step")
         _draw_curve(axes, at[first:], mean[first:], color=_COLOUR["target"], label="running mean")
-        _set_labels(axes, title, "bits per sample")
-    _add_legend(figure, axes)
+        set_labels(axes, title, "bits per sample")
+    add_legend(figure, axes)
     return figure
 
 
 def draw_steps(name: str, rows: list[Row]) -> Figure:
     """Of steps whose time was measured."""
     at = reader.column(rows, "step")
-    figure = _make_figure(f"{name}: time of a step, to step {int(at[-1]):,}", 320)
+    figure = make_figure(f"{name}: time of a step, to step {int(at[-1]):,}", 320)
     columns = {"step_seconds": "Whole step", "data_seconds": "Waiting for data"}
-    for axes, (column, title) in zip(_add_axes(figure, 1, 2)[0], columns.items(), strict=True):
+    for axes, (column, title) in zip(add_axes(figure, 1, 2)[0], columns.items(), strict=True):
         ms = 1000 * reader.column(rows, column)
         _draw_curve(axes, at, ms, color=_COLOUR["source"], linewidth=0.9)
         axes.axhline(np.median(ms), color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         # One that stalls for seconds must not flatten all others: it leaves the picture at the top.
         axes.set_ylim(0, 1.1 * max(0.01, min(ms.max(), 5 * np.percentile(ms, 90, method="lower"))))
-        _set_labels(axes, f"{title}: median {_round(np.median(ms))} ms, longest {_round(ms.max())} ms", "ms")
+        set_labels(axes, f"{title}: median {_round(np.median(ms))} ms, longest {_round(ms.max())} ms", "ms")
     return figure
 
 
@@ -165,27 +164,27 @@ def _round(value: float) -> str:
 
 
 def draw_validation(name: str, rows: list[Row]) -> Figure:
-    figure = _make_figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 760)
-    for axes, (column, (title, unit, scale)) in zip(_add_axes(figure, 3, 3).flat, MEASURES.items(), strict=True):
+    figure = make_figure(f"{name}: validation to step {int(rows[-1]['step']):,}", 760)
+    for axes, (column, (title, unit, scale)) in zip(add_axes(figure, 3, 3).flat, MEASURES.items(), strict=True):
         for which, own in reader.group_by_set(rows).items():
             values = scale * reader.column(own, column)
             _draw_curve(
                 axes, reader.column(own, "step"), values, label=f"{which}: {format_count(int(own[-1]['samples']), 'sample')}"
             )
-        _set_labels(axes, title, unit)
-    _add_legend(figure, axes)
+        set_labels(axes, title, unit)
+    add_legend(figure, axes)
     return figure
 
 
 def draw_algorithms(name: str, rows: list[Row]) -> Figure:
     last = rows[-1]["step"]
-    figure = _make_figure(f"{name}: validation by the target's algorithm, at step {int(last):,}", 320)
-    axes = _add_axes(figure, 1, 1)[0, 0]
+    figure = make_figure(f"{name}: validation by the target's algorithm, at step {int(last):,}", 320)
+    axes = add_axes(figure, 1, 1)[0, 0]
     for which, own in reader.group_by_set([row for row in rows if row["step"] == last]).items():
         axes.plot(reader.column(own, "algorithm"), reader.column(own, "bits"), "o", label=which)
     axes.set(xlim=(0, 33), xticks=range(1, 33))
-    _set_labels(axes, "Cross entropy", "bits per sample", "algorithm")
-    _add_legend(figure, axes)
+    set_labels(axes, "Cross entropy", "bits per sample", "algorithm")
+    add_legend(figure, axes)
     return figure
 
 
@@ -225,7 +224,7 @@ def spectrogram(levels: np.ndarray, top: float) -> bytes:
 
 
 def draw_sample(title: str, clips: dict[str, Clip]) -> Figure:
-    figure = _make_figure(title, 820)
+    figure = make_figure(title, 820)
     parts: Any = figure.subfigures(2, 1, height_ratios=(7, 4))  # an array of two
     _draw_waves(parts[0], clips)
     _draw_spectrograms(parts[1], clips)
@@ -235,7 +234,7 @@ def draw_sample(title: str, clips: dict[str, Clip]) -> Figure:
 def _draw_waves(figure: SubFigure, clips: dict[str, Clip]) -> None:
     """Rows source, target and generated; columns the windows of the target, each shaded in the one before."""
     chosen = windows(*clips["target"])
-    grid = _add_axes(figure, len(clips), len(chosen), gaps=(30, 18), sharex="col")
+    grid = add_axes(figure, len(clips), len(chosen), gaps=(30, 18), sharex="col")
     peaks = {kind: max(1, np.abs(audio.astype(int)).max()) / 32768 for kind, (audio, _) in clips.items()}
     peaks["target"] = peaks["generated"] = max(peaks["target"], peaks["generated"])  # in one scale, to be compared
     for row, (kind, (audio, rate)) in zip(grid, clips.items(), strict=True):
@@ -263,7 +262,7 @@ def _draw_spectrograms(figure: SubFigure, clips: dict[str, Clip]) -> None:
     """The mel spectrograms of the whole clips, side by side, in one scale of colours."""
     levels = {kind: mel(clip) for kind, clip in clips.items()}
     top = loudest(levels.values())
-    row = _add_axes(figure, 1, len(clips), top=24, right=84, gaps=(24, 0), sharey=True)[0]
+    row = add_axes(figure, 1, len(clips), top=24, right=84, gaps=(24, 0), sharey=True)[0]
     for axes, (kind, (audio, rate)) in zip(row, clips.items(), strict=True):
         extent = (0, len(audio) / rate, 0.5, BANDS + 0.5)  # band 1 is centred on 1
         scale = {"vmin": top - RANGE_DB, "vmax": top, "cmap": "magma"}
@@ -272,6 +271,6 @@ def _draw_spectrograms(figure: SubFigure, clips: dict[str, Clip]) -> None:
         places = [(BANDS + 1) * np.log1p(f / 700) / np.log1p(rate / 1400) for f in hertz]
         axes.set_yticks(places, [f"{f / 1000:g}" for f in hertz])
         axes.grid(visible=False)
-        _set_labels(axes, f"Mel spectrogram: {kind}", "kHz" if axes is row[0] else "", "s")
+        set_labels(axes, f"Mel spectrogram: {kind}", "kHz" if axes is row[0] else "", "s")
     box = row[-1].get_position()
     figure.colorbar(picture, cax=figure.add_axes((1 - 72 / WIDTH, box.y0, 10 / WIDTH, box.height)), label="dB")

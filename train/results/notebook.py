@@ -32,7 +32,7 @@ class LoadedRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """config.json: "settings", "fingerprint", "parameters", "versions"."""
+        """config.json: "settings", "fingerprint", "patches", "groups", "parameters", "versions"."""
         return reader.read_config(self.folder)
 
     @property

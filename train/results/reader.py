@@ -59,6 +59,9 @@ class Config(TypedDict, total=False):
 
     settings: Used
     fingerprint: Name
+    patches: Annotated[int, Meta(ge=1, le=10**9)]  # targets of training, and their near-duplicate groups
+    groups: Annotated[int, Meta(ge=1, le=10**9)]
+    unseen_fingerprint: Name
     parameters: Annotated[int, Meta(ge=0, le=10**15)]
     versions: dict[Name, Name]
 
