@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from .backbone import Block
 from .film import CODE
-from .layers.mamba1 import Mamba1, MambaLayer, mamba_ssm_usable
+from .layers.mamba1 import Mamba1
 from .layers.mamba2 import Mamba2
+from .layers.mamba_layer import MambaLayer, mamba_ssm_usable
 from .model import Model, build
 from .settings import ModelSettings
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..timescales import Modes, rotary_modes
 from .base import register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
-from .mamba1 import (
+from .mamba_layer import (
     MambaLayer,
     causal_conv1d_usable,
     check_divides,

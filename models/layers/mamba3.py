@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..timescales import Modes, rotary_modes
 from . import mamba2
 from .base import register, ssm_parameter, upcast
-from .mamba1 import MambaLayer, check_divides, check_int32, initial_dt_bias, run_segments
 from .mamba2 import SMALLEST_TILE
+from .mamba_layer import MambaLayer, check_divides, check_int32, initial_dt_bias, run_segments
 from .norm import RMSNorm
 from .rotation import accumulate_angles, count_angles, per_head, rotate
 from .ssd import CHUNK, SEGMENT, ssd

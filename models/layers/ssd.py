@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import fits_bfloat16, upcast
-from .mamba1 import linear_recurrence
+from .mamba_layer import linear_recurrence
 from .rotation import accumulate_angles, rotate
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU

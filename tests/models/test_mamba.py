@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from models.layers import mamba1, rotation, ssd  # noqa: E402  (after the check for torch)
+from models.layers import mamba1, mamba_layer, rotation, ssd  # noqa: E402  (after the check for torch)
 from models.layers.mamba1 import Mamba1  # noqa: E402
 from models.layers.mamba2 import Mamba2  # noqa: E402
 from models.layers.mamba3 import Mamba3, scan_segment, trapezoid  # noqa: E402
@@ -117,7 +117,7 @@ def test_mamba1_scan(length):
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         parts = [t.to(dtype) for t in (x, dt, B, C)]
         y, last = mamba1.selective_scan(*parts, A.to(dtype), h.to(dtype))
-        again, last = mamba1.run_segments(mamba1.selective_scan, tuple(parts), (A.to(dtype),), h.to(dtype), 16)
+        again, last = mamba_layer.run_segments(mamba1.selective_scan, tuple(parts), (A.to(dtype),), h.to(dtype), 16)
         assert (y - again).abs().max() < tolerance
         expected, state = [], h
         for t in range(length):
@@ -263,8 +263,8 @@ BAD_SETTINGS = [
     (lambda: Mamba1(16, dt_min=0.2), "0 < dt_min <= dt_max"),
     (lambda: Mamba1(16, kernels="triton"), "use 'auto'"),
     (lambda: Mamba2(16, headdim=8, A_init_range=(0, 1)), "A_init_range"),
-    (lambda: mamba1.check_int32(2**29, 4, "B x L"), "use a batch of at most 3"),
-    (lambda: mamba1.check_int32(2**32, 1, "B x L"), "use shorter sequences"),
+    (lambda: mamba_layer.check_int32(2**29, 4, "B x L"), "use a batch of at most 3"),
+    (lambda: mamba_layer.check_int32(2**32, 1, "B x L"), "use shorter sequences"),
 ]
 
 
@@ -277,9 +277,9 @@ def test_impossible_settings_name_the_rule_and_a_legal_value(make, message):
 def test_a_broken_installation_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "broken_kernels.py").write_text("import no_such_library_anywhere")
     monkeypatch.syspath_prepend(tmp_path)
-    assert mamba1.import_or_explain("no_such_library_anywhere") is None
+    assert mamba_layer.import_or_explain("no_such_library_anywhere") is None
     with pytest.raises(ImportError, match="make mamba"):
-        mamba1.import_or_explain("broken_kernels")
+        mamba_layer.import_or_explain("broken_kernels")
 
 
 def peak_error(ours, theirs):

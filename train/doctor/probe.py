@@ -42,9 +42,10 @@ def guards() -> dict:
     """Our own checks, tried on what they are there for."""
     import torch
 
-    from models.layers.mamba1 import INT32, Mamba1, check_int32
+    from models.layers.mamba1 import Mamba1
     from models.layers.mamba2 import Mamba2
     from models.layers.mamba3 import Mamba3
+    from models.layers.mamba_layer import INT32, check_int32
     from models.memory import check_memory
     from models.registry import MODELS
 
@@ -73,7 +74,7 @@ def refuses(act: Callable[[], object]) -> bool:
 
 def imports() -> dict:
     """Whether causal-conv1d was lost on the way, and where Triton keeps what it compiles. Raises what importing raises."""
-    from models.layers.mamba1 import configure_triton
+    from models.layers.mamba_layer import configure_triton
 
     convolution = importlib.util.find_spec("causal_conv1d") is not None
     if convolution:
