@@ -51,7 +51,7 @@ class StudyOptions:
     out: Path = setting(Path("runs/study"), "where the runs and the table are put", metavar="FOLDER")
     models: tuple[str, ...] = setting(VARIANTS, "that are compared", choices=MODELS, metavar="NAME", kwargs={"nargs": "+"})
     lrs: tuple[Annotated[float, Meta(gt=0, le=1000)], ...] = setting(
-        LRS, "learning rates that are tried", metavar="LR", kwargs={"nargs": "+"}
+        LRS, "learning rates that are tried; a single one is taken as it is", metavar="LR", kwargs={"nargs": "+"}
     )
     trial_steps: Count = setting(500, "steps of each rate", metavar="N")
     steps: Count = setting(2000, "steps at the best rate", metavar="N")
@@ -103,9 +103,8 @@ def study(options: StudyOptions) -> dict:
         check_contents(part.out)
         if part.benchmark:
             benchmarks.prepare(part.benchmark[0], part.out, options.out)
-    trials = [
-        {(model, rate): trial(part, model, rate) for model in options.models for rate in options.lrs} for part in parts
-    ]
+    rates = options.lrs if len(options.lrs) > 1 else ()  # of one there is nothing to find out
+    trials = [{(model, rate): trial(part, model, rate) for model in options.models for rate in rates} for part in parts]
     failed = run_jobs([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
     tried = [{key: find_bits(job) for key, job in jobs.items()} for jobs in trials]
     best = [choose_rates(options, bits) for bits in tried]
@@ -141,7 +140,10 @@ def divide(options: StudyOptions) -> list[StudyOptions]:
 
 
 def choose_rates(options: StudyOptions, tried: dict[tuple[str, float], float | str]) -> dict[str, float]:
-    """The rate of each model whose trial ended with the fewest bits; models of which none ended so are left out."""
+    """The rate of each model whose trial ended with the fewest bits; models of which none ended so are left out. Without
+    trials, the only rate."""
+    if not tried:
+        return dict.fromkeys(options.models, options.lrs[0])
     best = {}
     for model in options.models:
         bits = {rate: each for rate in options.lrs if isinstance(each := tried[model, rate], float)}
@@ -172,12 +174,12 @@ def write_results(
     found = study_table.summarize(
         options.steps,
         options.trial_steps,
-        {model: {f"{rate:g}": tried[model, rate] for rate in options.lrs} for model in options.models},
+        {model: {f"{rate:g}": tried[model, rate] for rate in options.lrs} for model in options.models if tried},
         [(model, seed, None if job.diverged else reader.read(job.run, model)) for model, seed, job in runs],
         {model: f"{rate:g}" for model, rate in best.items()},
         floors,
     )
-    anything = any(bits != study_table.FAILED for bits in tried.values())
+    anything = runs or any(bits != study_table.FAILED for bits in tried.values())
     text = study_table.format_table(found) if anything else None
     return found | write_files(options.out, text, [job.run for job in sound], floors)
 
@@ -197,7 +199,7 @@ def write_files(folder: Path, table: str | None, runs: list[Path], floors: Path 
 def describe(found: dict) -> list[str]:
     """The table, and where it is."""
     if not found["table"]:
-        return ["no trial came to its end"]
+        return ["nothing came to its end"]
     places = " and ".join(filter(None, [found["table"], found["page"], found.get("picture")]))
     several = "benchmarks" in found
     text = study_table.format_tables(found["benchmarks"]) if several else study_table.format_table(found)

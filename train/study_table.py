@@ -28,8 +28,10 @@ def summarize(
     best: dict[str, str],
     floors: Path | None,
 ) -> dict[str, Any]:
-    """All figures. trials: bits of each model and rate, or why there are none; runs: model after model, each with its seed,
-    and None for one that diverged.
+    """All figures.
+
+    trials: bits of each model and rate, or why there are none; empty where there was one rate. runs: model after model, each
+    with its seed, and None for one that diverged.
     """
     sound = [run for _, _, run in runs if run]
     models = [[run for *_, run in group if run] for _, group in groupby(runs, lambda one: one[0])]
@@ -79,6 +81,8 @@ def format_table(found: dict) -> str:
     if found["baselines"]:
         title = "Without a model, and the target through mu-law, on the same clips:"
         lines += ["", title, "", *_markdown(baselines.HEAD, baselines.rows(found["baselines"]))]
+    if not found["trials"]:
+        return "\n".join(lines)
     tried = [
         [model, *(each if isinstance(each, str) else f"{each:.3f}" for each in rates.values())]
         for model, rates in found["trials"].items()

@@ -187,6 +187,16 @@ def test_differences_are_clip_by_clip(done):
     assert [row[0] for row in rows] == ["unseen", "seen"]
 
 
+def test_one_rate_is_not_tried(done):
+    for path in done.glob("trial-*"):
+        shutil.rmtree(path)
+    assert study.main(argv(done, "--models", "s4", "--lrs", BEST["s4"])) == 0
+    text = (done / "table.md").read_text()
+    assert cells(text, "| model | seeds")["s4"]["lr"] == BEST["s4"]
+    assert "Learning rates" not in text
+    assert not list(done.glob("trial-*"))
+
+
 def test_several_seeds(done):
     """One that is asked for, and one of an earlier command: means of both, their deviation, differences of the means."""
     options = study.read_options(argv(done))
