@@ -115,7 +115,19 @@ def _drop_output() -> None:
 
 
 def _exit(*_: object) -> NoReturn:
+    remove_sockets()
     os._exit(INTERRUPTED)
+
+
+def remove_sockets() -> None:
+    """The folder in /tmp where multiprocessing keeps the sockets of this process: one that ends at once leaves it there."""
+    used = sys.modules.get("multiprocessing.process")
+    folder = used.current_process()._config.get("tempdir") if used else None  # as multiprocessing.util.get_temp_dir has it
+    if folder:
+        with contextlib.suppress(OSError):  # another process is removing it
+            for name in os.listdir(folder):
+                os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:

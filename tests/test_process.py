@@ -136,6 +136,22 @@ def test_ctrl_c_while_compiled_code_is_loaded(tmp_path):
     assert [(each.returncode, each.stderr) for each in done] == [(0, ""), (130, "x: stopped\n")]
 
 
+@pytest.mark.parametrize("importing", [True, False])
+def test_ctrl_c_leaves_no_sockets(tmp_path, importing):
+    """Also when it ends the process at once, as while modules are imported."""
+    (tmp_path / "slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    code = (
+        "import multiprocessing.util, signal\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "def main():\n"
+        "    open(multiprocessing.util.get_temp_dir() + '/listener', 'w')\n"
+        f"    {'import slow' if importing else 'signal.raise_signal(signal.SIGINT)'}\n"
+        "run_main('x', main)"
+    )
+    assert python(code, env={**os.environ, "TMPDIR": str(tmp_path)}).returncode == 130
+    assert not list(tmp_path.glob("pymp-*"))
+
+
 def test_ctrl_c_in_a_half_made_object():
     """Its __del__ fails, which is not said."""
     done = python(
