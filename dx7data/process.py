@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -132,13 +132,12 @@ def remove_sockets() -> None:
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
     """As Python does, but for a module that is being imported, since some of them, in C, print a traceback or another error;
-    and but for a callback of LLVM's. Python drops what is raised there, LLVM goes on without the code that it asked for, and
-    numba jumps to address 0.
+    and but for callbacks that must not raise, after which it comes again.
     """
     while frame:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             _exit()
-        if frame.f_code.co_name in _LLVM_CALLBACKS:
+        if frame.f_code.co_name in _CALLBACKS:
             _thread.start_new_thread(_interrupt_later, ())
             return
         frame = frame.f_back
@@ -146,7 +145,24 @@ def _interrupt(_: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-_LLVM_CALLBACKS = {"_raw_object_cache_getbuffer", "_raw_object_cache_notify"}  # of llvmlite's ExecutionEngine
+# LLVM asks these, of llvmlite's ExecutionEngine, for compiled code. Python drops what they raise, and numba calls address 0.
+_CALLBACKS = {"_raw_object_cache_getbuffer", "_raw_object_cache_notify"}
+
+
+@contextlib.contextmanager
+def hold_interrupt() -> Iterator[None]:
+    """Within its block, a Ctrl-C waits for the end of it: where C++ calls Python and ends the process if that raises."""
+    if _thread.get_ident() != _MAIN_THREAD or signal.getsignal(signal.SIGINT) is not _interrupt:
+        yield
+        return
+    came: list[bool] = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _interrupt)
+    if came:
+        _interrupt(signal.SIGINT, None)
 
 
 def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:

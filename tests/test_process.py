@@ -136,6 +136,27 @@ def test_ctrl_c_while_compiled_code_is_loaded(tmp_path):
     assert [(each.returncode, each.stderr) for each in done] == [(0, ""), (130, "x: stopped\n")]
 
 
+def test_ctrl_c_while_memory_is_estimated():
+    """PyTorch calls Python for each operation on a fake tensor, and aborts if that raises."""
+    done = python(
+        "import signal\n"
+        "import torch\n"
+        "from models import memory, registry\n"
+        "from dx7data.process import hold_interrupt\n"
+        "class Interrupted(memory.Allocated):\n"
+        "    def __torch_dispatch__(self, *given):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        return super().__torch_dispatch__(*given)\n"
+        "memory.Allocated = Interrupted\n"
+        "def main():\n"
+        "    with hold_interrupt():\n"
+        "        memory.check_memory(registry.preset('s4d', 'tiny'), 1, 99)\n"
+        "run_main('x', main)",
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (130, "x: stopped\n")
+
+
 @pytest.mark.parametrize("importing", [True, False])
 def test_ctrl_c_leaves_no_sockets(tmp_path, importing):
     """Also when it ends the process at once, as while modules are imported."""

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dx7data.audio.resample import ENGINE_RATE
 from dx7data.errors import InputError
 from dx7data.files import read_regular
+from dx7data.process import hold_interrupt
 from models.model import Model, build
 from models.settings import ModelSettings
 from train.config import DECISIVE, Count, RunSettings
@@ -237,7 +238,7 @@ def describe_model(settings: ModelSettings, where: Path, frozen: Iterable[str]) 
     Raises InputError if there can be no such model.
     """
     try:
-        with FakeTensorMode():
+        with hold_interrupt(), FakeTensorMode():
             model = build(settings)
     except Exception as error:  # a layer may raise anything for options that it can't have, and these came from a file
         raise InputError(f"{where}, field settings.model: {error}") from None

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dx7data.errors import InputError
+from dx7data.process import hold_interrupt
 from models.memory import Estimate, TooLarge, check_memory
 from train.config import RunSettings
 from train.data.clips import Clips
@@ -34,9 +35,10 @@ def check_step(settings: RunSettings, data: Clips | UrlClips, ranks: Ranks) -> E
     if settings.keep_best and isinstance(data, UrlClips):
         raise InputError("--keep-best chooses by evaluations, and --reader webdataset has none: leave one of them out")
     try:
-        return check_memory(
-            settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision
-        )
+        with hold_interrupt():  # fake tensors: PyTorch calls Python from C++ for each operation
+            return check_memory(
+                settings.model, settings.batch // parts, count_steps(data.format), ranks.device.type, settings.precision
+            )
     except TooLarge as error:
         raise InputError(
             f"{error}: raise --grad-accum, which computes a batch in parts, or lower --batch or --seconds"
