@@ -115,16 +115,17 @@ def _drop_output() -> None:
 
 
 def _exit(*_: object) -> NoReturn:
-    remove_sockets()
+    _remove_sockets()
     os._exit(INTERRUPTED)
 
 
-def remove_sockets() -> None:
+def _remove_sockets() -> None:
     """The folder in /tmp where multiprocessing keeps the sockets of this process: one that ends at once leaves it there."""
     used = sys.modules.get("multiprocessing.process")
-    folder = used.current_process()._config.get("tempdir") if used else None  # as multiprocessing.util.get_temp_dir has it
-    if folder:
-        with contextlib.suppress(OSError):  # another process is removing it
+    if not used or used.parent_process():  # which may have made the folder, and need it
+        return
+    if folder := used.current_process()._config.get("tempdir"):  # as multiprocessing.util.get_temp_dir has it
+        with contextlib.suppress(OSError):
             for name in os.listdir(folder):
                 os.unlink(os.path.join(folder, name))
             os.rmdir(folder)

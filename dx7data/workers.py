@@ -13,8 +13,6 @@ import threading
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from dx7data.process import remove_sockets
-
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -50,7 +48,6 @@ def _end_with_parent() -> None:
     """A parent that is killed sends no notice: without this, its children would wait for it for ever."""
     if parent := multiprocessing.parent_process():
         parent.join()
-    remove_sockets()  # if the parent was killed, its own too
     os._exit(1)
 
 
