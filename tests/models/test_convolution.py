@@ -1,8 +1,5 @@
 """The convolution's kernel against torch's, in Triton's interpreter and on a GPU."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -37,25 +34,8 @@ def errors(width, length, channels, bias, dtype, device):
     return [((ours - exact).abs().max() / exact.abs().max()).item() for ours, exact in zip(*found, strict=True)]
 
 
-def interpret():
-    """In a process of its own: Triton's kernels become Python, for which their runs are cut short."""
-    from models.layers import convolution_kernel
-
-    convolution_kernel.RUN = 8
-
-
-@pytest.fixture(scope="module")
-def interpreter():
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setenv("TRITON_INTERPRET", "1")  # Triton looks at it when kernels are defined, its own with its import
-            pool.submit(interpret).result()  # the process begins here, and has it
-        yield pool
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_kernel_as_torch_interpreted(case, interpreter):
-    pytest.importorskip("triton", reason="torch has no Triton on this machine")
     assert max(interpreter.submit(errors, *case, torch.float32, "cpu").result()) < 1e-5
 
 

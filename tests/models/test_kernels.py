@@ -1,8 +1,5 @@
 """Kernels that stand for torch in bfloat16: in float32 in Triton's interpreter, and as they are on a GPU."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,45 +8,6 @@ pytest.importorskip("triton", reason="torch has no Triton on this machine")
 from models.layers import activation, linear, norm, s4d, ssd  # noqa: E402  (after the checks)
 from models.model import build  # noqa: E402
 from models.settings import ModelSettings  # noqa: E402
-
-
-def interpret():
-    """In a process of its own: Triton's kernels become Python, in float32 and in small tiles."""
-    from triton.runtime import interpreter
-
-    from models.layers import (
-        activation_kernel,
-        long_convolution_kernel,
-        norm_kernel,
-        ssd_gradient_kernel,
-        ssd_kernel,
-        sums_kernel,
-    )
-
-    plain = interpreter._patch_lang_tensor
-
-    def patch(tensor, scope):
-        """The interpreter's scalars are arrays of one number, of which numpy 2.4 makes no index."""
-        plain(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = patch
-    for name in ("STEPS", "ROWS", "DEPTH", "TILE"):
-        setattr(long_convolution_kernel, name, 16)
-    long_convolution_kernel.TYPE = norm_kernel.TYPE = torch.float32
-    norm_kernel.NUMBERS, activation_kernel.PROGRAMS = 64, 3
-    norm_kernel.PROGRAMS = sums_kernel.PROGRAMS = 3
-    sums_kernel.NUMBERS, sums_kernel.COLUMNS, sums_kernel.FEW_COLUMNS = 64, 16, 8
-    ssd_kernel.CHUNK, ssd_kernel.COLUMNS, ssd_kernel.TOGETHER, ssd_gradient_kernel.FEW = 16, 32, 2, 16
-
-
-@pytest.fixture(scope="module")
-def interpreter():
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setenv("TRITON_INTERPRET", "1")  # Triton looks at it when kernels are defined, its own with its import
-            pool.submit(interpret).result()  # the process begins here, and has it
-        yield pool
 
 
 def distances(found, exact):
