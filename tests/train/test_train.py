@@ -568,7 +568,7 @@ def test_a_full_disk(shards, whole, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("where", ["gradient", "parameter"])
 def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
     """The parameter is named, the step, and the weights of the last checkpoint are as they were."""
-    from train.loop import trainer
+    from train.loop import learner
 
     broken, count = "backbone.blocks.1.layer.log_dt", iter(range(100))
 
@@ -581,7 +581,7 @@ def test_what_is_not_finite(shards, tmp_path, monkeypatch, capsys, where):
             during(monkeypatch, 6, lambda: parameter.data[0].fill_(float("inf")))
         return model
 
-    monkeypatch.setattr(trainer, "build", faulty)
+    monkeypatch.setattr(learner, "build", faulty)
     run = tmp_path / "run"
     assert train(shards, run) == 3
     said = one_sentence(capsys)

@@ -1,6 +1,5 @@
 """The training loop: batches in, checkpoints out. It can be killed anywhere and resumed to the same losses."""
 
-import copy
 import dataclasses
 import json
 import os
@@ -18,26 +17,21 @@ from torch import Tensor
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.output import format_count, log, progress_bar
-from models.model import build
-from models.mulaw import mu_law_encode, mu_law_table
 from train.config import RunSettings
 from train.data import live
 from train.data.clips import Clips, LiveClips
-from train.data.example import Example
 from train.data.sampler import Batches
 from train.data.web import UrlClips
 from train.evaluation import verdict
-from train.evaluation.loss import NATS, target_loss
+from train.evaluation.loss import NATS
 from train.evaluation.recorder import Recorder
 from train.loop import checkpoint, checkpoint_reader, optim, progress, schedule
 from train.loop.background import Writer
 from train.loop.checks import check_data, check_metric, check_step
-from train.loop.compiling import compile_kernels
-from train.loop.cudagraph import Replay
 from train.loop.devices import SpeedReport
 from train.loop.distributed import Ranks
 from train.loop.folder import check_contents, check_state, lock_run, read_state, write_config
-from train.loop.frozen import freeze
+from train.loop.learner import Learner
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
 from train.loop.signals import Stop
@@ -83,25 +77,13 @@ class Trainer:
         self.settings, self.run, self.ranks, self.data, self.estimate = settings, run, ranks, data, estimate
         self.before = read_state(run)
         self.mirror: Mirror | None = None
-        # fp32 means 24 bits of precision. TF32 has 11, too few for the states of a layer; who wants speed takes bf16.
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
         found = checkpoint_reader.read_last(run, checkpoint.PARTS, settings)
-        torch.manual_seed(settings.seed)
-        self.threads = torch.get_num_threads()
-        self.model = build(settings.model).to(ranks.device)
-        freeze(self.model, settings.freeze)
-        if settings.init_from and not found:
-            checkpoint_reader.load_initial(Path(settings.init_from), self.model)
-        self.ema = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimiser = optim.make_adamw(optim.group_parameters(self.model, settings.lr, settings.weight_decay))
-        self.guard = optim.NonFiniteGuard(self.model, self.optimiser, ranks.device)
-        self.table = mu_law_table(ranks.device)
+        self.learner = Learner(settings, ranks, found)
         self.part = settings.batch // (settings.grad_accum * ranks.count)  # clips at once
         self.step, seconds = 0, 0.0
         stream: dict[str, Any] | None = None
         if found:
-            about = checkpoint_reader.restore(found, self.model, self.ema, self.optimiser)
+            about = found.metadata
             self.step, seconds, stream = about["step"], about["seconds"], dict(about["stream"])
         self.start = self.step
         checkpoint.check_places(run, self.step, bool(settings.keep_best))
@@ -112,13 +94,11 @@ class Trainer:
                 f"{found.folder / checkpoint.META}, field stream: it is at step {self.batches.delivered:,} of the data, the "
                 f"checkpoint at step {self.step:,}"
             )
-        self.forward = torch.compile(self.model) if settings.compile else self.model
-        self.replay = Replay(self.add_gradients, ranks.device)
         self.pending: list[tuple[int, Tensor, Tensor]] = []  # steps whose losses are still on the device
         self.timer = StepTimer(seconds)
         self.writer = Writer()
         self.result: dict[str, Any] | None = None  # in the first process, when the last step is done
-        self.report = SpeedReport(settings, ranks, data, self.replay)
+        self.report = SpeedReport(settings, ranks, data, self.learner.replay)
 
     def train(self) -> int:
         """To the last step, or until a signal comes: that signal, or 0."""
@@ -143,7 +123,7 @@ class Trainer:
         self.run.mkdir(parents=True, exist_ok=True)
         where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        parameters = sum(parameter.numel() for parameter in self.learner.model.parameters())
         about = {**self.data.describe(), "parameters": parameters, "versions": versions}
         self.lock = lock_run(self.run)
         check_state(self.run, self.before)
@@ -156,9 +136,8 @@ class Trainer:
         self.log.say(self.estimate)
         if self.settings.extended:
             self.log.say(schedule.describe_extension(self.settings))
-        self.log.say(optim.describe_groups(self.optimiser.param_groups))
-        if frozen := [each.numel() for each in self.model.parameters() if not each.requires_grad]:
-            self.log.say(f"{'frozen':<26}{len(frozen):>8}{sum(frozen):>12,}")
+        for table in self.learner.describe():
+            self.log.say(table)
 
     def loop(self) -> int:
         """Train to the end; the signal that stopped it, or 0."""
@@ -175,7 +154,7 @@ class Trainer:
                 with self.timer.waiting():
                     batch = next(batches)
                 self.step += 1
-                self.pending.append((self.step, *self.advance(batch)))
+                self.pending.append((self.step, *self.learner.advance(batch, self.step)))
                 bar.update()
                 if self.is_due(FLUSH_EVERY[settings.device]) or self.step == self.start + FIRST_STEPS or self.is_save_due():
                     stopped = self.flush_metrics(stop, bar)
@@ -198,39 +177,6 @@ class Trainer:
     def is_save_due(self) -> bool:
         return self.is_due(self.settings.evaluate_every) or self.is_due(self.settings.checkpoint_every)
 
-    def advance(self, batch: Example) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; the mean loss of this process's part in nats, and the norm of all gradients."""
-        settings, device = self.settings, self.ranks.device
-        torch.set_num_threads(self.threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] / settings.lr * schedule.find_rate(self.step, settings)
-        parts = list(zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True))
-        if self.step == self.start + 1 and device.type == "cuda" and not settings.compile:
-            first = [tensor.to(device) for tensor in parts[0]]
-            compile_kernels(lambda: self.add_gradients(*first), device, shown=self.ranks.first)
-        if settings.grad_accum > 1:
-            self.optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
-        total = torch.zeros((), device=device)
-        for part in parts:
-            total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
-        self.ranks.average(optim.find_gradients(self.model.parameters()))
-        norm = self.guard.clip(total, self.step, settings.clip)
-        self.optimiser.step()
-        optim.update_average(self.ema, self.model, settings.ema, self.step)
-        return total, norm
-
-    def add_gradients(self, prefix: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """Of a part of a batch, int16; what it adds to the loss."""
-        settings = self.settings
-        if settings.grad_accum == 1:
-            self.optimiser.zero_grad()  # so that they are written: to add them to zeros takes 3 % of a step of S4
-        tokens, classes = (mu_law_encode(audio, self.table) for audio in (torch.cat([prefix, source], 1), target))
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            logits = self.forward(tokens)
-        loss = target_loss(logits, classes) / settings.grad_accum
-        loss.backward()
-        return loss.detach()
-
     def flush_metrics(self, stop: Stop, bar: "tqdm") -> bool:
         """Wait for the device and write down the steps since the last flush; whether a signal asks to stop.
 
@@ -240,7 +186,7 @@ class Trainer:
         self.pending, norm_values = [], torch.stack(norms).tolist()
         flag = torch.tensor([float(bool(stop.signal))], device=self.ranks.device)
         *means, asked = self.ranks.mean(torch.cat([torch.stack(losses) / NATS, flag])).tolist()
-        self.guard.check()
+        self.learner.guard.check()
         speed: tuple[float | None, ...] = (None, None, None)
         said: list[str] = []
         if timed := self.timer.stop(len(steps), first=steps[-1] <= self.start + FIRST_STEPS):
@@ -273,7 +219,7 @@ class Trainer:
         self.writer.wait()  # the pictures of the last evaluation are drawn from files that this one adds to
         work: list[Callable[[], None]] = []
         if evaluated := self.is_due(settings.evaluate_every):
-            self.recorder.record(self.run, self.log, self.ema, self.step)
+            self.recorder.record(self.run, self.log, self.learner.average, self.step)
             self.over = progress.is_out_of_patience(self.run, settings, self.step)
         best = progress.find_best(self.run, settings, self.step)
         saved = stopped or self.over or best == self.step or self.is_due(settings.checkpoint_every)
@@ -296,7 +242,7 @@ class Trainer:
             "stream": self.batches.state(self.step),
             "seconds": self.timer.total,
         }
-        snapshot = checkpoint.take_snapshot(self.step, self.model, self.ema, self.optimiser, state)
+        snapshot = self.learner.take_snapshot(self.step, state)
 
         def write() -> None:
             self.log.sync()  # the run goes on from the checkpoint, and its tables with it
