@@ -42,6 +42,13 @@ _FEW_PATCHES = {
     320: "16206095d444d14ba3beadc31379131d527a8940d7179507e813739dcea736d2",
     3200: "adeb2055b4a2dcf6754778b04653a3be252a9928fbf3e6d536ee887b7587a1f3",
 }
+# The same recipe of simpler voices: see dx7data/patches/simplify.py.
+_SIMPLER_VOICES = {
+    "carrier": "f3ba61585654b5d3ea489f6c03cb7573446bdd16134117cab0870c6df7effe80",
+    "carriers": "ef27e885f43c5884cc6c10df43b87ad8c86624d5369d2105d10ee94fa5154f4a",
+    "pair": "3315c816afdeeff9c4f32543501e5d3086ab1ebe4a3acd9d83b5aa7b4d6271c0",
+    "harmonic": "bbc886faef9f2ffd4669e6475593ff5201ff07d2b3d7d2d722b09b2edb3f2bf6",
+}
 
 BENCHMARKS = {
     # An electric piano whose timbre follows velocity, which the source tells.
@@ -56,6 +63,10 @@ BENCHMARKS = {
             _ANY_VOICE, plan=(*_ANY_VOICE.plan, "--train-patches", str(count)), fingerprint=fingerprint
         )
         for count, fingerprint in _FEW_PATCHES.items()
+    },
+    **{
+        f"any-voice-{name}": replace(_ANY_VOICE, breed=(*_ANY_VOICE.breed, "--simplify", name), fingerprint=fingerprint)
+        for name, fingerprint in _SIMPLER_VOICES.items()
     },
 }
 

@@ -51,6 +51,12 @@ def add_to(verbs: Verbs) -> None:
         metavar="N",
         help="random voices among them that sound on three keys (0)",
     )
+    breed.add_argument(
+        "--simplify",
+        choices=("carrier", "carriers", "pair", "harmonic"),
+        help="take from each voice what is not harmonic, and leave its carrier alone, that and one modulator (pair), six "
+        "operators as carriers, or all as it is (harmonic)",
+    )
     breed.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
 
 
@@ -90,10 +96,12 @@ def _export(options: Namespace) -> None:
 def _breed(options: Namespace) -> None:
     """`dx7data patches breed PATH... --out FILE`: many patches from a few."""
     from dx7data.patches import bank, patch
+    from dx7data.patches.simplify import SIMPLER
     from dx7data.plan import breeding
 
     parents = load_patches(options.paths)
-    bred = breeding.breed(parents.patches, options.seed, options.count, options.generations, options.random)
+    simplify = {"simplify": SIMPLER[options.simplify]} if options.simplify else {}
+    bred = breeding.breed(parents.patches, options.seed, options.count, options.generations, options.random, **simplify)
     ids, names = (list(map(of, bred)) for of in (patch.patch_id, patch.patch_name))
     origins = [{"file": None, "sha256": None, "index": None, "copies": 0} for _ in bred]
     bank.export(replace(parents, patches=bred, ids=ids, names=names, origins=origins), options.out)

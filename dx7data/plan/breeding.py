@@ -20,15 +20,20 @@ SAMPLE_RATE, SECONDS = 8000, 0.5  # of the clips in which new patches have to be
 # The native peak that random voices must reach on each of three keys: -36 dB of a carrier at output level 99, 4,093.
 LOUD = 64
 _TRIES = 100  # to draw a patch that is new and can be heard
+Simplify = Callable[[np.ndarray], np.ndarray]  # legal uint8 (N, 155) -> the same: see patches/simplify.py
 
 
-def breed(parents: np.ndarray, seed: int, count: int, generations: int, random: int) -> np.ndarray:
+def breed(
+    parents: np.ndarray, seed: int, count: int, generations: int, random: int, simplify: Simplify = np.copy
+) -> np.ndarray:
     """A bank of legal patches, uint8 (count, 155), all of which can be heard and no two of which have the same parameters.
 
     First the parents, uint8 (N, 155), without silent ones; then their children, equally many in each generation; last random
     voices, which have no children. Half of the children are mutations and half crossovers, of patches of all generations
-    before. Raises InputError where the numbers can't be, or no new patch is found.
+    before. All are simplified, parents before they have children. Raises InputError where the numbers can't be, or no new
+    patch is found.
     """
+    parents = simplify(parents)
     population = parents[_is_heard(parents)]
     if not len(population):
         raise InputError("none of these patches can be heard, so they have no children: name others")
@@ -41,9 +46,9 @@ def breed(parents: np.ndarray, seed: int, count: int, generations: int, random: 
         )
     known = {patch_id(parent) for parent in population}
     for generation, size in enumerate(divide_evenly(count - random - len(population), [1] * generations)):
-        children = _draw(size, _Children(population), _is_heard, known, (seed, "child", generation))
+        children = _draw(size, _Children(population), simplify, _is_heard, known, (seed, "child", generation))
         population = np.concatenate([population, children])
-    return np.concatenate([population, _draw(random, _draw_voice, _is_loud, known, (seed, "random"))])
+    return np.concatenate([population, _draw(random, _draw_voice, simplify, _is_loud, known, (seed, "random"))])
 
 
 class _Children:
@@ -66,6 +71,7 @@ def _draw_voice(rng: KeyedRng) -> np.ndarray:
 def _draw(
     count: int,
     draw: Callable[[KeyedRng], np.ndarray],
+    simplify: Simplify,
     is_good: Callable[[np.ndarray], np.ndarray],
     known: set[str],
     name: tuple,
@@ -77,7 +83,7 @@ def _draw(
     for _ in range(_TRIES):
         if not pending:
             return drawn
-        drawn[pending] = [draw(rngs[i]) for i in pending]
+        drawn[pending] = simplify(np.stack([draw(rngs[i]) for i in pending]))
         again = []
         for i, good in zip(pending, is_good(drawn[pending]), strict=True):
             key = patch_id(drawn[i])

@@ -8,6 +8,7 @@ from dx7data import cli
 from dx7data.errors import InputError
 from dx7data.patches import patch
 from dx7data.patches.similarity import Codes, group_near_duplicates
+from dx7data.patches.simplify import SIMPLER
 from dx7data.plan import breeding
 
 COUNT, RANDOM = 120, 10
@@ -64,10 +65,20 @@ def test_silent_parents_are_left_out(parents):
         breeding.breed(silent, 0, 4, 1, 0)
 
 
+@pytest.mark.parametrize("simpler", SIMPLER)
+def test_all_are_simplified(parents, simpler):
+    bred = breeding.breed(parents, 3, COUNT, 3, RANDOM, SIMPLER[simpler])
+    assert len({patch.patch_id(each) for each in bred}) == COUNT
+    assert (SIMPLER[simpler](bred) == bred).all()
+    assert (np.array([peaks(bred, note) for note in (36, 60, 84)]).max(axis=0) >= 4).all()
+
+
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "bred.syx"
     argv = ["patches", "breed", "example", "--out", str(out), "--generations", "2", "--count"]
     assert cli.main([*argv, "50"]) == 0
     assert len(dx7data.load_patches(out)) == 50
+    assert cli.main([*argv, "50", "--simplify", "carriers"]) == 0
+    assert all("algorithm 32  feedback 0" in patch.summarize(each) for each in dx7data.load_patches(out))
     assert cli.main([*argv, "33"]) == 2
     assert "take 34 or more" in capsys.readouterr().err

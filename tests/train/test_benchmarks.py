@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from dx7data.patches import bank
+from dx7data.patches.simplify import SIMPLER
 from dx7data.plan.plan import Plan
 from train import benchmarks, study
 from train.benchmarks import BENCHMARKS
@@ -67,6 +68,17 @@ def test_few_patches_are_the_same_recipe_with_one_option_more():
         assert few.plan == (*whole.plan, "--train-patches", str(count))
         assert (few.breed, few.train) == (whole.breed, whole.train)
     assert len({each.fingerprint for each in BENCHMARKS.values()}) == len(BENCHMARKS)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize("name", SIMPLER)
+def test_simpler_voices(name, tmp_path):
+    benchmarks.prepare(f"any-voice-{name}", tmp_path)
+    patches = Plan.load(benchmarks.find_plan(tmp_path)).patches
+    assert (SIMPLER[name](patches.stored) == patches.stored).all()
+    assert len(patches) >= 20_000
+    assert len(set(patches.families)) >= 10_000
 
 
 @pytest.mark.slow
