@@ -235,9 +235,9 @@ class Phrases(Sequence):
 
     def within(self, split: str) -> np.ndarray:
         """Indices of the phrases of a split."""
-        import pyarrow.compute as pc
-
-        return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
+        column = _get_chunk(self.table["split"])
+        codes = [i for i, word in enumerate(column.dictionary.to_pylist()) if word == split]
+        return np.flatnonzero(np.isin(np.asarray(column.indices), codes))
 
     def hash_into(self, state: hashlib._Hash) -> None:
         """Update a hash with all that is here, whatever version of Arrow holds it."""
