@@ -13,7 +13,7 @@ from dx7data.patches import patch
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import Plan
 from dx7data.plan.recipe import ENGINE, FORMAT_3
-from dx7data.plan.sample import get_source_patch
+from dx7data.plan.score import get_source_patch
 from dx7data.plan.spec import RANDOM_SOURCE
 
 MARK = "<!-- Add your own text above this line: dx7data leaves it as it is, and writes what is below. -->"

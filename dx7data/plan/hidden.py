@@ -13,7 +13,7 @@ import numpy as np
 from dx7data.audio import clips, mulaw
 from dx7data.output import format_count
 from dx7data.patches import patch
-from dx7data.plan import sample
+from dx7data.plan import sample, score
 from dx7data.plan.plan import Plan
 from dx7data.plan.recipe import Recipe
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
@@ -117,7 +117,7 @@ def _render(plan: Recipe, choices: list[Choice]) -> Iterator[tuple[np.ndarray, n
     batch = sample.batch_size(plan)
     for done in range(0, len(choices), batch):
         part = choices[done : done + batch]
-        audio = clips.render_clips(**sample.make_score(plan, part))[0]
+        audio = clips.render_clips(**score.make_score(plan, part))[0]
         prefixes = sample.encode_prefixes(plan, part, "cpu").values()
         yield from zip(np.concatenate([*prefixes, audio[: len(part)]], axis=1), audio[len(part) :], strict=True)
 
@@ -191,7 +191,7 @@ def _explain(thing: str, plan: Recipe) -> str:
     if source == RANDOM_SOURCE:
         return "many a source patch does not: --source sine does"
     if source != _SINE:
-        return f"the source, {patch.patch_name(sample.get_source_patch(plan)).strip()}, does not: --source sine does"
+        return f"the source, {patch.patch_name(score.get_source_patch(plan)).strip()}, does not: --source sine does"
     if level != "native" and (level != "peak" or thing in _LOUDNESS):
         return f"--gain {level} takes that out of the source: --gain native keeps it"
     return "the source does not: keys above half the sample rate are silent in it, so a higher --sample-rate may help"

@@ -11,8 +11,8 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.files import decode_parquet
 from dx7data.patches import patch
+from dx7data.plan.meta import make_key
 from dx7data.plan.patches import COUNTERFACTUAL, EVERY_SPLIT, KINDS, Patches
-from dx7data.plan.sample import make_key
 from dx7data.plan.schema import JSON_BYTES
 from dx7data.plan.spec import SPLITS, Shard, Spec
 

@@ -69,11 +69,11 @@ SAMPLES = """
 from pathlib import Path
 
 from dx7data.audio import clips_cuda
-from dx7data.plan import plan, sample
+from dx7data.plan import plan, sample, score
 from dx7data.storage import LocalFolder
 
 clips_cuda.THREADS = 32
-voices = sample.voices
+voices = score.voices
 
 
 def wide(*arguments):
@@ -81,11 +81,11 @@ def wide(*arguments):
     return some._replace(**{name: getattr(some, name).astype(np.int64) for name in some._fields[1:] if name != "fixed"})
 
 
-sample.voices = wide
+score.voices = wide
 of = plan.Plan.load(Path(sys.argv[1]))
 samples = sample.render_samples(of, [("train", 4), ("train", 1)], "cuda")
 left = cuda.device_array((4, of.spec.samples), np.int16)
-clips_cuda.fill(left, 0, driver.OWN, **sample.make_score(of, [of.choose("train", 4), of.choose("train", 1)]))
+clips_cuda.fill(left, 0, driver.OWN, **score.make_score(of, [of.choose("train", 4), of.choose("train", 1)]))
 assert (left.copy_to_host() == [samples[0].source, samples[1].source, samples[0].target, samples[1].target]).all()
 np.savez(sys.argv[2], *[np.frombuffer(data, np.uint8) for one in samples for _, data in one.members()])
 """

@@ -15,7 +15,7 @@ from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
 from dx7data.patches import patch
 from dx7data.phrases.phrase import Note, Phrase
-from dx7data.plan import sample
+from dx7data.plan import meta, score
 from dx7data.plan.sample import Sample
 from dx7data.plan.spec import Choice
 
@@ -35,7 +35,7 @@ def test_a_key_goes_up_at_the_block_that_is_nearest_to_the_end_of_its_note(sampl
     phrase = Phrase(tuple(sorted(notes)))
     spec = SimpleNamespace(sample_rate=sample_rate, seconds=1.0, samples=sample_rate, gain="native")
     plan = SimpleNamespace(spec=spec, patches=SimpleNamespace(stored=patch.SINE[None]))
-    played = sample.make_score(plan, [Choice(phrase, 0, (0,), None)])["voices"]
+    played = score.make_score(plan, [Choice(phrase, 0, (0,), None)])["voices"]
     start, release = (each[: len(notes)].astype(np.int64) for each in (played.start, played.release))
     assert (played.start[len(notes) :] == start).all()
     assert (played.release[len(notes) :] == release).all()
@@ -47,7 +47,7 @@ def test_a_key_goes_up_at_the_block_that_is_nearest_to_the_end_of_its_note(sampl
     assert (np.abs((start + release) * BLOCK - ends)[~short] <= BLOCK / 2).all()
     assert ((ends - begins)[short] <= 2 * BLOCK).all()
 
-    told = sample._describe_notes(phrase, rate)["notes"]
+    told = meta._describe_notes(phrase, rate)["notes"]
     assert [round(note["start"] * rate / BLOCK) for note in told] == start.tolist()
     assert [note["held"] for note in told] == [round(blocks * BLOCK / rate, 6) for blocks in release.tolist()]
     again = voices(patch.SINE, 60, 100, np.array([note["held"] for note in told]), rate)

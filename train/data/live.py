@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dx7data.engine.device import Unusable, choose, use_gpu
 from dx7data.plan import sample
+from dx7data.plan.score import make_score
 from train.data.clips import LiveClips
 from train.data.example import Example
 from train.data.sampler import Batches, SampleKey
@@ -32,7 +33,7 @@ class Score(NamedTuple):
 
     prefix: torch.Tensor  # int16 (N, P): of each patch always the same, so it is kept, not rendered again
     starts: torch.Tensor  # int64 (N,): where the crops begin
-    played: dict  # see dx7data.plan.sample.make_score
+    played: dict  # see dx7data.plan.score.make_score
 
 
 class Scores(Dataset):
@@ -48,7 +49,7 @@ class Scores(Dataset):
         choices = [clips.plan.choose(clips.split, j) for j in numbers]
         prefixes = [clips.encode_prefix(clips.plan.patches.stored[list(choice.layers)]) for choice in choices]
         starts = [clips.format.start(at, j) for at, j in zip(places, numbers, strict=True)]
-        return Score(torch.stack(prefixes), torch.tensor(starts), sample.make_score(clips.plan, choices))
+        return Score(torch.stack(prefixes), torch.tensor(starts), make_score(clips.plan, choices))
 
 
 def choose_gpu(device: torch.device) -> tuple[int | None, str]:
