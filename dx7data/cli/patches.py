@@ -92,6 +92,7 @@ def _breed(options: Namespace) -> None:
     from dx7data.patches import bank, patch
     from dx7data.plan import breeding
 
+    bank.check_export(options.out)
     parents = load_patches(options.paths)
     bred = breeding.breed(parents.patches, options.seed, options.count, options.generations, options.random)
     ids, names = (list(map(of, bred)) for of in (patch.patch_id, patch.patch_name))

@@ -408,6 +408,16 @@ def test_the_page(steered, shards, tmp_path, capsys):
     assert "near-duplicate groups that are in no training sample" in text
 
 
+@pytest.mark.parametrize("out", ["missing/page.html", "folder", "mine.txt"])
+def test_where_no_page_can_be_is_said_at_once(steered, shards, tmp_path, capsys, monkeypatch, out):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.setattr(listen, "from_pretrained", None)
+    assert listen.main(["--pretrained", str(steered), "--live", str(shards), "--out", str(tmp_path / out), *CPU]) == 2
+    assert str(tmp_path / out) in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "mine.txt"]
+
+
 # --- Those of the repository ---
 
 
