@@ -62,6 +62,7 @@ def release(options: ReleaseOptions) -> None:
     """Make the folder. Raises InputError."""
     if os.path.lexists(options.out):
         raise InputError(f"{options.out} is there already: remove it, or name another --out")
+    writer.check_place(options.out)
     device = choose_device(options.device)
     run = find_run(options.run)
     trained = from_run(options.run, device)
@@ -77,7 +78,7 @@ def release(options: ReleaseOptions) -> None:
     try:
         files = writer.write(options.out, trained, weights, record)
     except OSError as error:
-        raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
+        raise writer.explain(options.out, error) from None
     found = {"folder": str(options.out), "step": trained.step, "decode": trained.decode, "bytes": sum(files.values())}
     print_result({**found, "files": files, "sets": record["sets"]}, describe)
 
@@ -93,7 +94,9 @@ def describe(found: dict) -> list[str]:
 
 def find_run(path: Path) -> Path:
     """The folder of a run, of which the path is that or a checkpoint. Raises InputError if it has left no records."""
-    run = path if os.path.lexists(path / checkpoint.FOLDER) else Path(os.path.realpath(path)).parents[1]
+    real = Path(os.path.realpath(path))
+    named = real.parent.name == checkpoint.FOLDER and not os.path.lexists(path / checkpoint.FOLDER)
+    run = real.parent.parent if named else path
     reader.read_config(run)
     return run
 
@@ -106,7 +109,7 @@ def open_sets(trained: Pretrained, live: str | None, count: int) -> tuple[Plan, 
     Raises InputError if there is none, or one of other data.
     """
     settings = trained.settings
-    settings = dataclasses.replace(settings, shards=live or settings.shards, reader="live")
+    settings = dataclasses.replace(settings, shards=settings.shards if live is None else live, reader="live")
     try:
         data = open_training_clips(settings)
     except InputError as error:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from base64 import b64decode
 from pathlib import Path
 
@@ -350,8 +351,32 @@ def test_what_is_there_stays(whole, released, capsys):
     assert f"{released} is there already: remove it, or name another --out" in refuse(capsys, whole, released)
 
 
+@pytest.mark.parametrize("out", ["file/model", "name" * 62])
+def test_where_no_folder_can_be_is_said_before_it_is_measured(whole, tmp_path, capsys, monkeypatch, out):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(measure, "measure", None)
+    assert release.main([str(whole), "--out", str(tmp_path / out), *CPU]) == 2
+    assert f"can't write {tmp_path / out}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "{}/none", "{}/checkpoints", "{}/config.json"])
+def test_what_is_no_run_is_named_as_it_was_given(whole, tmp_path, capsys, path):
+    path = path.format(whole)
+    said = refuse(capsys, path, tmp_path / "a")
+    assert f"train.release: {path} is no run" in said
+
+
+def test_a_run_may_lie_in_a_folder_of_checkpoints(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "checkpoints" / "run")
+    assert release.find_run(tmp_path / "checkpoints" / "run") == tmp_path / "checkpoints" / "run"
+    best = checkpoint.find_last(whole)
+    assert release.find_run(best) == whole
+
+
 def test_another_plan_is_refused(whole, tmp_path, capsys, shards):
     assert "--live names a folder with the plan" in refuse(capsys, whole, tmp_path / "a", "--live", tmp_path)
+    assert "--live names a folder with the plan" in refuse(capsys, whole, tmp_path / "a", "--live", "")
     document = shards / "dataset.json"
     (tmp_path / "plan").mkdir()
     for path in (document, *shards.glob("p*.parquet")):
