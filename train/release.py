@@ -69,12 +69,13 @@ def release(options: ReleaseOptions) -> None:
     settings, weights = trained.settings, writer.round_weights(trained.model)
     plan, sets = open_sets(trained, options.live, settings.evaluate_samples)
     log.info(f"measuring {settings.model_name} of step {trained.step:,} on {sum(map(len, sets)):,} clips, on {device}")
-    rounded = build_rounded(settings, weights, device)
-    rows = measure.measure(trained.model, rounded, sets, device)
-    trained = trained._replace(settings=forget_places(settings, plan), decode=measure.choose_decoder(rows))
+    trained = trained._replace(settings=forget_places(settings, plan))
     record = {"title": options.out.name, **describe_run(run, trained), **describe_data(trained.settings, plan)}
-    record |= {"decoder_chosen_on": reader.choose_set([row["set"] for row in rows])}
-    record |= {"sets": [row | {"recorded_bits": find_recorded(run, trained.step, row["set"])} for row in rows]}
+    recorded = {one.name: find_recorded(run, trained.step, one.name) for one in sets}
+    rows = measure.measure(trained.model, build_rounded(settings, weights, device), sets, device)
+    trained = trained._replace(decode=measure.choose_decoder(rows))
+    record |= {"decoder_chosen_on": reader.choose_set(recorded)}
+    record |= {"sets": [row | {"recorded_bits": recorded[row["set"]]} for row in rows]}
     try:
         files = writer.write(options.out, trained, weights, record)
     except OSError as error:
@@ -147,8 +148,8 @@ def describe_run(run: Path, trained: Pretrained) -> dict[str, Any]:
 def find_seconds(run: Path, step: int) -> float:
     """How long the steps of a run took, to one of them. Raises InputError if its tables do not say."""
     rows = [row for row in reader.read_table(run / "metrics.csv") if int(row["step"]) == step]
-    if not rows:
-        raise InputError(f"{run / 'metrics.csv'} has no step {step}: take it from a backup")
+    if not rows or not rows[-1].get("time"):
+        raise InputError(f"{run / 'metrics.csv'} has no time of step {step}: take it from a backup")
     return float(rows[-1]["time"])
 
 

@@ -174,6 +174,40 @@ def test_json(whole, tmp_path, capsys):
     assert found["files"] == {path.name: path.stat().st_size for path in (tmp_path / "a").iterdir()}
 
 
+def test_of_one_silent_clip_less_is_known(whole, tmp_path, monkeypatch):
+    """There is no standard error, and no SNR."""
+    open_sets = release.open_sets
+
+    def open_one(*argv):
+        plan, sets = open_sets(*argv)
+        return plan, [
+            dataclasses.replace(
+                one,
+                places=one.places[:1],
+                algorithms=one.algorithms[:1],
+                examples=one.examples._make(part[:1] * (part is not one.examples.target) for part in one.examples),
+            )
+            for one in sets
+        ]
+
+    monkeypatch.setattr(release, "open_sets", open_one)
+    assert release.main([str(whole), "--out", str(tmp_path / "a"), *CPU]) == 0
+    row = config(tmp_path / "a")["record"]["sets"][0]
+    assert [row[name] for name in ("samples", "bits_se", "snr_mean_db")] == [1, None, None]
+    assert f"| 1 | {row['bits']:.3f} | {row['order0_bits']:.3f} |  |  |" in (tmp_path / "a" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("line", ["", "time"])
+def test_a_run_without_its_times_is_refused_before_it_is_measured(whole, tmp_path, capsys, monkeypatch, line):
+    shutil.copytree(whole, tmp_path / "run")
+    rows = read_table(tmp_path / "run" / "metrics.csv")
+    rows[-1]["time"] = ""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)] if line else [list(rows[0])]
+    (tmp_path / "run" / "metrics.csv").write_text("".join(",".join(each) + "\n" for each in lines))
+    monkeypatch.setattr(measure, "measure", None)
+    assert "metrics.csv has no time of step 12" in refuse(capsys, tmp_path / "run", tmp_path / "a")
+
+
 @pytest.mark.parametrize(
     "argv",
     [

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from dx7data.errors import InputError
+from dx7data.output import drop_nan
 from models.model import Model
 from train.loop.checkpoint import Tensors, layer_names
 from train.releases.card import format_card
@@ -76,7 +77,7 @@ def write(out: Path, found: Pretrained, weights: Tensors, record: dict[str, Any]
     ]
     config: dict[str, Any] = {"format": FORMAT, "step": found.step, "decode": found.decode, "layers": found.layers}
     config |= {"layer_names": layer_names(found.model), "settings": found.settings.to_json()}
-    config |= {"fingerprint": found.fingerprint, "record": record, "pieces": held}
+    config |= {"fingerprint": found.fingerprint, "record": drop_nan(record), "pieces": held}
     files[CONFIG] = (json.dumps(config, indent=1) + "\n").encode()
     files[CARD] = format_card(config).encode()
     partial = _make_partial(out)
