@@ -35,7 +35,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
     The name itself is on the disk after `sync_folder`, once for several files. A link at `path` is replaced, not followed.
     """
-    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
+    partial = _name_partial(path)
     try:
         with open(partial, "xb") as file:
             with suppress(OSError):  # a file system without locks
@@ -47,6 +47,10 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _name_partial(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(4)}.{path.name}{PARTIAL}")  # others may be writing the same file
 
 
 def write_atomically(path: Path, write: Callable) -> None:
@@ -122,6 +126,20 @@ def write_output(path: Path, endings: tuple[str, ...], write: Callable) -> None:
     """Let `write(file)` make what a person asked for at `path`, see `open_output`."""
     with open_output(path, endings) as file:
         write(file)
+
+
+def check_output(path: Path, endings: tuple[str, ...]) -> None:
+    """Raises InputError where `open_output` would fail: asked before long work, of which the result would be lost."""
+    try:
+        _check_replaced(path, endings)
+        if os.path.isdir(path):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not is_stream(path):
+            partial = _name_partial(Path(os.path.realpath(path)))
+            open(partial, "xb").close()
+            partial.unlink()
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error.strerror or error}") from None
 
 
 def _check_replaced(path: Path, endings: tuple[str, ...]) -> None:

@@ -79,7 +79,7 @@ def print_result(found: dict, describe: Callable[[dict], Iterable[str]], written
     """
     stream = sys.stderr if written and (str(written) == "-" or is_stream(written)) else sys.stdout
     if _as_json:
-        text = json.dumps(_drop_nan(found), indent=1)
+        text = json.dumps(drop_nan(found), indent=1)
     else:
         warnings = [red(make_printable(warning), stream) for warning in found.get("warnings", ())]
         text = "\n".join([*map(make_printable, describe(found)), *warnings])
@@ -91,12 +91,12 @@ def red(text: str, stream: TextIO) -> str:
     return f"\033[31m{text}\033[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
-def _drop_nan(value: Any) -> Any:
+def drop_nan(value: Any) -> Any:
     """The same with None for what is no number, or infinite, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _drop_nan(each) for key, each in value.items()}
+        return {key: drop_nan(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_drop_nan(each) for each in value]
+        return [drop_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

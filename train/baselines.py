@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import read_regular, write_output
+from dx7data.files import check_output, read_regular, write_output
 from dx7data.output import align_columns, configure, format_count, log, print_result, progress_bar
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def measure_and_write() -> None:
         settings, out = read_options(sys.argv[1:] if argv is None else argv)
+        check_output(out, (".json",))
         found = measure(settings)
         write(out, found)
         print_result({"file": str(out), **found}, describe, out)

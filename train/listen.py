@@ -17,7 +17,7 @@ from markupsafe import Markup
 from dx7data import process
 from dx7data.audio.markup import html, join
 from dx7data.errors import InputError
-from dx7data.files import HTML, write_output
+from dx7data.files import HTML, check_output, write_output
 from dx7data.output import print_result
 from dx7data.page.head import fill_page
 from train import release
@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def write(options: ListenOptions) -> None:
     """Write the page. Raises InputError."""
+    check_output(options.out, HTML)
     device = choose_device(options.device)
     found = from_pretrained(options.pretrained, device)
     _, sets = release.open_sets(found, options.live, CLIPS)

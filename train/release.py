@@ -62,22 +62,24 @@ def release(options: ReleaseOptions) -> None:
     """Make the folder. Raises InputError."""
     if os.path.lexists(options.out):
         raise InputError(f"{options.out} is there already: remove it, or name another --out")
+    writer.check_place(options.out)
     device = choose_device(options.device)
     run = find_run(options.run)
     trained = from_run(options.run, device)
     settings, weights = trained.settings, writer.round_weights(trained.model)
     plan, sets = open_sets(trained, options.live, settings.evaluate_samples)
     log.info(f"measuring {settings.model_name} of step {trained.step:,} on {sum(map(len, sets)):,} clips, on {device}")
-    rounded = build_rounded(settings, weights, device)
-    rows = measure.measure(trained.model, rounded, sets, device)
-    trained = trained._replace(settings=forget_places(settings, plan), decode=measure.choose_decoder(rows))
+    trained = trained._replace(settings=forget_places(settings, plan))
     record = {"title": options.out.name, **describe_run(run, trained), **describe_data(trained.settings, plan)}
-    record |= {"decoder_chosen_on": reader.choose_set([row["set"] for row in rows])}
-    record |= {"sets": [row | {"recorded_bits": find_recorded(run, trained.step, row["set"])} for row in rows]}
+    recorded = {one.name: find_recorded(run, trained.step, one.name) for one in sets}
+    rows = measure.measure(trained.model, build_rounded(settings, weights, device), sets, device)
+    trained = trained._replace(decode=measure.choose_decoder(rows))
+    record |= {"decoder_chosen_on": reader.choose_set(recorded)}
+    record |= {"sets": [row | {"recorded_bits": recorded[row["set"]]} for row in rows]}
     try:
         files = writer.write(options.out, trained, weights, record)
     except OSError as error:
-        raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
+        raise writer.explain(options.out, error) from None
     found = {"folder": str(options.out), "step": trained.step, "decode": trained.decode, "bytes": sum(files.values())}
     print_result({**found, "files": files, "sets": record["sets"]}, describe)
 
@@ -93,7 +95,9 @@ def describe(found: dict) -> list[str]:
 
 def find_run(path: Path) -> Path:
     """The folder of a run, of which the path is that or a checkpoint. Raises InputError if it has left no records."""
-    run = path if os.path.lexists(path / checkpoint.FOLDER) else Path(os.path.realpath(path)).parents[1]
+    real = Path(os.path.realpath(path))
+    named = real.parent.name == checkpoint.FOLDER and not os.path.lexists(path / checkpoint.FOLDER)
+    run = real.parent.parent if named else path
     reader.read_config(run)
     return run
 
@@ -106,7 +110,7 @@ def open_sets(trained: Pretrained, live: str | None, count: int) -> tuple[Plan, 
     Raises InputError if there is none, or one of other data.
     """
     settings = trained.settings
-    settings = dataclasses.replace(settings, shards=live or settings.shards, reader="live")
+    settings = dataclasses.replace(settings, shards=settings.shards if live is None else live, reader="live")
     try:
         data = open_training_clips(settings)
     except InputError as error:
@@ -144,8 +148,8 @@ def describe_run(run: Path, trained: Pretrained) -> dict[str, Any]:
 def find_seconds(run: Path, step: int) -> float:
     """How long the steps of a run took, to one of them. Raises InputError if its tables do not say."""
     rows = [row for row in reader.read_table(run / "metrics.csv") if int(row["step"]) == step]
-    if not rows:
-        raise InputError(f"{run / 'metrics.csv'} has no step {step}: take it from a backup")
+    if not rows or not rows[-1].get("time"):
+        raise InputError(f"{run / 'metrics.csv'} has no time of step {step}: take it from a backup")
     return float(rows[-1]["time"])
 
 

@@ -99,6 +99,7 @@ def _breed(options: Namespace) -> None:
     from dx7data.patches.simplify import SIMPLER
     from dx7data.plan import breeding
 
+    bank.check_export(options.out)
     parents = load_patches(options.paths)
     simplify = {"simplify": SIMPLER[options.simplify]} if options.simplify else {}
     bred = breeding.breed(parents.patches, options.seed, options.count, options.generations, options.random, **simplify)

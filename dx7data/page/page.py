@@ -13,7 +13,7 @@ from dx7data.audio.markup import html, join
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import contents, folders, shard
 from dx7data.errors import InputError, make_printable
-from dx7data.files import HTML, write_output
+from dx7data.files import HTML, check_output, write_output
 from dx7data.output import format_count
 from dx7data.page import choice, histograms, spectrogram
 from dx7data.page.article import Sample, write_articles
@@ -33,6 +33,7 @@ def write_page(where: Where, path: Path, rows: int = ROWS) -> None:
 
     Raises InputError when there is nothing to show, what there is can't be read, or the page can't be written.
     """
+    check_output(path, HTML)
     folder = open_folder(where)
     plan = Plan.load(folder)
     made = {each: stats for each, stats in folders.list_shards(folder, plan) if stats}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dx7data.errors import InputError
-from dx7data.files import read_stream, write_output
+from dx7data.files import check_output, read_stream, write_output
 from dx7data.output import format_count, log
 from dx7data.patches import audible, containers, exports, patch, sysex
 from dx7data.patches.report import Report, make_printable
@@ -195,6 +195,18 @@ def read_table(path: str | os.PathLike) -> np.ndarray:
     return patch.require_legal(np.array(rows, np.uint8))
 
 
+def check_export(path: Path) -> None:
+    """Raises InputError where `export` could not write: asked before patches are made, which takes long."""
+    check_output(path, (_read_suffix(path),))
+
+
+def _read_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        raise InputError(f"{make_printable(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
+    return suffix
+
+
 _WRITERS = {
     ".json": lambda bank, _: exports.to_json(bank.patches, bank.origins),
     ".parquet": lambda bank, _: exports.to_parquet(bank.patches, bank.origins),
@@ -211,9 +223,7 @@ def export(bank: Bank, path: str | os.PathLike, full_bank: bool = False) -> None
     VOICEs; .txt a line for each patch. Raises InputError.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _WRITERS:
-        raise InputError(f"{make_printable(path)} has an unknown suffix: use one of {', '.join(_WRITERS)}")
+    suffix = _read_suffix(path)
     if full_bank and suffix != ".syx":
         raise InputError(f"only a .syx file has banks to fill: leave out --full-bank for {make_printable(path)}")
     if not len(bank.patches):

@@ -82,3 +82,12 @@ def test_the_command(tmp_path, capsys):
     assert all("algorithm 32  feedback 0" in patch.summarize(each) for each in dx7data.load_patches(out))
     assert cli.main([*argv, "33"]) == 2
     assert "take 34 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["missing/bred.syx", "bred.wav", "there.syx", "name" * 60 + ".syx"])
+def test_where_no_bank_can_be_is_said_before_it_is_bred(tmp_path, capsys, monkeypatch, out):
+    (tmp_path / "there.syx").mkdir()
+    monkeypatch.setattr(breeding, "breed", None)
+    assert cli.main(["patches", "breed", "example", "--out", str(tmp_path / out)]) == 2
+    assert out in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.syx"]

@@ -155,9 +155,10 @@ def test_damaged_baselines(folder, tmp_path, capsys, content):
     assert "b.json can't be read" in refused(compare, argv, capsys)
 
 
-def test_where_nothing_can_be_measured(folder, tmp_path, capsys):
+def test_where_nothing_can_be_measured(folder, tmp_path, capsys, monkeypatch):
     out = ["--out", tmp_path / "b.json"]
     assert "is no data set" in refused(baselines, ["--shards", tmp_path / "none", *out], capsys)
     assert "--seconds 0.5" in refused(baselines, ["--live", folder / "plan", "--sample-rate", 8000, *out], capsys)
+    monkeypatch.setattr(baselines, "measure", None)  # it is said before that
     argv = ["--live", folder / "plan", *DATA, "--samples", 1, "--out", tmp_path / "missing" / "b.json"]
     assert "can't write" in refused(baselines, argv, capsys)

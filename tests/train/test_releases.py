@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from base64 import b64decode
 from pathlib import Path
 
@@ -171,6 +172,40 @@ def test_json(whole, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     documented.check("python -m train.release", found)
     assert found["files"] == {path.name: path.stat().st_size for path in (tmp_path / "a").iterdir()}
+
+
+def test_of_one_silent_clip_less_is_known(whole, tmp_path, monkeypatch):
+    """There is no standard error, and no SNR."""
+    open_sets = release.open_sets
+
+    def open_one(*argv):
+        plan, sets = open_sets(*argv)
+        return plan, [
+            dataclasses.replace(
+                one,
+                places=one.places[:1],
+                algorithms=one.algorithms[:1],
+                examples=one.examples._make(part[:1] * (part is not one.examples.target) for part in one.examples),
+            )
+            for one in sets
+        ]
+
+    monkeypatch.setattr(release, "open_sets", open_one)
+    assert release.main([str(whole), "--out", str(tmp_path / "a"), *CPU]) == 0
+    row = config(tmp_path / "a")["record"]["sets"][0]
+    assert [row[name] for name in ("samples", "bits_se", "snr_mean_db")] == [1, None, None]
+    assert f"| 1 | {row['bits']:.3f} | {row['order0_bits']:.3f} |  |  |" in (tmp_path / "a" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("line", ["", "time"])
+def test_a_run_without_its_times_is_refused_before_it_is_measured(whole, tmp_path, capsys, monkeypatch, line):
+    shutil.copytree(whole, tmp_path / "run")
+    rows = read_table(tmp_path / "run" / "metrics.csv")
+    rows[-1]["time"] = ""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)] if line else [list(rows[0])]
+    (tmp_path / "run" / "metrics.csv").write_text("".join(",".join(each) + "\n" for each in lines))
+    monkeypatch.setattr(measure, "measure", None)
+    assert "metrics.csv has no time of step 12" in refuse(capsys, tmp_path / "run", tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -350,8 +385,32 @@ def test_what_is_there_stays(whole, released, capsys):
     assert f"{released} is there already: remove it, or name another --out" in refuse(capsys, whole, released)
 
 
+@pytest.mark.parametrize("out", ["file/model", "name" * 62])
+def test_where_no_folder_can_be_is_said_before_it_is_measured(whole, tmp_path, capsys, monkeypatch, out):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(measure, "measure", None)
+    assert release.main([str(whole), "--out", str(tmp_path / out), *CPU]) == 2
+    assert f"can't write {tmp_path / out}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "{}/none", "{}/checkpoints", "{}/config.json"])
+def test_what_is_no_run_is_named_as_it_was_given(whole, tmp_path, capsys, path):
+    path = path.format(whole)
+    said = refuse(capsys, path, tmp_path / "a")
+    assert f"train.release: {path} is no run" in said
+
+
+def test_a_run_may_lie_in_a_folder_of_checkpoints(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "checkpoints" / "run")
+    assert release.find_run(tmp_path / "checkpoints" / "run") == tmp_path / "checkpoints" / "run"
+    best = checkpoint.find_last(whole)
+    assert release.find_run(best) == whole
+
+
 def test_another_plan_is_refused(whole, tmp_path, capsys, shards):
     assert "--live names a folder with the plan" in refuse(capsys, whole, tmp_path / "a", "--live", tmp_path)
+    assert "--live names a folder with the plan" in refuse(capsys, whole, tmp_path / "a", "--live", "")
     document = shards / "dataset.json"
     (tmp_path / "plan").mkdir()
     for path in (document, *shards.glob("p*.parquet")):
@@ -406,6 +465,16 @@ def test_the_page(steered, shards, tmp_path, capsys):
     assert len(audio) == len(expected) > 30
     assert all((a == b.numpy()).all() for a, b in zip(audio, expected, strict=True))
     assert "near-duplicate groups that are in no training sample" in text
+
+
+@pytest.mark.parametrize("out", ["missing/page.html", "folder", "mine.txt"])
+def test_where_no_page_can_be_is_said_at_once(steered, shards, tmp_path, capsys, monkeypatch, out):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.setattr(listen, "from_pretrained", None)
+    assert listen.main(["--pretrained", str(steered), "--live", str(shards), "--out", str(tmp_path / out), *CPU]) == 2
+    assert str(tmp_path / out) in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "mine.txt"]
 
 
 # --- Those of the repository ---

@@ -134,19 +134,24 @@ def _describe_data(plan: dict[str, Any]) -> str:
 
 
 def _write_scores(row: dict[str, Any]) -> str:
-    figures = [f"{row['bits']:.3f} ± {row['bits_se']:.3f}", f"{row['order0_bits']:.3f}"]
-    figures += [f"{row[name]:.1f} dB" for name in ("snr_mean_db", "snr_argmax_db")]
+    error = _write(row["bits_se"], " ± {:.3f}")  # of one clip there is none
+    figures = [f"{row['bits']:.3f}{error}", f"{row['order0_bits']:.3f}"]
+    figures += [_write(row[name], "{:.1f} dB") for name in ("snr_mean_db", "snr_argmax_db")]  # nor SNR of silent targets
     return f"| {_escape(row['set'])} | {row['samples']:,} | {' | '.join(figures)} |"
 
 
 def _write_rounding(row: dict[str, Any]) -> str:
-    recorded = "" if row["recorded_bits"] is None else f"{row['recorded_bits']:.4f}"
-    return f"| {_escape(row['set'])} | {row['change']:+.5f} | {recorded} |"
+    return f"| {_escape(row['set'])} | {row['change']:+.5f} | {_write(row['recorded_bits'], '{:.4f}')} |"
 
 
 def _write_distances(row: dict[str, Any]) -> str:
-    cells = [f"{heard['mel_db']:.2f} dB, {heard['mrstft']:.3f}" for heard in row["heard"].values()]
+    cells = [f"{heard['mel_db']:.2f} dB{_write(heard['mrstft'], ', {:.3f}')}" for heard in row["heard"].values()]
     return f"| {_escape(row['set'])} | {' | '.join(cells)} |"
+
+
+def _write(number: float | None, form: str) -> str:
+    """Nothing where it is not known."""
+    return "" if number is None else form.format(number)
 
 
 def _escape(name: str) -> str:

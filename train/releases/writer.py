@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from dx7data.errors import InputError
+from dx7data.output import drop_nan
 from models.model import Model
 from train.loop.checkpoint import Tensors, layer_names
 from train.releases.card import format_card
@@ -46,6 +47,23 @@ def _count_bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+def check_place(out: Path) -> None:
+    """Raises InputError where no folder `out` can be made: asked before the model is measured."""
+    try:
+        os.rmdir(_make_partial(out))
+    except OSError as error:
+        raise explain(out, error) from None
+
+
+def explain(out: Path, error: OSError) -> InputError:
+    return InputError(f"can't write {out}: {error.strerror or error}")
+
+
+def _make_partial(out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+
+
 def write(out: Path, found: Pretrained, weights: Tensors, record: dict[str, Any]) -> dict[str, int]:
     """The folder `out`, and how many bytes each of its files has. record: what the card says, see card.py.
 
@@ -59,11 +77,10 @@ def write(out: Path, found: Pretrained, weights: Tensors, record: dict[str, Any]
     ]
     config: dict[str, Any] = {"format": FORMAT, "step": found.step, "decode": found.decode, "layers": found.layers}
     config |= {"layer_names": layer_names(found.model), "settings": found.settings.to_json()}
-    config |= {"fingerprint": found.fingerprint, "record": record, "pieces": held}
+    config |= {"fingerprint": found.fingerprint, "record": drop_nan(record), "pieces": held}
     files[CONFIG] = (json.dumps(config, indent=1) + "\n").encode()
     files[CARD] = format_card(config).encode()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    partial = _make_partial(out)
     try:
         for name, data in files.items():
             (partial / name).write_bytes(data)
