@@ -56,7 +56,7 @@ def write_report(path: Path, patches: Report, music: MusicReport | None = None) 
 
 
 def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicReport | None]:
-    """Phrases from music and their report, None both for drawn ones; says what was met, and what the filters took."""
+    """Phrases from music and their report, None both for drawn ones; says what was met, and what the filters left out."""
     from dx7data.patches.report import Report
     from dx7data.phrases import filters
     from dx7data.phrases.report import MusicReport

@@ -211,7 +211,7 @@ def make_plan(options: Namespace) -> Plan:
     samples = options.samples or max(1000, 100 * (len(loaded.ids) + options.random_patches + options.perturb))
     plan = builder.make_plan(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
     if options.samples is None and options.per_patch is None:
-        log.info(f"{samples:,} samples, since none of --samples and --per-patch asks for another number")
+        log.info(f"{samples:,} samples, the default for so many patches; --samples or --per-patch sets another number")
     return replace(plan, title=options.title, license=options.license)
 
 

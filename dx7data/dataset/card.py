@@ -19,7 +19,21 @@ from dx7data.plan.spec import RANDOM_SOURCE
 MARK = "<!-- Add your own text above this line: dx7data leaves it as it is, and writes what is below. -->"
 # How cards began before there was a line.
 _BEFORE_FORMAT_4 = b"---\ntask_categories: [audio-to-audio]\ntags: [synthesizer, dx7, fm, webdataset]\n---\n"
-_ONE = re.compile(rb"\b1 (pair|patch|sample|famil)(?:s|es|y|ies)\b")
+# What earlier cards of format 4 have, and what is there now. The last: no plural after 1.
+_EARLIER_WORDS = (
+    (rb"famil(?:y|ies) of near-copies", b"near-duplicate groups"),
+    (rb", the largest of ([\d,]+);", rb", the largest of \1 patches;"),
+    (rb"(train has [\d,]+ patch(?:es)? of [\d,]+) famil(?:y|ies);", rb"\1 near-duplicate groups;"),
+    (rb"every part has all patches", b"every split has all patches"),
+    (rb"; all in one part ", b"; all in one split "),
+    (
+        rb"between parts at least (\d+) audible parameters differ",
+        rb"patches of two splits differ in at least \1 audible parameters",
+    ),
+    (rb"; a model that knows all else can reach about (\S+) dB", rb": no model can reach an SNR above about \1 dB"),
+    (rb"a model can hear ([^;|]+) in all of (\d+ samples?)", rb"not hidden in any of \2: \1"),
+    (rb"\b1 (pair|patch|sample|near-duplicate group)(?:s|es)\b", rb"1 \1"),
+)
 _SIZE = re.compile(rb"^size_categories: \[[\w<>]+\]$", re.MULTILINE)
 
 _TEXT = """{mark}
@@ -81,12 +95,14 @@ def is_current(plan: Plan, there: bytes) -> bool:
     if plan.format == FORMAT_3 and there.startswith(_BEFORE_FORMAT_4):
         return True
     _, mark, rest = there.rpartition(MARK.encode())
-    return _drop_plurals(mark + rest) == _drop_plurals(_format_text(plan).encode())
+    return _renew_words(mark + rest) == _format_text(plan).encode()
 
 
-def _drop_plurals(text: bytes) -> bytes:
-    """The same with a singular after each 1. Older cards of format 4 have a plural there."""
-    return _ONE.sub(rb"1 \1", text)
+def _renew_words(text: bytes) -> bytes:
+    """The text of an earlier card of format 4 in the words of today."""
+    for earlier, now in _EARLIER_WORDS:
+        text = re.sub(earlier, now, text)
+    return text
 
 
 def _format_text(plan: Plan) -> str:

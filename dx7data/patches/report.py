@@ -42,8 +42,11 @@ class Report:
 
     def text(self) -> str:
         """A few lines for people; of long lists the first ten."""
-        counts = f"files {self.files:,}, found {format_count(self.found, 'voice')}, duplicates {self.duplicates:,}, repaired"
-        lines = [f"{counts} {self.repaired:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}"]
+        found = f"{format_count(self.files, 'file')}: {format_count(self.found, 'patch')} found"
+        doubtful = (
+            f"{self.repaired:,} repaired, {len(self.refused):,} refused, {format_count(len(self.warnings), 'warning')}"
+        )
+        lines = [f"{found}, {format_count(self.duplicates, 'duplicate')}, {doubtful}"]
         fields = [f"{name}: {count:,}" for name, count in self.repaired_fields.most_common()]
         for title, entries in (("repaired fields", fields), ("refused", self.refused), ("warnings", self.warnings)):
             lines += format_list(title, entries)

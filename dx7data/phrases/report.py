@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from dx7data.output import format_count
 from dx7data.patches.report import Line, format_list, make_printable
 
 
@@ -59,16 +60,18 @@ class MusicReport:
         """A few lines for people; of refused files and of warnings the first ten."""
         kept = self.found - self.left_out.total() - self.duplicates
         lines = [
-            f"files {self.files:,}, refused {len(self.refused):,}, warnings {len(self.warnings):,}",
-            f"phrases {self.found:,}, kept {kept:,}, of these cut {self.cut:,}, duplicates {self.duplicates:,}",
-            f"notes of no length {self.zero_length:,}, notes without an end {self.never_ending:,}",
+            f"{format_count(self.files, 'file')} of music, {len(self.refused):,} refused, "
+            f"{format_count(len(self.warnings), 'warning')}",
+            f"{format_count(self.found, 'phrase')}, {kept:,} kept ({self.cut:,} cut short at the end of a clip), "
+            f"{format_count(self.duplicates, 'duplicate')}",
+            f"{format_count(self.zero_length, 'note')} of no length, {self.never_ending:,} without an end",
         ]
-        lines += [f"left out: {self.filters()}"] * bool(self.left_out)
+        lines += [f"filters: {self.filters()}"] * bool(self.left_out)
         return "\n".join(lines + format_list("refused", self.refused) + format_list("warnings", self.warnings))
 
     def filters(self) -> str:
-        """How many phrases each filter took, the greediest first."""
-        return ", ".join(f"{name} took {count:,}" for name, count in self.left_out.most_common())
+        """How many phrases each filter left out, the greediest first."""
+        return ", ".join(f"{name} left out {count:,}" for name, count in self.left_out.most_common())
 
     def to_dict(self) -> dict:
         """Everything, ready for JSON."""

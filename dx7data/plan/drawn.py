@@ -29,9 +29,9 @@ def draw_phrase(rng: KeyedRng, spec: Spec, split: str) -> Phrase:
         left_out[name] += 1
     if not left_out:
         raise InputError(_TOO_FEW.format(split))
-    took = ", ".join(f"{name} took {count:,}" for name, count in left_out.most_common())
+    refused = ", ".join(f"{name} left out {count:,}" for name, count in left_out.most_common())
     raise InputError(
-        f"of {left_out.total():,} drawn phrases none passes the filters ({spec.filters.text()}): {took}; "
+        f"of {left_out.total():,} drawn phrases none passes the filters ({spec.filters.text()}): {refused}; "
         f"ask for another {_name_option(left_out)}"
     )
 
@@ -73,8 +73,10 @@ class Acceptance:
     def text(self) -> str:
         """One line for people, the greediest filter first."""
         passed = self.drawn - self.left_out.total()
-        took = ", ".join(f"{name} took {_format_percent(count, self.drawn)}" for name, count in self.left_out.most_common())
-        return f"drawn phrases: {_format_percent(passed, self.drawn)} pass the filters" + f"; {took}" * bool(took)
+        failed = ", ".join(
+            f"{_format_percent(count, self.drawn)} fail {name}" for name, count in self.left_out.most_common()
+        )
+        return f"drawn phrases: {_format_percent(passed, self.drawn)} pass the filters" + f", {failed}" * bool(failed)
 
 
 def _format_percent(count: int, total: int) -> str:
@@ -114,14 +116,14 @@ def _count_refused(spec: Spec, split: str, count: int) -> tuple[Counter, dict[st
 
 
 def _explain(left_out: Counter, measured: dict[str, list]) -> str:
-    """A sentence on why no phrase is left: what each filter took and found there, and what can be done."""
-    took = []
+    """A sentence on why no phrase is left: what each filter left out and found there, and what can be done."""
+    refused = []
     for name, count in left_out.most_common():
         lowest, highest = min(low for low, _ in measured[name]), max(high for _, high in measured[name])
         found = f"{lowest:.3g}" if lowest == highest else f"{lowest:.3g} to {highest:.3g}"
-        took.append(f"{name} took {count:,} (it found {found})")
+        refused.append(f"{name} left out {count:,} (it found {found})")
     return (
-        f"no drawn phrase is left of {left_out.total():,}: {', '.join(took)}; "
+        f"no drawn phrase is left of {left_out.total():,}: {', '.join(refused)}; "
         f"ask for another {_name_option(left_out)}, other --kinds or other --seconds"
     )
 

@@ -161,14 +161,12 @@ def describe(report: dict | None) -> list[str]:
     found, samples = [], format_count(report["samples"], "sample")
     for thing, each in report["things"].items():
         if each["hidden"]:
-            limit = (
-                "" if each["best_snr"] is None else f"; a model that knows all else can reach about {each['best_snr']} dB"
-            )
+            limit = "" if each["best_snr"] is None else f": no model can reach an SNR above about {each['best_snr']} dB"
             found.append(f"{thing} is hidden in {each['hidden']} of {format_count(each['samples'], 'sample')}{limit}")
     heard_by_model = [thing for thing, each in report["things"].items() if each["changed"] and not each["hidden"]]
     idle = [thing for thing, each in report["things"].items() if not each["changed"]]
     if heard_by_model:
-        found.append(f"a model can hear {', '.join(heard_by_model)} in all of {samples}")
+        found.append(f"not hidden in any of {samples}: {', '.join(heard_by_model)}")
     if idle:
         found.append(f"no target of {samples} changes with {', '.join(idle)}")
     return found or ["nothing to measure"]
@@ -181,17 +179,17 @@ def list_warnings(plan: Plan) -> list[str]:
     for thing, each in report["things"].items():
         if each["hidden"] > WORTH_A_WARNING * each["samples"]:
             causes.setdefault(_explain(thing, plan), []).append(thing)
-    return [f"Warning: the target changes with {' and '.join(things)}, and {cause}" for cause, things in causes.items()]
+    return [f"Warning: the target changes with {' and '.join(things)}, but {cause}" for cause, things in causes.items()]
 
 
 def _explain(thing: str, plan: Recipe) -> str:
     source, level = plan.spec.source, plan.spec.gain
     if thing == "patch" or thing.startswith("layer"):
-        return "nothing that is heard says which patch it is: --prefix bytes does"
+        return "neither source nor prefix tells which patch it is: add --prefix bytes"
     if source == RANDOM_SOURCE:
-        return "many a source patch does not: --source sine does"
+        return "many source patches do not: use --source sine"
     if source != _SINE:
-        return f"the source, {patch.patch_name(score.get_source_patch(plan)).strip()}, does not: --source sine does"
+        return f"the source, {patch.patch_name(score.get_source_patch(plan)).strip()}, does not: use --source sine"
     if level != "native" and (level != "peak" or thing in _LOUDNESS):
-        return f"--gain {level} takes that out of the source: --gain native keeps it"
+        return f"--gain {level} removes that from the source: use --gain native"
     return "the source does not: keys above half the sample rate are silent in it, so a higher --sample-rate may help"

@@ -195,6 +195,15 @@ def _list_different_phrases(old: Plan, new: Plan) -> tuple[list[str], list[str]]
     return [] if there is None else there.to_pylist(), [] if here is None else here.to_pylist()
 
 
+def _describe_option(value: object) -> str:
+    """An option's value as it is typed; ranges have two numbers, of which None is no limit."""
+    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, int | None) for each in value):
+        return "..".join("" if each is None else str(each) for each in value)
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
 def find_differences(old: Plan, new: Plan) -> list[str]:
     """What another plan asks for, in words; empty when both make the same data set."""
     if old.old_fingerprint:
@@ -205,9 +214,14 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
         for plan in (old, new)
     )
     del before["filters"]  # each is one difference
-    found += [f"{name} is {before[name]!r} there and {after[name]!r} here" for name in before if before[name] != after[name]]
+    found += [
+        f"{name} is {_describe_option(before[name])} there and {_describe_option(after[name])} here"
+        for name in before
+        if before[name] != after[name]
+    ]
     if old.counts != new.counts:
-        found.append(f"samples are {old.counts} there and {new.counts} here")
+        there, here = (", ".join(f"{split} {count:,}" for split, count in plan.counts.items()) for plan in (old, new))
+        found.append(f"samples are {there} there and {here} here")
     for what, there, here in (
         ("patches", old.patches.ids, new.patches.ids),
         ("phrases", *_list_different_phrases(old, new)),

@@ -210,16 +210,18 @@ def make_report(patches: Patches, spec: Spec) -> dict:
 
 
 def describe(report: dict) -> str:
-    """The report in words, which are a part of each data set's card: a change here is one of the format."""
-    text = f"{format_count(report['families'], 'family')} of near-copies, the largest of {report['largest_family']:,}; "
+    """The report in words, which are a part of each data set's card: dataset/card.py knows earlier words too."""
+    largest = format_count(report["largest_family"], "patch")
+    text = f"{format_count(report['families'], 'near-duplicate group')}, the largest of {largest}; "
     if report["split_by"] == "phrase":
-        return text + "split by phrase: every part has all patches, and phrases of its own"
+        return text + "split by phrase: every split has all patches, and phrases of its own"
     if train := report.get("train"):
-        text += f"train has {format_count(train['patches'], 'patch')} of {format_count(train['families'], 'family')}; "
+        groups = format_count(train["families"], "near-duplicate group")
+        text += f"train has {format_count(train['patches'], 'patch')} of {groups}; "
     if report["nearest_across_splits"] is None:
-        return text + "all in one part"
+        return text + "all in one split"
     leaked = format_count(report["a_random_split_would_leak"], "patch")
     return (
-        f"{text}split by {report['split_by']}: between parts at least {report['nearest_across_splits']} audible parameters "
-        f"differ; a random split would have leaked {leaked} into val and test"
+        f"{text}split by {report['split_by']}: patches of two splits differ in at least {report['nearest_across_splits']} "
+        f"audible parameters; a random split would have leaked {leaked} into val and test"
     )

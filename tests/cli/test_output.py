@@ -132,7 +132,7 @@ def test_quiet_and_verbose(run, tmp_path):
     usual = run("render", "--patches", "example", "--out", tmp_path / "usual", *CLIPS, "--workers", "1")
     assert said["-q"].err == ""
     assert "40/40" in usual.err
-    assert "found 32 voices" in usual.err
+    assert "1 file: 32 patches found, 0 duplicates" in usual.err
     assert "near-duplicates" in said["-v"].err
     assert "near-duplicates" not in usual.err
     assert re.search(r"^ *\d+ ms  Rendering on cpu$", said["-v"].err, re.M)
@@ -141,7 +141,7 @@ def test_quiet_and_verbose(run, tmp_path):
     lines = [[numbers.sub("", line) for line in each.out.splitlines()] for each in (usual, said["-q"], said["-v"])]
     assert lines[0] == lines[1] == lines[2], "the result is the same"
     assert run("patches", "ls", "example", "-q").err == ""
-    assert "found 32" in run("patches", "ls", "example").err, "the next command is not quiet"
+    assert "32 patches found" in run("patches", "ls", "example").err, "the next command is not quiet"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -211,7 +211,7 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
     again = Plan.load(tmp_path)
     assert [again.choose("train", j) for j in range(20)] == [of.choose("train", j) for j in range(20)]
     assert render(tmp_path, *options[:-1], "90..101") == 2
-    assert "velocity is (90, 100) there and (90, 101) here" in capsys.readouterr().err
+    assert "velocity is 90..100 there and 90..101 here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("gain", "expected"), [("native", None), ("peak", 29204), ("-12", None)])

@@ -220,7 +220,7 @@ def test_the_filters_of_the_predecessor(put):
 def test_when_no_phrase_is_left_the_filters_are_named(put):
     chords = [Note(2000 * i, 500, key, 9) for i in range(5) for key in (60, 64 + i)]
     path = put("a.mid", song([*chords, Note(10_000, 100, 60, 9), Note(12_000, 100, 61, 9)]))
-    with pytest.raises(InputError, match=r"^no phrase is left of 7: polyphony took 5, filled took 2$"):
+    with pytest.raises(InputError, match=r"^no phrase is left of 7: polyphony left out 5, filled left out 2$"):
         read_midi(path, 2.0, 4, Filters(polyphony=(1, 1), filled=0.5))
 
 
@@ -232,7 +232,7 @@ def test_a_phrase_of_more_notes_than_can_be_rendered_is_left_out(put):
     assert len(phrases) == 1
     assert report.left_out == Counter({"at most 1,000 notes": 1})
     assert "the phrase at 0.000 s is left out: it has 1,200 notes, and 1,000 are the most for 2 s" in report.text()
-    with pytest.raises(InputError, match=r"^no phrase is left of 1: at most 500 notes took 1$"):
+    with pytest.raises(InputError, match=r"^no phrase is left of 1: at most 500 notes left out 1$"):
         read_midi(put("b.mid", song([], notes)), 1.0, 4, ALL)
 
 
@@ -344,7 +344,7 @@ def test_broken_files_do_not_stop_the_others(put, tmp_path):
         assert reason in line.reason
         assert line.file == str(path).replace("\0", "\\x00")
     text = report.text()
-    assert "files 1, refused 10" in text
+    assert "1 file of music, 10 refused" in text
     assert "empty.mid: is empty" in text
     with pytest.raises(InputError, match=r"^there is no music: .*empty\.mid: is empty$"):
         read_midi(bad, 2.0, None, ALL)
@@ -362,9 +362,9 @@ def test_the_report_counts_what_was_mended(put, tmp_path):
     assert phrases[0].notes[1] == Note(5, 1995, 80, 64)
     lines = report.text().splitlines()
     assert lines[:3] == [
-        "files 1, refused 12, warnings 0",
-        "phrases 1, kept 1, of these cut 1, duplicates 0",
-        "notes of no length 1, notes without an end 1",
+        "1 file of music, 12 refused, 0 warnings",
+        "1 phrase, 1 kept (1 cut short at the end of a clip), 0 duplicates",
+        "1 note of no length, 1 without an end",
     ]
     assert lines[-1] == "  and 2 more"
     assert len(lines) == 15
@@ -383,7 +383,7 @@ def test_the_report_tells_of_every_file(put, tmp_path):
     place = len(flats) - 6
     reason = "a key signature of 8 flats is left out, in track 1 at tick 300"
     text = report.text().splitlines()
-    assert text[0] == "files 2, refused 1, warnings 1"
+    assert text[0] == "2 files of music, 1 refused, 1 warning"
     assert text[3:] == ["refused", f"  {report.refused[0]}", "warnings", f"  {damaged}, byte {place:,}: {reason}"]
     document = json.loads(json.dumps(report.to_dict()))
     counts = {"notes": 3, "zero_length": 0, "never_ending": 0}

@@ -172,7 +172,7 @@ def test_the_options(songs, tmp_path, capsys):
     plan = ["plan", "--patches", "example", "--samples", "8", "--seconds", "0.5", "--split", "1,0,0"]
     limits = ["--max-phrases", "40", "--max-phrases-per-file", "2"]
     assert cli.main([*plan, "--midi", str(songs), *limits, "--out", str(tmp_path / "plan")]) == 0
-    assert "max phrases per file took" in capsys.readouterr().err
+    assert "max phrases per file left out" in capsys.readouterr().err
     assert len(Phrases.map(tmp_path / "plan" / "phrases.arrow")) == 40
     for option in limits[::2]:
         assert cli.main([*plan, option, "9", "--out", str(tmp_path / "other")]) == 2

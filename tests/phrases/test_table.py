@@ -120,7 +120,7 @@ def test_the_clip_cuts_phrases_of_a_table(table):
     assert {key: phrase.cut for key, phrase in found.items()} == {1: True, 2: False, 4: False}
     assert found[1].notes == (Note(0, 1000, 60, 1), Note(1900, 200, 62, 1))
     assert (report.found, report.cut, report.left_out) == (4, 1, {"within the clip": 1})
-    with pytest.raises(InputError, match="no phrase is left of 4: filled took 3, within the clip took 1"):
+    with pytest.raises(InputError, match="no phrase is left of 4: filled left out 3, within the clip left out 1"):
         from_table(table(rows(*notes)), seconds=2.0, filters=Filters(filled=1.1))
     assert from_table(table(rows(*notes)), seconds=2.0, filters=Filters(filled=1.0))[0].keys() == {4}  # of its own length
 

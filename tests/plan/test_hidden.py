@@ -84,7 +84,7 @@ def test_velocity_that_the_source_does_not_follow(plan):
     assert velocity["samples"] == 32
     assert 0 < velocity["best_snr"] < 12
     assert hidden.list_warnings(made) == [
-        "Warning: the target changes with velocity, and the source, PURE SINE, does not: --source sine does"
+        "Warning: the target changes with velocity, but the source, PURE SINE, does not: use --source sine"
     ]
 
 
@@ -190,7 +190,7 @@ def test_no_false_alarm(plan):
     made = builder.make_plan(bank.load_example(), spec, 3200)
     assert not any(counts(made).values())
     assert hidden.list_warnings(made) == []
-    assert hidden.describe(made.hidden) == ["a model can hear velocity, key, start, length, patch in all of 32 samples"]
+    assert hidden.describe(made.hidden) == ["not hidden in any of 32 samples: velocity, key, start, length, patch"]
 
 
 # --- The figures ---
@@ -276,7 +276,7 @@ def test_everyone_says_it(tmp_path, capsys):
     assert cli.main(["render", "--patches", "example", "--out", str(tmp_path), *options]) == 0
     said = capsys.readouterr()
     line = re.search(
-        r"^Velocity is hidden in \d+ of 32 samples; a model that knows all else can reach about .* dB$", said.err, re.M
+        r"^Velocity is hidden in \d+ of 32 samples: no model can reach an SNR above about .* dB$", said.err, re.M
     )[0]
     assert "--source sine" in said.err
     assert "--prefix bytes" in said.err

@@ -316,7 +316,7 @@ def test_velocity_filters_music_and_the_folder_says_so(tmp_path, capsys):
     pq.write_table(table, tmp_path / "table.parquet")
     options = ["--phrases", tmp_path / "table.parquet", "--samples", 60, "--seconds", 0.3, "--velocity", "40..80"]
     assert render(tmp_path / "out", *options) == 0
-    assert "velocity took 9" in capsys.readouterr().err
+    assert "velocity left out 9" in capsys.readouterr().err
     played = {note["velocity"] for one in samples(tmp_path / "out") for note in one["json"]["notes"]}
     assert played == {velocity for velocity in velocities.values() if 40 <= velocity <= 80}
     assert "11 from music, none in two parts; velocity 40 to 80" in (tmp_path / "out" / "README.md").read_text()
@@ -411,8 +411,8 @@ def test_a_name_that_two_patches_have(tmp_path, capsys):
 def test_no_phrase_left(music, tmp_path, capsys):
     assert render(tmp_path / "out", *SHORT, "--midi", music, "--polyphony", 1, "--different-notes", 40) == 2
     message = capsys.readouterr().err
-    assert "polyphony took" in message
-    assert "different notes took" in message
+    assert "polyphony left out" in message
+    assert "different notes left out" in message
 
 
 def test_too_few_phrases_to_divide(tmp_path, capsys):

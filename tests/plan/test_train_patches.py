@@ -78,7 +78,7 @@ def test_report_and_card(plans):
     for n, few in plans.items():
         rows = [i for i, (own, target) in enumerate(zip(few.patches.splits, few.patches.targets, strict=True)) if target]
         groups = {few.patches.families[i] for i in rows if few.patches.splits[i] == "train"}
-        said = f"train has {n} patches of {len(groups)} famil"
+        said = f"train has {n} patches of {len(groups)} near-duplicate group"
         assert (said in split.describe(few.split_report)) == (n is not None)
         assert (said in format_card(few).decode()) == (n is not None)
         if n:
@@ -94,7 +94,7 @@ def test_rendered_inspected_verified_and_extended(tmp_path, capsys):
     assert cli.main([*render, "5"]) == 2
     assert "train_patches is 4 there and 5 here" in capsys.readouterr().err
     assert cli.main([*render[:-1]]) == 2
-    assert "train_patches is 4 there and None here" in capsys.readouterr().err
+    assert "train_patches is 4 there and none here" in capsys.readouterr().err
     before = Plan.load(folder)
     assert cli.main(["extend", str(folder), "--samples", "90"]) == 0
     after = Plan.load(folder)
