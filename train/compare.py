@@ -75,7 +75,7 @@ def summarize(runs: list[Run]) -> dict:
     for i, run in enumerate(runs):
         row: dict = {"run": run.name, "sets": {which: {} for which in list_sets(runs)}}
         for column in list_columns(runs):
-            exact, kind = column.cells[i][0], float if column.best else KINDS.get(column.key, str)
+            exact, kind = column.cells[i][0], KINDS.get(column.key, float)
             row["sets"].get(column.group, row)[column.key] = kind(exact) if exact else None
         found.append(row)
     broken = comparable.find_broken(runs)

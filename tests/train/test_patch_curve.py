@@ -44,6 +44,16 @@ def last(run, which, name):
     return float(run.validation[which][-1][name])
 
 
+def test_none_is_the_best_on_clips_of_its_own(folders, tmp_path):
+    """Seen clips are of each run's own training patches; unseen ones are the same for all."""
+    page = tmp_path / "page.html"
+    assert compare.main([*map(str, folders), "--out", str(page)]) == 0
+    best = re.findall(r'<td class=best><data value="([^"]*)"', page.read_text())
+    unseen, seen = ([run.validation[which][-1]["bits"] for run in compare.read(folders)] for which in ("unseen", "seen"))
+    assert min(unseen, key=float) in best
+    assert not {*seen} & {*best}
+
+
 @pytest.mark.parametrize("name", ["bits", "snr_mean_db"])
 def test_points_are_the_last_evaluations(runs, name):
     curves = {curve.name: curve for curve in patch_curve.list_curves(runs, name)}

@@ -8,7 +8,6 @@ from train.evaluation.bootstrap import mean_interval
 from train.results.reader import Run
 
 HEAD = ["set", "run", "bits more than", "difference", "95 % interval", "clips"]
-_SAME = ("sample_rate", "seconds")  # with the data, or the clips of one number are not one clip
 
 
 class Difference(NamedTuple):
@@ -22,8 +21,7 @@ class Difference(NamedTuple):
 
 def compare(run: Run, other: Run, which: str) -> Difference | None:
     """Of the last evaluations of a set, run less other; None if there are no clips that both have."""
-    data = "unseen_fingerprint" if which == "unseen" and "unseen_fingerprint" in run.facts else "fingerprint"
-    if any(run.facts.get(fact) != other.facts.get(fact) for fact in (data, *_SAME)):
+    if run.find_clips(which) != other.find_clips(which):
         return None
     ours, theirs = (_bits(each, which) for each in (run, other))
     if not (shared := ours.keys() & theirs.keys()):

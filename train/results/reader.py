@@ -91,6 +91,11 @@ class Run(NamedTuple):
     def steps(self) -> int:
         return int(self.metrics[-1]["step"])
 
+    def find_clips(self, which: str) -> tuple[str | None, ...]:
+        """What decides which clips a set has: those of runs for which this is the same are the same."""
+        data = "unseen_fingerprint" if which == "unseen" and "unseen_fingerprint" in self.facts else "fingerprint"
+        return tuple(self.facts.get(fact) for fact in (data, "sample_rate", "seconds"))
+
     @property
     def tokens_a_step(self) -> int | None:
         """Of a whole batch, with its prefixes; None until the first steps are over, for their time is not recorded."""

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from dx7data.audio.markup import html, join
 from train.results.reader import Row, Run
 
-KINDS = {"parameters": int, "patches": int, "groups": int, "steps": int}  # of what has no best
+# Of columns by key; all others have numbers, in JSON floats.
+KINDS = {"model": str, "verdict": str, "parameters": int, "patches": int, "groups": int, "steps": int}
 
 
 class Column(NamedTuple):
@@ -42,6 +43,8 @@ def list_columns(runs: list[Run]) -> list[Column]:
         rows = [run.validation.get(which, []) for run in runs]
         best = [min((row["bits"] for row in own), key=float, default="") for own in rows]
         last = [own[-1] if own else {} for own in rows]
+        same = len({run.find_clips(which) for run, own in zip(runs, rows, strict=True) if own}) == 1
+        lowest, highest = (min, max) if same else (None, None)  # of other clips none is the best
 
         def cells(name: str, last: list[Row] = last) -> list[tuple[str, str]]:
             return [_cell(row.get(name, ""), "{:.2f}") for row in last]
@@ -49,16 +52,16 @@ def list_columns(runs: list[Run]) -> list[Column]:
         bits = [_cell(row.get("bits", ""), "{:.4f}") for row in last]
         errors = [_cell(row.get("bits_se", ""), " ± {:.4f}")[1] for row in last]
         found += [
-            Column(which, "bits_best", "bits, best", [_cell(each, "{:.4f}") for each in best], min),
+            Column(which, "bits_best", "bits, best", [_cell(each, "{:.4f}") for each in best], lowest),
             Column(
                 which,
                 "bits",
                 "bits, last",
                 [(exact, shown + more) for (exact, shown), more in zip(bits, errors, strict=True)],
-                min,
+                lowest,
             ),
-            Column(which, "snr_mean_db", "SNR of the mean, dB", cells("snr_mean_db"), max),
-            Column(which, "snr_argmax_db", "of the likeliest, dB", cells("snr_argmax_db"), max),
+            Column(which, "snr_mean_db", "SNR of the mean, dB", cells("snr_mean_db"), highest),
+            Column(which, "snr_argmax_db", "of the likeliest, dB", cells("snr_argmax_db"), highest),
         ]
     cost = [("ms a step", "{:,.1f}", "step_seconds", 1000, min), ("tokens/s", "{:,.0f}", "tokens_per_second", 1, max)]
     for title, form, name, scale, better in cost:
