@@ -48,20 +48,15 @@ def _describe(found: dict) -> list[str]:
     if peak := found["target_peak"]:
         levels = ", ".join(f"{name} {value:,}" for name, value in peak.items())
         lines.append(f"  target peak, of 32,767, with gain {found['gain']}: {levels}")
-    silent = len(found["left_out_as_silent"])
-    lines.append(
-        f"  clipped {format_count(found['clipped_samples'], 'sample')}, silent {found['silent_samples']:,}"
-        + (f"; left out as silent: {format_count(silent, 'patch')}" if silent else "")
-    )
-    lines.append(
-        "  algorithm:samples " + " ".join(f"{algorithm}:{count}" for algorithm, count in found["algorithms"].items())
-    )
-    wanted = "; ".join(filter(None, [", ".join(found["kinds"]), found["filters"]]))
-    lines.append(
-        "  phrase:samples "
-        + " ".join(f"{kind}:{count}" for kind, count in found["phrases"].items())
-        + (f" ({wanted})" if wanted else "")
-    )
+    if silent := len(found["left_out_as_silent"]):
+        lines.append(f"  left out as silent: {format_count(silent, 'patch')}")
+    if made:
+        clipped, silent = found["clipped_samples"], found["silent_samples"]
+        lines.append(f"  clipped: {format_count(clipped, 'audio sample')}, silent: {format_count(silent, 'pair')}")
+        lines.append(f"  samples by algorithm: {_list_counts(found['algorithms'])}")
+        lines.append(f"  samples by kind of phrase: {_list_counts(found['phrases'])}")
+    if wanted := "; ".join(filter(None, [", ".join(found["kinds"]), found["filters"]])):
+        lines.append(f"  phrases asked for: {wanted}")
     lines += [f"  {line}" for line in hidden.describe(found["hidden"])]
     for row in found["rows"]:
         notes = f"{format_count(row['notes'], 'note'):>9} {row['lowest_note']:3}-{row['highest_note']:<3}"
@@ -70,3 +65,7 @@ def _describe(found: dict) -> list[str]:
         lines.append(f"  {row['key']}  {patch}  {notes} {row['phrase_kind']:8}  peak {row['target_peak']:6,}")
         lines += [f"    prefix.{codec}: {' + '.join(names)}" for codec, names in row["prefixes"].items()]
     return lines
+
+
+def _list_counts(counts: dict) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counts.items())
