@@ -19,7 +19,7 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.output import log, print_result
 from models.registry import MODELS
-from train import baselines, benchmarks, compare, study_table
+from train import arguments, baselines, benchmarks, compare, study_table
 from train.benchmarks import BENCHMARKS
 from train.config import Count
 from train.loop.folder import check_contents
@@ -92,8 +92,7 @@ def study(options: StudyOptions) -> dict:
 
     Of several benchmarks, these files of each and of all; what the table of each says is then in `benchmarks`.
     """
-    if own := [word for word in options.options if word.partition("=")[0] in (*_OWN, *_OWN_OUTPUT)]:
-        raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
+    check_options(options.options)
     if (options.shards is None) == (not options.benchmark):
         raise InputError(
             f"name the data: --shards with a folder, or --benchmark with one or more of {', '.join(BENCHMARKS)}, not both"
@@ -128,6 +127,14 @@ def study(options: StudyOptions) -> dict:
     picture = options.out / "curve.png"
     drawn = patch_curve.draw(compare.read(sound), picture)
     return {"benchmarks": named, **where, "picture": str(picture) if drawn else None, "failed": failed}
+
+
+def check_options(words: tuple[str, ...]) -> None:
+    """Raises InputError for what comes after -- and is the study's own, by any of its names, or no option of training."""
+    parser = arguments.make_parser()
+    if own := [word for word in words if parser.normalise(word).partition("=")[0] in (*_OWN, *_OWN_OUTPUT)]:
+        raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
+    arguments.read(words)
 
 
 def divide(options: StudyOptions) -> list[StudyOptions]:

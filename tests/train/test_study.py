@@ -89,6 +89,23 @@ def test_table_is_what_the_runs_say(done):
 
 
 @pytest.mark.parametrize(
+    ("word", "what"),
+    [
+        ("--optim.lr=1", "--optim.lr=1 after -- is what the study sets itself"),
+        ("--optim.seed=1", "--optim.seed=1 after -- is what the study sets itself"),
+        ("--model.name=s4", "--model.name=s4 after -- is what the study sets itself"),
+        ("--data.live=x", "--data.live=x after -- is what the study sets itself"),
+        ("--nonsense", "there is no option --nonsense"),
+        ("--batch=nan", "--batch: 'nan' can't be used"),
+    ],
+)
+def test_options_of_training_are_read_before_a_run_begins(tmp_path, capsys, word, what):
+    assert study.main(argv(tmp_path / "out", "--", word)) == 2
+    assert f"train.study: {what}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("more", "what"),
     [
         (["--trial-steps", "400"], r"trial-s4-0\.001 was made with steps 500, this study wants 400"),
