@@ -37,8 +37,8 @@ def make_run(job, final, number):
     run_folder.make(job.run, config, job.settings.steps, final=final, seed=number, clips=1, seconds=0.5)
 
 
-def argv(out, *more):
-    return ["--shards", "nowhere", "--out", str(out), "--models", "s4", "s4d", "--steps", "2000", *more]
+def argv(out, *more, models=("s4", "s4d")):
+    return ["--shards", "nowhere", "--out", str(out), "--models", *models, "--steps", "2000", *more]
 
 
 def cells(text, title):
@@ -103,6 +103,29 @@ def test_options_of_training_are_read_before_a_run_begins(tmp_path, capsys, word
     assert study.main(argv(tmp_path / "out", "--", word)) == 2
     assert f"train.study: {what}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_named_twice_counts_once_and_all_of_it_counts(done, capsys):
+    more = ["--models", "s4", "--lrs", "1e-3", "3e-3", "1e-2", "--lrs", "0.01", "0.0100000001"]
+    assert study.main(argv(done, *more, "--seeds", "0", "--seeds", "0", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(run["model"], run["lr"], run["seed"]) for run in found["runs"]] == [("s4", "0.003", 0), ("s4d", "0.01", 0)]
+    assert list(found["trials"]) == ["s4", "s4d"]
+    assert list(found["trials"]["s4"]) == ["0.001", "0.003", "0.01"]
+    assert study.main(["--benchmark", "any-voice", "--benchmark", "any-voice", "--out", str(done)]) == 2
+    assert "name each once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["table.md", "compare.html", "curve.png"])
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "sub").mkdir()
+    assert study.main(argv(tmp_path)) == 2
+    assert f"{tmp_path} has a {name}, and no runs of a study: name another --out" in capsys.readouterr().err
+    assert study.main(argv(tmp_path / name)) == 2
+    assert f"--out {tmp_path / name} is no folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["sub", name])
+    assert (tmp_path / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +230,7 @@ def test_differences_are_clip_by_clip(done):
 def test_one_rate_is_not_tried(done):
     for path in done.glob("trial-*"):
         shutil.rmtree(path)
-    assert study.main(argv(done, "--models", "s4", "--lrs", BEST["s4"])) == 0
+    assert study.main(argv(done, "--lrs", BEST["s4"], models=["s4"])) == 0
     text = (done / "table.md").read_text()
     assert cells(text, "| model | seeds")["s4"]["lr"] == BEST["s4"]
     assert "Learning rates" not in text
@@ -219,7 +242,7 @@ def test_several_seeds(done):
     options = study.read_options(argv(done))
     for seed, final in ((1, 1.8), (7, 1.1)):
         make_run(study.full(options, "s4", float(BEST["s4"]), seed), final, 50 + seed)
-    assert study.main(argv(done, "--models", "s4", "--seeds", "0", "1")) == 0
+    assert study.main(argv(done, "--seeds", "0", "1", models=["s4"])) == 0
     runs = [done / name for name in ("s4", "s4-seed-1", "s4-seed-7")]
     row = cells((done / "table.md").read_text(), "| model | seeds")["s4"]
     assert row["seeds"] == "0 1 7"
