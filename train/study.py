@@ -206,7 +206,7 @@ def write_results(
         options.steps,
         options.trial_steps,
         {model: {f"{rate:g}": tried[model, rate] for rate in options.lrs} for model in options.models if tried},
-        [(model, seed, None if job.diverged else reader.read(job.run, model)) for model, seed, job in runs],
+        [(model, seed, None if job.diverged else study_table.read_run(job.run, model)) for model, seed, job in runs],
         {model: f"{rate:g}" for model, rate in best.items()},
         floors,
     )

@@ -157,6 +157,26 @@ def test_nothing_to_compare_rates_by(done, capsys):
     assert "has no evaluation to compare rates by" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "field"), [("result", "step_seconds"), ("result", "peak_memory_bytes"), ("config", "parameters")]
+)
+def test_a_run_that_lacks_a_figure_is_refused(done, capsys, name, field):
+    path = done / "s4d" / f"{name}.json"
+    document = json.loads(path.read_text())
+    del document[field]
+    path.write_text(json.dumps(document))
+    assert study.main(argv(done)) == 2
+    assert f"train.study: {path} has no {field}: take it from a backup, or train again" in capsys.readouterr().err
+
+
+def test_a_run_may_lack_a_set(done, capsys):
+    path = done / "s4d" / "validation.csv"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if ",unseen," not in line))
+    assert study.main(argv(done)) == 0
+    rows = cells(capsys.readouterr().out, "| model | seeds")
+    assert rows["s4d"]["bits, unseen"] == "" != rows["s4d"]["bits, seen"]
+
+
 def test_failed_runs_are_named(done, capsys):
     shutil.rmtree(done / "trial-s4d-0.001")
     assert study.main(argv(done)) == 2
