@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
     def read(self, argv: Sequence[str]) -> dict[str, Any]:
         """What is given. Raises InputError, for an option that does not exist with the name of one that does."""
         end = argv.index("--") if "--" in argv else len(argv)
-        options, unknown = self.parse_known_args([*map(self._normalise, argv[:end]), *argv[end:]])
+        options, unknown = self.parse_known_args([*map(self.normalise, argv[:end]), *argv[end:]])
         if unknown:
             word = unknown[0].partition("=")[0]
             near = difflib.get_close_matches(word, [*self._option_string_actions, *self.aliases], 1)
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
             raise InputError(f"{what}: {guess}{self.prog} --help shows them all")
         return vars(options)
 
-    def _normalise(self, word: str) -> str:
+    def normalise(self, word: str) -> str:
         """`--optim.weight_decay=0.1` as `--weight-decay=0.1`; what is no option as it is."""
         name, equals, value = word.partition("=")
         name = _hyphenate(name)

@@ -7,6 +7,7 @@ begun is resumed. On several GPUs the runs are shared out.
 """
 
 import dataclasses
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from dx7data.errors import InputError
 from dx7data.files import write_atomically
 from dx7data.output import log, print_result
 from models.registry import MODELS
-from train import baselines, benchmarks, compare, study_table
+from train import arguments, baselines, benchmarks, compare, study_table
 from train.benchmarks import BENCHMARKS
 from train.config import Count
 from train.loop.folder import check_contents
@@ -28,9 +29,11 @@ from train.results import patch_curve, reader
 from train.study_jobs import Job, run_jobs
 
 _OWN = ("--shards", "--live", "--model", "--layers", "--lr", "--steps", "--seed", "--out", "--resume")
+_RESULTS = ("table.md", "compare.html", "curve.png")  # that are replaced
 _OWN_OUTPUT = ("-q", "--quiet", "-v", "--verbose", "--json")
 VARIANTS = ("s4", "s4-conv", "s4d", "mamba1", "mamba2-seed", "mamba2", "mamba3", "hybrid", "wavenet", "transformer")
 LRS = (1e-3, 3e-3, 1e-2)
+_SEVERAL = {"nargs": "+", "action": "extend"}  # of an option that is given twice, both count
 _SEED = "-seed-"  # in the name of a run's folder, between the model and a seed other than 0
 
 
@@ -46,12 +49,12 @@ class StudyOptions:
         choices=BENCHMARKS,
         metavar="NAME",
         shown="none",
-        kwargs={"nargs": "+"},
+        kwargs=_SEVERAL,
     )
     out: Path = setting(Path("runs/study"), "where the runs and the table are put", metavar="FOLDER")
-    models: tuple[str, ...] = setting(VARIANTS, "that are compared", choices=MODELS, metavar="NAME", kwargs={"nargs": "+"})
+    models: tuple[str, ...] = setting(VARIANTS, "that are compared", choices=MODELS, metavar="NAME", kwargs=_SEVERAL)
     lrs: tuple[Annotated[float, Meta(gt=0, le=1000)], ...] = setting(
-        LRS, "learning rates that are tried; a single one is taken as it is", metavar="LR", kwargs={"nargs": "+"}
+        LRS, "learning rates that are tried; a single one is taken as it is", metavar="LR", kwargs=_SEVERAL
     )
     trial_steps: Count = setting(500, "steps of each rate", metavar="N")
     steps: Count = setting(2000, "steps at the best rate", metavar="N")
@@ -59,7 +62,7 @@ class StudyOptions:
         (0,),
         "seeds at the best rate; the rates are tried with seed 0. The table also has the seeds of earlier commands",
         metavar="N",
-        kwargs={"nargs": "+"},
+        kwargs=_SEVERAL,
     )
     at_once: Count = setting(1, "trials that share a GPU", metavar="N")
     options: tuple[str, ...] = setting((), "of python -m train, after --", positional=True, kwargs={"nargs": "*"})
@@ -92,8 +95,9 @@ def study(options: StudyOptions) -> dict:
 
     Of several benchmarks, these files of each and of all; what the table of each says is then in `benchmarks`.
     """
-    if own := [word for word in options.options if word.partition("=")[0] in (*_OWN, *_OWN_OUTPUT)]:
-        raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
+    options = drop_repeated(options)
+    check_options(options.options)
+    check_out(options.out)
     if (options.shards is None) == (not options.benchmark):
         raise InputError(
             f"name the data: --shards with a folder, or --benchmark with one or more of {', '.join(BENCHMARKS)}, not both"
@@ -128,6 +132,33 @@ def study(options: StudyOptions) -> dict:
     picture = options.out / "curve.png"
     drawn = patch_curve.draw(compare.read(sound), picture)
     return {"benchmarks": named, **where, "picture": str(picture) if drawn else None, "failed": failed}
+
+
+def drop_repeated(options: StudyOptions) -> StudyOptions:
+    """Each model, rate and seed once: two runs can't share a folder, which has a rate of six digits in its name."""
+    return dataclasses.replace(
+        options,
+        models=tuple(dict.fromkeys(options.models)),
+        lrs=tuple(dict.fromkeys(float(f"{rate:g}") for rate in options.lrs)),
+        seeds=tuple(dict.fromkeys(options.seeds)),
+    )
+
+
+def check_out(out: Path) -> None:
+    """Raises InputError where the results of a study would replace files of something else."""
+    if os.path.lexists(out) and not out.is_dir():
+        raise InputError(f"--out {out} is no folder: name another")
+    there = [name for name in _RESULTS if os.path.lexists(out / name)]
+    if there and not any(path.is_file() for depth in ("*", "*/*") for path in out.glob(f"{depth}/config.json")):
+        raise InputError(f"{out} has a {there[0]}, and no runs of a study: name another --out")
+
+
+def check_options(words: tuple[str, ...]) -> None:
+    """Raises InputError for what comes after -- and is the study's own, by any of its names, or no option of training."""
+    parser = arguments.make_parser()
+    if own := [word for word in words if parser.normalise(word).partition("=")[0] in (*_OWN, *_OWN_OUTPUT)]:
+        raise InputError(f"{own[0]} after -- is what the study sets itself: give it before --, or leave it out")
+    arguments.read(words)
 
 
 def divide(options: StudyOptions) -> list[StudyOptions]:
@@ -175,7 +206,7 @@ def write_results(
         options.steps,
         options.trial_steps,
         {model: {f"{rate:g}": tried[model, rate] for rate in options.lrs} for model in options.models if tried},
-        [(model, seed, None if job.diverged else reader.read(job.run, model)) for model, seed, job in runs],
+        [(model, seed, None if job.diverged else study_table.read_run(job.run, model)) for model, seed, job in runs],
         {model: f"{rate:g}" for model, rate in best.items()},
         floors,
     )

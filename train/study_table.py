@@ -6,10 +6,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from dx7data.errors import InputError
 from dx7data.output import format_count
 from train import baselines
 from train.evaluation import paired
 from train.evaluation.bootstrap import describe_error
+from train.results import reader
 from train.results.reader import Run, choose_set
 
 FAILED, DIVERGED = "failed", "diverged"  # trials that have no bits
@@ -17,7 +19,17 @@ _FACTS = {"device": "versions.device", "torch": "versions.torch", "fingerprint":
 _COUNTS = ("patches", "groups")  # of training; runs of earlier versions have not recorded them
 _MEASURES = ("bits", "bits_se", "snr_mean_db", "snr_argmax_db")
 _EXPLAINED = "±: the standard error over clips or, where a model has several seeds, the standard deviation over these."
+_KNOWN = ("parameters", *_FACTS.values())  # of each run
 _COSTS = ("step_seconds", "peak_memory_bytes", "first_steps_seconds")
+
+
+def read_run(folder: Path, model: str) -> Run:
+    """A run that has come to its end, by the name of its model. Raises InputError, also if the table would lack a figure."""
+    run = reader.read(folder, model)
+    for name, found, wanted in (("config.json", run.facts, _KNOWN), ("result.json", run.result, _COSTS)):
+        if missing := [each for each in wanted if each not in found]:
+            raise InputError(f"{folder / name} has no {missing[0]}: take it from a backup, or train again")
+    return run
 
 
 def summarize(
@@ -55,7 +67,7 @@ def summarize(
 def _summarize_run(run: Run | None, sets: list[str]) -> dict[str, Any]:
     if not run:
         return {"diverged": True}
-    last = {name: run.validation[name][-1] for name in sets}
+    last = {name: run.validation[name][-1] for name in sets if name in run.validation}
     costs = {name: run.result[name] for name in _COSTS}
     step = costs["step_seconds"]  # none where no step was timed: the first ones are not
     return {

@@ -362,6 +362,11 @@ def test_a_package_without_the_folder(tmp_path, monkeypatch):
         from_pretrained("one-voice")
 
 
+def test_a_run_is_no_released_model(whole, source, tmp_path, capsys):
+    assert play(source, tmp_path / "out.wav", "--pretrained", whole) == (2, None)
+    assert f"train.convert: {whole} is a run: name it by --checkpoint, or make a model of it by " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [[], ["--pretrained", "one-voice", "--checkpoint", "run"]])
 def test_one_of_checkpoint_and_pretrained(argv, source, tmp_path, capsys):
     assert play(source, tmp_path / "out.wav", *argv) == (2, None)

@@ -37,8 +37,8 @@ def make_run(job, final, number):
     run_folder.make(job.run, config, job.settings.steps, final=final, seed=number, clips=1, seconds=0.5)
 
 
-def argv(out, *more):
-    return ["--shards", "nowhere", "--out", str(out), "--models", "s4", "s4d", "--steps", "2000", *more]
+def argv(out, *more, models=("s4", "s4d")):
+    return ["--shards", "nowhere", "--out", str(out), "--models", *models, "--steps", "2000", *more]
 
 
 def cells(text, title):
@@ -89,6 +89,46 @@ def test_table_is_what_the_runs_say(done):
 
 
 @pytest.mark.parametrize(
+    ("word", "what"),
+    [
+        ("--optim.lr=1", "--optim.lr=1 after -- is what the study sets itself"),
+        ("--optim.seed=1", "--optim.seed=1 after -- is what the study sets itself"),
+        ("--model.name=s4", "--model.name=s4 after -- is what the study sets itself"),
+        ("--data.live=x", "--data.live=x after -- is what the study sets itself"),
+        ("--nonsense", "there is no option --nonsense"),
+        ("--batch=nan", "--batch: 'nan' can't be used"),
+    ],
+)
+def test_options_of_training_are_read_before_a_run_begins(tmp_path, capsys, word, what):
+    assert study.main(argv(tmp_path / "out", "--", word)) == 2
+    assert f"train.study: {what}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_named_twice_counts_once_and_all_of_it_counts(done, capsys):
+    more = ["--models", "s4", "--lrs", "1e-3", "3e-3", "1e-2", "--lrs", "0.01", "0.0100000001"]
+    assert study.main(argv(done, *more, "--seeds", "0", "--seeds", "0", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(run["model"], run["lr"], run["seed"]) for run in found["runs"]] == [("s4", "0.003", 0), ("s4d", "0.01", 0)]
+    assert list(found["trials"]) == ["s4", "s4d"]
+    assert list(found["trials"]["s4"]) == ["0.001", "0.003", "0.01"]
+    assert study.main(["--benchmark", "any-voice", "--benchmark", "any-voice", "--out", str(done)]) == 2
+    assert "name each once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["table.md", "compare.html", "curve.png"])
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "sub").mkdir()
+    assert study.main(argv(tmp_path)) == 2
+    assert f"{tmp_path} has a {name}, and no runs of a study: name another --out" in capsys.readouterr().err
+    assert study.main(argv(tmp_path / name)) == 2
+    assert f"--out {tmp_path / name} is no folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["sub", name])
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
     ("more", "what"),
     [
         (["--trial-steps", "400"], r"trial-s4-0\.001 was made with steps 500, this study wants 400"),
@@ -115,6 +155,26 @@ def test_nothing_to_compare_rates_by(done, capsys):
         path.unlink()
     assert study.main(argv(done)) == 2
     assert "has no evaluation to compare rates by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("result", "step_seconds"), ("result", "peak_memory_bytes"), ("config", "parameters")]
+)
+def test_a_run_that_lacks_a_figure_is_refused(done, capsys, name, field):
+    path = done / "s4d" / f"{name}.json"
+    document = json.loads(path.read_text())
+    del document[field]
+    path.write_text(json.dumps(document))
+    assert study.main(argv(done)) == 2
+    assert f"train.study: {path} has no {field}: take it from a backup, or train again" in capsys.readouterr().err
+
+
+def test_a_run_may_lack_a_set(done, capsys):
+    path = done / "s4d" / "validation.csv"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if ",unseen," not in line))
+    assert study.main(argv(done)) == 0
+    rows = cells(capsys.readouterr().out, "| model | seeds")
+    assert rows["s4d"]["bits, unseen"] == "" != rows["s4d"]["bits, seen"]
 
 
 def test_failed_runs_are_named(done, capsys):
@@ -190,7 +250,7 @@ def test_differences_are_clip_by_clip(done):
 def test_one_rate_is_not_tried(done):
     for path in done.glob("trial-*"):
         shutil.rmtree(path)
-    assert study.main(argv(done, "--models", "s4", "--lrs", BEST["s4"])) == 0
+    assert study.main(argv(done, "--lrs", BEST["s4"], models=["s4"])) == 0
     text = (done / "table.md").read_text()
     assert cells(text, "| model | seeds")["s4"]["lr"] == BEST["s4"]
     assert "Learning rates" not in text
@@ -202,7 +262,7 @@ def test_several_seeds(done):
     options = study.read_options(argv(done))
     for seed, final in ((1, 1.8), (7, 1.1)):
         make_run(study.full(options, "s4", float(BEST["s4"]), seed), final, 50 + seed)
-    assert study.main(argv(done, "--models", "s4", "--seeds", "0", "1")) == 0
+    assert study.main(argv(done, "--seeds", "0", "1", models=["s4"])) == 0
     runs = [done / name for name in ("s4", "s4-seed-1", "s4-seed-7")]
     row = cells((done / "table.md").read_text(), "| model | seeds")["s4"]
     assert row["seeds"] == "0 1 7"

@@ -137,6 +137,8 @@ def read_config(folder: Path) -> tuple[Config, RunSettings]:
         ) from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
+    if isinstance(found, dict) and "settings" in found and "format" not in found:
+        raise InputError(f"{folder} is a run: name it by --checkpoint, or make a model of it by python -m train.release")
     check_format(found, FORMAT, path)
     config = convert(found, Config, path)
     return config, read_settings(config["settings"], config["step"], path)
