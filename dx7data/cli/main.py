@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from dx7data.cli import bench, extend, inspect, patches, plan, play, publish, render, verify, wav
-from dx7data.cli.verb import add_verbs
+from dx7data.cli.verb import Parser, add_verbs
 from dx7data.output import configure
 from dx7data.process import run
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="dx7data", description="Render Yamaha DX7 patches into data sets for audio models.", allow_abbrev=False
     )
     top.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")

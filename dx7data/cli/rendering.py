@@ -106,7 +106,7 @@ def print_rendered(found: dict, plan: Plan, folder: Folder) -> None:
 
 def _describe(found: dict) -> list[str]:
     rate = f" in {found['render_seconds']:.1f} s, {found['x_real_time']:,.0f} x real time" if found["written"] else ""
-    others = f"; {format_count(found['others'], 'other shard')} left as they were" if found["others"] else ""
+    others = f"; {format_count(found['others'], 'other shard')} untouched" if found["others"] else ""
     return [
         f"{found['folder']}: {format_count(found['written'], 'shard')} written{rate}{others}",
         f"Look at them: {found['next']}"

@@ -3,13 +3,33 @@
 Imports that take time are inside the functions that run: `dx7data --help` answers at once.
 """
 
+import difflib
 from argparse import ArgumentParser, Namespace, _ActionsContainer, _SubParsersAction
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from dx7data.output import add_options
 
 Verbs = _SubParsersAction  # what add_subparsers of argparse gives
 Options = _ActionsContainer  # a parser, or a group of its options
+
+
+class Parser(ArgumentParser):
+    """Whatever is wrong is one sentence, without the usage before it: that of `render` has 25 lines."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
+
+    def parse_known_args(self, *args: Any) -> tuple[Any, list[str]]:  # type: ignore[override]  # of argparse's overloads
+        """As the parser of a verb, too, which knows the names that are near an unknown one."""
+        options, unknown = super().parse_known_args(*args)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(word, self._option_string_actions, 1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            what = f"there is no option {word}" if word.startswith("-") else f"{word} belongs to no option"
+            self.error(f"{what}: {guess}{self.prog} --help shows them all")
+        return options, unknown
 
 
 def add_verbs(parser: ArgumentParser) -> Verbs:

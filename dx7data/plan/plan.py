@@ -220,8 +220,8 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
         if before[name] != after[name]
     ]
     if old.counts != new.counts:
-        counts = [", ".join(f"{split} {count:,}" for split, count in plan.counts.items()) for plan in (old, new)]
-        found.append(f"samples are {counts[0]} there and {counts[1]} here")
+        counts = (", ".join(f"{split} {count:,}" for split, count in plan.counts.items()) for plan in (old, new))
+        found.append("samples are {} there and {} here".format(*counts))
     for what, there, here in (
         ("patches", old.patches.ids, new.patches.ids),
         ("phrases", *_list_different_phrases(old, new)),

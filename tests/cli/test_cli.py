@@ -246,3 +246,21 @@ def test_a_url_is_no_path(tmp_path, monkeypatch, capsys, arguments):
         capsys, *arguments, "s3://bucket/x"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["render", "--sampels", "5"], "render: there is no option --sampels: did you mean --samples?"),
+        (["render", "--xyz=5"], "render: there is no option --xyz: dx7data render --help shows them all"),
+        (["render", "bank.syx"], "render: bank.syx belongs to no option: dx7data render --help shows them all"),
+        (["render", "--polyphony", "9..2"], "render: --polyphony: 9..2 is empty"),
+        (["patches", "ls"], "patches ls: the following arguments are required: PATH"),
+        (["rendr"], ": VERB: invalid choice: 'rendr'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(capsys, arguments, sentence):
+    """Not below 25 lines of usage."""
+    message = refused(capsys, *arguments)
+    assert message.startswith("dx7data" + (" " + sentence).replace(" :", ":"))
+    assert message.count("\n") == 1

@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import logging
+import os
 import pickle
 import shutil
 import tarfile
+import warnings
 import wave
 from dataclasses import replace
 from itertools import islice
@@ -31,6 +33,7 @@ from train.data import storage
 from train.data.datasets import open_clips
 from train.data.example import lower_rate, make_format
 from train.data.sampler import Batches, SampleKey, epoch_order
+from train.loop.loader import load_batches
 
 RENDER = ["--samples", "60", "--seconds", "0.25", "--sample-rate", "16000", "--shard-size", "200kB", "--seed", "5"]
 
@@ -509,3 +512,13 @@ def test_incomplete_and_damaged_shards(made, tmp_path):
         at = rest.counts[0] + row
         with pytest.raises(InputError, match=rf"source.wav of sample {row} in .*{names[4]}.tar is not where"):
             rest[at]
+
+
+def test_more_workers_than_cores(made, monkeypatch):
+    """torch warns of a freeze, on two lines with paths, where a preset has four of them and the machine two cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    clips = open_clips(made, crop=800)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batch = next(load_batches(clips, Batches(clips, 2, 0), 2, torch.device("cpu")))
+    assert batch.target.shape == (2, 800)

@@ -54,10 +54,12 @@ def find_warnings(result: dict) -> list[str]:
     """A sentence for each set that is worse than a floor, or for the training loss where there is no set."""
     if not result["sets"] and result["verdict"] == UNIFORM:
         return [f"{UNIFORM}: the training loss is {result['loss_bits']:.3f} bits a sample, a guess costs {UNIFORM_BITS:g}"]
-    floors = {UNIFORM: lambda one: UNIFORM_BITS, ORDER_0: lambda one: one["order0_bits"]}
+    floors = {
+        UNIFORM: lambda one: f"a uniform guess has {UNIFORM_BITS:.3f}",
+        ORDER_0: lambda one: f"the frequencies of the classes alone give {one['order0_bits']:.3f}",
+    }
     return [
-        f"{name} is {one['verdict']}: {one['bits'] or math.nan:.3f} bits a sample, and {floors[one['verdict']](one):.3f} "
-        "without having heard anything"
+        f"{name} is {one['verdict']}: {one['bits'] or math.nan:.3f} bits a sample; {floors[one['verdict']](one)}"
         for name, one in result["sets"].items()
         if one["verdict"] != OK
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +78,7 @@ def load_batches(
     data: Clips | UrlClips, batches: Batches | Unordered, workers: int, device: torch.device
 ) -> Iterator[Example]:
     """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: the report says if they wait
     if workers:
         check_shared_memory(2 * batches.size * (count_steps(data.format) + data.format.length) * workers * _PREFETCHED)
     options: dict[str, Any] = {
