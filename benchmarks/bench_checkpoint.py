@@ -4,7 +4,7 @@
 
 `loop waits` is the time in which no step is computed; `on disk` is the time from its beginning to its end;
 `a step` is a training step of 2 clips of 800 samples with nothing beside it, and `a step beside` one during which the thread
-writes, from its first to its last. All are medians; the two ways take turns.
+writes, from its first to its last. All are medians; the two ways alternate.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/bench_live.py FOLDER [--models s4 mamba1] [--workers 2]
 
 FOLDER: shards of 8 kHz or a multiple of it. Steps are the trainer's, in bf16; batches are 28 crops of 0.5 s at 8 kHz. The
-three take turns, forth and back. Last column: how much longer a step took than one with the kept batch in the same round.
+three alternate, forth and back. Last column: how much longer a step took than one with the kept batch in the same round.
 """
 
 import argparse

@@ -62,7 +62,7 @@ def preset(name: str, size: str = "base") -> ModelSettings:
 
 
 def interleave(layers: tuple[str, ...], size: str = "base") -> ModelSettings:
-    """Any layers in turn through the blocks, each with a feed-forward part, as in the hybrid.
+    """Any layers, which alternate through the blocks, each with a feed-forward part, as in the hybrid.
 
     Their options are those of the model of the same name; where there is none, a layer's own defaults hold.
     """

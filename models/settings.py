@@ -29,7 +29,7 @@ class ModelSettings:
     keep the same times. In a stage of SaShiMi that runs at a sixteenth of the rate, times are sixteen times as long.
     """
 
-    layers: tuple[str, ...] = ("s4",)  # of LAYERS, in turn through the blocks
+    layers: tuple[str, ...] = ("s4",)  # of LAYERS; they alternate through the blocks
     backbone: str = _field("sashimi", "sashimi, whose inner stages run at a part of the rate, or stack")
     d_model: int = _field(64, "width")
     n_layers: int = _field(8, "blocks of each stage")

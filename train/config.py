@@ -222,7 +222,7 @@ def find_defaults(preset: str, device: str) -> dict:
 
 
 def name_model(model: str | tuple[str, ...] | RunSettings) -> str:
-    """One of MODELS, any layers in turn, or that of another run."""
+    """One of MODELS, any layers that alternate, or that of another run."""
     if isinstance(model, RunSettings):
         return model.model_name
     return model if isinstance(model, str) else "-".join(model)

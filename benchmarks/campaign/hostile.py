@@ -3,7 +3,7 @@
 Each case of hostile_folders/ is made anew for each of six commands, which run in a process of their own. A run passes if
 it ends by itself within 20 s of processor time and 1 GB, with a status that the manual knows and without a traceback; if it
 wrote nothing outside the data set and its own output; and if no markup and no control character of the data set came out as
-such. What was written is told by Python's audit events, and what lies beside the data set is compared before and after.
+such. Python's audit events say what was written, and what lies beside the data set is compared before and after.
 """
 
 import argparse

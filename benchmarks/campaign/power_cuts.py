@@ -3,7 +3,7 @@
     python -m benchmarks.campaign.power_cuts --count 50          # as root, on Linux
 
 Each cut is of an ext4 file system on a loop device, mounted so that it keeps as little as it may (noauto_da_alloc). The
-kernel is told to forget what has not been written yet (EXT4_IOC_SHUTDOWN without a flush of its journal), and the rest is
+kernel forgets what has not been written yet (EXT4_IOC_SHUTDOWN without a flush of its journal), and the rest is
 mounted again. Shards that count as whole must then be so, to the byte, and the same command must complete the rest.
 """
 

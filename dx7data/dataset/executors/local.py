@@ -1,6 +1,6 @@
 """The processes of this machine render: a whole shard each, on a GPU some shards at once.
 
-Several processes take turns on a GPU: while it renders for one of them, the others compose, hash and write, which takes
+Several processes share a GPU: while it renders for one of them, the others compose, hash and write, which takes
 longer. The imports that take time are inside the functions: `start_early` comes before them.
 """
 
