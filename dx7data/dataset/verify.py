@@ -80,7 +80,7 @@ def describe_checks(folder: Folder, full: bool) -> str:
     if Plan.load(folder).old_fingerprint:
         return "every file is as it was written; no sample was rendered again, for the format is an older one"
     return (
-        f"every file is as it was written, and up to {_RENDERED_AGAIN} samples of each shard are what they render to; "
+        f"every file is as it was written; up to {_RENDERED_AGAIN} samples of each shard, rendered again, are the same; "
         "--full renders all of them"
     )
 
@@ -90,7 +90,7 @@ def list_remarks(folder: Folder) -> list[str]:
     remarks, links = [], folder.list_links()
     for name in sorted((folder.list_sizes() or {}).keys() - {lock.NAME}):
         if not folders.is_own(name):
-            remarks.append(f"{name}: no part of the data set, and left alone")
+            remarks.append(f"{name}: not a part of the data set; it is left alone")
         elif name.endswith(PARTIAL):
             remarks.append(f"{name}: left over from a render that was stopped; dx7data render --plan removes it")
         elif name in links:

@@ -248,8 +248,8 @@ def test_verify_says_what_it_did(copy, capsys):
     (copy / f".0123abcd.{SHARD}.tar.partial").write_bytes(b"half")
     assert run("verify", copy) == 0
     said = capsys.readouterr().out
-    assert "every file is as it was written, and up to 3 samples" in said
-    assert "note: notes.txt: no part of the data set" in said
+    assert "every file is as it was written; up to 3 samples" in said
+    assert "note: notes.txt: not a part of the data set" in said
     assert f"note: .0123abcd.{SHARD}.tar.partial: left over" in said
     assert run("verify", copy, "--full") == 0
     assert "every byte is as it was rendered" in capsys.readouterr().out
