@@ -133,7 +133,7 @@ def test_stopped_and_resumed(shards, whole, tmp_path, monkeypatch, capsys, numbe
     with monkeypatch.context() as patched:
         during(patched, 6, lambda: signal.raise_signal(number))
         assert train(shards, run) == status
-    assert "00000006 is whole" in capsys.readouterr().err
+    assert "00000006 is complete" in capsys.readouterr().err
     assert checkpoint.find_last(run).name == "00000006"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert resume(run, "--workers", "1") == 0
@@ -559,7 +559,7 @@ def test_a_full_disk(shards, whole, tmp_path, monkeypatch, capsys):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     said = one_sentence(capsys)
     assert os.strerror(errno.EFBIG) in said
-    assert "00000004 is whole" in said
+    assert "00000004 is complete" in said
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000004"]
     assert resume(run) == 0
     assert curve(run) == curve(whole)
