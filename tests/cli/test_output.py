@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import wave
@@ -257,3 +258,16 @@ def test_the_command_is_named_as_it_was_called(monkeypatch, tmp_path):
 )
 def test_counts(count, noun, text):
     assert output.format_count(count, noun) == text
+
+
+def test_a_disk_that_is_too_small_is_said_at_the_start(run, tmp_path, monkeypatch):
+    """The default of 100 samples for each patch of a large collection is hundreds of gigabytes."""
+    clips = ["--seconds", "1", "--sample-rate", "48000", "--samples", "20"]
+    argv = ["render", "--patches", "example", *clips, "--workers", "1", "--out"]
+    said = run(*argv, tmp_path / "large").err
+    measured = sum(path.stat().st_size for path in (tmp_path / "large").glob("*.tar"))
+    assert f"To render: 3 shards, about {round(measured / 1e6)} MB\n" in said
+    assert "disk space" not in said
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
+    assert f"Warning: {tmp_path / 'small'} has only 3 MB of free disk space" in run(*argv, tmp_path / "small").err
