@@ -271,3 +271,9 @@ def test_a_disk_that_is_too_small_is_said_at_the_start(run, tmp_path, monkeypatc
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
     assert f"Warning: {tmp_path / 'small'} has only 3 MB of free disk space" in run(*argv, tmp_path / "small").err
+
+
+@pytest.mark.parametrize(("samples", "unused"), [(31, True), (32, False)])
+def test_fewer_samples_than_patches_are_said(run, tmp_path, samples, unused):
+    said = run("plan", "--patches", "example", "--samples", samples, "--seconds", "0.1", "--out", tmp_path / "plan").err
+    assert ("These samples use at most 31 of the 32 patches" in said) == unused
