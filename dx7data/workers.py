@@ -24,18 +24,27 @@ def preload(*modules: str) -> None:
     from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.set_forkserver_preload(list(modules))
-    # What that process starts with, it keeps, and so do its workers: Ctrl-C is for this one to answer.
+    # What that process starts with, it keeps, and so do its workers: Ctrl-C and SIGTERM are for this one to answer.
     resource_tracker.ensure_running()  # first: it unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin_child() -> None:
-    """What a process does first that another one has started: Ctrl-C is for that one to answer."""
+def begin_child(only_parent_ends: bool = False) -> None:
+    """What a process does first that another one has started: Ctrl-C is for that one to answer.
+
+    only_parent_ends: and so is a SIGTERM of others. A batch system sends it to all processes, and one that trains
+    still needs its readers for its last step.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if only_parent_ends and hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads from here on
+        threading.Thread(target=_heed_parent, daemon=True).start()
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -49,6 +58,13 @@ def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
     os._exit(1)
+
+
+def _heed_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+            pass
+        os._exit(0)
 
 
 class Shared:

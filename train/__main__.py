@@ -37,7 +37,7 @@ def train(argv: list[str]) -> int:
             given["out"] = place.run
         run, chosen = arguments.choose_run(given)
         if not given["resume"] and run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise InputError(f"{run} is there already: go on with it by --resume, or name another folder with --out")
+            raise InputError(f"{run} is there already: continue it with --resume, or name another folder with --out")
         if chosen.reader == "live" and chosen.workers:
             preload("train.loop.trainer", "train.data.live")  # seconds, which their processes would take one after another
         found = distributed.join(chosen.device)
@@ -95,7 +95,7 @@ def _describe_checkpoint(run: Path | None) -> str:
     last = run and checkpoint.find_last(run)
     if not last:
         return "there is no checkpoint yet"
-    return f"{last} is whole, and this goes on from it: {distributed.write_command('--resume', '--out', run)}"
+    return f"{last} is complete; to continue: {distributed.write_command('--resume', '--out', run)}"
 
 
 def _end(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:

@@ -213,7 +213,7 @@ def extend(stored: RunSettings, run: Path, steps: int) -> RunSettings:
     last = checkpoint.find_last(run)
     done = int(last.name) if last else 0
     if steps <= done:
-        raise InputError(f"--steps {steps} is no end for {run}, which has done {done:,} steps: take more")
+        raise InputError(f"--steps {steps} is too few: {run} has done {done:,} steps already")
     return stored.extend(done, steps)
 
 

@@ -157,9 +157,9 @@ def check_options(options: ConvertOptions) -> None:
         if options.out.suffix.lower() != ".wav":
             raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
     if options.raw and PIPE not in (options.source, options.out):
-        raise InputError("--raw is of pipes: leave it out, or give - as --source or --out")
+        raise InputError("--raw is only for pipes: leave it out, or give - as --source or --out")
     if options.temperature is not None and options.decode != "sample":
-        raise InputError("--temperature is of what is drawn: leave it out, or ask for --decode sample")
+        raise InputError("--temperature is only for --decode sample: leave it out, or ask for that")
 
 
 def find_chunk(text: str | None, live: bool, device: str) -> float:

@@ -196,7 +196,7 @@ def _write_words(table: dict[str, Any], above: str, path: Path, texts: str) -> I
         elif value is True:
             yield f"{above}{key}"
         elif value is False:
-            raise InputError(f"--config {path}: {key} is false, as it is if you leave it out: do so")
+            raise InputError(f"--config {path}: {key} = false has no effect: leave it out")
         else:
             yield f"{above}{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
 

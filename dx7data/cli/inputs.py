@@ -119,7 +119,7 @@ def choose_source(options: Namespace) -> PhraseSource:
                     else f"--{name} chooses among drawn phrases: leave out --{chosen.name}"
                 )
     if chosen.value is None and options.max_phrases:
-        raise InputError("--max-phrases is for music, of which it keeps a part: drawn phrases have no end; leave it out")
+        raise InputError("--max-phrases is only for music: leave it out where phrases are drawn")
     return chosen
 
 

@@ -212,6 +212,9 @@ def make_plan(options: Namespace) -> Plan:
     plan = builder.make_plan(loaded, asked, samples, options.per_patch, targets, phrases, held_out)
     if options.samples is None and options.per_patch is None:
         log.info(f"{samples:,} samples, the default for so many patches; --samples or --per-patch sets another number")
+    most, usable = sum(plan.counts.values()) * asked.layers[1], sum(plan.patches.targets)
+    if most < usable:
+        log.info(f"These samples use at most {most:,} of the {usable:,} patches: ask for more --samples to use them all")
     return replace(plan, title=options.title, license=options.license)
 
 

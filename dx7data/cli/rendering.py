@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -88,12 +89,23 @@ def render_shards(plan: Plan, folder: Folder, missing: list, options: Namespace)
     """Render the missing shards; how many, in how many seconds, and how fast: seconds of clips in each."""
     from dx7data.dataset import folders
 
+    _announce_size(plan, folder, missing)
     executor, began = _choose_executor(plan, missing, options), time.perf_counter()
     with _open_bar(plan, missing) as bar:
         folders.render_missing(plan, folder, missing, executor, lambda count: _advance(bar, count, plan))
     took, samples = time.perf_counter() - began, sum(each.count for each in missing)
     found = {"written": len(missing), "others": len(plan.shards()) - len(missing), "written_samples": samples}
     return found | {"render_seconds": took, "x_real_time": samples * plan.spec.seconds / took}
+
+
+def _announce_size(plan: Plan, folder: Folder, missing: list[Shard]) -> None:
+    """A warning only where the disk is too small: it may compress, or get more room while shards are rendered."""
+    from dx7data.storage import LocalFolder
+
+    size = sum(each.count for each in missing) * plan.spec.sample_bytes
+    log.info(f"To render: {format_count(len(missing), 'shard')}, about {size / 1e6:,.0f} MB")
+    if isinstance(folder, LocalFolder) and (free := shutil.disk_usage(folder.path).free) < size:
+        log.warning(f"Warning: {folder} has only {free / 1e6:,.0f} MB of free disk space")
 
 
 def print_rendered(found: dict, plan: Plan, folder: Folder) -> None:

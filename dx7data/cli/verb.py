@@ -48,5 +48,5 @@ def add_verb(verbs: Verbs, name: str, run: Callable[[Namespace], int | None], te
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
     add_options(parser)
-    parser.set_defaults(run=run, stopped="stopped; what is whole is kept, and the same command goes on from there")
+    parser.set_defaults(run=run, stopped="stopped; what is complete is kept, and the same command continues from there")
     return parser

@@ -89,6 +89,6 @@ def use_gpu(number: int) -> Iterator[None]:
             yield
     except CudaAPIError as error:
         raise InputError(
-            f"GPU {number} failed ({error.args[-1]}); what is whole is kept, and the same command goes on, "
+            f"GPU {number} failed ({error.args[-1]}); what is complete is kept, and the same command continues, "
             "with fewer --workers if memory ran out, or with --device cpu"
         ) from None

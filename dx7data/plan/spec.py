@@ -73,11 +73,16 @@ class Spec:
         return self.layers[1] * prefix.samples(codec, self.sample_rate)
 
     @property
-    def shard_samples(self) -> int:
-        """Clips in a shard, from their nominal size: wavs, dumps, a json of up to 2 KiB, and their tar headers."""
+    def sample_bytes(self) -> int:
+        """Nominal size of a sample in a shard: wavs, dumps, a json of up to 2 KiB, and their tar headers."""
         wavs = [self._nominal_samples, self._nominal_samples, *(self.prefix_samples(codec) for codec in self.prefixes)]
         blocks = sum(1 + -(-(44 + 2 * samples) // 512) for samples in wavs) + 1 + self.layers[1] + 1 + 4
-        clips = max(1, self.shard_bytes // (512 * blocks))
+        return 512 * blocks
+
+    @property
+    def shard_samples(self) -> int:
+        """Samples in a shard, from their nominal size."""
+        clips = max(1, self.shard_bytes // self.sample_bytes)
         return max(2, clips - clips % 2) if self.pairs else clips  # a pair stays in one shard
 
 

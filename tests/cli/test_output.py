@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import wave
@@ -257,3 +258,22 @@ def test_the_command_is_named_as_it_was_called(monkeypatch, tmp_path):
 )
 def test_counts(count, noun, text):
     assert output.format_count(count, noun) == text
+
+
+def test_a_disk_that_is_too_small_is_said_at_the_start(run, tmp_path, monkeypatch):
+    """The default of 100 samples for each patch of a large collection is hundreds of gigabytes."""
+    clips = ["--seconds", "1", "--sample-rate", "48000", "--samples", "20"]
+    argv = ["render", "--patches", "example", *clips, "--workers", "1", "--out"]
+    said = run(*argv, tmp_path / "large").err
+    measured = sum(path.stat().st_size for path in (tmp_path / "large").glob("*.tar"))
+    assert f"To render: 3 shards, about {round(measured / 1e6)} MB\n" in said
+    assert "disk space" not in said
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
+    assert f"Warning: {tmp_path / 'small'} has only 3 MB of free disk space" in run(*argv, tmp_path / "small").err
+
+
+@pytest.mark.parametrize(("samples", "unused"), [(31, True), (32, False)])
+def test_fewer_samples_than_patches_are_said(run, tmp_path, samples, unused):
+    said = run("plan", "--patches", "example", "--samples", samples, "--seconds", "0.1", "--out", tmp_path / "plan").err
+    assert ("These samples use at most 31 of the 32 patches" in said) == unused

@@ -207,7 +207,7 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
     said = "melody, scale; polyphony 1, velocity 90 to 100"
     assert f"| phrases | drawn for each sample; {said} |" in (tmp_path / "README.md").read_text()
     assert cli.main(["inspect", str(tmp_path)]) == 0
-    assert f" ({said})\n" in capsys.readouterr().out
+    assert f"  phrases asked for: {said}\n" in capsys.readouterr().out
     again = Plan.load(tmp_path)
     assert [again.choose("train", j) for j in range(20)] == [of.choose("train", j) for j in range(20)]
     assert render(tmp_path, *options[:-1], "90..101") == 2

@@ -407,7 +407,7 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
         ("prefixed", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
         ("plain", ["--chunk", "64"], "--chunk 64 is no time from 1ms to 600s: 64ms and 0.5s are such"),
         ("plain", ["--chunk", "0.5ms"], "--chunk 0.5ms is no time"),
-        ("plain", ["--raw"], "--raw is of pipes"),
+        ("plain", ["--raw"], "--raw is only for pipes"),
         ("plain", ["--temperature", "0.7"], "leave it out, or ask for --decode sample"),
         ("plain", ["--temperature", "1", "--decode", "argmax"], "leave it out, or ask for --decode sample"),
         ("prefixed", ["--patch", "example:33"], "33"),

@@ -112,7 +112,7 @@ def test_what_can_not_be_an_end(copy, capsys):
     assert resume(copy, "--steps", "12") == 2
     assert "has done all its 12 steps: --steps N with more of them extends it" in one_sentence(capsys)
     assert resume(copy, "--steps", "7") == 2
-    assert "--steps 7 is no end for" in one_sentence(capsys)
+    assert "--steps 7 is too few" in one_sentence(capsys)
     assert resume(copy, "--steps", "20", "--schedule", "wsd") == 2
     assert "--schedule is cosine in" in one_sentence(capsys)
 

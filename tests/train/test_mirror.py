@@ -83,13 +83,13 @@ def test_stopped_and_gone_on_with_elsewhere(bucket, shards, whole, tmp_path, mon
         patch.setattr(optim, "update_average", interrupt)
         assert train("--shards", data, "--out", run, *SMALL) == 130
     step = write_command("train", "--resume", "--out", run)
-    assert f"{run}/checkpoints/00000004 is whole, and this goes on from it: {step}\n" in capsys.readouterr().err
+    assert f"{run}/checkpoints/00000004 is complete; to continue: {step}\n" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "cache")
     assert train("--resume", "--out", run, "--device", "cpu") == 0
     assert curve(read_all(run)["metrics.csv"].decode()) == whole[0]
     assert names(run) == whole[1]
     assert train("--shards", data, "--out", run, *SMALL) == 2
-    assert f"{run} is there already: go on with it by --resume" in capsys.readouterr().err
+    assert f"{run} is there already: continue it with --resume" in capsys.readouterr().err
     for place in (run, f"{run}/checkpoints/00000008"):
         assert describe.main(["--checkpoint", place]) == 0
         assert json.loads(capsys.readouterr().out) == {"sample_rate": 8000, "prefix": None, "patches": 1}

@@ -88,3 +88,19 @@ def test_nothing_is_left_after_a_kill(tmp_path, group):
         time.sleep(0.05)
     assert not left
     assert said.read_text() == ""
+
+
+def test_sigterm_of_others_ends_no_reader():
+    """Slurm, for one, sends it to all processes, and a run that stops for it takes its last step. torch's own ends them."""
+    batches = iter(load())
+    pids = set(next(batches)[1].tolist())
+    subprocess.run(["kill", *map(str, pids)], check=True)
+    assert len(list(batches)) == 5
+    batches = iter(load())
+    pids = set(next(batches)[1].tolist())
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + 60
+    while (left := [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left

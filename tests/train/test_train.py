@@ -133,7 +133,7 @@ def test_stopped_and_resumed(shards, whole, tmp_path, monkeypatch, capsys, numbe
     with monkeypatch.context() as patched:
         during(patched, 6, lambda: signal.raise_signal(number))
         assert train(shards, run) == status
-    assert "00000006 is whole" in capsys.readouterr().err
+    assert "00000006 is complete" in capsys.readouterr().err
     assert checkpoint.find_last(run).name == "00000006"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert resume(run, "--workers", "1") == 0
@@ -280,7 +280,7 @@ def test_two_processes_go_on_by_the_command_that_they_print(shards, whole, tmp_p
     child.terminate()
     _, said = child.communicate(timeout=240)
     assert len(losses(run)) < STEPS
-    (printed,) = re.findall(r"^train: stopped; .* this goes on from it: (.*)$", said, re.MULTILINE)
+    (printed,) = re.findall(r"^train: stopped; .* to continue: (.*)$", said, re.MULTILINE)
     assert "--nproc-per-node 2 -m train --resume" in printed
     alone = ENVIRONMENT | {"PET_STANDALONE": "1"}  # --standalone, for torchrun: on a port that is free
     again = subprocess.run(shlex.split(printed), cwd=ROOT, env=alone, capture_output=True, text=True, timeout=240)
@@ -421,7 +421,7 @@ def test_what_is_not_there(tmp_path, monkeypatch, capsys, argv, word):
     [
         (["--lr", "1"], "--lr is 0.01"),
         (["--model", "s4"], "--model is s4d"),
-        (["--steps", "7"], "--steps 7 is no end for"),
+        (["--steps", "7"], "--steps 7 is too few"),
         (["--preset", "base"], "--preset is tiny"),
         (["--model.d_model", "64"], "--model.d_model is not 64"),
     ],
@@ -559,7 +559,7 @@ def test_a_full_disk(shards, whole, tmp_path, monkeypatch, capsys):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     said = one_sentence(capsys)
     assert os.strerror(errno.EFBIG) in said
-    assert "00000004 is whole" in said
+    assert "00000004 is complete" in said
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000004"]
     assert resume(run) == 0
     assert curve(run) == curve(whole)

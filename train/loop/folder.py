@@ -32,7 +32,7 @@ def check_state(run: Path, before: tuple[bytes | None, Path | None]) -> None:
     """Raises InputError if another process has trained in a run since `read_state`, which is of before the lock."""
     if read_state(run) != before:
         raise InputError(
-            f"another process has trained in {run} meanwhile: go on with it by --resume, or name another folder"
+            f"another process has trained in {run} meanwhile: continue it with --resume, or name another folder"
         )
 
 

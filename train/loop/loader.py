@@ -97,8 +97,8 @@ def load_batches(
 
 
 def _begin_reading(worker: int) -> None:
-    """In each reading process; the last steps after a Ctrl-C still need its batches."""
-    begin_child()
+    """In each reading process; the last steps after a Ctrl-C or SIGTERM still need its batches."""
+    begin_child(only_parent_ends=True)
     avoid_names()
 
 

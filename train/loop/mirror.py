@@ -58,7 +58,7 @@ class Mirror:
             return
         if name == _CONFIG and name not in self._copied:
             if not self.store.claim(name, path.read_bytes()):
-                raise InputError(f"{self.store} is there already: go on with it by --resume, or name another --out")
+                raise InputError(f"{self.store} is there already: continue it with --resume, or name another --out")
         else:
             self.store.upload(name, path)
         self._copied[name] = stamp
@@ -107,7 +107,7 @@ def open_run(url: str, resume: bool) -> Mirror:
     if resume:
         mirror.pull()
     elif _list(store):
-        raise InputError(f"{url} is there already: go on with it by --resume, or name another --out")
+        raise InputError(f"{url} is there already: continue it with --resume, or name another --out")
     elif mirror.run.exists():  # of a run that was removed from the store
         shutil.rmtree(mirror.run)
     return mirror
