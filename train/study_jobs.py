@@ -4,10 +4,13 @@ import dataclasses
 import os
 import queue
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +69,8 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
     for place in turns:
         gpus_free.put(place)
     failed = {}
+    running: set[subprocess.Popen] = set()
+    stopping = threading.Event()
 
     def run(job: Job) -> None:
         place = gpus_free.get()
@@ -73,21 +78,43 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
         environment = os.environ | ({} if place is None else {"CUDA_VISIBLE_DEVICES": _name_gpu(place)})
         try:
             job.run.parent.mkdir(parents=True, exist_ok=True)
-            ended = subprocess.run(job.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            process = subprocess.Popen(job.command(), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            running.add(process)
+            if stopping.is_set():
+                process.terminate()
+            said = process.communicate()[1]
+            running.remove(process)
         finally:
             gpus_free.put(place)
-        if ended.returncode not in (0, _DIVERGED):
-            lines = ended.stderr.decode(errors="replace").strip().splitlines()
-            failed[str(job.run)] = lines[-1] if lines else f"exit status {ended.returncode}"
+        if process.returncode not in (0, _DIVERGED):
+            lines = said.decode(errors="replace").strip().splitlines()
+            failed[str(job.run)] = lines[-1] if lines else f"exit status {process.returncode}"
 
-    with ThreadPoolExecutor(max(1, gpus * at_once)) as pool:
+    with _interrupt_on_sigterm(), ThreadPoolExecutor(max(1, gpus * at_once)) as pool:
         try:
             for _ in progress_bar(pool.map(run, waiting), desc=what, total=len(waiting), unit="run"):
                 pass
-        except KeyboardInterrupt:  # the runs heard it too, and write their checkpoints
+        except KeyboardInterrupt:  # of which the runs hear only if it was typed; they write their checkpoints and end
+            stopping.set()
+            for process in list(running):
+                process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
     return failed
+
+
+@contextmanager
+def _interrupt_on_sigterm() -> Iterator[None]:
+    """Inside the block SIGTERM is a Ctrl-C: it would end this process alone, and leave its runs on the GPUs."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _name_gpu(place: int) -> str:

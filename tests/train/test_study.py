@@ -4,6 +4,10 @@ import csv
 import json
 import re
 import shutil
+import signal
+import sys
+import threading
+import time
 
 import documented
 import numpy as np
@@ -14,7 +18,7 @@ pytest.importorskip("torch")
 import run_folder
 
 from dx7data import cli
-from train import study, study_table
+from train import study, study_jobs, study_table
 
 # Bits at the end of each trial: the best rate is neither the first nor the last, and another one for each model.
 FINAL = {("s4", 1e-3): 2.5, ("s4", 3e-3): 2.0, ("s4", 1e-2): 2.2, ("s4d", 1e-3): 2.6, ("s4d", 3e-3): 2.9, ("s4d", 1e-2): 2.4}
@@ -155,6 +159,34 @@ def test_nothing_to_compare_rates_by(done, capsys):
         path.unlink()
     assert study.main(argv(done)) == 2
     assert "has no evaluation to compare rates by" in capsys.readouterr().err
+
+
+# In place of a run: it writes down that it was asked to end, as one of its own would write a checkpoint.
+RUN = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1], "ended").touch(), sys.exit()))
+pathlib.Path(sys.argv[1], "begun").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_runs_of_a_study_that_is_stopped_end(tmp_path, monkeypatch, capsys, number):
+    monkeypatch.setattr(study_jobs.Job, "command", lambda job: [sys.executable, "-c", RUN, str(tmp_path)])
+
+    def stop():
+        until = time.monotonic() + 30
+        while not (tmp_path / "begun").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        signal.pthread_kill(threading.main_thread().ident, number)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    assert study.main(argv(tmp_path / "out")) == 130
+    stopper.join()
+    assert (tmp_path / "ended").exists()
+    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize(
