@@ -200,6 +200,20 @@ def test_export(tmp_path, suffix):
         assert (bank.load([str(tmp_path / "bank.syx")]).patches == bank.load(["example"]).patches).all()
 
 
+@pytest.mark.parametrize("verb", ["export", "breed"])
+def test_a_bank_that_is_read_is_not_replaced(tmp_path, capsys, verb):
+    bank = tmp_path / "banks" / "bank.syx"
+    bank.parent.mkdir()
+    assert cli.main(["patches", "export", "example", "--out", str(bank)]) == 0
+    (tmp_path / "link.syx").symlink_to(bank)
+    before = bank.read_bytes()
+    for source, out in ((bank, bank), (bank.parent, bank), (bank, tmp_path / "link.syx"), (tmp_path / "link.syx", bank)):
+        assert cli.main(["patches", verb, str(source), "--out", str(out)]) == 2
+        assert f"--out {out} is one of the files that are read" in capsys.readouterr().err
+    assert bank.read_bytes() == before
+    assert cli.main(["patches", verb, str(bank.parent), "--out", str(bank.parent / "new.syx")]) == 0
+
+
 def test_exports_keep_positions_if_asked(tmp_path, capsys):
     example = bank.load(["example"]).patches
     (tmp_path / "in.syx").write_bytes(b"".join(map(sysex.write_voice, example[[0, 0, 1]])))
