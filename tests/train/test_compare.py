@@ -457,6 +457,21 @@ def test_damaged_files(runs, tmp_path, capsys, name, content):
     assert name in refused([runs[1], copy, "--out", tmp_path / "page.html"], capsys)
 
 
+def test_what_a_run_lacks_is_left_out(runs, tmp_path):
+    """The number of groups beside that of the patches, and the speed beside the time of a step."""
+    copy = shutil.copytree(runs[0], tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text()) | {"patches": 5}
+    config.pop("groups", None)
+    (copy / "config.json").write_text(json.dumps(config))
+    rows = table(copy / "metrics.csv")
+    tokens = reader.read(copy, "copy").tokens_a_step
+    rows[-1]["tokens_per_second"] = ""
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    (copy / "metrics.csv").write_text("\n".join(lines) + "\n")
+    assert "with more patches" not in page([copy, runs[1]], tmp_path)
+    assert reader.read(copy, "copy").tokens_a_step == pytest.approx(tokens, rel=0.2)
+
+
 def test_where_no_page_can_be(runs, tmp_path, capsys):
     assert "can't write the page" in refused([*runs, "--out", tmp_path / "missing" / "page.html"], capsys)
     assert "can't write the page" in refused([*runs, "--out", tmp_path], capsys)

@@ -63,7 +63,7 @@ def draw(runs: list[Run], path: Path) -> bool:
 
 def find_ticks(runs: list[Run]) -> tuple[list[Run], list[Tick]]:
     """The runs that have recorded their patches; and the numbers of these, each with that of the groups below it."""
-    known = [run for run in runs if "patches" in run.facts and run.validation]
+    known = [run for run in runs if {"patches", "groups"} <= run.facts.keys() and run.validation]
     numbers = {int(run.facts["patches"]): int(run.facts["groups"]) for run in known}
     return known, [Tick(np.log10(n), (f"{n:,}", f"{groups:,}")) for n, groups in sorted(numbers.items())]
 

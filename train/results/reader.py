@@ -99,7 +99,7 @@ class Run(NamedTuple):
     @property
     def tokens_a_step(self) -> int | None:
         """Of a whole batch, with its prefixes; None until the first steps are over, for their time is not recorded."""
-        timed = next((row for row in reversed(self.metrics) if row["step_seconds"]), None)
+        timed = next((row for row in reversed(self.metrics) if row["step_seconds"] and row["tokens_per_second"]), None)
         return round(float(timed["tokens_per_second"]) * float(timed["step_seconds"])) if timed else None
 
 
