@@ -54,11 +54,7 @@ class Parser(argparse.ArgumentParser):
         end = argv.index("--") if "--" in argv else len(argv)
         options, unknown = self.parse_known_args([*map(self.normalise, argv[:end]), *argv[end:]])
         if unknown:
-            word = unknown[0].partition("=")[0]
-            near = difflib.get_close_matches(word, [*self._option_string_actions, *self.aliases], 1)
-            guess = f"did you mean {near[0]}? " if near else ""
-            what = f"there is no option {word}" if word.startswith("-") else f"{word} belongs to no option"
-            raise InputError(f"{what}: {guess}{self.prog} --help shows them all")
+            raise InputError(types.explain_unknown(unknown[0], [*self._option_string_actions, *self.aliases], self.prog))
         return vars(options)
 
     def normalise(self, word: str) -> str:

@@ -1,11 +1,11 @@
-"""The types of command-line options: each takes the text of an option and gives its value.
+"""The types of command-line options: each takes the text of an option and gives its value. And what is said of unknown ones.
 
 A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the sentence that it carries.
 """
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -166,3 +166,14 @@ def gain(text: str) -> str:
     if not -120 <= float(text) <= 60:
         raise ArgumentTypeError("must be native, peak, or -120 to 60 dB")
     return repr(float(text))
+
+
+def explain_unknown(word: str, options: Iterable[str], program: str) -> str:
+    """What is wrong with a word of a command line that no option takes, in a sentence."""
+    import difflib
+
+    word = word.partition("=")[0]
+    near = difflib.get_close_matches(word, options, 1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    what = f"there is no option {word}" if word.startswith("-") else f"{word} belongs to no option"
+    return f"{what}: {guess}{program} --help shows them all"

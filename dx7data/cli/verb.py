@@ -3,11 +3,11 @@
 Imports that take time are inside the functions that run: `dx7data --help` answers at once.
 """
 
-import difflib
 from argparse import ArgumentParser, Namespace, _ActionsContainer, _SubParsersAction
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from dx7data.cli.types import explain_unknown
 from dx7data.output import add_options
 
 Verbs = _SubParsersAction  # what add_subparsers of argparse gives
@@ -24,11 +24,7 @@ class Parser(ArgumentParser):
         """As the parser of a verb, too, which knows the names that are near an unknown one."""
         options, unknown = super().parse_known_args(*args)
         if unknown:
-            word = unknown[0].partition("=")[0]
-            near = difflib.get_close_matches(word, self._option_string_actions, 1)
-            guess = f"did you mean {near[0]}? " if near else ""
-            what = f"there is no option {word}" if word.startswith("-") else f"{word} belongs to no option"
-            self.error(f"{what}: {guess}{self.prog} --help shows them all")
+            self.error(explain_unknown(unknown[0], self._option_string_actions, self.prog))
         return options, unknown
 
 
