@@ -130,7 +130,7 @@ def test_what_can_not_be(tmp_path, capsys, more, sentence):
 def test_no_patches(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["plan", "--out", str(tmp_path / "plan"), *SHORT, "--train-patches", "0"])
-    assert "argument --train-patches: must be 1 to 1000000000" in capsys.readouterr().err
+    assert "--train-patches: must be 1 to 1000000000" in capsys.readouterr().err
 
 
 def test_an_edited_plan_is_refused(tmp_path, capsys):
