@@ -148,6 +148,7 @@ def check_out(out: Path) -> None:
     """Raises InputError where the results of a study would replace files of something else."""
     if os.path.lexists(out) and not out.is_dir():
         raise InputError(f"--out {out} is no folder: name another")
+    check_contents(out)
     there = [name for name in _RESULTS if os.path.lexists(out / name)]
     if there and not any(path.is_file() for depth in ("*", "*/*") for path in out.glob(f"{depth}/config.json")):
         raise InputError(f"{out} has a {there[0]}, and no runs of a study: name another --out")
