@@ -17,12 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from dx7data.errors import InputError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 PARTIAL = ".partial"
 HTML = (".html", ".htm")  # endings of names
@@ -178,30 +175,6 @@ def check_hash(data: bytes) -> dict:
     if not isinstance(document, dict) or document.pop("sha256", None) is None or add_hash(document) != data:
         raise ValueError("its own hash does not match: it was edited or damaged")
     return document
-
-
-def encode_parquet(table: pa.Table) -> bytes:
-    """A pyarrow table as the content of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
-    return buffer.getvalue().to_pybytes()
-
-
-def decode_parquet(data: bytes, **options: Any) -> pa.Table:
-    """The pyarrow table that is the content of a Parquet file; options of pyarrow's read_table.
-
-    It is read in memory of Arrow's own. Python's would be let go by a thread of Arrow, maybe while Python ends, which aborts
-    the process: seen in one of four that read a table just before.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    buffer.write(data)
-    return pq.read_table(pa.BufferReader(buffer.getvalue()), **options)
 
 
 # --- Files that may come from anybody ---

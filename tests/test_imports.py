@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from dx7data import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none.
 FOLDERS = ["storage", "patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
-GROUND = {"errors", "files", "search", "output", "process", "workers", "rng", "cache"}
+GROUND = {"arrow", "errors", "files", "search", "output", "process", "workers", "rng", "cache"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 
@@ -164,3 +166,12 @@ def test_render_does_not_import_torch_or_ray(tmp_path):
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert found.stdout.splitlines()[-1:] == ["set()"], found.stderr
+
+
+def test_a_plan_is_loaded_without_pandas(tmp_path):
+    """pyarrow imports it for much that does without."""
+    pytest.importorskip("pandas")
+    assert cli.main(["plan", "--patches", "example", "--samples", "8", "--seconds", "0.5", "--out", str(tmp_path)]) == 0
+    script = "import sys; from dx7data.plan.plan import Plan; Plan.load(sys.argv[1]); print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -11,9 +11,10 @@ from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
+from dx7data.arrow import encode_parquet
 from dx7data.audio import clips
 from dx7data.errors import InputError
-from dx7data.files import add_hash, encode_parquet
+from dx7data.files import add_hash
 from dx7data.plan import sample, schema, tables
 from dx7data.plan.plan import Plan
 from dx7data.plan.sample import batch_size

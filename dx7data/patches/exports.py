@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dx7data.arrow import decode_parquet, encode_parquet
 from dx7data.errors import make_printable
-from dx7data.files import decode_parquet, encode_parquet
 from dx7data.patches import patch, sysex
 from dx7data.patches.algorithms import OPERATORS
 from dx7data.patches.reading import Reading, Record, add_voices
@@ -170,7 +170,7 @@ def _read_parquet(data: bytes) -> Reading:
             kind = file.schema_arrow.field("packed").type
         if not (pa.types.is_binary(kind) or kind == pa.binary(patch.PACKED_BYTES)):
             raise ValueError(f"`packed` is of type {kind}, not {patch.PACKED_BYTES} bytes")
-        cells = _cells(decode_parquet(data, columns=["packed"], read_dictionary=["packed"])["packed"])
+        cells = _cells(decode_parquet(data, ["packed"], ["packed"])["packed"])
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         reading.refused.append(
             (None, f"is no table of patches as `dx7data patches export` writes it: {make_printable(error)}")

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from dx7data.arrow import get_chunk, view_numbers
 from dx7data.errors import InputError
 from dx7data.phrases.compression import STREAM, check_uncompressed
 from dx7data.phrases.mapping import Hashed, InPieces, map_file
@@ -134,10 +135,11 @@ class Phrases(Sequence):
     def check(self) -> Phrases:
         """These phrases. Raises ValueError where one is none that could be played, or points to what is not there."""
         self.table.validate()
-        if any(column.null_count for column in self.table.columns):
+        items = [column for name in ("notes", "events") for column in get_chunk(self.table[name]).values.flatten()]
+        if any(column.null_count for column in [*self.table.columns, *items]):
             raise ValueError("it lacks values")
         for name in ("split", "kind"):  # a word of a dictionary may be there in every row
-            if any(len(word) > _WORD for word in _get_chunk(self.table[name]).dictionary.to_pylist()):
+            if any(len(word) > _WORD for word in get_chunk(self.table[name]).dictionary.to_pylist()):
                 raise ValueError(f"in column {name} is a word of more than {_WORD} letters")
         for begin in range(0, len(self), _PIECE):
             for name in ("id", "split", "kind", "about"):
@@ -155,8 +157,6 @@ class Phrases(Sequence):
     def _check_lists(self, name: str, limits: dict[str, tuple[int, int]], minimum: int) -> None:
         """minimum: how many items a phrase has at least."""
         bounds, fields = self._columns[name]
-        if any(column.null_count for column in _get_chunk(self.table[name]).values.flatten()):
-            raise ValueError("it lacks values")
         if len(bounds) and not 0 <= bounds[0] <= bounds[-1] <= len(fields[0]):
             raise ValueError(f"column {name} points to what is not there")
         for part in _pieces(len(bounds) - 1):
@@ -212,11 +212,11 @@ class Phrases(Sequence):
     @cached_property
     def _columns(self) -> dict:
         """Notes and events as bounds, int64 (P + 1,), and an array for each field; the other columns as they are."""
-        found: dict = {name: _get_chunk(self.table[name]) for name in ("kind", "cut", "about")}
+        found: dict = {name: get_chunk(self.table[name]) for name in ("kind", "cut", "about")}
         for name in ("notes", "events"):
-            column = _get_chunk(self.table[name])
-            fields = [np.asarray(column.values.field(i)) for i in range(column.values.type.num_fields)]
-            found[name] = np.asarray(column.offsets), fields
+            column = get_chunk(self.table[name])
+            fields = [view_numbers(column.values.field(i)) for i in range(column.values.type.num_fields)]
+            found[name] = view_numbers(column.offsets), fields
         return found
 
     @cached_property
@@ -235,19 +235,21 @@ class Phrases(Sequence):
 
     def within(self, split: str) -> np.ndarray:
         """Indices of the phrases of a split."""
-        column = _get_chunk(self.table["split"])
+        column = get_chunk(self.table["split"])
         codes = [i for i, word in enumerate(column.dictionary.to_pylist()) if word == split]
-        return np.flatnonzero(np.isin(np.asarray(column.indices), codes))
+        return np.flatnonzero(np.isin(view_numbers(column.indices), codes))
 
     def hash_into(self, state: hashlib._Hash) -> None:
         """Update a hash with all that is here, whatever version of Arrow holds it."""
+        import pyarrow as pa
+
         for name in ("notes", "events"):
             bounds, fields = self._columns[name]
             for array in (bounds, *fields):
                 for part in _pieces(len(array)):
                     state.update(np.ascontiguousarray(array[part], array.dtype.newbyteorder("<")).data)
                     self._let_go()
-        state.update(np.packbits(np.asarray(self.table["cut"])).data)
+        state.update(np.packbits(view_numbers(self.table["cut"].cast(pa.uint8()))).data)
         for name in ("id", "split", "kind", "about"):
             for text in _split_texts(self.table[name]):
                 InPieces(Hashed(state), self._let_go).write(text)
@@ -262,11 +264,6 @@ def _pieces(count: int) -> Iterator[slice]:
     return (slice(begin, min(begin + _PIECE, count)) for begin in range(0, count, _PIECE))
 
 
-def _get_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """A column of one chunk, which is not copied."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
 def _decode_about(text: str, i: int) -> dict:
     """What is known of a phrase: texts and numbers by name. Raises InputError."""
     try:
@@ -279,7 +276,7 @@ def _split_texts(column: pa.ChunkedArray) -> tuple[memoryview, bytes | memoryvie
     """Where the texts of a column begin and end, int64 (P + 1,), and all of them in one; none for a missing one."""
     import pyarrow as pa
 
-    array = _get_chunk(column.cast(pa.large_string()))
+    array = get_chunk(column.cast(pa.large_string()))
     _, bounds, data = array.buffers()
     bounds = np.frombuffer(bounds, np.int64)[array.offset : array.offset + len(array) + 1]
     return (bounds - bounds[:1]).data, memoryview(data)[bounds[0] : bounds[-1]] if data else b""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dx7data.files import encode_parquet
+from dx7data.arrow import encode_parquet
 from dx7data.patches import patch
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import

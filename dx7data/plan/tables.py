@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dx7data.arrow import decode_parquet, view_numbers
 from dx7data.errors import InputError
-from dx7data.files import decode_parquet
 from dx7data.patches import patch
 from dx7data.plan.meta import make_key
 from dx7data.plan.patches import COUNTERFACTUAL, EVERY_SPLIT, KINDS, Patches
@@ -88,7 +88,7 @@ def read_table(
         _check_sizes(metadata, len(data), where, rows)
         texts = [field.name for field in columns if field.type in (pa.string(), pa.binary())]
         lists = [f"{field.name}.list.element" for field in columns if field.type == pa.list_(pa.string())]
-        table = decode_parquet(data, read_dictionary=texts + lists, use_threads=False).select(columns.names)
+        table = decode_parquet(data, dictionaries=texts + lists).select(columns.names)
         for name in texts:
             _check_texts(table[name], len(data), f"{where}, column {name}")
         for name in (name.partition(".")[0] for name in lists):
@@ -131,9 +131,9 @@ def _check_texts(column: "pa.ChunkedArray", size: int, where: object) -> None:
 
     total = 0
     for chunk in column.chunks:
-        lengths = np.append(np.asarray(pc.binary_length(chunk.dictionary)), 0)
-        total += int(lengths[np.asarray(chunk.indices.fill_null(len(lengths) - 1))].sum())
-        if lengths.max() > _TEXT_BYTES or total > _GROWTH * size + _SLACK:
+        lengths = pc.binary_length(chunk.dictionary)
+        total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+        if (pc.max(lengths).as_py() or 0) > _TEXT_BYTES or total > _GROWTH * size + _SLACK:
             raise InputError(f"{where}: its texts are too long")
 
 
@@ -144,7 +144,7 @@ def read_shard_table(data: bytes, spec: Spec, shard: Shard, tar_bytes: int, wher
     """
     since_format_3 = frozenset(f"prefix_{codec}_samples" for codec in spec.prefixes)
     table = read_table(data, list_shard_columns(spec), where, shard.count, since_format_3)
-    numbers = {field.name: table[field.name].to_numpy() for field in table.schema if field.type == "int64"}
+    numbers = {field.name: view_numbers(table[field.name]) for field in table.schema if field.type == "int64"}
     numbers["index"] = numbers["index"] - shard.first - np.arange(shard.count)
     numbers["target_syx_bytes"] = numbers["target_syx_bytes"] - _VOICE_DUMP * numbers["layers"]
     for name, (minimum, maximum) in _limits(spec).items():
@@ -174,8 +174,8 @@ def _limits(spec: Spec) -> dict[str, tuple[int, int]]:
 def _check_offsets(table: "pa.Table", spec: Spec, where: object) -> int:
     """Raises InputError where a member does not follow the one before; returns where the last one ends."""
     members = _list_members(spec)
-    sizes = np.stack([table[f"{member}_bytes"].to_numpy() for member in members], axis=1)
-    offsets = np.stack([table[f"{member}_offset"].to_numpy() for member in members], axis=1)
+    sizes = np.stack([view_numbers(table[f"{member}_bytes"]) for member in members], axis=1)
+    offsets = np.stack([view_numbers(table[f"{member}_offset"]) for member in members], axis=1)
     ends = np.cumsum(_TAR_BLOCK + -(-sizes // _TAR_BLOCK) * _TAR_BLOCK).reshape(sizes.shape)
     begins = np.append(0, ends.ravel()[:-1]).reshape(sizes.shape) + _TAR_BLOCK
     for i, member in enumerate(members):
