@@ -146,8 +146,9 @@ def test_keys_and_words(tab):
     tab.run(WAIT.format(100))
     moved = """(() => {{ const [before, key] = [place(), new KeyboardEvent("keydown", {{ key: "{}", bubbles: true }})];
         document.activeElement.dispatchEvent(key); return place() - before + AHEAD / state.playing.seconds; }})()"""
-    assert tab.run(moved.format("ArrowRight")) % 1 == pytest.approx(0.1)
-    assert tab.run(moved.format("ArrowLeft")) % 1 == pytest.approx(0.9)
+    # Where a machine has other work, the clip may play on in between.
+    assert tab.run(moved.format("ArrowRight")) % 1 == pytest.approx(0.1, abs=0.08)
+    assert tab.run(moved.format("ArrowLeft")) % 1 == pytest.approx(0.9, abs=0.08)
     press(tab, " ")
     assert tab.run(said) == ["", [-1, -1]]
     press(tab, "Tab", "Enter")
