@@ -105,8 +105,8 @@ def _breed(options: Namespace) -> None:
     bank.check_export(options.out)
     _check_out(options)
     parents = load_patches(options.paths)
-    simplify = {"simplify": SIMPLER[options.simplify]} if options.simplify else {}
-    bred = breeding.breed(parents.patches, options.seed, options.count, options.generations, options.random, **simplify)
+    asked = options.seed, options.count, options.generations, options.random
+    bred = breeding.breed(parents.patches, *asked, SIMPLER.get(options.simplify))
     ids, names = (list(map(of, bred)) for of in (patch.patch_id, patch.patch_name))
     origins = [{"file": None, "sha256": None, "index": None, "copies": 0} for _ in bred]
     bank.export(replace(parents, patches=bred, ids=ids, names=names, origins=origins), options.out)

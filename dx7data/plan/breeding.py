@@ -24,15 +24,16 @@ Simplify = Callable[[np.ndarray], np.ndarray]  # legal uint8 (N, 155) -> the sam
 
 
 def breed(
-    parents: np.ndarray, seed: int, count: int, generations: int, random: int, simplify: Simplify = np.copy
+    parents: np.ndarray, seed: int, count: int, generations: int, random: int, simplify: Simplify | None = None
 ) -> np.ndarray:
     """A bank of legal patches, uint8 (count, 155), all of which can be heard and no two of which have the same parameters.
 
     First the parents, uint8 (N, 155), without silent ones; then their children, equally many in each generation; last random
     voices, which have no children. Half of the children are mutations and half crossovers, of patches of all generations
-    before. All are simplified, parents before they have children. Raises InputError where the numbers can't be, or no new
-    patch is found.
+    before. Where that is asked for, all are simplified, parents before they have children. Raises InputError where the
+    numbers can't be, or no new patch is found.
     """
+    simplify = simplify or np.copy
     parents = simplify(parents)
     population = parents[_is_heard(parents)]
     if not len(population):
