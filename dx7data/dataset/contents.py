@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from dx7data import prefix
+from dx7data.arrow import view_numbers
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import shard
 from dx7data.dataset.folders import list_shards
@@ -37,7 +38,7 @@ def summarize(folder: Folder, rows: int = 5) -> dict:
         samples[each.split] += table.num_rows
         algorithms.update(table["algorithm"].to_pylist())
         kinds.update(table["phrase_kind"].to_pylist())
-        peaks.append(table["target_peak"].to_numpy())
+        peaks.append(view_numbers(table["target_peak"]))
         some = table.slice(0, rows - len(first)).to_pylist()
         first += [row | {"prefixes": _decode_names(plan, folder, each, row)} for row in some]
     levels = np.percentile(np.concatenate(peaks), (0, 50, 100), method="lower").tolist() if peaks else []
