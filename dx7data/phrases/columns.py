@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,20 +20,15 @@ from msgspec import Meta
 
 from dx7data.arrow import get_chunk, view_numbers
 from dx7data.errors import InputError
+from dx7data.phrases.checks import check_items, check_table
 from dx7data.phrases.compression import STREAM, check_uncompressed
-from dx7data.phrases.mapping import Hashed, InPieces, map_file
-from dx7data.phrases.phrase import CONTROLLERS, Event, Note, Phrase
+from dx7data.phrases.mapping import Hashed, InPieces, map_file, split_pieces
+from dx7data.phrases.phrase import Event, Note, Phrase
 
 if TYPE_CHECKING:  # it takes a tenth of a second to import, and drawn phrases do without
     import pyarrow as pa
 
-_LONGEST = 24 * 60 * 60 * 1000  # ms: longer is no music, and might not fit into 32 bits
-_NOTE_LIMITS = {"start": (0, _LONGEST), "held": (1, _LONGEST), "note": (0, 127), "velocity": (1, 127)}
-# A bend of 127 semitones and as many cents is 10.7 octaves.
-_EVENT_LIMITS = {"time": (0, _LONGEST), "controller": (0, len(CONTROLLERS) - 1), "value": (-(11 << 24), 11 << 24)}
 Known = Annotated[str, Meta(max_length=4096)] | int | float | bool | None  # what may be known of a phrase
-_WORD = 100  # letters of a split or of a kind of phrases, at most
-_PIECE = 1 << 20  # rows, notes or events that are looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,42 +129,9 @@ class Phrases(Sequence):
 
     def check(self) -> Phrases:
         """These phrases. Raises ValueError where one is none that could be played, or points to what is not there."""
-        self.table.validate()
-        items = [column for name in ("notes", "events") for column in get_chunk(self.table[name]).values.flatten()]
-        if any(column.null_count for column in [*self.table.columns, *items]):
-            raise ValueError("it lacks values")
-        for name in ("split", "kind"):  # a word of a dictionary may be there in every row
-            if any(len(word) > _WORD for word in get_chunk(self.table[name]).dictionary.to_pylist()):
-                raise ValueError(f"in column {name} is a word of more than {_WORD} letters")
-        for begin in range(0, len(self), _PIECE):
-            for name in ("id", "split", "kind", "about"):
-                self.table[name].slice(begin, _PIECE).validate(full=True)
-            self._let_go()
-        for name, limits, minimum in (("notes", _NOTE_LIMITS, 1), ("events", _EVENT_LIMITS, 0)):
-            self._check_lists(name, limits, minimum)
-        _, (_, controllers, values) = self._columns["events"]
-        for part in _pieces(len(values)):
-            if ((controllers[part] > 0) & ((values[part] < 0) | (values[part] > 127))).any():
-                raise ValueError("in column events, a controller is not from 0 to 127")
-            self._let_go()
+        check_table(self.table, self._let_go)
+        check_items(self._columns, self._let_go)
         return self
-
-    def _check_lists(self, name: str, limits: dict[str, tuple[int, int]], minimum: int) -> None:
-        """minimum: how many items a phrase has at least."""
-        bounds, fields = self._columns[name]
-        if len(bounds) and not 0 <= bounds[0] <= bounds[-1] <= len(fields[0]):
-            raise ValueError(f"column {name} points to what is not there")
-        for part in _pieces(len(bounds) - 1):
-            lengths = np.diff(bounds[part.start : part.stop + 1])
-            if (lengths < 0).any():
-                raise ValueError(f"column {name} points to what is not there")
-            if (lengths < minimum).any():
-                raise ValueError("a phrase in it has no notes")
-        for (what, (lowest, highest)), values in zip(limits.items(), fields, strict=True):
-            for part in _pieces(len(values)):
-                if not lowest <= values[part].min() <= values[part].max() <= highest:
-                    raise ValueError(f"in column {name}, {what} is not from {lowest:,} to {highest:,}")
-                self._let_go()
 
     def write(self, file: BinaryIO | Any) -> None:
         """Write `phrases.arrow`: an Arrow IPC file without compression, so that it can be mapped. file: it has `write`."""
@@ -223,7 +185,7 @@ class Phrases(Sequence):
     def largest(self) -> int:
         """The notes of the phrase that has most."""
         bounds = self._columns["notes"][0]
-        return max((int(np.diff(bounds[part.start : part.stop + 1]).max()) for part in _pieces(len(self))), default=0)
+        return max((int(np.diff(bounds[part.start : part.stop + 1]).max()) for part in split_pieces(len(self))), default=0)
 
     @property
     def ids(self) -> list[str]:
@@ -246,7 +208,7 @@ class Phrases(Sequence):
         for name in ("notes", "events"):
             bounds, fields = self._columns[name]
             for array in (bounds, *fields):
-                for part in _pieces(len(array)):
+                for part in split_pieces(len(array)):
                     state.update(np.ascontiguousarray(array[part], array.dtype.newbyteorder("<")).data)
                     self._let_go()
         state.update(np.packbits(view_numbers(self.table["cut"].cast(pa.uint8()))).data)
@@ -258,10 +220,6 @@ class Phrases(Sequence):
         """What was looked at stays in the system's memory, as far as there is room, and no more in this process's."""
         for each in self.maps:
             each.madvise(mmap.MADV_DONTNEED)
-
-
-def _pieces(count: int) -> Iterator[slice]:
-    return (slice(begin, min(begin + _PIECE, count)) for begin in range(0, count, _PIECE))
 
 
 def _decode_about(text: str, i: int) -> dict:

@@ -1,12 +1,13 @@
-"""Files that are mapped into memory, and written from there piece by piece."""
+"""Files that are mapped into memory, and looked at and written from there piece by piece."""
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+PIECE = 1 << 20  # rows, notes or events that are looked at together
 _PIECE_BYTES = 16 << 20
 
 
@@ -15,6 +16,10 @@ def map_file(file: BinaryIO) -> mmap.mmap | bytes:
     file.flush()
     size = file.seek(0, 2)
     return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+
+
+def split_pieces(count: int) -> Iterator[slice]:
+    return (slice(begin, min(begin + PIECE, count)) for begin in range(0, count, PIECE))
 
 
 class InPieces:
