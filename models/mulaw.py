@@ -1,5 +1,7 @@
 """Audio as 256 mu-law classes, which a model reads and predicts, and the way back. torchaudio's mu-law on both."""
 
+from functools import cache
+
 import torch
 import torchaudio
 from torch import Tensor
@@ -8,6 +10,7 @@ CLASSES = 256
 SILENT_PEAK = 5  # the largest int16 value in the two classes around zero; about -76 dB
 
 
+@cache  # an evaluation asks for it at each batch; on many cores it takes longer to make than a batch
 def mu_law_table(device: torch.device | str = "cpu") -> Tensor:
     """The class, 0 to 255, of each int16 value v at [v + 32768], int64 as embeddings and cross entropy take it."""
     return torchaudio.functional.mu_law_encoding(torch.arange(-32768, 32768) / 32768, CLASSES).to(device)

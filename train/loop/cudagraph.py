@@ -33,13 +33,14 @@ class Replay:
             if self._calls > _WARMUP_CALLS:
                 self._graph = self._record(tensors)
             if self._graph is None:
-                return self._run_on_stream(tensors)
+                return self.run_once(*tensors)
         for kept, given in zip(self._inputs, tensors, strict=True):
             kept.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._output.clone()
 
-    def _run_on_stream(self, tensors: tuple[Tensor, ...]) -> Tensor:
+    def run_once(self, *tensors: Tensor) -> Tensor:
+        """As it is, but on the stream of the recording: gradients belong to the stream that first adds to them."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):

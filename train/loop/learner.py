@@ -53,7 +53,7 @@ class Learner:
         parts = list(zip(*(tensor.chunk(settings.grad_accum) for tensor in batch), strict=True))
         if not self._is_compiled:
             first = [tensor.to(device) for tensor in parts[0]]
-            compile_kernels(lambda: self._add_gradients(*first), device, shown=self._ranks.first)
+            compile_kernels(lambda: self.replay.run_once(*first), device, shown=self._ranks.first)
             self._is_compiled = True
         if settings.grad_accum > 1:
             self._optimiser.zero_grad(set_to_none=False)  # Replay wants them to stay where they are
