@@ -23,7 +23,7 @@ def is_kernel_usable(x: Tensor) -> bool:
 
 def causal_conv_by_kernel(x: Tensor, conv: nn.Conv1d) -> Tensor:
     """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t, zeros before the first."""
-    return KernelConvolution.apply(x, conv.weight[:, 0], conv.bias)
+    return KernelConvolution.apply(x, conv.weight.flatten(1), conv.bias)
 
 
 def causal_conv(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     sizes = x.shape[1], x.stride(0), x.stride(1), x.shape[2], weight.shape[1], RUN, RUNS, CHANNELS
     with torch.cuda.device_of(x):  # Triton launches on the current device, wherever the tensors are
-        forward_kernel[grid(*x.shape)](x, weight.mT.contiguous(), bias, y, *sizes)
+        forward_kernel[grid(*x.shape)](x, weight, bias, y, *sizes)
     return y
 
 
@@ -36,7 +36,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> tu
     grad_x = torch.empty_like(grad)
     parts = torch.empty(blocks[0], width + 1, x.shape[2], device=x.device)
     sizes = x.shape[1], x.stride(0), x.stride(1), x.shape[2], width, RUN, RUNS, CHANNELS
-    backward_kernel[blocks](grad, x, weight.mT.contiguous(), bias, grad_x, parts, *sizes)
+    backward_kernel[blocks](grad, x, weight, bias, grad_x, parts, *sizes)
     parts = add_rows(parts)
     return grad_x, parts[:width].mT, parts[width]
 
@@ -67,11 +67,11 @@ def read(x, item, first, COUNT: tl.constexpr, channel, length, channels, item_st
 
 
 @triton.jit
-def read_rows(rows, COUNT: tl.constexpr, channel, channels):
-    """COUNT rows of a table, each (1, CHANNELS)."""
+def read_columns(table, COUNT: tl.constexpr, channel, channels):
+    """COUNT numbers of each channel, from a table (E, COUNT), as columns of (1, CHANNELS)."""
     found = ()
     for i in tl.static_range(COUNT):
-        found += (tl.load(rows + i * channels + channel, mask=channel < channels, other=0.0).to(tl.float32)[None, :],)  # type: ignore[assignment]  # tuples of Triton grow
+        found += (tl.load(table + channel * COUNT + i, mask=channel < channels, other=0.0).to(tl.float32)[None, :],)  # type: ignore[assignment]  # tuples of Triton grow
     return found
 
 
@@ -110,8 +110,8 @@ def forward_kernel(
     CHANNELS: tl.constexpr,
 ):
     item, first, channel = block(length, RUN, RUNS, CHANNELS)
-    taps = read_rows(weight, WIDTH, channel, channels)
-    offset = None if bias is None else read_rows(bias, 1, channel, channels)
+    taps = read_columns(weight, WIDTH, channel, channels)
+    offset = None if bias is None else read_columns(bias, 1, channel, channels)
     past = read(x, item, first - (WIDTH - 1), WIDTH - 1, channel, length, channels, item_stride, step_stride)
     for step in range(0, RUN, AHEAD):
         seen = past + read(x, item, first + step, AHEAD, channel, length, channels, item_stride, step_stride)
@@ -144,8 +144,8 @@ def backward_kernel(
     An input is heard for W - 1 more steps: so far a run goes beyond its end, into what others count as theirs.
     """
     item, first, channel = block(length, RUN, RUNS, CHANNELS)
-    taps = read_rows(weight, WIDTH, channel, channels)
-    offset = None if bias is None else read_rows(bias, 1, channel, channels)
+    taps = read_columns(weight, WIDTH, channel, channels)
+    offset = None if bias is None else read_columns(bias, 1, channel, channels)
     past = read(x, item, first - (WIDTH - 1), WIDTH - 1, channel, length, channels, item_stride, step_stride)
     slopes = zeros(WIDTH - 1, RUNS, CHANNELS)  # gradients before SiLU
     sums = zeros(WIDTH + 1, RUNS, CHANNELS)

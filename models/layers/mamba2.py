@@ -154,11 +154,12 @@ class Mamba2(MambaLayer):
             return self._run_fused(projected)
         z, xBC, dt, rate = self._split(projected)
         xBC = causal_conv_by_kernel(xBC, self.conv1d)
-        dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
         if ours:
+            of_heads = (upcast(each) for each in (self.dt_bias, self.A_log, self.D))
             sizes = self.nheads, self.headdim, self.ngroups, self.d_state
-            y = ScanInChunks.apply(xBC, dt, A, upcast(self.D), *sizes).unflatten(-1, (self.nheads, -1))
+            y = ScanInChunks.apply(xBC, dt, *of_heads, self.dt_limit, *sizes).unflatten(-1, (self.nheads, -1))
         else:
+            dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
             y = self._kernel_scan(*self._heads(xBC, kernels=True), dt, A, rate)
         return self._finish(y, z, kernels=True)
 

@@ -90,21 +90,33 @@ def fits_tiles(headdim: int, state: int) -> bool:
 
 
 class ScanInChunks(torch.autograd.Function):
-    """xBC (B, L, H P + 2 G N), dt (B, L, H), A and D (H) -> y (B, L, H P), D x included; dt, A and D in float32."""
+    """xBC (B, L, H P + 2 G N), raw (B, L, H), bias, A_log and D (H) -> y (B, L, H P), D x included.
+
+    dt = softplus(raw + bias) within `limits`, A = -exp(A_log). bias, A_log and D are float32.
+    """
 
     @staticmethod
-    def forward(ctx: Any, xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, *sizes: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        xBC: Tensor,
+        raw: Tensor,
+        bias: Tensor,
+        A_log: Tensor,
+        D: Tensor,
+        limits: tuple[float, float],
+        *sizes: int,
+    ) -> Tensor:
         from . import ssd_kernel
 
-        ctx.sizes = ssd_kernel.Sizes(*sizes)
-        xBC, dt = xBC if xBC.stride(2) == 1 else xBC.contiguous(), dt.contiguous()
-        y, *kept = ssd_kernel.forward(xBC, dt, A, D, ctx.sizes)
-        ctx.save_for_backward(xBC, dt, A, D, *kept)
+        ctx.limits, ctx.sizes = limits, ssd_kernel.Sizes(*sizes)
+        xBC, raw = (part if part.stride(2) == 1 else part.contiguous() for part in (xBC, raw))
+        y, *kept = ssd_kernel.forward(xBC, raw, bias, A_log, D, limits, ctx.sizes)
+        ctx.save_for_backward(xBC, raw, bias, A_log, D, *kept)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from . import ssd_gradient_kernel
 
-        made = ssd_gradient_kernel.backward(ctx.sizes, grad.contiguous(), *ctx.saved_tensors)
-        return *made, *(None for _ in ctx.sizes)
+        made = ssd_gradient_kernel.backward(ctx.sizes, ctx.limits, grad.contiguous(), *ctx.saved_tensors)
+        return *made, None, *(None for _ in ctx.sizes)

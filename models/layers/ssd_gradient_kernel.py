@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import ssd_kernel
-from .ssd_kernel import Sizes, divide, make_states, pass_states, read, read_decays
+from .ssd_kernel import Sizes, divide, make_states, pass_states, read, read_decays, softplus
 
 MOST, WARPS = 8, 4  # heads of a program, at most, and its warps
 FEW = 512  # programs below which each gets fewer heads
@@ -14,16 +14,19 @@ FEW = 512  # programs below which each gets fewer heads
 
 def backward(
     sizes: Sizes,
+    limits: tuple[float, float],
     grad: Tensor,
     xBC: Tensor,
-    dt: Tensor,
-    A: Tensor,
+    raw: Tensor,
+    bias: Tensor,
+    A_log: Tensor,
     D: Tensor,
+    dt: Tensor,
     before: Tensor,
     decays: Tensor,
     ends: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of xBC, dt, A and D; `grad` (B, L, H P) is contiguous. On the device that is current."""
+) -> tuple[Tensor, ...]:
+    """Gradients of xBC, raw, bias, A_log and D; `grad` (B, L, H P) is contiguous. On the device that is current."""
     batch, length, width = xBC.shape
     chunks = triton.cdiv(length, ssd_kernel.CHUNK)
     after = pass_states(make_states(xBC, grad, dt, decays, ends, sizes, BACK=True), ends, sizes, xBC.dtype, BACK=True)
@@ -44,12 +47,14 @@ def backward(
     )  # fmt: skip
     if shares > 1:
         grad_xBC[:, :, sizes.inner :] = parts.sum(0)
-    grad_A, grad_D = torch.empty(2, batch, chunks, sizes.heads, device=xBC.device)
+    grad_raw = torch.empty(raw.shape, dtype=raw.dtype, device=raw.device)
+    sums = torch.empty(3, batch, chunks, sizes.heads, device=xBC.device)
     rates_kernel[chunks, sizes.heads // (count := divide(sizes, ssd_kernel.TOGETHER)), batch](
-        grad, xBC, dt, A, ends, before, after, grad_dt, of_decays, of_passed, grad_A, grad_D,
-        length, *strides, sizes.heads, sizes.headdim, sizes.state, count, ssd_kernel.CHUNK, num_warps=4,
+        grad, xBC, raw, bias, A_log, dt, ends, before, after, grad_dt, of_decays, of_passed, grad_raw, *sums,
+        length, *strides, raw.stride(0), raw.stride(1), *limits,
+        sizes.heads, sizes.headdim, sizes.state, count, ssd_kernel.CHUNK, num_warps=4,
     )  # fmt: skip
-    return grad_xBC, grad_dt, grad_A.sum((0, 1)), grad_D.sum((0, 1))
+    return grad_xBC, grad_raw, *sums.sum((1, 2))
 
 
 @triton.jit(do_not_specialize=["length", "share_stride"])
@@ -152,26 +157,35 @@ def backward_kernel(
 def rates_kernel(
     grad,
     xBC,
+    raw,
+    bias,
+    A_log,
     dt,
-    A,
     ends,
     before,
     after,
     grad_dt,
     of_decays,
     of_passed,
-    grad_A,
+    grad_raw,
+    grad_bias,
+    grad_A_log,
     grad_D,
     length,
     item_stride,
     step_stride,
+    raw_item_stride,
+    raw_step_stride,
+    low,
+    high,
     HEADS: tl.constexpr,
     HEADDIM: tl.constexpr,
     STATE: tl.constexpr,
     COUNT: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Adds to `grad_dt` what dt gives as a rate: a step is in the s of all later ones, and before the end of the chunk."""
+    """Adds to `grad_dt` what dt gives as a rate: a step is in the s of all later ones, and before the end of the chunk. What
+    raw, bias and A_log give follows from that."""
     INNER: tl.constexpr = HEADS * HEADDIM
     chunk, first, item = tl.program_id(0), tl.program_id(1) * COUNT, tl.program_id(2).to(tl.int64)
     step, head = chunk * CHUNK + tl.arange(0, CHUNK), first + tl.arange(0, COUNT)
@@ -185,10 +199,16 @@ def rates_kernel(
     passed = tl.load(of_passed + at, mask=within, other=0.0)
     later = tl.cumsum(tl.load(of_decays + at, mask=within, other=0.0), 0, reverse=True)
     of_rates = later + tl.cumsum(passed, 0) - passed + carried[None, :]  # of what earlier steps pass on, too
-    steps = tl.load(dt + at, mask=within, other=0.0)
-    direct = tl.load(grad_dt + at, mask=within, other=0.0)
-    tl.store(grad_dt + at, direct + tl.load(A + head)[None, :] * of_rates, mask=within)
-    tl.store(grad_A + number, tl.sum(steps * of_rates, 0))
+    A = -tl.exp(tl.load(A_log + head))
+    tl.store(grad_A_log + number, A * tl.sum(tl.load(dt + at, mask=within, other=0.0) * of_rates, 0))
+    of_steps = tl.load(grad_dt + at, mask=within, other=0.0) + A[None, :] * of_rates
+    row = item * raw_item_stride + step.to(tl.int64)[:, None] * raw_step_stride + head[None, :]
+    before_softplus = tl.load(raw + row, mask=within, other=0.0).to(tl.float32) + tl.load(bias + head)[None, :]
+    unlimited = softplus(before_softplus)
+    inside = within & (unlimited > low) & (unlimited < high)
+    of_raw = tl.where(inside, of_steps * tl.sigmoid(before_softplus), 0.0)
+    tl.store(grad_raw + at, of_raw.to(grad_raw.dtype.element_ty), mask=within)
+    tl.store(grad_bias + number, tl.sum(of_raw, 0))
     x = read(xBC, item, step, column, length, item_stride, step_stride).to(tl.float32)
     slope = read(grad, item, step, column, length, length * INNER, INNER).to(tl.float32)
     tl.store(grad_D + number, tl.sum(tl.reshape(tl.sum(x * slope, 0), (COUNT, HEADDIM)), 1))

@@ -5,7 +5,7 @@ and made once, and the heads' gradients of it are summed in registers. Products 
 float32 and in the same order each time. The inputs are slices of one tensor, and so are their gradients: nothing is copied.
 
 Shape letters: B batch, L steps, H heads, P headdim, N state, G groups that share B and C, K chunks.
-With a = A dt, summed within a chunk to s_t: decay(u+1..t) = exp(s_t - s_u).
+With a = A dt, summed within a chunk to s_t: decay(u+1..t) = exp(s_t - s_u). dt = softplus(raw + bias), and A = -exp(A_log).
 """
 
 from typing import NamedTuple
@@ -32,22 +32,28 @@ class Sizes(NamedTuple):
         return self.heads * self.headdim
 
 
-def forward(xBC: Tensor, dt: Tensor, A: Tensor, D: Tensor, sizes: Sizes) -> tuple[Tensor, ...]:
-    """xBC (B, L, H P + 2 G N), dt (B, L, H), A, D (H) -> y (B, L, H P); for the gradient, states before chunks, s, ends."""
+def forward(
+    xBC: Tensor, raw: Tensor, bias: Tensor, A_log: Tensor, D: Tensor, limits: tuple[float, float], sizes: Sizes
+) -> tuple[Tensor, ...]:
+    """xBC (B, L, H P + 2 G N), raw (B, L, H), bias, A_log, D (H) -> y (B, L, H P); for the gradient, dt, states before chunks,
+    s, ends. limits: of dt."""
     batch, length, _ = xBC.shape
     y = torch.empty(batch, length, sizes.inner, dtype=xBC.dtype, device=xBC.device)
     chunks = triton.cdiv(length, CHUNK)
     count = divide(sizes, TOGETHER)
     with torch.cuda.device_of(xBC):  # Triton launches on the current device, wherever the tensors are
-        decays, ends = torch.empty_like(dt), torch.empty(batch, chunks, sizes.heads, device=xBC.device)
-        padded = triton.next_power_of_2(sizes.heads)
-        decay_kernel[chunks, batch](dt, A, decays, ends, length, sizes.heads, padded, CHUNK, num_warps=1)
+        dt, decays = torch.empty(2, *raw.shape, device=xBC.device)
+        ends = torch.empty(batch, chunks, sizes.heads, device=xBC.device)
+        strides, padded = (raw.stride(0), raw.stride(1)), triton.next_power_of_2(sizes.heads)
+        decay_kernel[chunks, batch](
+            raw, bias, A_log, dt, decays, ends, length, *strides, *limits, sizes.heads, padded, CHUNK, num_warps=1
+        )
         made = make_states(xBC, xBC, dt, decays, ends, sizes, BACK=False)
         before = pass_states(made, ends, sizes, xBC.dtype, BACK=False)
         outputs_kernel[chunks, sizes.heads // count, batch](
             xBC, dt, decays, ends, D, before, y, length, xBC.stride(0), xBC.stride(1), *sizes, count, CHUNK, num_warps=4
         )
-    return y, before, decays, ends
+    return y, dt, before, decays, ends
 
 
 def divide(sizes: Sizes, most: int) -> int:
@@ -84,14 +90,41 @@ def pass_states(made: Tensor, ends: Tensor, sizes: Sizes, kind: torch.dtype, BAC
     return passed
 
 
+@triton.jit
+def softplus(x):
+    """log(1 + exp(x)). Near 1 a logarithm loses the digits of a small exp(x), dt of 0.001: there it is a series."""
+    small = tl.exp(-tl.abs(x))
+    return tl.maximum(x, 0.0) + tl.where(small < 0.01, small * (1 - small * (0.5 - small / 3)), tl.log(1 + small))
+
+
 @triton.jit(do_not_specialize=["length"])
-def decay_kernel(dt, A, decays, ends, length, HEADS: tl.constexpr, PADDED: tl.constexpr, CHUNK: tl.constexpr):
-    """s, the sums of a so far in a chunk, (B, L, H), and the whole sums, (B, K, H)."""
+def decay_kernel(
+    raw,
+    bias,
+    A_log,
+    dt,
+    decays,
+    ends,
+    length,
+    item_stride,
+    step_stride,
+    low,
+    high,
+    HEADS: tl.constexpr,
+    PADDED: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """dt, s, the sums of a so far in a chunk, (B, L, H) each, and the whole sums, (B, K, H)."""
     chunk, item = tl.program_id(0), tl.program_id(1).to(tl.int64)
     step, head = chunk * CHUNK + tl.arange(0, CHUNK), tl.arange(0, PADDED)
     at = (item * length + step)[:, None] * HEADS + head[None, :]
-    within = (step < length)[:, None] & (head < HEADS)[None, :]
-    rates = tl.load(dt + at, mask=within, other=0.0) * tl.load(A + head, mask=head < HEADS, other=0.0)[None, :]
+    known = head < HEADS
+    within = (step < length)[:, None] & known[None, :]
+    place = item * item_stride + step.to(tl.int64)[:, None] * step_stride + head[None, :]
+    x = tl.load(raw + place, mask=within, other=0.0).to(tl.float32) + tl.load(bias + head, mask=known, other=0.0)[None, :]
+    steps = tl.where(within, tl.minimum(tl.maximum(softplus(x), low), high), 0.0)
+    tl.store(dt + at, steps, mask=within)
+    rates = steps * -tl.exp(tl.load(A_log + head, mask=known, other=0.0))[None, :]
     tl.store(decays + at, tl.cumsum(rates, 0), mask=within)
     tl.store(ends + (item * tl.num_programs(0) + chunk) * HEADS + head, tl.sum(rates, 0), mask=head < HEADS)
 

@@ -95,28 +95,31 @@ def compare_gated_norm(batch, length, channels, dtype, device):
     return distances(differentiate(ours, leaves, [upstream]), exact)
 
 
-def compare_scan(batch, length, heads, headdim, groups, state, dtype, device):
+def compare_scan(batch, length, heads, headdim, groups, state, limits, dtype, device):
     torch.manual_seed(0)
     inner, shared = heads * headdim, groups * state
     xBC = torch.randn(batch, length, inner + 2 * shared, device=device).to(dtype)
-    dt, upstream = torch.rand(batch, length, heads, device=device) / 4, torch.randn(batch, length, inner, device=device)
-    A, D = -16 * torch.rand(heads, device=device), torch.randn(heads, device=device)
+    raw = 2 * torch.randn(batch, length, heads + 3, device=device).to(dtype)  # a part of wider rows, as in Mamba2
+    bias, D = torch.randn(2, heads, device=device) - 4, torch.randn(heads, device=device)
+    bias, A_log, upstream = bias[0], bias[1] + 5, torch.randn(batch, length, inner, device=device)
 
-    def ours(*leaves):
-        return ssd.ScanInChunks.apply(*leaves, heads, headdim, groups, state)
+    def ours(xBC, raw, *of_heads):
+        return ssd.ScanInChunks.apply(xBC, raw[..., 3:], *of_heads, limits, heads, headdim, groups, state)
 
-    def plain(xBC, dt, A, D):
+    def plain(xBC, raw, bias, A_log, D):
+        dt, A = torch.nn.functional.softplus(raw[..., 3:] + bias).clamp(*limits), -torch.exp(A_log)
         x, B, C = xBC.split([inner, shared, shared], dim=-1)
         x, B, C = x.unflatten(-1, (heads, -1)), B.unflatten(-1, (groups, -1)), C.unflatten(-1, (groups, -1))
         before = torch.zeros(batch, heads, headdim, state, dtype=torch.float64, device=device)
         y, _ = ssd.ssd(x, A * dt, dt, B, C, 64, before)
         return (y + D[:, None] * x).flatten(-2)
 
-    leaves = xBC, dt, A, D
+    leaves = xBC, raw, bias, A_log, D
     exact = differentiate(plain, [leaf.double() for leaf in leaves], [upstream])
     return distances(differentiate(ours, leaves, [upstream]), exact)
 
 
+NO_LIMITS = 0.0, float("inf")
 SMALL = [
     (compare_convolution, (3, 50, 5)),
     (compare_convolution, (2, 16, 17)),
@@ -127,8 +130,8 @@ SMALL = [
     (compare_linear, (5, 6, 3)),
     (compare_linear, (200, 4, 21)),
     (compare_gated_norm, (3, 20, 12)),
-    (compare_scan, (2, 37, 4, 16, 1, 16)),
-    (compare_scan, (1, 20, 4, 16, 2, 32)),
+    (compare_scan, (2, 37, 4, 16, 1, 16, NO_LIMITS)),
+    (compare_scan, (1, 20, 4, 16, 2, 32, (0.01, 0.1))),
 ]
 LARGE = [
     (compare_convolution, (28, 4000, 64)),
@@ -143,9 +146,9 @@ LARGE = [
     (compare_linear, (1000, 30, 100)),
     (compare_gated_norm, (28, 4000, 128)),
     (compare_gated_norm, (3, 33, 100)),
-    (compare_scan, (28, 4000, 8, 16, 1, 64)),
-    (compare_scan, (28, 250, 32, 16, 1, 64)),
-    (compare_scan, (2, 300, 4, 64, 2, 128)),
+    (compare_scan, (28, 4000, 8, 16, 1, 64, NO_LIMITS)),
+    (compare_scan, (28, 250, 32, 16, 1, 64, NO_LIMITS)),
+    (compare_scan, (2, 300, 4, 64, 2, 128, (0.01, 0.1))),
 ]
 IDS = (
     [f"{compare.__name__}-{sizes}" for compare, sizes in SMALL],
