@@ -46,6 +46,11 @@ class ModelSettings:
     def __post_init__(self) -> None:
         for name in ("layers", "pool"):  # JSON has no tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        options = {
+            name: {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+            for name, given in self.options.items()
+        }
+        object.__setattr__(self, "options", options)  # equal to what comes back from JSON
         if not self.layers:
             raise ValueError(f"layers is empty: name one or more of {', '.join(sorted(LAYERS))}")
         for name in (*self.layers, *self.options):

@@ -74,6 +74,10 @@ def explain(error: Exception, run: Path | None) -> str | None:
         return str(error).rpartition("InputError: ")[2].strip()
     if distributed.is_connection_lost(error):
         return f"another process of this run is gone; {_describe_checkpoint(run)}"
+    if str(error).startswith("out of resource"):  # of Triton: memory on the chip
+        return (
+            f"this GPU is too small for a kernel ({error}): --precision fp32 works without it; {_describe_checkpoint(run)}"
+        )
     if "shared memory" in str(error) or "</torch_" in str(error):  # torch's two ways to say so
         return f"/dev/shm is full: enlarge it, or take --workers 0, which needs none; {_describe_checkpoint(run)}"
     if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):

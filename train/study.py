@@ -7,6 +7,7 @@ begun is resumed. On several GPUs the runs are shared out.
 """
 
 import dataclasses
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -119,6 +120,7 @@ def study(options: StudyOptions) -> dict:
         for seed in options.seeds
         for one in rates.items()
     ]
+    list(map(find_runs, parts, best))  # an earlier run with other options is refused now, not when all others are done
     failed |= run_jobs(wanted, "runs", 1)
     runs = list(map(find_runs, parts, best))
     found = [write_results(*each) for each in zip(parts, tried, best, runs, strict=True)]
@@ -178,7 +180,7 @@ def choose_rates(options: StudyOptions, tried: dict[tuple[str, float], float | s
         return dict.fromkeys(options.models, options.lrs[0])
     best = {}
     for model in options.models:
-        bits = {rate: each for rate in options.lrs if isinstance(each := tried[model, rate], float)}
+        bits = {rate: each for rate in options.lrs if isinstance(each := tried[model, rate], float) and math.isfinite(each)}
         if bits:
             best[model] = min(bits, key=bits.__getitem__)
     return best

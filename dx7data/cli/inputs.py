@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,8 @@ def load_patches(
     """The patches of some files, with a report for people and, if asked for, for programs: with that of the music."""
     from dx7data.patches import bank
 
-    if report and os.path.realpath(report) in map(os.path.realpath, paths):
-        raise InputError(f"--report {report} is one of the files that are read: name another")
+    if report:
+        check_not_read("--report", report, paths)
     loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
         write_report(report, loaded.report, music)
@@ -42,6 +43,13 @@ def load_patches(
         found, loaded = len(loaded.ids), bank.drop_same_sounds(loaded)
         log.info(f"left out, since they sound like others: {format_count(found - len(loaded.ids), 'patch')}")
     return loaded
+
+
+def check_not_read(option: str, out: Path, paths: Iterable[str | Path]) -> None:
+    """Raises InputError where a file that is read, or is in a folder that is, would be replaced by what is written."""
+    whole = Path(os.path.realpath(out))
+    if whole.exists() and any(whole.is_relative_to(os.path.realpath(path)) for path in paths):
+        raise InputError(f"{option} {out} is one of the files that are read: name another")
 
 
 def write_report(path: Path, patches: Report, music: MusicReport | None = None) -> None:
@@ -64,8 +72,11 @@ def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicR
     from dx7data.plan import drawn
 
     report, source = MusicReport(), choose_source(options)
+    value, more = getattr(options, source.name, None), {name: getattr(options, name) for name in source.options}
+    if options.report and value:
+        music = value if isinstance(value, list) else [value]
+        check_not_read("--report", options.report, [*(options.patches or ()), *music])
     try:
-        value, more = getattr(options, source.name, None), {name: getattr(options, name) for name in source.options}
         wanted = Wanted(options.seconds, spec.filters, options.max_phrases, spec.seed)
         if source.compiled:
             announce_compilation("the reader of music", source.compiled)

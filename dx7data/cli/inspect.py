@@ -52,7 +52,7 @@ def _describe(found: dict) -> list[str]:
         lines.append(f"  left out as silent: {format_count(silent, 'patch')}")
     if made:
         clipped, silent = found["clipped_samples"], found["silent_samples"]
-        lines.append(f"  clipped: {format_count(clipped, 'audio sample')}, silent: {format_count(silent, 'pair')}")
+        lines.append(f"  clipped: {format_count(clipped, 'pair')}, silent: {format_count(silent, 'pair')}")
         lines.append(f"  samples by algorithm: {_list_counts(found['algorithms'])}")
         lines.append(f"  samples by kind of phrase: {_list_counts(found['phrases'])}")
     if wanted := "; ".join(filter(None, [", ".join(found["kinds"]), found["filters"]])):

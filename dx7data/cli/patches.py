@@ -1,16 +1,14 @@
 """`dx7data patches`: list, show, convert and breed patches."""
 
 import json
-import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 from dx7data.cli import types
-from dx7data.cli.inputs import load_patches
+from dx7data.cli.inputs import check_not_read, load_patches
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb, add_verbs
-from dx7data.errors import InputError
 from dx7data.output import format_count, print_result
 
 
@@ -90,7 +88,7 @@ def _export(options: Namespace) -> None:
     """`dx7data patches export PATH... --out FILE`: the patches in another format."""
     from dx7data.patches import bank
 
-    _check_out(options)
+    check_not_read("--out", options.out, options.paths)
     loaded = load_patches(options.paths, dedupe="none" if options.keep_duplicates else "bytes")
     bank.export(loaded, options.out, options.full_bank)
     _print_written(len(loaded.ids), options.out)
@@ -103,7 +101,7 @@ def _breed(options: Namespace) -> None:
     from dx7data.plan import breeding
 
     bank.check_export(options.out)
-    _check_out(options)
+    check_not_read("--out", options.out, options.paths)
     parents = load_patches(options.paths)
     asked = options.seed, options.count, options.generations, options.random
     bred = breeding.breed(parents.patches, *asked, SIMPLER.get(options.simplify))
@@ -111,13 +109,6 @@ def _breed(options: Namespace) -> None:
     origins = [{"file": None, "sha256": None, "index": None, "copies": 0} for _ in bred]
     bank.export(replace(parents, patches=bred, ids=ids, names=names, origins=origins), options.out)
     _print_written(len(bred), options.out)
-
-
-def _check_out(options: Namespace) -> None:
-    """Raises InputError where a file that is read would be replaced by what was made of it."""
-    out = Path(os.path.realpath(options.out))
-    if out.exists() and any(out.is_relative_to(os.path.realpath(path)) for path in options.paths):
-        raise InputError(f"--out {options.out} is one of the files that are read: name another")
 
 
 def _print_written(count: int, path: Path) -> None:

@@ -91,9 +91,10 @@ def publish(
         _send_plan(api, repository, there, folder, plan)
         if plan_only:
             return Published(0, 0, len(plan.shards()))
-        whole = [(each, stats) for each, stats in folders.list_shards(LocalFolder(folder), plan) if stats]
+        listed = list(folders.list_shards(LocalFolder(folder), plan))  # once: a render may go on meanwhile
+        whole = [(each, stats) for each, stats in listed if stats]
         sent = _send_shards(api, repository, there, folder, whole, progress)
-        if (index := folders.make_index(plan, folders.list_shards(LocalFolder(folder), plan))) is not None:
+        if (index := folders.make_index(plan, listed)) is not None:
             _commit(api, repository, [_add("index.json", index)])
     return Published(len(whole), sent, len(plan.shards()) - len(whole))
 

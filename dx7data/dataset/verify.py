@@ -173,7 +173,12 @@ def check_prefixes(plan: Plan, members: dict[str, bytes]) -> Iterator[str]:
     """What the prefixes of a sample say, against the patches in its dump."""
     dumped = [np.frombuffer(record.patch, np.uint8) for record in sysex.read(members["target.syx"]).voices]
     for codec in plan.spec.prefixes:
-        for stored, audio in zip(dumped, contents.split_layers(plan, members[f"prefix.{codec}.wav"]), strict=False):
+        try:
+            layers = contents.split_layers(plan, members[f"prefix.{codec}.wav"])
+        except ValueError as error:
+            yield f"its {codec} prefix can't be read: {error}"
+            continue
+        for stored, audio in zip(dumped, layers, strict=False):
             try:
                 if prefix.CODECS[codec].decode is None:
                     agrees = (prefix.encode(stored, codec, plan.spec.sample_rate) == audio).all()

@@ -155,7 +155,9 @@ def read_list(bank: Bank, path: Path) -> set[str]:
     try:
         with open(path, "rb") as file:  # also a pipe
             data = read_stream(file, _MAX_LIST_BYTES, "it")
-        lines = [_strip_comment(bank, line.strip()) for line in data.decode().splitlines()]
+        lines = [_strip_comment(bank, line.strip()) for line in data.decode("utf-8-sig").splitlines()]
+        if not any(lines):
+            raise InputError("there is no patch in this list")
         return choose(bank, filter(None, lines))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -165,8 +165,8 @@ def _read_parquet(data: bytes) -> Reading:
             unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
             if unpacked > _MOST_BYTES:
                 raise ValueError(f"it would grow to {unpacked:,} bytes, more than the {_MOST_BYTES:,} that are read")
-            if "packed" not in file.schema_arrow.names:
-                raise ValueError("it has no column `packed`")
+            if (count := file.schema_arrow.names.count("packed")) != 1:
+                raise ValueError(f"it has {count or 'no'} column{'s' * (count > 1)} `packed`")
             kind = file.schema_arrow.field("packed").type
         if not (pa.types.is_binary(kind) or kind == pa.binary(patch.PACKED_BYTES)):
             raise ValueError(f"`packed` is of type {kind}, not {patch.PACKED_BYTES} bytes")

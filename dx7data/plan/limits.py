@@ -11,6 +11,7 @@ from dx7data.plan.spec import RANDOM_SOURCE, Spec
 
 MAX_SHARDS = 2_000_000  # a billion samples in shards of the usual size are 1.3 million
 MAX_SHARD_SAMPLES = 1_000_000  # 80 GB of the usual kind
+MAX_SPLIT = 10**9  # samples, as in schema.py
 
 
 def check_spec(spec: Spec, where: object) -> None:
@@ -37,6 +38,10 @@ def check_spec(spec: Spec, where: object) -> None:
 
 def check_shards(size: int, counts: dict[str, int]) -> None:
     """Can there be shards of `size` samples, so that each split has its count? Raises InputError."""
+    if many := [split for split, count in counts.items() if count > MAX_SPLIT]:
+        raise InputError(
+            f"that is {counts[many[0]]:,} samples in {many[0]}, more than {MAX_SPLIT:,}: lower --samples or --per-patch"
+        )
     number, largest = sum(-(-count // size) for count in counts.values()), min(size, max(counts.values(), default=0))
     if number > MAX_SHARDS:
         raise InputError(f"that is {number:,} shards, more than {MAX_SHARDS:,}: ask for a larger --shard-size")
@@ -48,7 +53,7 @@ def check_shards(size: int, counts: dict[str, int]) -> None:
 
 def _is_gain(text: str) -> bool:
     try:
-        return text in ("native", "peak") or (set(text) <= set("-.0123456789") and -120 <= float(text) <= 60)
+        return text in ("native", "peak") or (set(text) <= set("-.0123456789e") and -120 <= float(text) <= 60)
     except ValueError:
         return False
 

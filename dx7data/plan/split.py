@@ -66,16 +66,17 @@ def limit_train(patches: Patches, spec: Spec) -> Patches:
         raise InputError(
             "--train-patches needs patches that are divided, and these are too few, or are split by phrase: leave it out"
         )
-    targets = [patches.ids[i] for i in np.flatnonzero(patches.within("train") & patches.targets)]
+    targets = np.flatnonzero(patches.within("train") & patches.targets).tolist()
     if wanted > len(targets):
         raise InputError(f"--train-patches {wanted} is more than train has, {len(targets)}: ask for fewer, or leave it out")
-    by_number = sorted((int(KeyedRng(spec.seed, "train patches", key).raw(1)[0]), key) for key in targets)
-    left_out = {key for _, key in by_number[wanted:]}
-    made_of = [
-        parents[0] if kind == COUNTERFACTUAL else key
-        for key, kind, parents in zip(patches.ids, patches.kinds, patches.parents, strict=True)
-    ]
-    return patches.take([i for i, key in enumerate(made_of) if key not in left_out])
+    by_number = sorted(
+        (int(KeyedRng(spec.seed, "train patches", patches.ids[i]).raw(1)[0]), patches.ids[i], i) for i in targets
+    )
+    rows = {i for _, _, i in by_number[wanted:]}  # with --dedupe none, several can have the same id
+    ids = {patches.ids[i] for i in rows} - {key for _, key, _ in by_number[:wanted]}
+    versions = zip(patches.kinds, patches.parents, strict=True)
+    rows |= {i for i, (kind, parents) in enumerate(versions) if kind == COUNTERFACTUAL and parents[0] in ids}
+    return patches.take([i for i in range(len(patches)) if i not in rows])
 
 
 def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, list[str]]]:

@@ -35,8 +35,8 @@ class Sizes(NamedTuple):
 def forward(
     xBC: Tensor, raw: Tensor, bias: Tensor, A_log: Tensor, D: Tensor, limits: tuple[float, float], sizes: Sizes
 ) -> tuple[Tensor, ...]:
-    """xBC (B, L, H P + 2 G N), raw (B, L, H), bias, A_log, D (H) -> y (B, L, H P); for the gradient, dt, states before chunks,
-    s, ends. limits: of dt."""
+    """xBC (B, L, H P + 2 G N), raw (B, L, H), bias, A_log, D (H) -> y (B, L, H P); for the gradient: dt, states before
+    chunks, s, ends. limits: of dt."""
     batch, length, _ = xBC.shape
     y = torch.empty(batch, length, sizes.inner, dtype=xBC.dtype, device=xBC.device)
     chunks = triton.cdiv(length, CHUNK)

@@ -25,7 +25,7 @@ from models.memory import check_fits, check_memory, kernel_warnings
 from models.model import build
 from models.mulaw import mu_law_decode, mu_law_encode, mu_law_table
 from models.registry import MODELS, SIZES, preset
-from models.settings import ModelSettings
+from models.settings import ModelSettings, override
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"backbone": "sashimi", "d_model": 16, "n_layers": 1, "pool": (4, 4)}
@@ -395,3 +395,15 @@ def test_gpu_memory(name):
     assert found.bytes == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.25), len(average)
     with pytest.raises(ValueError, match="GB are free, enough for"):
         check_memory(preset(name), 100_000, 4000, "cuda")
+
+
+def test_settings_that_come_back_from_json_are_the_same():
+    settings = override(preset("mamba2", "tiny"), {"A_init_range": "1,2"})
+    assert settings == ModelSettings(**json.loads(json.dumps(dataclasses.asdict(settings))))
+
+
+def test_layers_need_no_triton():
+    """It is not on every machine, and takes a tenth of a second."""
+    code = "import sys; sys.modules['triton'] = None; import models.layers; print(sorted(models.layers.LAYERS))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "mamba2" in done.stdout, done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import oracle
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dexed import Patch
@@ -320,3 +321,11 @@ def test_factory_banks():
     assert (loaded.report.files, loaded.report.found, loaded.report.repaired) == (8, 256, 4)
     assert loaded.report.found - loaded.report.duplicates == len(loaded.ids)
     assert not refusals(loaded)
+
+
+def test_a_table_with_the_same_column_twice(tmp_path):
+    column = pa.array([bytes(128)])
+    pq.write_table(pa.Table.from_arrays([column, column], ["packed", "packed"]), tmp_path / "odd.parquet")
+    found = bank.load(tmp_path / "odd.parquet")
+    assert not found.ids
+    assert "it has 2 columns `packed`" in str(found.report.refused[0])

@@ -19,8 +19,10 @@ from dx7data.dataset import folders, verify
 from dx7data.engine.render import mix
 from dx7data.engine.render import render as play
 from dx7data.engine.voice import Curves, voices
+from dx7data.errors import InputError
 from dx7data.patches import audible, bank, patch, sysex
 from dx7data.phrases.phrase import REST
+from dx7data.plan import limits
 from dx7data.plan.plan import Plan
 from dx7data.storage import LocalFolder
 
@@ -428,7 +430,12 @@ def test_too_few_phrases_to_divide(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, ["list.txt", "No such file"]), ("NO SUCH PATCH\n", ["list.txt", "NO SUCH PATCH"]), (b"\xff", ["list.txt"])],
+    [
+        (None, ["list.txt", "No such file"]),
+        ("NO SUCH PATCH\n", ["list.txt", "NO SUCH PATCH"]),
+        (b"\xff", ["list.txt"]),
+        ("# none yet\n\n", ["list.txt", "there is no patch in this list"]),
+    ],
 )
 def test_a_wrong_hold_out_list(tmp_path, capsys, content, words):
     path = tmp_path / "list.txt"
@@ -439,6 +446,30 @@ def test_a_wrong_hold_out_list(tmp_path, capsys, content, words):
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize("report", ["bank.json", "banks/bank.json"])
+def test_a_report_in_the_place_of_patches(tmp_path, capsys, report):
+    """Also where the music is refused before the patches are read."""
+    (tmp_path / "banks").mkdir()
+    (tmp_path / "broken.mid").write_bytes(b"MThd")
+    assert cli.main(["patches", "export", "example", "--out", str(tmp_path / report)]) == 0
+    before = (tmp_path / report).read_bytes()
+    paths = tmp_path / ("banks" if "/" in report else report)
+    options = "--patches", paths, "--midi", tmp_path / "broken.mid", "--report", tmp_path / report
+    assert render(tmp_path / "out", *options) == 2
+    assert f"--report {tmp_path / report} is one of the files that are read" in capsys.readouterr().err
+    assert (tmp_path / report).read_bytes() == before
+
+
+def test_a_small_gain_is_read_again(tmp_path):
+    assert render(tmp_path / "out", *SHORT, "--gain", "0.00001") == 0
+    assert Plan.load(tmp_path / "out").spec.gain == "1e-05"
+
+
+def test_too_many_samples_for_a_split():
+    with pytest.raises(InputError, match=r"1,000,000,001 samples in train, more than 1,000,000,000: lower --samples"):
+        limits.check_shards(1000, {"train": 10**9 + 1, "val": 1})
+
+
 def test_an_endless_hold_out_list(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bank, "_MAX_LIST_BYTES", 1000)
     assert render(tmp_path / "out", *SHORT, "--hold-out", "/dev/zero") == 2
@@ -447,7 +478,8 @@ def test_an_endless_hold_out_list(tmp_path, capsys, monkeypatch):
 
 def test_a_hold_out_list(tmp_path):
     (tmp_path / "list.txt").write_text(
-        "MOON PAD  # by name\nexample:3\n\n# by id\n" + patch.patch_id(bank.load("example").patches[7])
+        "\ufeffMOON PAD  # by name; Windows begins such a file so\nexample:3\n\n# by id\n"
+        + patch.patch_id(bank.load("example").patches[7])
     )
     assert render(tmp_path / "out", *SHORT, "--hold-out", tmp_path / "list.txt") == 0
     patches = Plan.load(tmp_path / "out").patches

@@ -189,3 +189,12 @@ def test_versions_go_with_their_patch():
     left = split.limit_train(made, spec)
     assert len(left) == 10
     assert {parents[0] for parents in left.parents[5:]} == set(left.ids[:5])
+
+
+def test_patches_that_are_there_twice(tmp_path):
+    """With --dedupe none one of two equal rows can be left out, and the other stay."""
+    for name in ("one.syx", "two.syx"):
+        assert cli.main(["patches", "export", "example", "--out", str(tmp_path / name)]) == 0
+    banks = "--patches", tmp_path / "one.syx", tmp_path / "two.syx", "--dedupe", "none"
+    few = plan(tmp_path / "few", *banks, *SHORT[2:], "--train-patches", "5")
+    assert len(few.targets["train"]) == 5

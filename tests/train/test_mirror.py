@@ -155,3 +155,26 @@ def test_two_runs_that_begin_at_one_url(bucket, shards, store, capsys):
     assert train("--shards", shards, "--out", run, *SMALL) == 2
     assert f"{run} is there already" in capsys.readouterr().err
     assert read_all(run) == {"config.json": b"another"}
+
+
+def test_a_download_that_was_interrupted(bucket, shards, tmp_path, monkeypatch):
+    """What came down is not taken for the run: else the next upload would remove the rest from the store."""
+    url = f"{bucket}/run"
+    assert train("--shards", shards, "--out", url, *SMALL) == 0
+    there = names(url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    copy, done = mirror.shutil.copyfileobj, []
+
+    def interrupt(source, file):
+        done.append(file.name)
+        if file.name.endswith("metrics.csv"):
+            raise KeyboardInterrupt
+        copy(source, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.shutil, "copyfileobj", interrupt)
+        assert train("--resume", "--out", url) == 130
+    assert any("checkpoints" in name for name in done)
+    assert train("--resume", "--out", url, "--steps", "10") == 0
+    assert {name for name in there if not name.startswith("checkpoints/")} <= names(url)
+    assert [step for step, *_ in curve(read_all(url)["metrics.csv"].decode())] == [str(step) for step in range(1, 11)]

@@ -102,3 +102,14 @@ def test_a_table_of_noise_is_one_sentence(tmp_path, data):
     (tmp_path / "metrics.csv").write_bytes(data)
     with pytest.raises(InputError, match=r"metrics.csv .*take it from a backup, or train again"):
         Log(tmp_path, 4)
+
+
+def test_tables_of_a_person_stay_as_they_are(tmp_path):
+    """Rows of the run itself that are later than the step from which it goes on are taken out."""
+    theirs = {"listening.csv": "clip,score\n500,3\n", "notes.csv": "text\nfine\n", "one.csv": "no line end"}
+    for name, text in theirs.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "validation.csv").write_text("step,set,bits\n100,val,2\n200,val,1\n")
+    Log(tmp_path, 100).close()
+    assert (tmp_path / "validation.csv").read_text() == "step,set,bits\n100,val,2\n"
+    assert {name: (tmp_path / name).read_text() for name in theirs} == theirs

@@ -434,3 +434,9 @@ def test_of_several_benchmarks_one_may_have_other_sets_or_nothing(several, tmp_p
 def test_each_benchmark_once(tmp_path, capsys):
     assert study.main(["--benchmark", "any-voice", "any-voice", "--out", str(tmp_path)]) == 2
     assert "--benchmark any-voice any-voice: name each once" in capsys.readouterr().err
+
+
+def test_a_rate_without_a_figure_is_not_the_best(tmp_path):
+    options = study.read_options(["--shards", "shards", "--models", "s4", "--lrs", "1e-3", "3e-3", "--out", str(tmp_path)])
+    assert study.choose_rates(options, {("s4", 1e-3): float("nan"), ("s4", 3e-3): 2.0}) == {"s4": 3e-3}
+    assert study.choose_rates(options, {("s4", 1e-3): float("nan"), ("s4", 3e-3): "diverged"}) == {}

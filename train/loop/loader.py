@@ -39,7 +39,10 @@ def open_training_clips(settings: RunSettings) -> Clips | UrlClips:
         rate, longest = data.format.sample_rate, data.format.length
         crop = round(settings.seconds * rate)
         if not 1 <= crop <= longest:
-            raise InputError(f"--seconds {settings.seconds:g}: the clips in {settings.shards} last {longest / rate:g} s")
+            raise InputError(
+                f"--seconds {settings.seconds:g}: the clips in {settings.shards} last {longest / rate:g} s; --seconds none "
+                "takes them whole"
+            )
         data.format = dataclasses.replace(data.format, crop=crop)
     return data
 
@@ -80,7 +83,8 @@ def load_batches(
     """Batches as Examples of (B, P), (B, L), (B, L), for ever; workers begin at once."""
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: the report says if they wait
     if workers:
-        check_shared_memory(2 * batches.size * (count_steps(data.format) + data.format.length) * workers * _PREFETCHED)
+        samples = count_steps(data.format) + (data.format.crop or data.format.length)  # of int16
+        check_shared_memory(2 * batches.size * samples * workers * _PREFETCHED)
     options: dict[str, Any] = {
         "num_workers": workers,
         "pin_memory": device.type == "cuda",

@@ -134,7 +134,7 @@ def _find_place(store: RemoteFolder, kind: str) -> Path:
 
 
 def _copy(store: RemoteFolder, files: dict[str, int], folder: Path) -> None:
-    for name, size in files.items():
+    for name, size in sorted(files.items(), key=lambda file: file[0] == _CONFIG):  # last: what has none is no run yet
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with store.open(name, size) as source, open(path, "wb") as file:

@@ -18,7 +18,7 @@ Plays a phrase of sine tones {voice}. The model is `{model}` with {parameters:,}
 trained by dx7data. `python -m train.release` has written this folder, with every figure in it, from what the run has left.
 
 ```bash
-python -m train.convert --pretrained {title} --source in.wav{patch} --out out.wav
+python -m train.convert --pretrained {name} --source in.wav{patch} --out out.wav
 ```
 
 ## Training
@@ -86,6 +86,7 @@ def format_card(config: dict[str, Any]) -> str:
     codec = settings["prefix"]
     return _TEXT.format(
         title=_escape(record["title"]),
+        name=shlex.quote(record["title"]),
         model=_escape(settings["model_name"]),
         voice="in the voice of a DX7 patch, which the prefix gives" if codec else f"in the voice of {_name_voice(record)}",
         patch=" --patch example:5" if codec else "",

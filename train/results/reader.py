@@ -23,7 +23,7 @@ TEXTS = ("set", "split", "decode")  # columns that are no numbers
 COUNTS = ("step", "samples", "sample", "algorithm")  # integers, never empty
 _MEASURED = ("step", "loss_bits", "bits", "sample", "algorithm")  # columns in which no cell is empty
 _COSTS, _MAX_COST = ("time", "step_seconds", "data_seconds", "tokens_per_second"), 1e15
-_COLUMNS = {  # that all versions have written
+TABLES = {  # that all versions have written
     "metrics": ("step", "loss_bits", "step_seconds", "tokens_per_second"),
     "validation": ("step", "set", "bits"),
     "algorithms": ("step", "set", "algorithm", "bits"),
@@ -171,7 +171,7 @@ def read_table(path: Path) -> list[Row]:
         text = read_regular(path, MAX_TABLE_BYTES, links=False).decode()
         rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
         for row in rows:
-            if missing := [name for name in _COLUMNS[path.stem] if name not in row]:
+            if missing := [name for name in TABLES[path.stem] if name not in row]:
                 raise ValueError(f"it has no column {missing[0]}")
             if None in row or None in row.values():
                 raise ValueError(f"a row of step {row['step']} has not as many columns as the first line")

@@ -15,7 +15,7 @@ from dx7data.files import PARTIAL, open_log, read_regular, remove_left_over, syn
 from dx7data.output import log
 from train.results import boards, figures
 from train.results.boards import Board, MLflow, TensorBoard, WandB
-from train.results.reader import KINDS, MAX_TABLE_BYTES, read_samples
+from train.results.reader import KINDS, MAX_TABLE_BYTES, TABLES, read_samples
 
 STEPS = ("step", "time", "loss_bits", "lr", "grad_norm", "step_seconds", "data_seconds", "tokens_per_second")
 _STEP, _WAV = re.compile(r"[0-9]{8,13}"), re.compile(rf"[0-9]+-({'|'.join(KINDS)})\.wav")  # in samples/
@@ -29,8 +29,9 @@ class Log:
         self._run = run
         for path in run.rglob(f".*{PARTIAL}"):
             remove_left_over(path)
-        for path in run.glob("*.csv"):
-            _truncate(path, step)
+        for table in TABLES:
+            if (path := run / f"{table}.csv").exists():
+                _truncate(path, step)
         for folder in run.glob("samples/*"):
             if _STEP.fullmatch(folder.name) and int(folder.name) > step and _is_own(folder):
                 shutil.rmtree(folder)
