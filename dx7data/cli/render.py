@@ -49,6 +49,11 @@ def _add_options(render: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     _refuse_beside_plan(options)
+    if options.overwrite and (options.job or options.only):
+        raise InputError(
+            f"--overwrite beside --{'job' if options.job else 'only'} would remove what other jobs have made: leave it out, "
+            "and begin with `dx7data plan --overwrite` where the folder has another data set"
+        )
     if not options.dry_run:
         start_early(options)
         check_machines(options)

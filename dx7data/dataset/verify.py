@@ -67,9 +67,13 @@ def verify(
         if fix:
             folders.write_plan(plan, folder)
         if fix or not wrong:
+            folder.check_writable()
             folders.write_index(plan, folder)
-    except OSError as error:
-        raise InputError(f"the shards are checked, but {folder} can't be written to: {error.strerror or error}") from None
+    except (InputError, OSError) as error:
+        why = getattr(error, "strerror", None) or error
+        if fix:
+            raise InputError(f"the shards are checked, but {folder} can't be written to: {why}") from None
+        log.debug(f"no index.json is written: {why}")  # it is there to read a whole data set faster
     return wrong
 
 

@@ -174,3 +174,11 @@ def test_races(planned, second):
     assert run(CHANGES["render"], planned) == 0
     assert run(["verify", "FOLDER"], planned) == 0
     assert not [path.name for path in planned.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("part", [("--job", "2/2"), ("--only", "train/000000")])
+def test_a_job_does_not_remove_what_others_made(planned, part):
+    assert run(CHANGES["a job"], planned) == 0
+    before = sorted(path.name for path in planned.iterdir())
+    assert run(["render", "--plan", "FOLDER", *part, "--overwrite", "--workers", "1"], planned) == 2
+    assert sorted(path.name for path in planned.iterdir()) == before

@@ -88,6 +88,13 @@ def test_reading(site, made, capsys, tmp_path):
     assert (tmp_path / "1.html").read_text() == (tmp_path / "2.html").read_text()
 
 
+def test_verify_without_an_index(site, made, capsys):
+    """It can't be written there, and nothing is wrong without it."""
+    shutil.copytree(made / "set", made / "bare", ignore=shutil.ignore_patterns("index.json"), dirs_exist_ok=True)
+    assert cli.main(["verify", f"{site}/bare"]) == 0
+    assert "is as it was written" in capsys.readouterr().out
+
+
 def test_parts_of_files(site, made):
     data = (made / "set" / "train-000000.tar").read_bytes()
     folder = open_folder(f"{site}/set")
