@@ -238,7 +238,6 @@ def test_choosing_by_name(tmp_path):
         ("  a#1  # with a # in it", {sharp}),
         ("A # not A#1", {plain}),
         (f"{tmp_path}/#.syx:3  # a file", {plain}),
-        ("# A", set()),
     ):
         path.write_text(f"\n{line}\n")
         assert bank.read_list(loaded, path) == expected, line
