@@ -154,12 +154,9 @@ class MambaLayer(SequenceLayer):
     def forward(self, u: Tensor, state: Any = None) -> Any:
         if state is not None:
             return self.run(u, state)
-        if self.kernels != "auto" or not u.is_cuda:
-            return self._run_all(u)
-        # torch 2.11 can't trace mamba-ssm's norms. As a decorator it would import torch's compiler, 1.3 s of every start.
-        on_cuda = torch.compiler.disable(self._on_cuda) if torch.compiler.is_compiling() else self._on_cuda
-        return on_cuda(u)
+        return self._on_cuda(u) if self.kernels == "auto" and u.is_cuda else self._run_all(u)
 
+    @torch.compiler.disable  # torch 2.11 can't trace mamba-ssm's norms
     def _on_cuda(self, u: Tensor) -> Tensor:
         if not self.use_kernels(u):
             return self._run_all(u)
