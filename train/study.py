@@ -120,7 +120,8 @@ def study(options: StudyOptions) -> dict:
         for seed in options.seeds
         for one in rates.items()
     ]
-    list(map(find_runs, parts, best))  # an earlier run with other options is refused now, not when all others are done
+    for part, chosen in zip(parts, best, strict=True):
+        find_runs(part, chosen)  # so that an earlier run with other options is refused now, not when all others are done
     failed |= run_jobs(wanted, "runs", 1)
     runs = list(map(find_runs, parts, best))
     found = [write_results(*each) for each in zip(parts, tried, best, runs, strict=True)]

@@ -11,7 +11,7 @@ from dx7data.plan.spec import RANDOM_SOURCE, Spec
 
 MAX_SHARDS = 2_000_000  # a billion samples in shards of the usual size are 1.3 million
 MAX_SHARD_SAMPLES = 1_000_000  # 80 GB of the usual kind
-MAX_SPLIT = 10**9  # samples, as in schema.py
+MAX_SPLIT = 10**9  # samples
 
 
 def check_spec(spec: Spec, where: object) -> None:

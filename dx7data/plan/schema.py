@@ -97,7 +97,7 @@ class PlanDocument(TypedDict):
     title: NotRequired[CardText | None]
     license: NotRequired[CardText | None]
     spec: Spec
-    samples: Annotated[dict[Split, Annotated[int, Meta(ge=1, le=10**9)]], Meta(min_length=1)]
+    samples: Annotated[dict[Split, Annotated[int, Meta(ge=1, le=limits.MAX_SPLIT)]], Meta(min_length=1)]
     patches: Count
     phrases: Literal["drawn"] | Count
     split_report: SplitReport

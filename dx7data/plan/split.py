@@ -72,11 +72,12 @@ def limit_train(patches: Patches, spec: Spec) -> Patches:
     by_number = sorted(
         (int(KeyedRng(spec.seed, "train patches", patches.ids[i]).raw(1)[0]), patches.ids[i], i) for i in targets
     )
-    rows = {i for _, _, i in by_number[wanted:]}  # with --dedupe none, several can have the same id
-    ids = {patches.ids[i] for i in rows} - {key for _, key, _ in by_number[:wanted]}
+    left_out = {i for _, _, i in by_number[wanted:]}
+    # With --dedupe none, a row that stays can have the same id, and needs the versions.
+    without = {patches.ids[i] for i in left_out} - {key for _, key, _ in by_number[:wanted]}
     versions = zip(patches.kinds, patches.parents, strict=True)
-    rows |= {i for i, (kind, parents) in enumerate(versions) if kind == COUNTERFACTUAL and parents[0] in ids}
-    return patches.take([i for i in range(len(patches)) if i not in rows])
+    left_out |= {i for i, (kind, parents) in enumerate(versions) if kind == COUNTERFACTUAL and parents[0] in without}
+    return patches.take([i for i in range(len(patches)) if i not in left_out])
 
 
 def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, list[str]]]:

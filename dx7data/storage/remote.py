@@ -142,8 +142,7 @@ class RemoteFolder:
     # --- Writing ---
 
     def check_writable(self) -> None:
-        if reason := address.READ_ONLY.get(self._scheme):
-            raise InputError(f"{self.name} can only be read: {reason}")
+        self._refuse_read_only()
         self.exists("dataset.json")  # or not: the answer shows whether there is a bucket, and access to it
 
     @contextmanager
@@ -206,7 +205,12 @@ class RemoteFolder:
 
     # --- Requests ---
 
+    def _refuse_read_only(self) -> None:
+        if reason := address.READ_ONLY.get(self._scheme):
+            raise InputError(f"{self.name} can only be read: {reason}")
+
     def _put(self, act: Callable[[Any, str], T], name: str) -> T:
+        self._refuse_read_only()  # at once, instead of after the last try
         try:
             return self.request(act, name)
         except FileNotFoundError:

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import ssd_kernel
-from .ssd_kernel import Sizes, divide, make_states, pass_states, read, read_decays, softplus
+from .ssd_kernel import Sizes, divide, make_states, pass_states, read, read_decays
 
 MOST, WARPS = 8, 4  # heads of a program, at most, and its warps
 FEW = 512  # programs below which each gets fewer heads
@@ -200,12 +200,12 @@ def rates_kernel(
     later = tl.cumsum(tl.load(of_decays + at, mask=within, other=0.0), 0, reverse=True)
     of_rates = later + tl.cumsum(passed, 0) - passed + carried[None, :]  # of what earlier steps pass on, too
     A = -tl.exp(tl.load(A_log + head))
-    tl.store(grad_A_log + number, A * tl.sum(tl.load(dt + at, mask=within, other=0.0) * of_rates, 0))
+    steps = tl.load(dt + at, mask=within, other=0.0)
+    tl.store(grad_A_log + number, A * tl.sum(steps * of_rates, 0))
     of_steps = tl.load(grad_dt + at, mask=within, other=0.0) + A[None, :] * of_rates
     row = item * raw_item_stride + step.to(tl.int64)[:, None] * raw_step_stride + head[None, :]
     before_softplus = tl.load(raw + row, mask=within, other=0.0).to(tl.float32) + tl.load(bias + head)[None, :]
-    unlimited = softplus(before_softplus)
-    inside = within & (unlimited > low) & (unlimited < high)
+    inside = within & (steps > low) & (steps < high)  # what is at a limit was put there
     of_raw = tl.where(inside, of_steps * tl.sigmoid(before_softplus), 0.0)
     tl.store(grad_raw + at, of_raw.to(grad_raw.dtype.element_ty), mask=within)
     tl.store(grad_bias + number, tl.sum(of_raw, 0))

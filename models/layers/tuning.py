@@ -52,7 +52,7 @@ class Compilers(ThreadPoolExecutor):
     """Threads that report(done, count) whenever one of their tasks is done."""
 
     def __init__(self, report: Callable[[int, int], None]):
-        super().__init__(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        super().__init__(len(os.sched_getaffinity(0)))
         self._report, self._lock = report, threading.Lock()
         self._count = self._done = 0
 

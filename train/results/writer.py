@@ -29,9 +29,8 @@ class Log:
         self._run = run
         for path in run.rglob(f".*{PARTIAL}"):
             remove_left_over(path)
-        for table in TABLES:
-            if (path := run / f"{table}.csv").exists():
-                _truncate(path, step)
+        for path in _list_tables(run):
+            _truncate(path, step)
         for folder in run.glob("samples/*"):
             if _STEP.fullmatch(folder.name) and int(folder.name) > step and _is_own(folder):
                 shutil.rmtree(folder)
@@ -95,13 +94,18 @@ class Log:
 
     def sync(self) -> None:
         """Let all rows survive a power cut."""
-        for path in self._run.glob("*.csv"):
+        for path in _list_tables(self._run):
             sync_file(path)
         sync_folder(self._run)
 
     def close(self, done: bool = False) -> None:
         """done: whether the run has done all its steps."""
         self._tell(lambda board: board.close(done))
+
+
+def _list_tables(run: Path) -> list[Path]:
+    """Those that a run writes; others in its folder are a person's."""
+    return [path for table in TABLES if (path := run / f"{table}.csv").exists()]
 
 
 def _add_clip(*clip: Any) -> Callable[[Board], None]:
