@@ -1,7 +1,7 @@
 """`python -m train`: from a folder of shards to a model; its options, and how it ends."""
 
-import os
 import sys
+import time
 from pathlib import Path
 
 from dx7data.errors import Ending, InputError, suggest_install
@@ -19,6 +19,10 @@ from models.memory import out_of_memory
 from train import arguments
 from train.loop import checkpoint, distributed, mirror, trainer
 from train.loop.optim import Diverged
+
+
+# Seconds. What all processes find, the first one says, and torchrun ends the others; what only one of them finds, it says.
+_OTHERS_SPEAK_AFTER = 3.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,9 +48,12 @@ def train(argv: list[str]) -> int:
         trained = trainer.prepare(chosen, run, found, place)
         try:
             stopped = trained.train()
-        finally:
-            if place:
-                place.push()
+        except BaseException:
+            if place and place.is_ours:
+                place.try_push(f"all of it is in {place.run}")
+            raise
+        if place:
+            place.push()
     except KeyboardInterrupt:
         return _end(f"stopped at once; {_describe_checkpoint(run)}", 130, place)
     except Diverged as error:
@@ -54,7 +61,9 @@ def train(argv: list[str]) -> int:
     except Exception as error:
         if (text := explain(error, run)) is None:
             raise
-        return _end(text, InputError.status, place, everyone=trained is not None)
+        if trained is None and not distributed.is_first():
+            time.sleep(_OTHERS_SPEAK_AFTER)
+        return _end(text, InputError.status, place, everyone=True)
     finally:
         distributed.leave()
     if stopped:
@@ -103,10 +112,10 @@ def _describe_checkpoint(run: Path | None) -> str:
 
 
 def _end(text: str, status: int, place: mirror.Mirror | None, everyone: bool = False) -> int:
-    """place: the run is at a URL. everyone: an error of this process; what all processes find, one of them says."""
+    """place: the run is at a URL. everyone: an error of this process; what all processes find, the first one says."""
     if place:
         text = text.replace(str(place.run), str(place.store))
-    if everyone or os.environ.get("RANK", "0") == "0":
+    if everyone or distributed.is_first():
         raise Ending(text, status) from None
     return status
 

@@ -132,6 +132,23 @@ def test_a_run_is_the_same_one_after_it_was_extended():
         assert mirror.identify(data) == data
 
 
+def test_an_error_while_the_store_fails(bucket, shards, store, caplog, monkeypatch, capsys):
+    """The error is what the program ends with; that its last checkpoint is on this machine only is said beside it."""
+    run = f"{bucket}/runs/a"
+    real = optim.update_average
+
+    def fail(ema, model, decay, step):
+        real(ema, model, decay, step)
+        if step == 5:
+            store.answer = lambda method, path: object_store.BUSY if method == "PUT" else None
+            raise OSError(28, "No space left on device", "metrics.csv")
+
+    monkeypatch.setattr(optim, "update_average", fail)
+    assert train("--shards", shards, "--out", run, *SMALL) == 2
+    assert "train: metrics.csv: No space left on device" in capsys.readouterr().err
+    assert f"all of it is in {mirror._find_place(mirror.open_url(run), 'runs')}" in caplog.text
+
+
 def test_a_store_that_fails_for_a_while(bucket, shards, whole, store, caplog):
     """Not at the beginning, and not at the end."""
     run = f"{bucket}/runs/a"

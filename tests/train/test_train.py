@@ -289,6 +289,27 @@ def test_two_processes_go_on_by_the_command_that_they_print(shards, whole, tmp_p
     np.testing.assert_allclose(losses(run), losses(whole), atol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_that_diverge(shards, tmp_path):
+    """Both see it in the same step, and neither ends before it is written down."""
+    run, launcher = tmp_path / "run", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    child = process("--shards", shards, "--out", run, *SMALL, "--lr", "1000", launcher=launcher)
+    _, said = child.communicate(timeout=240)
+    assert child.returncode != 0
+    assert len(re.findall(r"^train: .*diverged", said.replace("\r", "\n"), re.MULTILINE)) == 1, said
+    assert json.loads((run / "result.json").read_text())["verdict"] == "diverged"
+
+
+def test_what_only_the_second_process_finds(tmp_path):
+    """It says so itself, where the first one would else have said it and torchrun ended the second."""
+    second = ENVIRONMENT | {"RANK": "1", "WORLD_SIZE": "2"}
+    (tmp_path / "notes.txt").touch()
+    argv = [sys.executable, "-m", "train", "--shards", tmp_path / "none", "--out", tmp_path, *SMALL]
+    found = subprocess.run(argv, cwd=ROOT, env=second, capture_output=True, text=True, timeout=240)
+    assert found.returncode == 2
+    assert f"train: {tmp_path} is there already" in found.stderr
+
+
 def test_whatever_webdataset_reads(shards, tmp_path, monkeypatch, caplog):
     """Stopped and gone on with, without a promise of the same order; nothing is evaluated."""
     url, run = f"{shards}/{{train,val}}-000000.tar", tmp_path / "run"

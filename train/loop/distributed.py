@@ -37,13 +37,11 @@ class Ranks(NamedTuple):
             dist.all_reduce(values)
         return values / self.count
 
-    def average(self, gradients: list[Tensor]) -> None:
-        """Replace gradients by their means over all processes."""
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace gradients and the loss by their means over all processes, so that all of them see what is not finite."""
         if self.count > 1:  # a few megabytes in one piece: nothing to gain from sending parts during the backward pass
-            means = self.mean(torch.cat([gradient.flatten() for gradient in gradients])).split(
-                [g.numel() for g in gradients]
-            )
-            torch._foreach_copy_(gradients, [mean.view_as(g) for mean, g in zip(means, gradients, strict=True)])
+            means = self.mean(torch.cat([each.flatten() for each in tensors])).split([each.numel() for each in tensors])
+            torch._foreach_copy_(tensors, [mean.view_as(each) for mean, each in zip(means, tensors, strict=True)])
 
     def peak_memory(self) -> int:
         """The most bytes that this process has had at once, of its GPU or of the machine."""
@@ -54,6 +52,11 @@ class Ranks(NamedTuple):
     def wait(self) -> None:
         if self.count > 1:
             dist.barrier()
+
+
+def is_first() -> bool:
+    """Whether this process is the first one, also before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def join(device: str) -> Ranks:

@@ -45,7 +45,7 @@ class Learner:
         self._is_compiled = settings.compile or ranks.device.type != "cuda"
 
     def advance(self, batch: Example, step: int) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; the mean loss of this process's part in nats, and the norm of all gradients."""
+        """One step of the optimiser; the mean loss of all processes in nats, and the norm of all gradients."""
         settings, device = self._settings, self._ranks.device
         torch.set_num_threads(self._threads)  # the engine's OpenMP sets its own number, for torch too; sums depend on it
         for group in self._optimiser.param_groups:
@@ -60,7 +60,7 @@ class Learner:
         total = torch.zeros((), device=device)
         for part in parts:
             total += self.replay(*(tensor.to(device, non_blocking=True) for tensor in part))
-        self._ranks.average(optim.find_gradients(self.model.parameters()))
+        self._ranks.average([*optim.find_gradients(self.model.parameters()), total])
         norm = self.guard.clip(total, step, settings.clip)
         self._optimiser.step()
         optim.update_average(self.average, self.model, settings.ema, step)

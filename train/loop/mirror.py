@@ -34,6 +34,11 @@ class Mirror:
         self.store, self.run = store, run
         self._copied: dict[str, Stamp | None] = {}
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the run at the URL is this one."""
+        return _CONFIG in self._copied
+
     def push(self) -> None:
         """Copy what is new. Raises InputError when that can't be done, and the folder is all there is."""
         found = {path.relative_to(self.run).as_posix(): path for path in self.run.rglob("*") if path.is_file()}
@@ -45,18 +50,18 @@ class Mirror:
                 self.store.remove(name)
                 del self._copied[name]
 
-    def try_push(self) -> None:
-        """The same in the middle of a run, which goes on whatever happens."""
+    def try_push(self, outcome: str = "training goes on, and the next checkpoint tries again") -> None:
+        """The same where something else matters more: a failure is a warning, with what comes of it."""
         try:
             self.push()
         except InputError as error:
-            log.warning(f"{error}; training goes on, and the next checkpoint tries again")
+            log.warning(f"{error}; {outcome}")
 
     def _copy(self, name: str, path: Path) -> None:
         stamp = _stamp(path)
         if self._copied.get(name) == stamp:
             return
-        if name == _CONFIG and name not in self._copied:
+        if name == _CONFIG and not self.is_ours:
             if not self.store.claim(name, path.read_bytes()):
                 raise InputError(f"{self.store} is there already: continue it with --resume, or name another --out")
         else:

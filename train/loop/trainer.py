@@ -109,9 +109,6 @@ class Trainer:
             if self.mirror:
                 self.mirror.push()  # the first of two runs at one URL
             return self.loop()
-        except optim.Diverged:
-            self.write_result(verdict.judge_run(self.run, self.recorder.sets) | {"verdict": verdict.DIVERGED})
-            raise
         finally:
             self.writer.close()
             self.log.close(done=(self.run / "result.json").exists())
@@ -184,9 +181,9 @@ class Trainer:
         """
         steps, losses, norms = zip(*self.pending, strict=True)
         self.pending, norm_values = [], torch.stack(norms).tolist()
-        flag = torch.tensor([float(bool(stop.signal))], device=self.ranks.device)
-        *means, asked = self.ranks.mean(torch.cat([torch.stack(losses) / NATS, flag])).tolist()
-        self.learner.guard.check()
+        flag = torch.tensor(float(bool(stop.signal)), device=self.ranks.device)
+        means, asked = (torch.stack(losses) / NATS).tolist(), self.ranks.mean(flag).item()
+        self.check_finite()
         speed: tuple[float | None, ...] = (None, None, None)
         said: list[str] = []
         if timed := self.timer.stop(len(steps), first=steps[-1] <= self.start + FIRST_STEPS):
@@ -206,6 +203,16 @@ class Trainer:
             for text in said:
                 self.log.say(text)
         return asked > 0
+
+    def check_finite(self) -> None:
+        """Raises Diverged, in all processes, if a loss or a gradient is not finite. result.json says so then."""
+        try:
+            self.learner.guard.check()
+        except optim.Diverged:
+            if self.ranks.first:
+                self.write_result(verdict.judge_run(self.run, self.recorder.sets) | {"verdict": verdict.DIVERGED})
+            self.ranks.wait()  # torchrun ends all of them as soon as one has ended
+            raise
 
     def save(self, stopped: bool) -> None:
         """Evaluate and write a checkpoint, each when it is due. At the end it waits until all is on the disk.
@@ -254,13 +261,14 @@ class Trainer:
     def finish(self) -> None:
         """Write result.json, and how it ended into train.log. Raises Diverged."""
         found = verdict.judge_run(self.run, self.recorder.sets)
+        result = self.write_result(found)
         if found["verdict"] == verdict.DIVERGED:
             raise optim.Diverged(
                 f"{self.run} diverged: its loss ends at {found['loss_bits']:.4g} bits a sample, where a guess costs 8: "
                 "start again with a lower --lr"
             )
         warnings = verdict.find_warnings(found)
-        self.result = {**self.write_result(found), "warnings": warnings}
+        self.result = {**result, "warnings": warnings}
         if self.over and self.settings.patience:
             evaluations = format_count(self.settings.patience, "evaluation")
             self.log.say(f"no better {self.settings.keep_best} in {evaluations}: the run ends here")
