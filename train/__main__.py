@@ -20,7 +20,6 @@ from train import arguments
 from train.loop import checkpoint, distributed, mirror, trainer
 from train.loop.optim import Diverged
 
-
 # Seconds. What all processes find, the first one says, and torchrun ends the others; what only one of them finds, it says.
 _OTHERS_SPEAK_AFTER = 3.0
 

@@ -84,6 +84,9 @@ def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
                 process.terminate()
             said = process.communicate()[1]
             running.remove(process)
+        except OSError as error:
+            failed[str(job.run)] = str(error)
+            return
         finally:
             gpus_free.put(place)
         if process.returncode not in (0, _DIVERGED):

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from .base import SequenceLayer
 from .tuning import choose_configurations
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("dx7data.models")  # below the one that -q silences
 
 INT32 = 2**31  # the kernels index with 32 bits: beyond it they return wrong numbers without an error
 _WITHOUT_GRADIENT = 64  # times as many steps in a segment on a GPU, which waits for Python while segments are short

@@ -68,6 +68,13 @@ def test_other_data_is_not_compared(runs):
     assert paired.compare_with_best([run._replace(clips={}) for run in runs]) == []
 
 
+def test_what_is_not_a_number_is_not_the_best(runs):
+    """A run that diverged late has such clips, and comes first here."""
+    broken = runs[0]._replace(clips={"seen": [row | {"bits": "nan"} for row in runs[0].clips["seen"]]})
+    (row,) = [row for row in paired.compare_with_best([broken, runs[1]]) if row["set"] == "seen"]
+    assert (row["run"], row["best"]) == ("a", "b")
+
+
 def test_the_page_has_them(runs):
     """And draws each interval in one scale: of two, the ratio of the lengths is that of the numbers."""
     page, found = compare.page(runs), paired.compare_with_best(runs)

@@ -1,10 +1,13 @@
 """The study: which runs it starts, which rate it takes, and a table that says what the runs' own files say."""
 
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -216,6 +219,20 @@ def test_failed_runs_are_named(done, capsys):
     assert "trial-s4d-0.001 failed: train: nowhere" in shown.err
     assert cells(shown.out, "| model | 0.001")["s4d"]["0.001"] == "failed"
     assert cells(shown.out, "| model | seeds")["s4d"]["lr"] == "0.01"  # the best of those that are there
+
+
+def test_a_run_that_can_not_be_started(done, capsys, monkeypatch):
+    """The others are not in vain."""
+
+    def refuse(*argv, **options):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    shutil.rmtree(done / "trial-s4d-0.001")
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert study.main(argv(done)) == 2
+    shown = capsys.readouterr()
+    assert f"trial-s4d-0.001 failed: [Errno {errno.EAGAIN}]" in shown.err
+    assert cells(shown.out, "| model | seeds")["s4d"]["lr"] == "0.01"
 
 
 def diverge(run):

@@ -46,7 +46,7 @@ from train.evaluation import verdict
 from train.evaluation.loss import target_loss
 from train.loop import checkpoint, checkpoint_reader, distributed, optim, trainer
 from train.loop.signals import Stop
-from train.results import reader
+from train.results import boards, reader
 from train.results.writer import Log
 
 # --- What a run leaves behind ---
@@ -163,7 +163,22 @@ def test_a_second_signal(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
 
-def test_two_at_once(copy, shards, capsys):
+def refuse_logger(run, settings, identity):
+    raise InputError("no account")
+
+
+def test_a_logger_that_fails_leaves_no_run(shards, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(boards, "check_logger", lambda name: None)
+    monkeypatch.setitem(boards.LOGGERS, "wandb", refuse_logger)
+    run = tmp_path / "run"
+    assert train(shards, run, "--logger", "wandb") == 2
+    assert "no account" in one_sentence(capsys)
+    assert not list(run.iterdir())
+
+
+def test_two_at_once(copy, shards, capsys, monkeypatch):
+    monkeypatch.setattr(boards, "check_logger", lambda name: None)
+    monkeypatch.setitem(boards.LOGGERS, "wandb", refuse_logger)
     (copy / "result.json").unlink()
     script = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -171,6 +186,8 @@ def test_two_at_once(copy, shards, capsys):
         other.stdout.readline()
         assert resume(copy) == 2
         assert "another process trains in" in one_sentence(capsys)
+        assert resume(copy, "--logger", "wandb") == 2
+        assert "another process trains in" in one_sentence(capsys), "the service must not hear of it"
         other.kill()
     assert resume(copy) == 0
 

@@ -1,7 +1,6 @@
 """Samples from any address that webdataset reads: no exact order, and no exact resume."""
 
 import hashlib
-import logging
 import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -13,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from dx7data import prefix
 from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
+from dx7data.output import log
 from dx7data.storage.address import EXTRAS
 from dx7data.storage.remote import open_url
 from train.data.example import NO_PREFIX, Example, ExampleFormat, make_format
@@ -35,8 +35,8 @@ class UrlClips(IterableDataset):
         """Reads the first sample, for its format. Raises InputError if there is none, or not such a one."""
         self._url, self._seed, self._epoch = url, seed, 0
         self.fingerprint = hashlib.sha256(url.encode()).hexdigest()
-        logging.getLogger(__name__).warning(
-            "%s is read by webdataset: its order depends on workers and ranks, and training can't be resumed exactly", url
+        log.warning(
+            f"{url} is read by webdataset: its order depends on workers and ranks, and training can't be resumed exactly"
         )
         first = next(self._read_members(), None)
         if first is None:

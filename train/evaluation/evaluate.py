@@ -1,6 +1,5 @@
 """Evaluation: how well a model does on samples that it was not trained on, by metrics, by algorithm, and as audio."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch.utils.data import default_collate
 
 from dx7data.audio.wav import encode_wav
 from dx7data.files import write_atomically
-from dx7data.output import progress_bar
+from dx7data.output import log, progress_bar
 from dx7data.patches.patch import ALGORITHM, patch_name
 from dx7data.plan.plan import Plan
 from dx7data.plan.spec import Shard
@@ -24,7 +23,6 @@ from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
 from train.evaluation.decode import decode
 
-_log = logging.getLogger(__name__)
 _AT_ONCE = 64  # clips that are made before the progress bar moves
 _OF_SIGNALS = ("snr_db", "snr_mean_db", "snr_argmax_db", "mrstft")  # relative to the target's power, so not of silent ones
 
@@ -60,7 +58,7 @@ def load_held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) 
     sets of format 2 can't be rendered: of these it is what their shards for validation have.
     """
     if isinstance(data, UrlClips):
-        _log.warning(
+        log.warning(
             "nothing is evaluated: what webdataset reads has no plan, so new samples can't be told apart from trained ones"
         )
         return []
@@ -78,11 +76,11 @@ def load_held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) 
     if found and by_phrase:
         return found  # what "seen" would be, seen patches and new phrases, "val" is already
     if plan.old_fingerprint:
-        _log.warning("there is no set of seen patches: it would have to be rendered, and the data set is of an old format")
+        log.warning("there is no set of seen patches: it would have to be rendered, and the data set is of an old format")
     elif fresh := _find_unheard(plan, data.split, count):
         found.append(_gather("seen", _open_live(*fresh, options), count))
     else:
-        _log.warning("there is no set of seen patches: no phrases are left for them but those that they play in training")
+        log.warning("there is no set of seen patches: no phrases are left for them but those that they play in training")
     return found
 
 

@@ -1,5 +1,6 @@
 """Differences of runs on the clips that they share, with intervals: is one model better, or were other clips drawn?"""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,8 @@ def compare_with_best(runs: list[Run]) -> list[dict]:
     found = []
     for which in dict.fromkeys(which for run in runs for which in run.clips):
         measured = [run for run in runs if run.clips.get(which)]
-        best = min(measured, key=lambda run: np.mean(list(_bits(run, which).values())))
+        means = {run.name: np.mean(list(_bits(run, which).values())) for run in measured}
+        best = min(measured, key=lambda run: math.inf if math.isnan(means[run.name]) else means[run.name])
         for run in measured:
             if run is not best:
                 difference = compare(run, best, which) or (None,) * len(Difference._fields)

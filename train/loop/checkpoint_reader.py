@@ -4,7 +4,6 @@
 before it is taken; it may also be edited or come from anybody, so nothing that it says is believed: see train/documents.py.
 """
 
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dx7data.audio.resample import ENGINE_RATE
 from dx7data.errors import InputError
 from dx7data.files import read_regular
+from dx7data.output import log
 from dx7data.process import hold_interrupt
 from models.model import Model, build
 from models.settings import ModelSettings
@@ -154,7 +154,7 @@ def read_last(run: Path, parts: Iterable[str], settings: RunSettings | None = No
         except TornError as error:
             if not folders:
                 raise InputError(f"{error}; no checkpoint before it is whole: take one from a backup") from None
-            logging.getLogger(__name__).warning("%s; %s is taken, the one before", error, folders[-1])
+            log.warning(f"{error}; {folders[-1]} is taken, the one before")
     return None
 
 

@@ -22,6 +22,13 @@ def lock_run(run: Path) -> int:
     return lock
 
 
+def release_run(run: Path, lock: int) -> None:
+    """The lock goes before anything was written: a run that has not begun leaves no file by which it seems to be there."""
+    if not (run / "config.json").exists():
+        (run / ".lock").unlink()
+    os.close(lock)
+
+
 def read_state(run: Path) -> tuple[bytes | None, Path | None]:
     """What a run that goes on is made from: config.json, and the last checkpoint; None for what is not there."""
     path = run / "config.json"

@@ -30,7 +30,7 @@ from train.loop.background import Writer
 from train.loop.checks import check_data, check_metric, check_step
 from train.loop.devices import SpeedReport
 from train.loop.distributed import Ranks
-from train.loop.folder import check_contents, check_state, lock_run, read_state, write_config
+from train.loop.folder import check_contents, check_state, lock_run, read_state, release_run, write_config
 from train.loop.learner import Learner
 from train.loop.loader import count_steps, load_batches, make_batches, open_training_clips
 from train.loop.mirror import Mirror
@@ -116,14 +116,18 @@ class Trainer:
 
     def open(self) -> None:
         """Make the folder of the run, or go on in it."""
-        logger = boards.open_logger(self.settings.logger, self.run, self.settings.to_json())
         self.run.mkdir(parents=True, exist_ok=True)
+        self.lock = lock_run(self.run)
+        try:
+            check_state(self.run, self.before)
+            logger = boards.open_logger(self.settings.logger, self.run, self.settings.to_json())
+        except InputError:
+            release_run(self.run, self.lock)
+            raise
         where = torch.cuda.get_device_name() if self.ranks.device.type == "cuda" else "CPU"
         versions = {"torch": torch.__version__, "python": platform.python_version(), "device": where}
         parameters = sum(parameter.numel() for parameter in self.learner.model.parameters())
         about = {**self.data.describe(), "parameters": parameters, "versions": versions}
-        self.lock = lock_run(self.run)
-        check_state(self.run, self.before)
         (self.run / "result.json").unlink(missing_ok=True)  # it says how the run ended, which now goes on
         about = write_config(self.run, about, self.settings.to_json())
         self.log = Log(self.run, self.step, about, logger)

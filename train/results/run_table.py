@@ -41,7 +41,7 @@ def list_columns(runs: list[Run]) -> list[Column]:
     ]
     for which in list_sets(runs):
         rows = [run.validation.get(which, []) for run in runs]
-        best = [min((row["bits"] for row in own), key=float, default="") for own in rows]
+        best = [min((row["bits"] for row in own if row["bits"] != "nan"), key=float, default="") for own in rows]
         last = [own[-1] if own else {} for own in rows]
         same = len({run.find_clips(which) for run, own in zip(runs, rows, strict=True) if own}) == 1
         lowest, highest = (min, max) if same else (None, None)  # of other clips none is the best
