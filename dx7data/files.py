@@ -13,6 +13,7 @@ import operator
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -105,9 +106,14 @@ def open_log(path: Path) -> TextIO:
 def open_output(path: Path, endings: tuple[str, ...]) -> Iterator[BinaryIO]:
     """A binary file to write what a person asked for at `path`.
 
-    A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to.
-    endings: of the names of such files, as in .wav. Raises InputError where a file of another kind would be lost.
+    A regular file is replaced atomically, also through a link; a device or a pipe, such as /dev/stdout, is written to, and
+    `-` is stdout. endings: of the names of such files, as in .wav. Raises InputError where a file of another kind would be
+    lost.
     """
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
     _check_replaced(path, endings)
     if is_stream(path):
         with open(path, "wb") as file:

@@ -44,7 +44,7 @@ class KeyedRng:
         return (high * np.asarray(limits, np.uint64) >> np.uint64(32)).astype(np.int64)
 
     def between(self, minimum: int, maximum: int) -> int:
-        """A number from least to most, both included."""
+        """A number from minimum to maximum, both included."""
         return minimum + self.below(maximum - minimum + 1)
 
     def pick(self, choices: Choices[T]) -> T:

@@ -11,11 +11,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -230,7 +229,7 @@ def write(path: Path, sample_rate: int, length: int | None, pieces: Iterable[np.
     raw: to stdout without a header. Raises InputError.
     """
     try:
-        with open_result(path) as file:
+        with open_output(path, (".wav",)) as file:
             headed, written = not (raw and path == PIPE), 0
             for piece in filter(len, pieces):
                 if headed and not written:
@@ -246,15 +245,6 @@ def write(path: Path, sample_rate: int, length: int | None, pieces: Iterable[np.
         raise  # nobody listens any more: no error of ours
     except OSError as error:
         raise InputError(f"can't write {path}: {error.strerror or error}") from None
-
-
-@contextmanager
-def open_result(path: Path) -> Iterator[BinaryIO]:
-    if path == PIPE:
-        yield sys.stdout.buffer
-    else:
-        with open_output(path, (".wav",)) as file:
-            yield file
 
 
 if __name__ == "__main__":

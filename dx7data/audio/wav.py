@@ -3,7 +3,6 @@
 import io
 import struct
 import wave
-from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -22,13 +21,6 @@ def encode_wav(audio: np.ndarray, rate: int) -> bytes:
     """A wav file of int16 mono audio (L,)."""
     data = np.ascontiguousarray(audio, "<i2").data  # no copy but the one that the sum makes
     return encode_header(audio.size, rate) + data
-
-
-def write_wav(file: BinaryIO, pieces: Iterable[np.ndarray], samples: int, rate: int) -> None:
-    """Write int16 pieces, `samples` in all, as they come."""
-    file.write(encode_header(samples, rate))
-    for piece in pieces:
-        file.write(np.ascontiguousarray(piece, "<i2").data)
 
 
 def decode_wav(source: bytes | BinaryIO) -> tuple[np.ndarray, int]:

@@ -38,7 +38,7 @@ def load_patches(
         write_report(report, loaded.report, music)
     log.info(loaded.report.text())
     if not loaded.ids:
-        raise InputError(f"no usable patch in {', '.join(paths)}")
+        raise bank.explain_empty(paths, loaded.report)
     if dedupe == "audible":
         found, loaded = len(loaded.ids), bank.drop_same_sounds(loaded)
         log.info(f"left out, since they sound like others: {format_count(found - len(loaded.ids), 'patch')}")

@@ -1,6 +1,7 @@
 """The command line: `dx7data VERB` and its options; one file a verb, listed here."""
 
 import argparse
+import sys
 from argparse import Namespace
 from typing import Any
 
@@ -15,6 +16,7 @@ _VERBS = (render, plan, extend, inspect, verify, publish, bench, patches, wav, p
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
     options: Namespace = make_parser().parse_args(argv)
+    options.argv = sys.argv[1:] if argv is None else argv
     configure(vars(options))
     return run("dx7data", lambda: options.run(options), options.stopped)
 

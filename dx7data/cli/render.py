@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from dx7data.cli import types
@@ -88,12 +88,12 @@ def run(options: Namespace) -> None:
 def _refuse_beside_plan(options: Namespace) -> None:
     """With --plan, what to render is in its folder: an option that says otherwise would be ignored."""
     if options.plan:
-        parser = ArgumentParser()
-        _add_options(parser)
-        defaults = vars(parser.parse_args([]))
-        how = {"plan", "out", "only", "job", "workers", "executor", "ray_address", "device", "overwrite", "dry_run", "run"}
-        if given := [name for name, value in defaults.items() if name not in how and getattr(options, name) != value]:
-            raise InputError(f"--{given[0].replace('_', '-')} is a part of the plan: leave it out beside --plan")
+        parser = ArgumentParser(argument_default=SUPPRESS)
+        add_plan_options(parser)
+        for action in parser._actions:
+            action.default = SUPPRESS  # also of options that have one: what is given is refused, whatever its value
+        if given := vars(parser.parse_known_args(options.argv)[0]):
+            raise InputError(f"--{next(iter(given)).replace('_', '-')} is a part of the plan: leave it out beside --plan")
 
 
 def _choose_part(plan: Plan, options: Namespace) -> list | None:

@@ -37,8 +37,10 @@ def run(options: Namespace) -> int:
     with bar, folders.lock_folder(options.folder) if options.fix else nullcontext():
         wrong = verify.verify(options.folder, advance, options.fix, options.full)
         took = time.perf_counter() - began
-        # Before others may change the folder: what they have only begun is no damage.
-        left = verify.verify(options.folder) if wrong and options.fix else wrong
+        left = wrong
+        if wrong and options.fix:  # before others may change the folder: what they have only begun is no damage
+            bar.total = bar.n + size
+            left = verify.verify(options.folder, bar.update)
         remarks = verify.list_remarks(options.folder)
         checks = None if wrong else verify.describe_checks(options.folder, options.full)
     size = size or read // (1 + options.full)  # of a website, which has no list of its files

@@ -23,7 +23,7 @@ def add_to(verbs: Verbs) -> None:
     wav.add_argument(
         "--gain", type=types.gain, default="peak", metavar="native|peak|DB", help="default: peak, -1 dB of full scale"
     )
-    wav.add_argument("--out", type=types.path, default=Path("patch.wav"), help="default: patch.wav")
+    wav.add_argument("--out", type=types.path, default=Path("patch.wav"), help="default: patch.wav; - is stdout")
 
 
 def run(options: Namespace) -> None:

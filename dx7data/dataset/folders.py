@@ -258,13 +258,17 @@ def write_plan(plan: Plan, folder: Folder) -> None:
 
     Phrases go there piece by piece, for they may be more than memory holds.
     """
-    remove_partial(folder, [])
-    folder.write("README.md", card.format_card(plan, read_card(folder)))
+    write_card(plan, folder)
     if plan.phrases is not None:
         with folder.create("phrases.arrow") as file:
             plan.phrases.write(file)
     folder.write("patches.parquet", plan.patches.to_parquet())  # then the phrases have their name on the disk, too
     folder.write("dataset.json", plan.to_json())
+
+
+def write_card(plan: Plan, folder: Folder) -> None:
+    remove_partial(folder, [])
+    folder.write("README.md", card.format_card(plan, read_card(folder)))
 
 
 def read_card(folder: Folder) -> bytes:

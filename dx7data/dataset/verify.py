@@ -65,7 +65,7 @@ def verify(
     ]
     try:
         if fix:
-            folders.write_plan(plan, folder)
+            folders.write_card(plan, folder)  # of the plan's other files none is damaged: it was loaded from them
         if fix or not wrong:
             folders.write_index(plan, folder)
     except (InputError, OSError) as error:

@@ -80,9 +80,14 @@ def load_patches(*paths: str | os.PathLike) -> np.ndarray:
     """
     bank = load(paths)
     if not bank.ids:
-        refused = "; ".join(map(str, bank.report.refused[:3])) or "they hold none"
-        raise InputError(f"no usable patch in {', '.join(map(str, paths))}: {refused}")
+        raise explain_empty(paths, bank.report)
     return bank.patches
+
+
+def explain_empty(paths: Iterable[str | os.PathLike], report: Report) -> InputError:
+    """The error of files in which nothing can be used, with what was wrong with the first of them."""
+    refused = "; ".join(map(str, report.refused[:3])) or "they hold none"
+    return InputError(f"no usable patch in {', '.join(map(str, paths))}: {refused}")
 
 
 def load_example() -> Bank:

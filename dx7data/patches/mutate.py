@@ -69,7 +69,7 @@ def _list_choices(mask: np.ndarray) -> np.ndarray:
 
 
 def _draw_other(rng: KeyedRng, value: int, minimum: int, maximum: int) -> int:
-    """A number from least to most, but not `value`, which is one of them."""
+    """A number from minimum to maximum, but not `value`, which is one of them."""
     drawn = rng.between(minimum, maximum - 1)
     return drawn + (drawn >= value)
 

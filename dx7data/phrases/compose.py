@@ -149,7 +149,7 @@ def _lift(notes: list[Note]) -> list[Note]:
 
 
 def _release(notes: list[Note], maximum: int) -> list[Note]:
-    """The notes, of which the oldest is let go where more than `most` would sound; no stroke has more than that."""
+    """The notes, of which the oldest is let go where more than `maximum` would sound; no stroke has more than that."""
     released: list[Note] = []
     down: list[int] = []  # indices of what sounds, the oldest first
     for i, note in enumerate(notes):

@@ -138,7 +138,7 @@ def _get_column(path: Path, table: pa.Table, name: str, *kinds: str) -> pa.Chunk
 
 
 def _get_numbers(path: Path, table: pa.Table, name: str, minimum: float, maximum: float, whole: bool = False) -> np.ndarray:
-    """A column as float64, all of it from least to most."""
+    """A column as float64, all of it from minimum to maximum."""
     values = _get_column(path, table, name, "integer", "floating", "decimal").cast("float64", safe=False).to_numpy()
     good = (values >= minimum) & (values <= maximum)  # NaN is neither
     if whole:

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dx7data.audio.wav import HEADER_BYTES, decode_wav, encode_header, encode_wav, write_wav
+from dx7data.audio.wav import HEADER_BYTES, decode_wav, encode_header, encode_wav
 
 AUDIO = st.lists(st.integers(-32768, 32767), max_size=50).map(lambda samples: np.array(samples, np.int16))
 
@@ -21,9 +21,6 @@ def test_both_ways(audio, rate):
     assert decode_wav(io.BytesIO(data))[0].tolist() == audio.tolist()
     assert (found.tolist(), found_rate) == (audio.tolist(), rate)
     assert data[:HEADER_BYTES] == encode_header(audio.size, rate)
-    file = io.BytesIO()
-    write_wav(file, np.array_split(audio, 3), audio.size, rate)
-    assert file.getvalue() == data
     expected = io.BytesIO()
     with wave.open(expected, "wb") as out:
         out.setparams((1, 2, rate, 0, "NONE", ""))

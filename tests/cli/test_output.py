@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import wave
+from pathlib import Path
 
 import documented
 import pytest
@@ -113,6 +114,17 @@ def test_wav(run, tmp_path):
     documented.check("dx7data wav", found)
     with wave.open(found["file"]) as file:
         assert (file.getframerate(), file.getnframes()) == (found["sample_rate"], round(found["seconds"] * 48000))
+
+
+def test_wav_through_a_pipe(run, tmp_path, monkeypatch):
+    """Its bytes alone go there; what is said of them goes elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    note = ("wav", "--patch", "example:11", "--seconds", "0.2", "--out")
+    run(*note, "a.wav")
+    found = subprocess.run([sys.executable, "-m", "dx7data", *note, "-"], capture_output=True, check=True)
+    assert found.stdout == Path("a.wav").read_bytes()
+    assert b"sample" in found.stderr or b"note 60" in found.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_bench_and_play_are_described():

@@ -99,6 +99,8 @@ def test_a_sample_of_a_plan_is_the_one_in_the_shard(made):
         (["--only", "best/1"], "--only"),
         (["--job", "4/3"], "--job"),
         (["--job", "1/3", "--only", "train/0"], "--only"),
+        (["--sample-rate", "8000"], "--sample-rate"),  # which is the default, and may not be that of the plan
+        (["--seed=0"], "--seed"),
     ],
 )
 def test_refused_beside_a_plan(made, capsys, options, word):
@@ -301,6 +303,15 @@ def test_every_flipped_bit_is_found(tmp_path, monkeypatch):
             assert verify.verify(tmp_path), f"bit flipped in byte {place} of {path.name}"
         path.write_bytes(whole)
     assert verify.verify(tmp_path) == []
+
+
+def test_repair_leaves_whole_files_alone(copy):
+    """A plan may have millions of phrases: they are read, and not written once more."""
+    flip(next(copy.glob("*.tar")))
+    files = [copy / "dataset.json", copy / "patches.parquet", *copy.glob("phrases.arrow")]
+    before = [path.stat().st_ino for path in files]
+    assert run("verify", copy, "--fix") == 0
+    assert [path.stat().st_ino for path in files] == before
 
 
 def test_a_tar_that_is_removed_while_it_is_checked(copy, monkeypatch, capsys):
