@@ -8,10 +8,12 @@ import hashlib
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dx7data.errors import InputError
+from dx7data.files import write_atomically
 from dx7data.output import log
 from dx7data.storage.remote import RemoteFolder, open_url
 from train.config import DECISIVE
@@ -126,10 +128,24 @@ def read_run(text: str) -> Path:
     place, files = _find_place(store, "copies"), _list(store)
     if not files:
         raise InputError(f"{text} is no run: there is nothing")
-    if place.exists():
-        shutil.rmtree(place)
-    _copy(store, files, place)
+    kept = _find_unchanged(store, files, place)
+    _copy(store, {name: size for name, size in files.items() if name not in kept}, place)
+    for path in place.rglob("*"):
+        if path.is_file() and not path.name.endswith(_LOCAL) and path.relative_to(place).as_posix() not in files:
+            path.unlink(missing_ok=True)
     return place
+
+
+def _find_unchanged(store: RemoteFolder, files: dict[str, int], folder: Path) -> set[str]:
+    """The files of checkpoints that an earlier copy has: their `checkpoint.json` has a hash of each, and is the same."""
+    kept = set()
+    for name, size in files.items():
+        if not name.endswith(f"/{checkpoint.META}") or not (folder / name).exists():
+            continue
+        if (folder / name).read_bytes() == store.read(name, size):
+            beside = (other for other in files if PurePosixPath(other).parent == PurePosixPath(name).parent)
+            kept |= {other for other in beside if (folder / other).exists()}
+    return kept
 
 
 def _find_place(store: RemoteFolder, kind: str) -> Path:
@@ -142,8 +158,8 @@ def _copy(store: RemoteFolder, files: dict[str, int], folder: Path) -> None:
     for name, size in sorted(files.items(), key=lambda file: file[0] == _CONFIG):  # last: what has none is no run yet
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with store.open(name, size) as source, open(path, "wb") as file:
-            shutil.copyfileobj(source, file)
+        with store.open(name, size) as source:  # each whole: another program may be reading this copy, or making it
+            write_atomically(path, partial(shutil.copyfileobj, source))
 
 
 def _stamp(path: Path) -> Stamp:
