@@ -42,7 +42,12 @@ function sounding() {
 }
 
 const keyboard = listen(
-  (key, velocity) => { const note = sound.noteOn(sounding(), key, velocity); record(note); return note; },
+  (key, velocity) => {
+    say(""); // what went wrong with an earlier note
+    const note = sound.noteOn(sounding(), key, velocity);
+    record(note);
+    return note;
+  },
   (note) => { finish(note); sound.noteOff(note); },
   () => Number($$("velocity").value),
 );

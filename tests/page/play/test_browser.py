@@ -127,6 +127,23 @@ def test_what_is_heard_is_the_wav(tmp_path, address, which, held):
     assert np.abs(expected[:length]).max() > 500
 
 
+def test_an_error_is_shown_until_the_next_note(tab):
+    """Of a server that was gone for a while."""
+    tab.run("window.working = window.fetch; window.fetch = () => Promise.reject(new TypeError('gone'))")
+    message = "JSON.stringify([document.getElementById('message').hidden, document.getElementById('message').textContent])"
+    for down in (True, False):
+        tab.press("KeyD", "d", down=down)
+    tab.run(WAIT.format(300))
+    hidden, text = json.loads(tab.run(message))
+    assert not hidden
+    assert "no longer answers" in text
+    tab.run("window.fetch = window.working")
+    for down in (True, False):
+        tab.press("KeyD", "d", down=down)
+    tab.run(WAIT.format(300))
+    assert json.loads(tab.run(message)) == [True, ""]
+
+
 def test_notes_add_up(tmp_path, address):
     """The player alone, with three notes that are there: they may begin a few quanta of 128 samples apart."""
     keys = (48, 60, 67)
