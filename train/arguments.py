@@ -27,6 +27,7 @@ from train.options import Parser, make_reader, read_config
 from train.results import reader
 
 NO_PLACE = "--shards is missing: name a folder that `dx7data render` has written, or with --live one with a plan"
+_EITHER = ({"--shards", "--live"}, {"--model", "--layers"})  # options that exclude each other
 _MODEL = "model."  # what begins the names of the settings of a model
 
 
@@ -35,8 +36,20 @@ def read(argv: Sequence[str]) -> dict[str, Any]:
     files = Parser("train", "", add_help=False)
     files.add_argument("--config", type=Path, action="append", default=[])
     found, rest = files.parse_known_args(list(argv))
-    words = [*(word for path in found.config for word in read_config(path, texts=_MODEL)), *rest]
+    of_files = [word for path in found.config for word in read_config(path, texts=_MODEL)]
+    words = [*_drop_overridden(of_files, rest), *rest]
     return make_parser(words).read(words)
+
+
+def _drop_overridden(of_files: list[str], given: list[str]) -> list[str]:
+    """The words of files without those beside which an option of the command line can't stand."""
+    parser = make_parser(given)
+
+    def name(word: str) -> str:
+        return parser.normalise(word).partition("=")[0]
+
+    pairs = [pair for pair in _EITHER if pair & set(map(name, given))]
+    return [word for word in of_files if not any(name(word) in pair for pair in pairs)]
 
 
 def make_parser(argv: Sequence[str] = ()) -> Parser:

@@ -78,6 +78,17 @@ def test_any_layer_stands_alone_or_with_another(layer):
     assert run.model.options.get(layer, {}) == expected
 
 
+def test_the_command_line_overrides_what_it_excludes(tmp_path):
+    """Of options that can't stand beside each other too: its data, and its model."""
+    path = tmp_path / "options.toml"
+    path.write_text('model = "s4"\n[data]\nlive = "plan"\n')
+    given = arguments.read(["--config", str(path), "--layers", "s4d,mamba2", "--shards=x"])
+    assert (given["model"], given["shards"], "live" in given) == (("s4d", "mamba2"), "x", False)
+    path.write_text('shards = "x"\n[model]\nlayers = ["s4d", "mamba2"]\n')
+    given = arguments.read(["--config", str(path), "--data.live", "plan", "--model.name", "s4"])
+    assert (given["model"], given["live"], "shards" in given) == ("s4", "plan", False)
+
+
 def test_a_file_of_options(tmp_path):
     """What the command line says counts more, wherever it stands."""
     path = tmp_path / "run.toml"
