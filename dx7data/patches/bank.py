@@ -9,8 +9,9 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,23 @@ class Bank:
     names: list[str]
     origins: list[dict]
     report: Report
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each id."""
+        return {key: row for row, key in enumerate(self.ids)}
+
+    @cached_property
+    def places(self) -> dict[str, dict[str, str]]:
+        """Name -> id -> FILE:INDEX of the patches of this name, in any case and whatever the blanks around it."""
+        found: dict[str, dict[str, str]] = {}
+        for key, name, origin in zip(self.ids, self.names, self.origins, strict=True):
+            found.setdefault(_fold(name), {})[key] = f"{origin['file']}:{origin['index']}"
+        return found
+
+
+def _fold(name: str) -> str:
+    return name.strip().lower()
 
 
 def _files(paths: Iterable, report: Report) -> Iterator[tuple[str, str, bytes]]:
@@ -95,21 +113,26 @@ def load_example() -> Bank:
     return load(EXAMPLE)
 
 
-def pick(reference: str) -> np.ndarray:
-    """One patch, uint8 (155,): `FILE:INDEX` counts voices from 1 as the DX7 does; `FILE` alone if it holds one voice.
-
-    FILE may be the word `example`. Raises InputError when there is no such voice.
-    """
-    match = None if os.path.exists(reference) else re.fullmatch(r"(.+):([0-9]{1,9})", reference, re.DOTALL)
-    path, index = (match[1], int(match[2])) if match else (reference, None)
+def _read_voices(path: str) -> list[sysex.Record]:
+    """Of a file. Raises InputError if it has none, or is several."""
     report = Report()
     files = list(_files([path], report))
     voices = [record for file, _, data in files for record in _read(file, data, report)]
-    path = make_printable(path)
     if len(files) > 1:
-        raise InputError(f"{path} holds {len(files):,} files: name one of them")
+        raise InputError(f"{make_printable(path)} holds {len(files):,} files: name one of them")
     if not voices:
         raise InputError(str(report.refused[0]))
+    return voices
+
+
+def pick(reference: str, read: Callable[[str], list[sysex.Record]] = _read_voices) -> np.ndarray:
+    """One patch, uint8 (155,): `FILE:INDEX` counts voices from 1 as the DX7 does; `FILE` alone if it holds one voice.
+
+    FILE may be the word `example`. read: gives its voices. Raises InputError when there is no such voice.
+    """
+    match = None if os.path.exists(reference) else re.fullmatch(r"(.+):([0-9]{1,9})", reference, re.DOTALL)
+    path, index = (match[1], int(match[2])) if match else (reference, None)
+    voices, path = read(path), make_printable(path)
     if index is None and len(voices) > 1:
         raise InputError(f"{path} holds {len(voices):,} voices: add the number of one, as in {path}:1")
     if index is not None and not 1 <= index <= len(voices):
@@ -119,13 +142,14 @@ def pick(reference: str) -> np.ndarray:
 
 def choose(bank: Bank, references: Iterable[str]) -> set[str]:
     """Ids of the patches of a bank that are called by id, name or FILE:INDEX. Raises InputError for none and for several."""
-    return {_choose(bank, reference) for reference in references}
+    read = cache(_read_voices)  # of a long list most are in few files
+    return {_choose(bank, reference, read) for reference in references}
 
 
-def _choose(bank: Bank, reference: str) -> str:
-    if reference in bank.ids:
+def _choose(bank: Bank, reference: str, read: Callable[[str], list[sysex.Record]]) -> str:
+    if reference in bank.rows:
         return reference
-    named = _find_named(bank, reference)
+    named = bank.places.get(_fold(reference), {})
     if len(named) == 1:
         return next(iter(named))
     if named:
@@ -133,8 +157,8 @@ def _choose(bank: Bank, reference: str) -> str:
             f"{len(named)} patches are called {make_printable(reference)}: {', '.join(named.values())}; choose by FILE:INDEX"
         )
     if os.path.exists(reference) or re.fullmatch(r".+:[0-9]+", reference):
-        key = patch.patch_id(pick(reference))
-        if key not in bank.ids:
+        key = patch.patch_id(pick(reference, read))
+        if key not in bank.rows:
             raise InputError(
                 f"{make_printable(reference)} is not among the --patches: add its file there, "
                 "or, if it sounds like another one, leave out --dedupe audible"
@@ -144,12 +168,6 @@ def _choose(bank: Bank, reference: str) -> str:
     raise InputError(
         f"no patch is called {make_printable(reference)}" + (f"; there are {', '.join(close)}" if close else "")
     )
-
-
-def _find_named(bank: Bank, name: str) -> dict[str, str]:
-    """Id -> FILE:INDEX of the patches of this name, in any case and whatever the blanks around it."""
-    asked, places = name.strip().lower(), zip(bank.ids, bank.names, bank.origins, strict=True)
-    return {key: f"{origin['file']}:{origin['index']}" for key, own, origin in places if own.strip().lower() == asked}
 
 
 def read_list(bank: Bank, path: Path) -> set[str]:
@@ -173,7 +191,7 @@ def read_list(bank: Bank, path: Path) -> set[str]:
 
 def _strip_comment(bank: Bank, line: str) -> str:
     reference = line
-    while "#" in reference and not (_find_named(bank, reference) or os.path.exists(re.sub(":[0-9]+$", "", reference))):
+    while "#" in reference and not (_fold(reference) in bank.places or os.path.exists(re.sub(":[0-9]+$", "", reference))):
         reference = reference.rpartition("#")[0].rstrip()
     return reference
 
