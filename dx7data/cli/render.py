@@ -88,7 +88,7 @@ def run(options: Namespace) -> None:
 def _refuse_beside_plan(options: Namespace) -> None:
     """With --plan, what to render is in its folder: an option that says otherwise would be ignored."""
     if options.plan:
-        parser = ArgumentParser(argument_default=SUPPRESS)
+        parser = ArgumentParser(allow_abbrev=False)
         add_plan_options(parser)
         for action in parser._actions:
             action.default = SUPPRESS  # also of options that have one: what is given is refused, whatever its value

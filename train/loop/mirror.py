@@ -155,10 +155,13 @@ def _find_place(store: RemoteFolder, kind: str) -> Path:
 
 
 def _copy(store: RemoteFolder, files: dict[str, int], folder: Path) -> None:
-    for name, size in sorted(files.items(), key=lambda file: file[0] == _CONFIG):  # last: what has none is no run yet
+    def vouches(name: str) -> tuple[bool, bool]:
+        return name == _CONFIG, name.endswith(checkpoint.META)
+
+    for name in sorted(files, key=vouches):  # last what says that the others are there: of a checkpoint, and of the run
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with store.open(name, size) as source:  # each whole: another program may be reading this copy, or making it
+        with store.open(name, files[name]) as source:  # each whole: another program may be reading this copy, or making it
             write_atomically(path, partial(shutil.copyfileobj, source))
 
 
