@@ -112,7 +112,6 @@ def open_output(path: Path, endings: tuple[str, ...]) -> Iterator[BinaryIO]:
     """
     if str(path) == "-":
         yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
         return
     _check_replaced(path, endings)
     if is_stream(path):
@@ -156,7 +155,9 @@ def _check_replaced(path: Path, endings: tuple[str, ...]) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path leads to a device or a pipe, such as /dev/stdout."""
+    """Whether a path leads to a device or a pipe, such as /dev/stdout, or is `-`, which stands for stdout."""
+    if str(path) == "-":
+        return True
     try:
         mode = os.stat(path).st_mode
     except OSError:

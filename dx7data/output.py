@@ -77,7 +77,7 @@ def print_result(found: dict, describe: Callable[[dict], Iterable[str]], written
     In both are the sentences of its entry `warnings`, if it has one: on a terminal they are red. written: what the command
     wrote, `-` for stdout; if that is a pipe, maybe stdout's, the result goes to stderr.
     """
-    stream = sys.stderr if written and (str(written) == "-" or is_stream(written)) else sys.stdout
+    stream = sys.stderr if written and is_stream(written) else sys.stdout
     if _as_json:
         text = json.dumps(drop_nan(found), indent=1)
     else:

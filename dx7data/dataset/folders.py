@@ -254,7 +254,7 @@ def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) 
 
 
 def write_plan(plan: Plan, folder: Folder) -> None:
-    """Write the plan and its card, in which the words of a person stay.
+    """Write the plan and its card.
 
     Phrases go there piece by piece, for they may be more than memory holds.
     """
@@ -267,6 +267,7 @@ def write_plan(plan: Plan, folder: Folder) -> None:
 
 
 def write_card(plan: Plan, folder: Folder) -> None:
+    """The card, in which the words of a person stay; what killed commands had begun to write of a plan goes."""
     remove_partial(folder, [])
     folder.write("README.md", card.format_card(plan, read_card(folder)))
 

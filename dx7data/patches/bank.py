@@ -42,9 +42,9 @@ class Bank:
     report: Report
 
     @cached_property
-    def rows(self) -> dict[str, int]:
-        """The row of each id."""
-        return {key: row for row, key in enumerate(self.ids)}
+    def known(self) -> set[str]:
+        """The ids, to look one up in."""
+        return set(self.ids)
 
     @cached_property
     def places(self) -> dict[str, dict[str, str]]:
@@ -147,7 +147,7 @@ def choose(bank: Bank, references: Iterable[str]) -> set[str]:
 
 
 def _choose(bank: Bank, reference: str, read: Callable[[str], list[sysex.Record]]) -> str:
-    if reference in bank.rows:
+    if reference in bank.known:
         return reference
     named = bank.places.get(_fold(reference), {})
     if len(named) == 1:
@@ -158,7 +158,7 @@ def _choose(bank: Bank, reference: str, read: Callable[[str], list[sysex.Record]
         )
     if os.path.exists(reference) or re.fullmatch(r".+:[0-9]+", reference):
         key = patch.patch_id(pick(reference, read))
-        if key not in bank.rows:
+        if key not in bank.known:
             raise InputError(
                 f"{make_printable(reference)} is not among the --patches: add its file there, "
                 "or, if it sounds like another one, leave out --dedupe audible"
