@@ -11,6 +11,10 @@ from .mulaw import CLASSES
 CODE = 128  # numbers that all blocks are given of a prefix
 _HIDDEN = 512
 _BITS = 8  # of a class
+_NUMBERS = 1 + _BITS  # that a class enters as
+_OPERATORS, _OPERATOR_SAMPLES = 6, 17  # with which the `bytes` prefix begins: those of operator 6, of 5, ...
+_COMMON_SAMPLES = 16  # that follow them: pitch EG, algorithm, feedback, LFO, transpose
+_OPERATOR_CODE = 16  # numbers of each operator in the code
 _PRIME, _ROOT = (1 << 31) - 1, 16807  # its powers go through all numbers below the prime (Park and Miller, 1988)
 _TABLES, _ROWS = 4, 1 << 14  # 65,536 rows in all: enough for some 50,000 voices to differ in every way
 
@@ -25,14 +29,53 @@ class PrefixReader(nn.Module):
     def __init__(self, length: int):
         super().__init__()
         self.length = length
-        wide = nn.Linear((1 + _BITS) * length, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, CODE), nn.GELU()
+        wide = nn.Linear(_NUMBERS * length, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, CODE), nn.GELU()
         self.mlp = nn.Sequential(*wide)
 
     def forward(self, classes: Tensor) -> Tensor:
-        bits = classes[..., None].bitwise_right_shift(torch.arange(_BITS, device=classes.device)).bitwise_and(1)
-        numbers = 2 * classes[..., None] / (CLASSES - 1) - 1
-        seen = torch.cat([numbers, 2 * bits - 1], dim=-1).flatten(1)
-        return self.mlp(seen.to(next(self.parameters()).dtype))
+        return self.mlp(_spread(classes, next(self.parameters()).dtype))
+
+
+class OperatorReader(nn.Module):
+    """Mu-law classes of a whole `bytes` prefix (B, P) -> its code (B, CODE). Raises ValueError for a P without room for it.
+
+    One MLP, with the same weights, reads the samples of each operator: what a parameter means is learned once, from six
+    examples in each voice, and not six times. Another one reads what the operators have in common. The name and the
+    checksum, which follow and by which a voice could be recognised, are not read.
+    """
+
+    def __init__(self, length: int):
+        super().__init__()
+        operators = _OPERATORS * _OPERATOR_SAMPLES
+        if length < operators + _COMMON_SAMPLES:
+            raise ValueError(f"film_reader is operators, and film is {length}: a bytes prefix has 192 samples")
+        self.length = length
+        self.parts = operators, _COMMON_SAMPLES, length - operators - _COMMON_SAMPLES
+        self.operator = nn.Sequential(
+            nn.Linear(_NUMBERS * _OPERATOR_SAMPLES, _HIDDEN),
+            nn.GELU(),
+            nn.Linear(_HIDDEN, _HIDDEN // 2),
+            nn.GELU(),
+            nn.Linear(_HIDDEN // 2, _OPERATOR_CODE),
+        )
+        self.common = nn.Sequential(
+            nn.Linear(_NUMBERS * _COMMON_SAMPLES, _HIDDEN),
+            nn.GELU(),
+            nn.Linear(_HIDDEN, CODE - _OPERATORS * _OPERATOR_CODE),
+        )
+
+    def forward(self, classes: Tensor) -> Tensor:
+        dtype = next(self.parameters()).dtype
+        operators, common, _ = classes.split(self.parts, dim=1)
+        each = self.operator(_spread(operators.unflatten(1, (_OPERATORS, -1)), dtype))
+        return torch.cat([each.flatten(1), self.common(_spread(common, dtype))], dim=1)
+
+
+def _spread(classes: Tensor, dtype: torch.dtype) -> Tensor:
+    """Classes (..., N) -> (..., 9 N): of each class a number from -1 to 1, and its eight bits, lowest first, as -1 or 1."""
+    bits = classes[..., None].bitwise_right_shift(torch.arange(_BITS, device=classes.device)).bitwise_and(1)
+    numbers = 2 * classes[..., None] / (CLASSES - 1) - 1
+    return torch.cat([numbers, 2 * bits - 1], dim=-1).flatten(-2).to(dtype)
 
 
 class PrefixTable(nn.Module):
@@ -60,7 +103,8 @@ class PrefixTable(nn.Module):
         return torch.stack([table(row) for table, row in zip(self.tables, rows, strict=True)]).sum(0)
 
 
-READERS: dict[str, type[PrefixReader] | type[PrefixTable]] = {"mlp": PrefixReader, "table": PrefixTable}
+Reader = PrefixReader | OperatorReader | PrefixTable
+READERS: dict[str, type[Reader]] = {"mlp": PrefixReader, "operators": OperatorReader, "table": PrefixTable}
 
 
 class FiLM(nn.Module):

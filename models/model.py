@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import SaShiMi, Stack
-from .film import CODE, READERS, PrefixReader, PrefixTable
+from .film import CODE, READERS, Reader
 from .layers.base import SequenceLayer, mark, upcast
 from .layers.norm import add_norm
 from .mulaw import CLASSES
@@ -48,9 +48,7 @@ class Model(nn.Module):
             self.backbone = SaShiMi(layer, *sizes, settings.pool, settings.expand)
         self.norm = nn.LayerNorm(settings.d_model)
         self.head = nn.Linear(settings.d_model, CLASSES)
-        self.reader: PrefixReader | PrefixTable | None = (
-            READERS[settings.film_reader](settings.film) if settings.film else None
-        )
+        self.reader: Reader | None = READERS[settings.film_reader](settings.film) if settings.film else None
 
         nn.init.normal_(self.embedding.weight, std=0.02)
         mark(self.embedding.weight, no_weight_decay=True)  # rare classes would fade between their gradients

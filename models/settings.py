@@ -40,7 +40,11 @@ class ModelSettings:
     film: int = _field(
         0, "samples of the prefix, if film_reader reads it and scales and shifts each block's input; 0: layers read it"
     )
-    film_reader: str = _field("mlp", "mlp, or table, which learns a code for each prefix by heart: for known voices alone")
+    film_reader: str = _field(
+        "mlp",
+        "mlp, for any prefix; operators, which reads the six operators of a bytes prefix with the same weights; table, with an "
+        "embedding for each known voice",
+    )
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
 
     def __post_init__(self) -> None:

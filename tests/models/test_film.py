@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import gelu
 
 from dx7data import prefix
-from models.film import CODE, PrefixReader, PrefixTable
+from dx7data.patches.patch import MAXIMA
+from models.film import CODE, OperatorReader, PrefixReader, PrefixTable
 from models.memory import check_memory
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
@@ -25,6 +26,16 @@ def make(name="s4", **others):
     return build(dataclasses.replace(preset(name), **SMALL | others)).eval()
 
 
+def draw_patches(count):
+    patches = np.full((count, 155), 32, np.uint8)
+    patches[:, :145] = np.random.default_rng(0).integers(0, MAXIMA + 1, (count, 145))
+    return patches
+
+
+def encode(patches):
+    return mu_law_encode(torch.from_numpy(prefix.encode(patches, "bytes", 8000)), mu_law_table())
+
+
 def step_all(model, tokens):
     state, steps = model.initial_state(len(tokens)), []
     for token in tokens.T:
@@ -33,17 +44,17 @@ def step_all(model, tokens):
     return torch.stack(steps, 1), state
 
 
-@pytest.mark.parametrize("reader", ["mlp", "table"])
+@pytest.mark.parametrize(("reader", "length"), [("mlp", PREFIX), ("table", PREFIX), ("operators", 192)])
 @pytest.mark.parametrize("name", ["s4", "s4-conv", "mamba1", "mamba3", "hybrid", "wavenet", "transformer"])
 @torch.no_grad()
-def test_parallel_is_step_by_step(name, reader):
-    model, tokens = make(name, film_reader=reader), torch.randint(0, 256, (2, PREFIX + 35))
+def test_parallel_is_step_by_step(name, reader, length):
+    model, tokens = make(name, film_reader=reader, film=length), torch.randint(0, 256, (2, length + 35))
     whole, (stepped, state) = model(tokens), step_all(model, tokens)
     assert (stepped - whole).abs().max() < 1e-4 * max(1, whole.abs().max())
-    assert (whole[:, :PREFIX] == 0).all()
+    assert (whole[:, :length] == 0).all()
     count, classes, code, _ = state
-    assert (count, classes.dtype, code.dtype) == (PREFIX, torch.float32, torch.float32)
-    assert (classes == tokens[:, :PREFIX]).all()
+    assert (count, classes.dtype, code.dtype) == (length, torch.float32, torch.float32)
+    assert (classes == tokens[:, :length]).all()
 
 
 @torch.no_grad()
@@ -80,6 +91,41 @@ def test_the_reader_by_hand():
     hidden = gelu(weights["mlp.0.weight"] @ torch.tensor(seen) + weights["mlp.0.bias"])
     expected = gelu(weights["mlp.2.weight"] @ hidden + weights["mlp.2.bias"])
     torch.testing.assert_close(read(classes)[0], expected)
+
+
+@torch.no_grad()
+def test_operators_are_read_with_the_same_weights():
+    """If two operators of a patch change places, so do their parts of the code, and nothing else changes."""
+    read = OperatorReader(192).double()
+    patches = draw_patches(20)
+    swapped = patches.copy()
+    swapped[:, 0:21], swapped[:, 63:84] = patches[:, 63:84], patches[:, 0:21]  # operators 6 and 3
+    code, other = read(encode(patches)), read(encode(swapped))
+    torch.testing.assert_close(other[:, :96].unflatten(1, (6, 16)), code[:, :96].unflatten(1, (6, 16))[:, [3, 1, 2, 0, 4, 5]])
+    assert (other[:, 96:] == code[:, 96:]).all()
+    assert (code[:, :16] != code[:, 48:64]).any()
+
+
+@torch.no_grad()
+def test_of_a_patch_all_but_the_name_is_read():
+    """Each parameter that is another one changes the code; it is in its operator's part, or in that of all operators."""
+    read, patch = OperatorReader(192).double(), draw_patches(1)
+    others = patch.repeat(145, 0)
+    places = np.arange(145)
+    others[places, places] = np.where(patch[0, :145] < MAXIMA, patch[0, :145] + 1, 0)
+    changed = (read(encode(others)) - read(encode(patch))).abs() > 1e-9
+    part = np.where(places < 126, places // 21, 6)
+    expected = torch.from_numpy(part[:, None] == np.minimum(np.arange(CODE) // 16, 6))
+    assert (changed == expected).all()
+    renamed = patch.copy()
+    renamed[:, 145:] = 65
+    assert (encode(renamed) != encode(patch)).sum() > 10
+    assert (read(encode(renamed)) == read(encode(patch))).all()
+
+
+def test_a_prefix_without_operators_is_refused():
+    with pytest.raises(ValueError, match="film_reader is operators, and film is 100: a bytes prefix has 192 samples"):
+        make(film=100, film_reader="operators")
 
 
 @torch.no_grad()

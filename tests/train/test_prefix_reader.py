@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from dx7data import cli
+from dx7data.prefix import samples
 from train import __main__ as command
 from train import convert
 from train.loop.checkpoint_reader import load_model
@@ -24,7 +25,7 @@ def plan(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("how_read", ["mlp", "table"])
+@pytest.mark.parametrize("how_read", ["mlp", "operators", "table"])
 def test_trained_resumed_and_converted(plan, tmp_path, how_read):
     run, source = tmp_path / "run", tmp_path / "in.wav"
     argv = [
@@ -65,13 +66,18 @@ def test_trained_resumed_and_converted(plan, tmp_path, how_read):
     [
         (
             ["--prefix", "bytes", "--model.film", "100"],
-            "100, and the prefix has 192 samples: take --model.film 192, or leave",
+            "film is 100, and the prefix has 192 samples: take --model.film 192, or leave",
         ),
-        (["--model.film-reader", "table"], "0: give it the length of the prefix"),
-        (["--model.film", "192"], "192, and there is no --prefix: add one, or leave --model.film out"),
+        (["--model.film-reader", "table"], "film is 0: give it the length of the prefix"),
+        (["--model.film", "192"], "film is 192, and there is no --prefix: add one, or leave --model.film out"),
+        (
+            ["--prefix", "fsk", "--model.film", "FSK", "--model.film-reader", "operators"],
+            "reader operators reads the bytes prefix of one voice: add --prefix bytes, or take mlp",
+        ),
     ],
 )
-def test_another_length_is_refused(plan, tmp_path, capsys, argv, sentence):
+def test_a_prefix_that_the_reader_cannot_read_is_refused(plan, tmp_path, capsys, argv, sentence):
+    argv = [str(samples("fsk", 8000)) if word == "FSK" else word for word in argv]
     assert command.main(["--live", str(plan), "--out", str(tmp_path / "run"), *TRAIN, *argv]) == 2
-    assert f"film is {sentence}" in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

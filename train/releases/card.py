@@ -71,6 +71,7 @@ averaged ones of the run, as float16 in safetensors. Licence: Apache-2.0.{rights
 _RIGHTS = """
 The patches that it was trained on are of the example bank, or bred from it, which is in the public domain (CC0-1.0).
 """
+_READERS = {"mlp": "an MLP", "operators": "an MLP for all operators", "table": "a table of known voices"}
 _SETS = {
     "unseen": "`unseen`, voices of near-duplicate groups that are in no training sample",
     "seen": "`seen`, voices of training with phrases that are in no training sample",
@@ -117,14 +118,14 @@ def format_card(config: dict[str, Any]) -> str:
 
 
 def _name_voice(record: dict[str, Any]) -> str:
-    voices = record["plan"]["voices"]
-    return _escape(voices[0]) if len(voices) == 1 else f"one of {record['plan']['patches']:,} patches"
+    plan = record["plan"]
+    return _escape(plan["voices"][0]) if plan["patches"] == 1 else f"one of {plan['patches']:,} patches"
 
 
 def _name_reader(model: dict[str, Any]) -> str:
     if not model["film"]:
         return "the layers"
-    return "a table, by heart (FiLM)" if model.get("film_reader") == "table" else "an MLP (FiLM)"
+    return f"{_READERS[model.get('film_reader', 'mlp')]} (FiLM)"
 
 
 def _describe_data(plan: dict[str, Any]) -> str:
