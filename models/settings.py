@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, get_origin, get_type_hints
@@ -14,7 +15,8 @@ from .layers import LAYERS
 BACKBONES = ("sashimi", "stack")
 # Far beyond what anybody trains: settings come from files too, and a number there must not keep a machine busy for hours.
 _MAX = {"d_model": 65_536, "n_layers": 256, "expand": 64, "ff": 64, "pool": 4096, "film": 1 << 20}
-_MAX_POOLS, _MAX_OPTION = 6, 65_536
+_MAX_POOLS = 6
+_MAX_OPTION, _MAX_OPTIONS = 65_536, {"d_state": 4096, "expand": 64, "dt_max": 1000, "dt_init_floor": 1000}  # of a layer
 
 
 def _field(default: Any, help: str) -> Any:
@@ -152,5 +154,9 @@ def check_option(name: str, option: str, value: Any) -> None:
         msgspec.convert(value, find_types(name).get(option, Any))
     except msgspec.ValidationError as error:
         raise ValueError(f"option {option} of {name} is {value!r:.80}: {error}".replace("`", "")) from None
-    if isinstance(value, int) and abs(value) > _MAX_OPTION:
-        raise ValueError(f"option {option} of {name} is {value}: it can be up to {_MAX_OPTION}")
+    largest = _MAX_OPTIONS.get(option, _MAX_OPTION)
+    several = isinstance(value, list | tuple)
+    for number in value if several else [value]:
+        without_limit = several and number == math.inf  # an end of a range
+        if isinstance(number, int | float) and not without_limit and not abs(number) <= largest:
+            raise ValueError(f"option {option} of {name} is {number}: it can be up to {largest}")

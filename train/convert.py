@@ -116,6 +116,8 @@ def _convert(options: ConvertOptions) -> None:
     patches = [bank.pick(reference) for reference in options.patch]
     found = load_one(options.checkpoint, options.pretrained, device)
     model, settings, how = found.model, found.settings, options.decode or found.decode
+    if options.temperature is not None and how != "sample":
+        raise InputError(f"--temperature is only for --decode sample: leave it out, or ask for that")
     cache_recurrences(model)
     log.debug(f"{options.checkpoint or options.pretrained}: {settings.model_name} at step {found.step:,}, on {device}")
     rate = settings.sample_rate
@@ -157,8 +159,6 @@ def check_options(options: ConvertOptions) -> None:
             raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
     if options.raw and PIPE not in (options.source, options.out):
         raise InputError("--raw is only for pipes: leave it out, or give - as --source or --out")
-    if options.temperature is not None and options.decode != "sample":
-        raise InputError("--temperature is only for --decode sample: leave it out, or ask for that")
 
 
 def find_chunk(text: str | None, live: bool, device: str) -> float:

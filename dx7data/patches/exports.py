@@ -97,8 +97,12 @@ def _entries(text: str) -> Iterator[Any]:
         position = _skip_blanks(text, position)
         if text[position : position + 1] == ",":
             position = _skip_blanks(text, position + 1)
+            if text[position : position + 1] == "]":
+                raise ValueError(f"after the comma before character {position:,} an entry is missing")
         elif text[position : position + 1] != "]":
             raise ValueError(f"after character {position:,} a comma or ] is missing")
+    if _skip_blanks(text, position + 1) != len(text):
+        raise ValueError(f"something follows the list, which ends with character {position:,}")
 
 
 def _skip_blanks(text: str, position: int) -> int:

@@ -34,7 +34,7 @@ class Wanted:
     @property
     def clip(self) -> int:
         """The length of a clip in ms."""
-        return int(self.seconds * 1000)
+        return round(self.seconds * 1000)
 
     @property
     def max_notes(self) -> int:

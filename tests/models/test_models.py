@@ -251,7 +251,19 @@ def test_settings_survive_json(name, size):
         (lambda: ModelSettings(pool=(4, 0)), r"pool is 0: it must be a whole number from 1 to 4096, the nearest is 1"),
         (
             lambda: ModelSettings(("s4d",), options={"s4d": {"d_state": 10**18}}),
-            rf"option d_state of s4d is {10**18}: it can be up to 65536",
+            rf"option d_state of s4d is {10**18}: it can be up to 4096",
+        ),
+        (
+            lambda: ModelSettings(("mamba2",), options={"mamba2": {"expand": math.inf}}),
+            r"option expand of mamba2 is inf: it can be up to 64",
+        ),
+        (
+            lambda: ModelSettings(("s4d",), options={"s4d": {"dt_max": math.nan}}),
+            r"option dt_max of s4d is nan: it can be up to 1000",
+        ),
+        (
+            lambda: ModelSettings(("wavenet",), options={"wavenet": {"dilations": [1, 10**12]}}),
+            rf"option dilations of wavenet is {10**12}: it can be up to 65536",
         ),
         (lambda: ModelSettings(ff=-1), r"ff is -1: it must be a whole number from 0 to 64, the nearest is 0"),
         (lambda: ModelSettings(dropout=1.0), r"dropout is 1.0: it must be a number from 0 to below 1"),
@@ -291,6 +303,17 @@ def test_settings_survive_json(name, size):
 def test_what_can_not_be(wrong, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         wrong()
+
+
+def test_models_are_made_without_triton():
+    """A processor alone, or another system than Linux, has none."""
+    script = (
+        "import sys; sys.modules['triton'] = None; import torch; from models.registry import MODELS, preset;"
+        "from models.model import build;"
+        "print([tuple(build(preset(name, 'tiny'))(torch.zeros(1, 70, dtype=int)).shape) for name in MODELS])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert found.stdout == f"{[(1, 70, 256)] * len(MODELS)}\n", found.stderr
 
 
 def test_kernel_warnings():

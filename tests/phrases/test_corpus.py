@@ -191,6 +191,12 @@ def test_a_clip_that_is_shorter_than_the_window(put):
     assert len(taken(path, 1.0, 4, full)[0]) == 2
 
 
+@pytest.mark.parametrize("hundredths", [201, 402, 803, 3230])
+def test_a_clip_is_as_long_as_a_drawn_phrase(hundredths):
+    """Hundredths times ten, though 8.03 * 1000 is below 8030 in floats."""
+    assert Wanted(hundredths / 100).clip == 10 * hundredths
+
+
 # --- filters
 
 

@@ -154,6 +154,17 @@ def test_a_run_is_the_same_one_after_it_was_extended():
         assert mirror.identify(data) == data
 
 
+def test_a_checkpoint_that_was_renamed(bucket, shards, tmp_path):
+    """It stays, in the store too, and is no step of the run."""
+    run = f"{bucket}/runs/a"
+    assert train("--shards", shards, "--out", run, *SMALL) == 0
+    (folder,) = tmp_path.joinpath("cache").rglob("checkpoints/00000008")
+    shutil.copytree(folder, folder.with_name("before-the-change"))
+    for steps in ("10", "12"):
+        assert train("--resume", "--out", run, "--device", "cpu", "--steps", steps) == 0
+    assert "checkpoints/before-the-change/checkpoint.json" in names(run)
+
+
 def test_an_error_while_the_store_fails(bucket, shards, store, caplog, monkeypatch, capsys):
     """The error is what the program ends with; that its last checkpoint is on this machine only is said beside it."""
     run = f"{bucket}/runs/a"

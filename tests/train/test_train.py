@@ -45,6 +45,7 @@ from train.data import live
 from train.evaluation import verdict
 from train.evaluation.loss import target_loss
 from train.loop import checkpoint, checkpoint_reader, distributed, optim, trainer
+from train.loop import folder as run_folder
 from train.loop.signals import Stop
 from train.results import boards, reader
 from train.results.writer import Log
@@ -189,6 +190,15 @@ def test_two_at_once(copy, shards, capsys, monkeypatch):
         assert resume(copy, "--logger", "wandb") == 2
         assert "another process trains in" in one_sentence(capsys), "the service must not hear of it"
         other.kill()
+    assert resume(copy) == 0
+
+
+def test_a_file_system_without_locks(copy, monkeypatch):
+    def refuse(*of):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (copy / "result.json").unlink()
+    monkeypatch.setattr(run_folder.fcntl, "lockf", refuse)
     assert resume(copy) == 0
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dx7data.errors import InputError
+from dx7data.files import sync_folder
 from models.model import Model
 
 FORMAT = 1
@@ -79,10 +81,10 @@ def write(run: Path, snapshot: Snapshot, last: int = KEPT, best: int | None = No
             hashes[f"{name}.safetensors"] = hashlib.sha256(data).hexdigest()
             _write(partial / f"{name}.safetensors", data)
         _write(partial / META, (json.dumps(snapshot.about | {"sha256": hashes}, indent=1) + "\n").encode())
-        _sync(partial)
+        sync_folder(partial)
         _remove(folder)  # a torn one, when the run has gone on from an earlier one
         os.rename(partial, folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except BaseException:
         _remove(partial)
         raise
@@ -108,6 +110,12 @@ def list_whole(run: Path) -> list[Path]:
 def list_checkpoints(run: Path) -> list[Path]:
     """Folders that are named like checkpoints, oldest first; a power cut may have torn one. Links are not followed."""
     return sorted(_list(run, _NAME), key=lambda folder: int(folder.name))
+
+
+def find_steps(names: Iterable[str]) -> list[int]:
+    """Of the checkpoints among the files of a run, by their paths in it."""
+    found = (re.fullmatch(rf"{FOLDER}/({_NAME.pattern})/{META}", name) for name in names)
+    return [int(match[1]) for match in found if match]
 
 
 def find_last(run: Path) -> Path | None:
@@ -198,12 +206,3 @@ def _write(path: Path, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make new names in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dx7data.errors import InputError
 from dx7data.files import write_atomically
+from dx7data.output import log
 from train.loop import checkpoint
 from train.results import reader
 
@@ -16,9 +17,11 @@ def lock_run(run: Path) -> int:
     lock = os.open(run / ".lock", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, not of those that it starts
-    except OSError:
+    except (BlockingIOError, PermissionError):  # the two that say that another process has it
         os.close(lock)
         raise InputError(f"another process trains in {run}: wait for it, or name another folder") from None
+    except OSError as error:  # some network file systems have no locks
+        log.debug(f"{run} can't be locked: {error.strerror}")
     return lock
 
 

@@ -89,8 +89,7 @@ class Mirror:
             return False
         if identify(config.read_bytes()) != identify(self.store.read(_CONFIG, there[_CONFIG])):
             return False
-        steps = [int(name.split("/")[1]) for name in there if name.endswith(f"/{checkpoint.META}")]
-        return int(last.name) >= max(steps, default=0)
+        return int(last.name) >= max(checkpoint.find_steps(there), default=0)
 
 
 def identify(config: bytes) -> object:
