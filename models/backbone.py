@@ -39,9 +39,10 @@ class Block(nn.Module):
             self.feed_forward = nn.Sequential(nn.LayerNorm(d_model), *wide, self.dropout)
 
     def forward(self, x: Tensor, state: Any = None, code: Tensor | None = None, kernel: Tensor | None = None) -> Any:
-        """state: before a chunk; then the state after it is put out too. code: of the prefix, if film.
+        """x (B, L, D) -> (B, L, D).
 
-        kernel: of an S4Block, H L, where it is there already.
+        state: that before the chunk; if it is given, the state after it is returned as well. code: that of the prefix, with
+        film. kernel: the convolution kernel (H, L) of an S4Block, if it is already computed.
         """
         given = {} if kernel is None else {"kernel": kernel}
         x, normed = self._prepare(x, code)
@@ -176,7 +177,7 @@ class SaShiMi(nn.Module):
         return x[:, :length]
 
     def _run_chunk(self, x: Tensor, state: tuple, code: Tensor | None) -> tuple[Tensor, tuple]:
-        """Any number of steps. A pooled stage runs on the steps that become complete, on none maybe."""
+        """Any number of steps. A pooled stage runs only on the groups that this chunk completes, which may be none."""
         time, states, gathered, made = state[0], *map(list, state[1:])
         length, inputs, phases = x.shape[1], [x], []
         for i, (p, down) in enumerate(zip(self.pool, self.down, strict=True)):

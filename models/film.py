@@ -79,7 +79,7 @@ def _spread(classes: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class PrefixTable(nn.Module):
-    """Mu-law classes of a whole prefix (B, P) -> its code (B, CODE), learned by heart.
+    """Mu-law classes of a whole prefix (B, P) -> its code (B, CODE), from tables that are learned.
 
     A hash of the classes chooses a row of each table, and the code is their sum, so nothing that is learned of one prefix
     says anything of another one, however similar. It is as good as an embedding with a row for each voice, whose number

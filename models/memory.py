@@ -116,8 +116,8 @@ def check_memory(
 ) -> Estimate:
     """Of a step with `batch` sequences of `length` = P + L, before anything is allocated; takes about a second.
 
-    Raises ValueError, a sentence, for what can't be made or run, or does not fit into the device's free memory. Where
-    kernels run, whose memory differs from the estimate's, the last is a warning.
+    Raises ValueError, a sentence, for what can't be made or run, or does not fit into the device's free memory. If layers
+    run in kernels, the estimate may be too high, so a step that seems not to fit is only a warning.
     """
     device = torch.device(device)
     with FakeTensorMode():

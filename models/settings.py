@@ -44,8 +44,8 @@ class ModelSettings:
     )
     film_reader: str = _field(
         "mlp",
-        "mlp, for any prefix; operators, which reads the six operators of a bytes prefix with the same weights; table, with an "
-        "embedding for each known voice",
+        "mlp, for any prefix; operators, with the same weights for each of the six operators of a bytes prefix; or "
+        "table, an embedding for each known voice",
     )
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a layer: arguments of its constructor
 

@@ -20,7 +20,8 @@ from train import arguments
 from train.loop import checkpoint, distributed, mirror, trainer
 from train.loop.optim import Diverged
 
-# Seconds. What all processes find, the first one says, and torchrun ends the others; what only one of them finds, it says.
+# Seconds. An error that all processes have is reported by the first one, and torchrun ends the others meanwhile; a process
+# that still runs after this time reports its own.
 _OTHERS_SPEAK_AFTER = 3.0
 
 

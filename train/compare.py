@@ -157,7 +157,7 @@ def _plain(title: str, head: list[str], rows: list[list[Any]], otherwise: str) -
 def _draw_intervals(found: list[dict]) -> list[list[Any]]:
     """Rows of paired.HEAD; each interval is drawn beside its numbers, in one scale, with a line at 0."""
     ends = [one[name] for one in found if one["clips"] for name in ("low", "high")]
-    first, last = min(0, *ends, 0), max(0, *ends, 0)
+    first, last = min([0, *ends]), max([0, *ends])
     scale = 200 / ((last - first) or 1)
     rows = []
     for row, one in zip(paired.rows(found), found, strict=True):

@@ -20,7 +20,7 @@ from train.evaluation.decode import Decoder
 from train.options import setting
 
 ON_A_GPU = {"evaluate_samples": 1024}  # of 64 clips the mean bits are uncertain by 0.07, as much as models differ by
-INDIFFERENT = ("device", "workers", "grad_accum", "logger")  # settings on which it does not depend what a run computes
+INDIFFERENT = ("device", "workers", "grad_accum", "logger")  # settings that do not change what a run computes
 # Settings that a run that goes on may have otherwise: its losses stay the same. Its data may lie elsewhere.
 FREE = (
     *("shards", "reader", *INDIFFERENT, "compile", "evaluate_every", "evaluate_samples", "decode", "checkpoint_every"),
@@ -143,9 +143,8 @@ class RunSettings(OptimSettings, DataSettings):
     logger: Literal["wandb", "mlflow"] | None = setting(
         None, "also log to Weights & Biases or MLflow", choices=("wandb", "mlflow")
     )
-    extended: tuple[
-        tuple[Count, Count], ...
-    ] = ()  # at which steps the run got a new end, and the end that it had until then
+    # At which steps the run got a new end, and the end that it had until then.
+    extended: tuple[tuple[Count, Count], ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:

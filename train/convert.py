@@ -66,8 +66,8 @@ class ConvertOptions:
     )
     decode: Decoder | None = setting(
         None,
-        "what each sample becomes: the mean of what the model holds possible, which has the best SNR, the likeliest class, "
-        "or one that is drawn",
+        "how a sample is made of the predicted distribution: its mean, which has the best SNR, its likeliest class, or a "
+        "class drawn from it",
         shown="mean; of a pretrained model the one that its card names",
     )
     temperature: Annotated[float, Meta(ge=0, le=1e6)] | None = setting(
@@ -117,7 +117,7 @@ def _convert(options: ConvertOptions) -> None:
     found = load_one(options.checkpoint, options.pretrained, device)
     model, settings, how = found.model, found.settings, options.decode or found.decode
     if options.temperature is not None and how != "sample":
-        raise InputError(f"--temperature is only for --decode sample: leave it out, or ask for that")
+        raise InputError("--temperature is only for --decode sample: leave it out, or ask for that")
     cache_recurrences(model)
     log.debug(f"{options.checkpoint or options.pretrained}: {settings.model_name} at step {found.step:,}, on {device}")
     rate = settings.sample_rate

@@ -249,9 +249,8 @@ def _melodies(rng: KeyedRng, about: dict) -> Iterator[list[int]]:
 
 
 _Compose = Callable[[KeyedRng, dict[str, Any]], Iterator[list[int]]]
-_KINDS: dict[
-    str, tuple[_Compose, tuple[tuple[int, ...], ...], int]
-] = {  # what is played, in which rhythms, and the fewest keys at once that it is still itself with
+# What is played, in which rhythms, and with how few keys at once it is still of that kind.
+_KINDS: dict[str, tuple[_Compose, tuple[tuple[int, ...], ...], int]] = {
     "walk": (_walks, _SINGING, 1),
     "scale": (partial(_runs, "scale", _SCALES), _RUNNING, 1),
     "arpeggio": (partial(_runs, "chord", _CHORDS), _RUNNING, 1),

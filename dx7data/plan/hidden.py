@@ -23,10 +23,8 @@ from dx7data.rng import KeyedRng
 
 RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
 WORTH_A_WARNING = 0.05  # of the samples
-_MAX_SAMPLES, _MIN_SAMPLES = (
-    32,
-    8,
-)  # samples; between them, so many seconds of clips, lest planning takes more than some seconds
+# Samples; between them, so many that they are _SECONDS of clips, so that planning takes a few seconds.
+_MIN_SAMPLES, _MAX_SAMPLES = 8, 32
 _SECONDS = 80
 _MAX_SECONDS = 10  # seconds: of longer clips only the beginning is rendered
 _POOL = 2  # times as many samples are what things are drawn from
@@ -98,9 +96,8 @@ def _draw_trials(plan: Recipe, spec: Spec, samples: int) -> Iterator[tuple[str |
     spec: with the seconds to render. The samples are divided among the splits as all are.
     """
     for split, share in zip(plan.counts, divide_evenly(samples, list(plan.counts.values())), strict=True):
-        choices = [
-            plan.choose(split, j) for j in range(max(_MIN_SAMPLES, _POOL * share))
-        ]  # some more than are wanted, perhaps
+        count = max(_MIN_SAMPLES, _POOL * share)  # may be more than there are in the split
+        choices = [plan.choose(split, j) for j in range(count)]
         choices = [replace(choice, phrase=shorten(choice.phrase, spec.seconds)) for choice in choices]
         pool = Pool(spec, choices, plan.targets[split])
         for j, choice in enumerate(choices[:share]):

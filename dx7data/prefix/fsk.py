@@ -18,9 +18,8 @@ from dx7data.prefix.codec import Codec, register
 # Keys of the tones, A4 to G7: 440 to 3,136 Hz, so that a sample rate of 8 kHz still carries them (0.4 of it is 3,200), and
 # 222 to 342 Hz apart: the 4 ms of a symbol distinguish what differs by 250 Hz.
 _TONES = (69, 77, 82, 86, 89, 92, 95, 97, 99, 101, 103)
-_CHORDS = tuple(
-    islice(combinations(range(len(_TONES)), 3), symbols.VALUES)
-)  # of 165; more tones at once would mask each other
+# The first of 165; more tones at once would mask each other.
+_CHORDS = tuple(islice(combinations(range(len(_TONES)), 3), symbols.VALUES))
 _SYMBOL_BLOCKS = 3  # 4 ms at 48 kHz, and whole samples at every sample rate; shorter, the chords could not be distinguished
 _SYMBOL = _SYMBOL_BLOCKS * BLOCK
 _RING_SYMBOLS = 3  # after the key is up a tone falls by some 20 dB a block: its last integer is over by then

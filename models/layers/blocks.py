@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 LARGEST = 64  # steps of a block, a power of two: the matrices of a block, H (N+Q)^2 numbers, should stay in a CPU's cache
-IN_TURN = 16  # blocks at most whose states are found one after another
+MAX_SEQUENTIAL = 16  # up to this many blocks, their states are computed one after another
 
 
 class BlockForm(NamedTuple):
@@ -60,7 +60,7 @@ class LinearRecurrence:
     def _pass_on(self, state: Tensor, made: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """made (H, B, K, N): what each block of `size` steps adds to the state -> the states before each, and after all."""
         count, leap = made.shape[2], self._leap(size)
-        if count <= IN_TURN:
+        if count <= MAX_SEQUENTIAL:
             states = [state]
             for k in range(count):
                 states.append(states[-1] @ leap + made[:, :, k])

@@ -101,7 +101,8 @@ def test_operators_are_read_with_the_same_weights():
     swapped = patches.copy()
     swapped[:, 0:21], swapped[:, 63:84] = patches[:, 63:84], patches[:, 0:21]  # operators 6 and 3
     code, other = read(encode(patches)), read(encode(swapped))
-    torch.testing.assert_close(other[:, :96].unflatten(1, (6, 16)), code[:, :96].unflatten(1, (6, 16))[:, [3, 1, 2, 0, 4, 5]])
+    parts, other_parts = (each[:, :96].unflatten(1, (6, 16)) for each in (code, other))
+    torch.testing.assert_close(other_parts, parts[:, [3, 1, 2, 0, 4, 5]])
     assert (other[:, 96:] == code[:, 96:]).all()
     assert (code[:, :16] != code[:, 48:64]).any()
 

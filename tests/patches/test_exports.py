@@ -84,7 +84,22 @@ def test_entries_that_are_no_patches_are_left_out_by_number(tmp_path, change, re
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[", "[]", "[1 2]", "[1,", "[1,]", "[1] [2]", "[1]]", "[" * 100_000, "nonsense", "\ufeff[]", "[" + "1," * 50_000, '[{"a":']
+    [
+        "",
+        "{}",
+        "[",
+        "[]",
+        "[1 2]",
+        "[1,",
+        "[1,]",
+        "[1] [2]",
+        "[1]]",
+        "[" * 100_000,
+        "nonsense",
+        "\ufeff[]",
+        "[" + "1," * 50_000,
+        '[{"a":',
+    ],
 )
 def test_other_json_is_refused(text):
     reading = exports.read("x.json", text.encode())

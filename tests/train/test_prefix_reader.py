@@ -72,7 +72,7 @@ def test_trained_resumed_and_converted(plan, tmp_path, how_read):
         (["--model.film", "192"], "film is 192, and there is no --prefix: add one, or leave --model.film out"),
         (
             ["--prefix", "fsk", "--model.film", "FSK", "--model.film-reader", "operators"],
-            "reader operators reads the bytes prefix of one voice: add --prefix bytes, or take mlp",
+            "reader operators needs the bytes prefix of one voice: add --prefix bytes, or take mlp",
         ),
     ],
 )

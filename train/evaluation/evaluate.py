@@ -31,8 +31,9 @@ _OF_SIGNALS = ("snr_db", "snr_mean_db", "snr_argmax_db", "mrstft")  # relative t
 class HeldOut:
     """N samples in memory that no training step sees; `name` says how far they are from those of training.
 
-    "unseen": patches of families that are in no training sample. "seen": patches of training, and phrases that are in no
-    training sample. "val": instead of both, if the data set was split by phrase: all patches, and such phrases.
+    "unseen": patches of near-duplicate groups that are in no training sample. "seen": patches of training, and phrases
+    that are in no training sample. "val": instead of both, if the data set was split by phrase: all patches, and such
+    phrases.
     """
 
     name: str

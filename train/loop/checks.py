@@ -31,7 +31,9 @@ def check_step(settings: RunSettings, data: Clips | UrlClips, ranks: Ranks) -> E
         there = f"the prefix has {length} samples: take --model.film {length}" if length else "there is no --prefix: add one"
         raise InputError(f"--model.film is {settings.model.film}, and {there}, or leave --model.film out")
     if settings.model.film_reader == "operators" and (data.format.codec, data.format.layers) != ("bytes", 1):
-        raise InputError("--model.film-reader operators reads the bytes prefix of one voice: add --prefix bytes, or take mlp")
+        raise InputError(
+            "--model.film-reader operators needs the bytes prefix of one voice: add --prefix bytes, or take mlp"
+        )
     if settings.patience and not settings.keep_best:
         raise InputError("--patience counts evaluations without a better --keep-best METRIC: name one, such as bits")
     if settings.keep_best and isinstance(data, UrlClips):

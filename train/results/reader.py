@@ -210,7 +210,8 @@ def group_by_set(rows: list[Row]) -> dict[str, list[Row]]:
 def choose_set(sets: Iterable[str]) -> str:
     """The validation set by which runs are judged: seen patches, if there are any.
 
-    Of a few families a model learns what holds for no other: for unseen ones it gets worse, the more it has learned.
+    Of a few near-duplicate groups a model learns what holds for no other: the more it has learned of them, the worse it is
+    on unseen ones.
     """
     names = list(sets)
     return "seen" if "seen" in names else names[0]
