@@ -32,10 +32,12 @@ def run(options: Namespace) -> None:
     from dx7data.audio.wav import encode_wav
     from dx7data.engine.render import render
     from dx7data.engine.voice import voices
-    from dx7data.files import write_output
+    from dx7data.files import is_stream, write_output
     from dx7data.patches import bank, patch
 
     rate = check_rate(options.sample_rate)
+    if not is_stream(options.out) and options.out.suffix.lower() != ".wav":
+        raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
     each = bank.pick(options.patch)
     announce_compilation()
     native = render(voices(each, options.note, options.velocity, options.held, rate), options.seconds)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from dx7data.engine import tables
 from dx7data.patches import scales
 from dx7data.patches.algorithms import FEEDBACK_SHIFT, LOOP_LENGTH, OPERATORS
+from dx7data.patches.patch import require_legal
 
 _OPERATOR_BYTES = 21
 _PIECE = 2048  # voices whose integers are made together: what that takes stays in the cache
@@ -76,17 +77,22 @@ def voices(
 
     All but `rate` broadcast against each other. Raises ValueError on a value outside these ranges.
     """
-    patches = np.atleast_2d(np.asarray(patches))
-    if patches.dtype != np.uint8 or patches.shape[-1] != 155:
-        raise ValueError(f"patches must be uint8 of shape (V, 155), not {patches.dtype} of shape {patches.shape}")
+    patches = np.atleast_2d(require_legal(np.asarray(patches)))
     if rate <= 16384:
         raise ValueError(f"the engine needs a rate above 16,384 Hz, not {rate}")
-    count = np.broadcast_shapes(patches.shape[:1], *(np.shape(x) for x in (notes, velocities, held, start)))
+    shapes = {"patches": patches.shape[:1]} | {
+        name: np.shape(value)
+        for name, value in (("notes", notes), ("velocities", velocities), ("held", held), ("start", start))
+    }
+    try:
+        count = np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        raise ValueError(f"each must have one value or as many as the others: {shapes}") from None
     patches = np.broadcast_to(patches, (*count, 155))
     note, velocity, held, start = (np.broadcast_to(x, count) for x in (notes, velocities, held, start))
     for name, value, top in (("notes", note, 127), ("velocities", velocity, 127)):
-        if value.size and (value.min() < 0 or value.max() > top):
-            raise ValueError(f"{name} must be 0 to {top}, not {value.min()} to {value.max()}")
+        if value.size and (value.min() < 0 or value.max() > top or (value % 1).any()):
+            raise ValueError(f"{name} must be whole numbers from 0 to {top}, not {value.min()} to {value.max()}")
     if held.size and not (np.isfinite(held).all() and held.min() >= 0):
         raise ValueError("held must be seconds, 0 or more")
     if start.size and start.min() < 0:

@@ -19,6 +19,7 @@ from dx7data.plan.recipe import Recipe
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.plan.split import divide_evenly
 from dx7data.plan.variation import OF_NOTES, Pool, shorten
+from dx7data.output import progress_bar
 from dx7data.rng import KeyedRng
 
 RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
@@ -112,11 +113,13 @@ def _draw_trials(plan: Recipe, spec: Spec, samples: int) -> Iterator[tuple[str |
 def _render(plan: Recipe, choices: list[Choice]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of each choice what a model hears, its prefixes and its source, and the target; int16."""
     batch = sample.batch_size(plan)
-    for done in range(0, len(choices), batch):
-        part = choices[done : done + batch]
-        audio = clips.render_clips(**score.make_score(plan, part))[0]
-        prefixes = sample.encode_prefixes(plan, part, "cpu").values()
-        yield from zip(np.concatenate([*prefixes, audio[: len(part)]], axis=1), audio[len(part) :], strict=True)
+    with progress_bar(total=len(choices), desc="measure what is hidden", unit="clip", delay=1, leave=False) as bar:
+        for done in range(0, len(choices), batch):
+            part = choices[done : done + batch]
+            audio = clips.render_clips(**score.make_score(plan, part))[0]
+            prefixes = sample.encode_prefixes(plan, part, "cpu").values()
+            bar.update(len(part))
+            yield from zip(np.concatenate([*prefixes, audio[: len(part)]], axis=1), audio[len(part) :], strict=True)
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> bool:

@@ -74,7 +74,17 @@ class Plan(Recipe):
         return sum(self.counts.values())
 
     def __getitem__(self, place: tuple[str, int]) -> sample.Sample:
-        """Render sample j of a split, `plan["train", 7]`. It is the same as in its shard."""
+        """Render sample j of a split, `plan["train", 7]`. It is the same as in its shard.
+
+        Raises KeyError for a split that there is not, and IndexError for a sample that it has not.
+        """
+        if not isinstance(place, tuple) or len(place) != 2:
+            raise KeyError(f'a sample has a split and a number, as in plan["train", 7], not {place!r}')
+        split, j = place
+        if split not in self.counts:
+            raise KeyError(f"there is no split {split!r}: there are {', '.join(self.counts)}")
+        if not 0 <= j < self.counts[split]:
+            raise IndexError(f"there is no sample {j} in {split}: it has {format_count(self.counts[split], 'sample')}, from 0 on")
         return sample.render_samples(self, [place])[0]
 
     def check_stats(self, shard: Shard, data: bytes, where: object) -> schema.Stats:

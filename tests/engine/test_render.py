@@ -106,8 +106,11 @@ def test_no_voices_and_no_time():
     [
         ({"patches": np.zeros((1, 155))}, "uint8"),
         ({"patches": np.zeros((1, 128), np.uint8)}, "155"),
-        ({"notes": 128}, "notes must be 0 to 127"),
-        ({"velocities": -1}, "velocities must be 0 to 127"),
+        ({"notes": 128}, "notes must be whole numbers from 0 to 127"),
+        ({"patches": np.full((1, 155), 255, np.uint8)}, "op6_eg_rate_1 is 255, out of range"),
+        ({"notes": 60.5}, "notes must be whole numbers from 0 to 127"),
+        ({"notes": [60, 61], "held": [1.0, 1.0, 1.0]}, "each must have one value or as many as the others"),
+        ({"velocities": -1}, "velocities must be whole numbers from 0 to 127"),
         ({"held": -0.1}, "held"),
         ({"held": float("nan")}, "held"),
         ({"start": -1}, "start"),
