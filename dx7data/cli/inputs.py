@@ -156,4 +156,4 @@ def announce_compilation(what: str = "the engine", module: str = "cpu") -> None:
 
     log.debug(f"compiled code is kept in {cache.folder()}")
     if not cache.is_warm(module):
-        log.info(f"Compiling {what} for this machine, once: about 15 seconds")
+        log.info(f"Compiling {what} for this machine, once: 15 to 30 seconds")

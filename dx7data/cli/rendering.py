@@ -152,7 +152,7 @@ def _compile_for_gpu(plan: Plan, device: str) -> None:
     from dx7data.plan import sample
 
     if not cache.is_warm("clips_cuda"):
-        log.info("Compiling the engine for the GPU, once: about 15 seconds")
+        log.info("Compiling the engine for the GPU, once: 15 to 30 seconds")
         sample.render_samples(plan, [(plan.shards()[0].split, 0)], device)
 
 

@@ -84,7 +84,7 @@ class Plan(Recipe):
         if split not in self.counts:
             raise KeyError(f"there is no split {split!r}: there are {', '.join(self.counts)}")
         if not 0 <= j < self.counts[split]:
-            raise IndexError(f"there is no sample {j} in {split}: it has {format_count(self.counts[split], 'sample')}, from 0 on")
+            raise IndexError(f"there is no sample {j} in {split}: it has {self.counts[split]:,} samples, from 0 on")
         return sample.render_samples(self, [place])[0]
 
     def check_stats(self, shard: Shard, data: bytes, where: object) -> schema.Stats:
@@ -240,5 +240,5 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
             only_there, only_here = len(set(there) - set(here)), len(set(here) - set(there))
             found.append(f"{only_there} {what} are only there and {only_here} only here")
     if not found and old.fingerprint != new.fingerprint:
-        found.append("patches or phrases differ in name, place or role")
+        found.append("patches or phrases differ in name, place or role, as by --hold-out or --targets")
     return found

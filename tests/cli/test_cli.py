@@ -151,6 +151,7 @@ def test_out_is_a_file(tmp_path, capsys):
         assert "file" in refused(capsys, *RENDER, "--patches", "example", "--out", out)
     assert (tmp_path / "file").read_text() == "mine"
     assert "file" in refused(capsys, "wav", "--patch", "example:1", "--out", tmp_path / "file" / "a.wav")
+    assert "only wav is written" in refused(capsys, "wav", "--patch", "example:1", "--out", tmp_path / "a.mp3")
 
 
 @pytest.mark.parametrize("name", ["photos.tar", "README.md.bak", "table.parquet"])

@@ -103,6 +103,13 @@ def test_the_same_bytes_with_everything_on(everything, music, tmp_path, monkeypa
     assert len(tars(everything)) > 3
 
 
+def test_the_largest_group_counts_made_patches_too(everything):
+    families = pq.read_table(everything / "patches.parquet")["family"].to_pylist()
+    report = json.loads((everything / "dataset.json").read_text())["split_report"]
+    assert report["largest_family"] == max(Counter(families).values()) > 1
+    assert report["families"] == len(set(families))
+
+
 def test_everything_verifies_and_is_shown(everything, capsys):
     assert cli.main(["verify", str(everything)]) == 0
     assert cli.main(["inspect", str(everything), "--rows", "9"]) == 0

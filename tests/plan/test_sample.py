@@ -11,11 +11,13 @@ import soundfile
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dx7data import cli
 from dx7data.engine.tables import BLOCK
 from dx7data.engine.voice import voices
 from dx7data.patches import patch
 from dx7data.phrases.phrase import Note, Phrase
 from dx7data.plan import meta, score
+from dx7data.plan.plan import Plan
 from dx7data.plan.sample import Sample
 from dx7data.plan.spec import Choice
 
@@ -24,6 +26,20 @@ NOTES = st.lists(
     min_size=1,
     max_size=20,
 )
+
+
+def test_a_sample_that_a_plan_has_not_is_refused(tmp_path):
+    assert cli.main(["plan", "--patches", "example", "--samples", "20", "--seconds", "0.1", "--out", str(tmp_path)]) == 0
+    plan = Plan.load(tmp_path)
+    assert plan["train", 15].key == "train_00000015"
+    for place, kind, sentence in (
+        (("train", 16), IndexError, "there is no sample 16 in train: it has 16 samples, from 0 on"),
+        (("train", -1), IndexError, "there is no sample -1 in train"),
+        (("validation", 0), KeyError, "there is no split 'validation': there are train, val, test"),
+        (0, KeyError, "a sample has a split and a number"),
+    ):
+        with pytest.raises(kind, match=sentence):
+            plan[place]
 
 
 @pytest.mark.parametrize(("sample_rate", "rate"), [(8000, 48000), (48000, 48000), (44100, 44100), (11025, 44100)])
