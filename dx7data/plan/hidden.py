@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from dx7data.audio import clips, mulaw
-from dx7data.output import format_count
+from dx7data.output import format_count, progress_bar
 from dx7data.patches import patch
 from dx7data.plan import sample, score
 from dx7data.plan.plan import Plan
@@ -19,7 +19,6 @@ from dx7data.plan.recipe import Recipe
 from dx7data.plan.spec import RANDOM_SOURCE, Choice, Spec
 from dx7data.plan.split import divide_evenly
 from dx7data.plan.variation import OF_NOTES, Pool, shorten
-from dx7data.output import progress_bar
 from dx7data.rng import KeyedRng
 
 RENDERS = 8  # of each sample and thing: as the data set has it, and with the thing drawn anew
