@@ -144,7 +144,8 @@ def _allot(targets: dict[str, int], spec: Spec) -> dict[str, str]:
     asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
     left = sum(count > 0 for count in targets.values())
     if left < len(asked):
-        raise InputError(f"--split-by {spec.split_by} finds only {format_count(left, spec.split_by)} to divide among {', '.join(asked)}: change --split")
+        found = format_count(left, spec.split_by)
+        raise InputError(f"--split-by {spec.split_by} finds only {found} to divide among {', '.join(asked)}: change --split")
     wanted = {split: part * sum(targets.values()) for split, part in zip(SPLITS, spec.split, strict=True)}
     empty, split_of = set(asked), {}
     for label in sorted(targets, key=lambda label: (-targets[label], label)):
