@@ -67,7 +67,7 @@ def join(device: str) -> Ranks:
         wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
         if wanted > there:
             raise InputError(
-                f"--device cuda: each process needs a GPU, so {wanted} here, and torch finds {there}; --device cpu works everywhere"
+                f"--device cuda: each process needs a GPU, here {wanted}; torch finds {there}; --device cpu works everywhere"
             )
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(place)
