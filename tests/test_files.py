@@ -177,7 +177,7 @@ def at_hand(tmp_path_factory):
     [
         (["inspect", "shards", "--html", "shards/train-000000.tar"], "is no .html or .htm file"),
         (["inspect", "shards", "--html", "shards/dataset.json"], "as a file of a data set"),
-        (["wav", "--patch", "bank.syx:1", "--out", "bank.syx"], "is no .wav file"),
+        (["wav", "--patch", "bank.syx:1", "--out", "bank.syx"], "only wav is written"),
         (["patches", "ls", "bank.syx", "--report", "bank.syx"], "is one of the files that are read"),
         (["patches", "ls", "bank.json", "--report", "./bank.json"], "is one of the files that are read"),
         (["patches", "ls", "example", "--report", "bank.syx"], "is no .json file"),

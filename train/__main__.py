@@ -89,7 +89,7 @@ def explain(error: Exception, run: Path | None) -> str | None:
         )
     if "shared memory" in str(error) or "</torch_" in str(error):  # torch's two ways to say so
         return f"/dev/shm is full: enlarge it, or take --workers 0, which needs none; {_describe_checkpoint(run)}"
-    if isinstance(error, ConnectionError) or str(error).startswith("DataLoader worker"):
+    if isinstance(error, ConnectionError | EOFError) or str(error).startswith("DataLoader worker"):
         return (
             f"a process that reads was killed, mostly because memory was full: lower --workers; {_describe_checkpoint(run)}"
         )
