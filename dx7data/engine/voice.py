@@ -80,14 +80,12 @@ def voices(
     patches = np.atleast_2d(require_legal(np.asarray(patches)))
     if rate <= 16384:
         raise ValueError(f"the engine needs a rate above 16,384 Hz, not {rate}")
-    shapes = {"patches": patches.shape[:1]} | {
-        name: np.shape(value)
-        for name, value in (("notes", notes), ("velocities", velocities), ("held", held), ("start", start))
-    }
+    shapes = patches.shape[:1], *map(np.shape, (notes, velocities, held, start))
     try:
-        count = np.broadcast_shapes(*shapes.values())
+        count = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"each must have one value or as many as the others: {shapes}") from None
+        given = dict(zip(("patches", "notes", "velocities", "held", "start"), shapes, strict=True))
+        raise ValueError(f"each must have one value or as many as the others: {given}") from None
     patches = np.broadcast_to(patches, (*count, 155))
     note, velocity, held, start = (np.broadcast_to(x, count) for x in (notes, velocities, held, start))
     for name, value, top in (("notes", note, 127), ("velocities", velocity, 127)):
