@@ -46,6 +46,7 @@ _FEW_PATCHES = {
 _SIMPLER_VOICES = {
     "carrier": "f3ba61585654b5d3ea489f6c03cb7573446bdd16134117cab0870c6df7effe80",
     "carriers": "ef27e885f43c5884cc6c10df43b87ad8c86624d5369d2105d10ee94fa5154f4a",
+    "ratios": "9407dde9fb88983246f543f34a74a7bc5609a771bec79c55aad33b524a424fd6",
     "pair": "3315c816afdeeff9c4f32543501e5d3086ab1ebe4a3acd9d83b5aa7b4d6271c0",
     "harmonic": "bbc886faef9f2ffd4669e6475593ff5201ff07d2b3d7d2d722b09b2edb3f2bf6",
 }

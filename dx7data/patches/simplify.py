@@ -1,7 +1,7 @@
 """Simpler versions of voices, by which to find out what of a voice a model can learn.
 
-All of them are harmonic: each operator runs at a whole multiple of the note's frequency, and nothing bends the pitch. That
-takes away detune, fine and fixed frequencies, the half frequency of ratio 0.5, transposition, pitch EG and LFO.
+Nothing bends their pitch: fixed frequencies, detune, transposition, pitch EG and LFO are taken away. All but `ratios` are
+harmonic as well: each operator runs at a whole multiple of the note's frequency, without fine frequencies and ratio 0.5.
 """
 
 from collections.abc import Callable
@@ -23,18 +23,20 @@ _STEADY = {
 
 def make_harmonic(patches: np.ndarray) -> np.ndarray:
     """With their algorithm, feedback and all six operators."""
-    simple, operators, common = _open(patches)
-    operators[..., [_FIELD["oscillator_mode"], _FIELD["frequency_fine"]]] = 0
-    operators[..., _FIELD["detune"]] = 7
+    simple, operators, _ = _open(_make_steady(patches))
+    operators[..., _FIELD["frequency_fine"]] = 0
     np.maximum(operators[..., _FIELD["frequency_coarse"]], 1, out=operators[..., _FIELD["frequency_coarse"]])
-    for name, value in _STEADY.items():
-        common[:, COMMON_FIELDS.index(name)] = value
     return simple
 
 
 def keep_carriers(patches: np.ndarray) -> np.ndarray:
     """All six operators as carriers, without feedback."""
-    simple, _, common = _open(make_harmonic(patches))
+    return keep_ratios(make_harmonic(patches))
+
+
+def keep_ratios(patches: np.ndarray) -> np.ndarray:
+    """All six operators as carriers, without feedback, each at its own ratio to the note's frequency, such as 1.41."""
+    simple, _, common = _open(_make_steady(patches))
     _set_algorithm(common, 32)
     return simple
 
@@ -53,9 +55,19 @@ def keep_carrier(patches: np.ndarray) -> np.ndarray:
 SIMPLER: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "carrier": keep_carrier,
     "carriers": keep_carriers,
+    "ratios": keep_ratios,
     "pair": keep_pair,
     "harmonic": make_harmonic,
 }
+
+
+def _make_steady(patches: np.ndarray) -> np.ndarray:
+    simple, operators, common = _open(patches)
+    operators[..., _FIELD["oscillator_mode"]] = 0
+    operators[..., _FIELD["detune"]] = 7
+    for name, value in _STEADY.items():
+        common[:, COMMON_FIELDS.index(name)] = value
+    return simple
 
 
 def _keep(patches: np.ndarray, count: int) -> np.ndarray:
