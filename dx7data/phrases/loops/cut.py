@@ -112,25 +112,15 @@ def cut_phrases(
                 changed = np.empty((2 * (until - upcoming) + CONTROLLERS, 3), np.int64)
             changes = _cut_events(events, upcoming, until, begin, values, changed)
 
-            needed = text_end + _LONGEST_NOTE * count + _LONGEST_EVENT * changes + 2 * BLOCK
-            if needed > texts.size:
-                more_texts = np.empty(2 * needed, np.uint8)
-                copy(more_texts, 0, texts, 0, text_end)
-                texts = more_texts
+            texts = _make_room(texts, text_end, text_end + _LONGEST_NOTE * count + _LONGEST_EVENT * changes + 2 * BLOCK)
             text_end = pad(texts, text_end, _put_phrase(played, count, changed, changes, texts[text_end:]))
             text_ends[kept] = text_end // 4
-            needed = parts.before_bounds[part + 1] - parts.before_bounds[part] + parts.after_bounds[part + 1]
-            needed += _LONGEST_NUMBER - parts.after_bounds[part]
-            if needed > about.size:
-                about = np.empty(2 * needed, np.uint8)
+            about = _make_room(about, 0, _bound_known(parts, part))
             known = _put_known(parts, part, begin, about)
             needed = ROW_HEADER + NOTE_WORDS * count + EVENT_WORDS * changes + (known + 3) // 4
-            if used + needed > words.size:
-                if used + needed > WORDS_LIMIT:
-                    return Rows(np.empty(0, np.uint64), bounds[:1], words[:0]), crowded[:crowds], False
-                more = np.empty(2 * (used + needed), np.int32)
-                copy(more, 0, words, 0, used)
-                words = more
+            if used + needed > max(words.size, WORDS_LIMIT):
+                return Rows(np.empty(0, np.uint64), bounds[:1], words[:0]), crowded[:crowds], False
+            words = _make_room(words, used, used + needed)
             _put_row(words[used : used + needed], played, count, changed, changes, about, known, goes_on)
             used += needed
             kept += 1
@@ -245,6 +235,16 @@ def _measure_sounding(played: np.ndarray, count: int, length: int) -> tuple[int,
 
 
 @inner
+def _make_room(array: np.ndarray, used: int, needed: int) -> np.ndarray:
+    """The array, or a larger one that begins with its first `used` numbers, if `needed` of them don't fit."""
+    if needed <= array.size:
+        return array
+    larger = np.empty(2 * needed, array.dtype)
+    copy(larger, 0, array, 0, used)
+    return larger
+
+
+@inner
 def _put_phrase(played: np.ndarray, count: int, changed: np.ndarray, changes: int, text: np.ndarray) -> int:
     """Write notes and events as JSON; returns where it ends."""
     text[0] = 91  # "["
@@ -253,6 +253,13 @@ def _put_phrase(played: np.ndarray, count: int, changed: np.ndarray, changes: in
     at = put_rows(text, at + 1, changed, changes)
     text[at] = 93  # "]"
     return at + 1
+
+
+@inner
+def _bound_known(parts: Parts, part: int) -> int:
+    """Bytes that `_put_known` may write."""
+    before = parts.before_bounds[part + 1] - parts.before_bounds[part]
+    return before + _LONGEST_NUMBER + parts.after_bounds[part + 1] - parts.after_bounds[part]
 
 
 @inner

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from dx7data import cache
+from dx7data.cache import inner
 
 _i64: Any = np.int64  # wide enough for sums and shifts; mypy takes it for a number
 NOTE_OFF, NOTE_ON, CONTROL, BEND = 0x80, 0x90, 0xB0, 0xE0  # status bytes, without their channel
@@ -20,6 +21,7 @@ NOT_RUNNING = 5  # an event without a status byte, and none before
 TOO_MANY = 6  # messages
 
 _META, _PORT, _END, _TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0xFF, 0x21, 0x2F, 0x51, 0x58, 0x59
+_SYSTEM = 0xF0  # status bytes from here on have no channel
 _DRUMS = 9  # MIDI channel 10
 KEYS = 128
 # Modulation wheel, volume, expression, pedal; those that select and set a parameter; all sound off, reset, all notes off.
@@ -101,40 +103,26 @@ def read_track(
     track: its number; sequence, stamp: of the sequence and the track, those that `numbering` has not seen are new; limit:
     messages that the track may have, drums too.
     """
-    place, tick, port, running, heard = begin, 0, 0, 0, 0
+    at = place = begin
+    tick, port, running, heard = 0, 0, 0, 0
     m, places, lanes, voices = counts[MESSAGE_COUNT], counts[PLACE_COUNT], counts[LANE_COUNT], counts[VOICE_COUNT]
     metas = counts[META_COUNT]
+    # To pass `messages` to a function for each event would take longer than to read it.
     ticks, rest, of_place, of_voice = messages.tick, messages.rest, numbering.places, numbering.voices
     result = NO_END
-    at = begin
     while place < end:
         at = place
-        number, size, place = _read_number(data, place, end)
-        if size < 0:
-            result = WITHIN_EVENT if size == -1 else LONG_NUMBER
+        wait, result, place = _read_number(data, place, end)
+        if result == COMPLETE:
+            tick += wait
+            result, status, first, second, place = _read_event(data, place, end, running)
+        if result != COMPLETE:
+            at = place if result == LONG_NUMBER else at
             break
-        tick += number
-        if place >= end:
-            result = WITHIN_EVENT
-            break
-        status = _i64(data[place])
-        place += 1
+        result = NO_END
         if status == _META:
-            if place >= end:
-                result = WITHIN_EVENT
-                break
-            kind = _i64(data[place])
-            length_at = place + 1
-            length, size, place = _read_number(data, length_at, end)
-            if size < 0:
-                at = at if size == -1 else length_at
-                result = WITHIN_EVENT if size == -1 else LONG_NUMBER
-                break
-            body = place
-            if body + length > end:
-                result = WITHIN_EVENT
-                break
-            place = body + length
+            kind, length = first, second
+            body = place - length
             if kind == _END:
                 result = COMPLETE
                 break
@@ -144,43 +132,9 @@ def read_track(
                 messages.metas[metas, 0], messages.metas[metas, 1], messages.metas[metas, 2] = kind, at, tick
                 messages.metas[metas, 3], messages.metas[metas, 4] = body, length
                 metas += 1
-        elif status >= 0xF0:
-            if status == 0xF0 or status == 0xF7:  # system exclusive
-                length_at = place
-                length, size, place = _read_number(data, length_at, end)
-                if size < 0:
-                    at = at if size == -1 else length_at
-                    result = WITHIN_EVENT if size == -1 else LONG_NUMBER
-                    break
-            else:
-                length = _count_system_bytes(status)
-                if length < 0:
-                    result = NO_STATUS
-                    break
-            if place + length > end:
-                result = WITHIN_EVENT
-                break
-            place += length
-        else:
-            first = status
-            if status >= 0x80:
-                if place >= end:
-                    result = WITHIN_EVENT
-                    break
-                first = _i64(data[place])
-                place += 1
-                running = status
-            if running == 0:
-                result = NOT_RUNNING
-                break
-            kind, channel = running & 0xF0, running & 0x0F
-            second = 0
-            if kind != 0xC0 and kind != 0xD0:  # program and channel pressure have one data byte
-                if place >= end:
-                    result = WITHIN_EVENT
-                    break
-                second = _i64(data[place])
-                place += 1
+        elif status < _SYSTEM:
+            running = status
+            kind, channel = status & 0xF0, status & 0x0F
             if kind == NOTE_OFF or kind == NOTE_ON or kind == CONTROL or kind == BEND:  # noqa: SIM109
                 heard += 1
                 if heard > limit:
@@ -214,6 +168,85 @@ def read_track(
     return result
 
 
+# --- Events ---
+
+
+@njit(inline="always")
+def _read_event(data: np.ndarray, place: int, end: int, running: int) -> tuple[int, int, int, int, int]:
+    """How reading it ended, COMPLETE if well; its status, that of the one before (`running`) if it has none of its own; two
+    numbers; and where it ends, or how far it was read. The numbers are its data bytes, of a meta event its kind and length.
+    """
+    if place >= end:
+        return WITHIN_EVENT, 0, 0, 0, place
+    status = _i64(data[place])
+    if status >= _SYSTEM:
+        return _read_system(data, place + 1, end, status)
+    if status >= 0x80:
+        place += 1
+        if place >= end:
+            return WITHIN_EVENT, 0, 0, 0, place
+    else:
+        status = running
+    first = _i64(data[place])
+    place += 1
+    if status == 0:
+        return NOT_RUNNING, 0, 0, 0, place
+    kind = status & 0xF0
+    if kind == 0xC0 or kind == 0xD0:  # program and channel pressure have one data byte
+        return COMPLETE, status, first, 0, place
+    if place >= end:
+        return WITHIN_EVENT, 0, 0, 0, place
+    return COMPLETE, status, first, _i64(data[place]), place + 1
+
+
+@inner
+def _read_system(data: np.ndarray, place: int, end: int, status: int) -> tuple[int, int, int, int, int]:
+    """The same of a meta event or a system message, whose status byte has been read."""
+    kind = 0
+    if status == _META:
+        if place >= end:
+            return WITHIN_EVENT, 0, 0, 0, place
+        kind = _i64(data[place])
+        place += 1
+    if status == _META or status == 0xF0 or status == 0xF7:  # system exclusive
+        length, result, place = _read_number(data, place, end)
+        if result != COMPLETE:
+            return result, 0, 0, 0, place
+    else:
+        length = _count_system_bytes(status)
+        if length < 0:
+            return NO_STATUS, 0, 0, 0, place
+    if place + length > end:
+        return WITHIN_EVENT, 0, 0, 0, place
+    return COMPLETE, status, kind, length, place + length
+
+
+@njit(inline="always")
+def _read_number(data: np.ndarray, place: int, end: int) -> tuple[int, int, int]:
+    """A number of seven bits a byte, how reading it ended, and where it ends, or begins if it is cut off or too long."""
+    number = 0
+    for i in range(4):
+        if place + i >= end:
+            return 0, WITHIN_EVENT, place
+        byte = _i64(data[place + i])
+        number = number << 7 | byte & 0x7F
+        if byte < 0x80:
+            return number, COMPLETE, place + i + 1
+    return 0, LONG_NUMBER, place
+
+
+@njit(inline="always")
+def _count_system_bytes(status: int) -> int:
+    """The data bytes of a system message; -1: there is no such message."""
+    if status == 0xF1 or status == 0xF3:
+        return 1
+    if status == 0xF2:
+        return 2
+    if status == 0xF6 or status == 0xF8 or (status >= 0xFA and status <= 0xFC) or status == 0xFE:
+        return 0
+    return -1
+
+
 @cache.keep
 @njit(nogil=True)
 def sort_ticks(ticks: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -234,29 +267,3 @@ def sort_ticks(ticks: np.ndarray, first: int, last: int) -> np.ndarray:
         order, other = other, order
         shift += _RADIX_BITS
     return order
-
-
-@njit(inline="always")
-def _read_number(data: np.ndarray, place: int, end: int) -> tuple[int, int, int]:
-    """A number of seven bits a byte, how many bytes it has, and where it ends; -1 bytes: cut off, -2: more than four."""
-    number = 0
-    for i in range(4):
-        if place + i >= end:
-            return 0, -1, place
-        byte = _i64(data[place + i])
-        number = number << 7 | byte & 0x7F
-        if byte < 0x80:
-            return number, i + 1, place + i + 1
-    return 0, -2, place
-
-
-@njit(inline="always")
-def _count_system_bytes(status: int) -> int:
-    """The data bytes of a system message; -1: there is no such message."""
-    if status == 0xF1 or status == 0xF3:
-        return 1
-    if status == 0xF2:
-        return 2
-    if status == 0xF6 or status == 0xF8 or (status >= 0xFA and status <= 0xFC) or status == 0xFE:
-        return 0
-    return -1
