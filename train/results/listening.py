@@ -89,7 +89,7 @@ def _draw_players(sample: str, heard: list[Heard]) -> Iterator[Markup]:
     gains = match_levels([each.clip.audio for each in heard], heard[1].clip.audio)
     for (key, name, label, clip), level, gain in zip(heard, levels, gains, strict=True):
         yield html(
-            '<figure data-clip="{}" data-name="{}" data-gain="{:.6g}"><figcaption>{} <span class="level">{:+.1f} dB</span>'
+            '<figure data-clip="{}" data-name="{}" data-gain="{:.6g}"><figcaption>{} <span class="level">{:+z.1f} dB</span>'
             '</figcaption><div class="screen"><img alt="Mel spectrogram of {}, 0 to {:g} kHz" src="{}"></div>'
             '<audio controls preload="none" aria-label="{}, {}" src="{}"></audio></figure>',
             *(key, name, gain, label, 20 * np.log10(gain), name, clip.rate / 2000),
