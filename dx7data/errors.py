@@ -1,5 +1,7 @@
 """How a program ends early, the error that is a person's to mend, and the command that mends the lack of an extra."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,6 +20,15 @@ class InputError(Ending):
     """About a wrong input."""
 
     status = 2
+
+
+@contextmanager
+def explain_os_errors(what: str) -> Iterator[None]:
+    """Raises InputError in place of an OSError: what can't be done, such as "can't write x.wav", and the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}") from None
 
 
 def suggest_install(extra: str) -> str:

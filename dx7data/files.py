@@ -20,7 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 
 PARTIAL = ".partial"
 HTML = (".html", ".htm")  # endings of names
@@ -132,7 +132,7 @@ def write_output(path: Path, endings: tuple[str, ...], write: Callable) -> None:
 
 def check_output(path: Path, endings: tuple[str, ...]) -> None:
     """Raises InputError where `open_output` would fail: asked before long work, of which the result would be lost."""
-    try:
+    with explain_os_errors(f"can't write {path}"):
         _check_replaced(path, endings)
         if os.path.isdir(path):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -140,8 +140,6 @@ def check_output(path: Path, endings: tuple[str, ...]) -> None:
             partial = _name_partial(Path(os.path.realpath(path)))
             open(partial, "xb").close()
             partial.unlink()
-    except OSError as error:
-        raise InputError(f"can't write {path}: {error.strerror or error}") from None
 
 
 def _check_replaced(path: Path, endings: tuple[str, ...]) -> None:
@@ -242,10 +240,8 @@ def read_regular(path: Path, limit: int, links: bool = True) -> bytes:
 def read_all(file: BinaryIO, limit: int, path: object) -> bytes:
     """All of an open file of no more than `limit` bytes. Raises InputError."""
     check_length(os.fstat(file.fileno()).st_size, limit, path)
-    try:
+    with explain_os_errors(f"{path} can't be read"):
         return file.read(limit)
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
 
 
 def read_stream(file: BinaryIO, limit: int, path: object) -> bytes:

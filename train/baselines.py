@@ -18,7 +18,7 @@ import torchaudio
 from torch import Tensor
 
 from dx7data import process
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import check_output, read_regular, write_output
 from dx7data.output import align_columns, configure, format_count, log, print_result, progress_bar
 from models.mulaw import mu_law_encode, mu_law_table
@@ -165,10 +165,8 @@ def apply_filter(source: Tensor, taps: Tensor) -> Tensor:
 
 def write(path: Path, found: dict) -> None:
     """Raises InputError."""
-    try:
+    with explain_os_errors(f"can't write {path}"):
         write_output(path, (".json",), lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
-    except OSError as error:
-        raise InputError(f"can't write {path}: {error.strerror or error}") from None
 
 
 def read(path: Path) -> dict:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from dx7data import process
 from dx7data.audio.markup import html, join
 from dx7data.audio.svg import make_svg
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import HTML, write_output
 from dx7data.output import format_count, log, print_result
 from dx7data.page.head import fill_page
@@ -62,10 +62,8 @@ def write(folders: list[Path], path: Path, floors: Path | None = None) -> list[R
     """
     runs = read(folders)
     text = page(runs, read_floors(floors, runs) if floors else None)
-    try:
+    with explain_os_errors(f"can't write the page to {path}"):
         write_output(path, HTML, lambda file: file.write(text.encode(errors="replace")))
-    except OSError as error:
-        raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
     return runs
 
 

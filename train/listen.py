@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from dx7data import process
 from dx7data.audio.markup import html, join
-from dx7data.errors import InputError
+from dx7data.errors import explain_os_errors
 from dx7data.files import HTML, check_output, write_output
 from dx7data.output import print_result
 from dx7data.page.head import fill_page
@@ -86,10 +86,8 @@ def write(options: ListenOptions) -> None:
     _, sets = release.open_sets(found, options.live, CLIPS)
     predicted = [Predicted(found, one, device) for one in sets]
     text = make_page(Path(options.pretrained).name, found, predicted)
-    try:
+    with explain_os_errors(f"can't write the page to {options.out}"):
         write_output(options.out, HTML, lambda file: file.write(text.encode()))
-    except OSError as error:
-        raise InputError(f"can't write the page to {options.out}: {error.strerror or error}") from None
     sets_found = {each.set: {"clips": len(each.clips), "bits": float(np.mean(each.bits))} for each in predicted}
     print_result(
         {"page": str(options.out), "decode": found.decode, "sets": sets_found},

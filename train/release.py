@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dx7data import process
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.output import log, print_result
 from dx7data.patches.patch import patch_name
 from dx7data.plan.plan import Plan
@@ -76,10 +76,8 @@ def release(options: ReleaseOptions) -> None:
     trained = trained._replace(decode=measure.choose_decoder(rows))
     record |= {"decoder_chosen_on": reader.choose_set(recorded)}
     record |= {"sets": [row | {"recorded_bits": recorded[row["set"]]} for row in rows]}
-    try:
+    with explain_os_errors(f"can't write {options.out}"):
         files = writer.write(options.out, trained, weights, record)
-    except OSError as error:
-        raise writer.explain(options.out, error) from None
     found = {"folder": str(options.out), "step": trained.step, "decode": trained.decode, "bytes": sum(files.values())}
     print_result({**found, "files": files, "sets": record["sets"]}, describe)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dx7data import process
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import open_output
 from dx7data.output import log, print_result
 from models.model import Model, build
@@ -122,11 +122,8 @@ def show(options: TimescaleOptions) -> None:
         )
     found = {"layers": [row.summarize() for row in rows], "remarks": remarks}
     if options.out:
-        try:
-            with open_output(options.out, (".png",)) as file:
-                draw(rows).savefig(file, format="png")
-        except OSError as error:
-            raise InputError(f"--out {options.out} can't be written: {error.strerror}") from None
+        with explain_os_errors(f"--out {options.out} can't be written"), open_output(options.out, (".png",)) as file:
+            draw(rows).savefig(file, format="png")
         found["picture"] = str(options.out)
     print_result(found, lambda found: [*table(found["layers"]), "", *found["remarks"]], options.out)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.output import format_count, log, progress_bar
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
@@ -57,10 +57,8 @@ def write_report(path: Path, patches: Report, music: MusicReport | None = None) 
     from dx7data.files import write_output
 
     document = patches.to_dict() | ({"music": music.to_dict()} if music else {})
-    try:
+    with explain_os_errors(f"can't write the report to {path}"):
         write_output(path, (".json",), lambda file: file.write((json.dumps(document, indent=1) + "\n").encode()))
-    except OSError as error:
-        raise InputError(f"can't write the report to {path}: {error.strerror or error}") from None
 
 
 def load_phrases(options: Namespace, spec: Spec) -> tuple[Phrases | None, MusicReport | None]:

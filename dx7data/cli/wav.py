@@ -8,7 +8,7 @@ from dx7data.cli.inputs import announce_compilation, check_rate
 from dx7data.cli.planning import RATES, SECONDS
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.output import format_count, print_result
 
 
@@ -43,10 +43,8 @@ def run(options: Namespace) -> None:
     native = render(voices(each, options.note, options.velocity, options.held, rate), options.seconds)
     native = decimate(native, options.sample_rate)
     clip, factor, peak, cut = (each[0] for each in gain.apply(native, options.gain))
-    try:
+    with explain_os_errors(f"can't write {options.out}"):
         write_output(options.out, (".wav",), lambda file: file.write(encode_wav(clip, options.sample_rate)))
-    except OSError as error:
-        raise InputError(f"can't write {options.out}: {error.strerror or error}") from None
     found = {
         "file": str(options.out),
         "patch": patch.patch_name(each),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import IO, cast
 
 from dx7data.dataset import card, shard
-from dx7data.errors import InputError, make_printable
+from dx7data.errors import InputError, explain_os_errors, make_printable
 from dx7data.output import format_count
 from dx7data.plan import schema
 from dx7data.plan.plan import Plan, find_differences
@@ -37,7 +37,7 @@ def lock_folder(folder: Folder, new: bool = False, shared: bool = False) -> Iter
     Raises InputError when another process does, and when the folder holds other things or, if not new, no data set. A store
     has no locks: there the plan alone is guarded, see `prepare`, and equal renders do each other no harm.
     """
-    try:
+    with explain_os_errors(f"can't write to {folder}"):
         if new:
             folder.check_writable()
             _refuse_foreign(folder)
@@ -45,8 +45,6 @@ def lock_folder(folder: Folder, new: bool = False, shared: bool = False) -> Iter
             raise InputError(f"{folder} is no data set: it has no dataset.json")
         else:
             folder.check_writable()
-    except OSError as error:
-        raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
     with folder.lock(shared):
         yield
 
@@ -67,7 +65,7 @@ def prepare(plan: Plan, folder: Folder, overwrite: bool, chosen: list[Shard] | N
     folder of its own.
     """
     plan.check_current()
-    try:
+    with explain_os_errors(f"can't write to {folder}"):
         folder.check_writable()
         _refuse_foreign(folder)
         with folder.lock_plan():
@@ -78,8 +76,6 @@ def prepare(plan: Plan, folder: Folder, overwrite: bool, chosen: list[Shard] | N
                 if not folder.claim("dataset.json", plan.to_json()):  # somebody else was first, just now
                     _is_torn(plan, folder)
                 write_plan(plan, folder)
-    except OSError as error:
-        raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
     return find_missing(plan, folder, chosen)
 
 
@@ -142,11 +138,9 @@ def find_missing(plan: Plan, folder: Folder, chosen: list[Shard] | None = None) 
 
 def extend(folder: Folder, plan: Plan) -> None:
     """Put a plan that asks for more samples in the place of the one in a folder. Each split's last shard may grow."""
-    try:
+    with explain_os_errors(f"can't write to {folder}"):
         folder.remove("index.json")
         write_plan(plan, folder)
-    except OSError as error:
-        raise InputError(f"can't write to {folder}: {error.strerror or error}") from None
 
 
 def _clear(folder: Folder) -> None:

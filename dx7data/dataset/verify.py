@@ -12,7 +12,7 @@ import numpy as np
 from dx7data import prefix
 from dx7data.dataset import card, contents, folders, shard
 from dx7data.dataset.executors import local
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import PARTIAL
 from dx7data.output import format_count, log
 from dx7data.patches import sysex
@@ -106,11 +106,9 @@ def _remake(plan: Plan, each: Shard, folder: Folder) -> Iterator[str]:
     if blocked := [name for kind in _KINDS if folder.is_blocked(name := f"{each.name}.{kind}")]:
         yield f"{each.name}: a folder stands in the place of {blocked[0]}, with something in it; move it away"
         return
-    try:
+    with explain_os_errors(f"writing {each.name} to {folder} failed"):
         folders.remove_partial(folder, [each])
         shard.write_shards(plan, [each], folder)
-    except OSError as error:
-        raise InputError(f"writing {each.name} to {folder} failed: {error.strerror or error}") from None
 
 
 def _check_files(plan: Plan, each: Shard, folder: Folder, progress: Callable[[int], object]) -> str | None:

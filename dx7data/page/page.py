@@ -12,7 +12,7 @@ from markupsafe import Markup
 from dx7data.audio.markup import html, join
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import contents, folders, shard
-from dx7data.errors import InputError, make_printable
+from dx7data.errors import InputError, explain_os_errors, make_printable
 from dx7data.files import HTML, check_output, write_output
 from dx7data.output import format_count
 from dx7data.page import choice, histograms, spectrogram
@@ -49,10 +49,8 @@ def write_page(where: Where, path: Path, rows: int = ROWS) -> None:
         samples = [[_read_sample(folder, each, tables[each][i]) for each, i in unit] for unit in units]
         summary = contents.summarize(folder, 0)
     text = _write(folder, plan, summary, table, samples)
-    try:
+    with explain_os_errors(f"can't write the page to {path}"):
         write_output(path, HTML, lambda file: file.write(text.encode(errors="replace")))
-    except OSError as error:
-        raise InputError(f"can't write the page to {path}: {error.strerror or error}") from None
 
 
 def _read_columns(plan: Plan, made: dict[Shard, schema.Stats], folder: Folder) -> dict[str, np.ndarray]:

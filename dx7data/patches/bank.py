@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import check_output, read_stream, write_output
 from dx7data.output import format_count, log
 from dx7data.patches import audible, containers, exports, patch, sysex
@@ -254,7 +254,5 @@ def export(bank: Bank, path: str | os.PathLike, full_bank: bool = False) -> None
     if not len(bank.patches):
         raise InputError(f"there are no patches to write to {make_printable(path)}")
     written = _WRITERS[suffix](bank, full_bank)
-    try:
+    with explain_os_errors(f"{make_printable(path)} cannot be written"):
         write_output(path, (suffix,), lambda file: file.write(written))
-    except OSError as error:
-        raise InputError(f"{make_printable(path)} cannot be written: {error.strerror}") from error

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, TypeVar
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import (
     PARTIAL,
     measure_regular,
@@ -41,12 +41,10 @@ class LocalFolder:
         return str(self.path / name)
 
     def list_sizes(self) -> dict[str, int | None] | None:
-        try:
+        with explain_os_errors(f"{self} can't be read"):
             if not self.path.is_dir():
                 raise InputError(f"{self} is no folder")
             return dict.fromkeys(os.listdir(self.path))
-        except OSError as error:
-            raise InputError(f"{self} can't be read: {error.strerror or error}") from None
 
     def exists(self, name: str) -> bool:
         return (self.path / name).exists()
@@ -69,12 +67,10 @@ class LocalFolder:
         return map(function, items)
 
     def check_writable(self) -> None:
-        try:
+        with explain_os_errors(f"can't write to {self}"):
             if not self.path.exists():
                 self.path.mkdir(parents=True)
                 sync_folder(self.path.parent)
-        except OSError as error:
-            raise InputError(f"can't write to {self}: {error.strerror or error}") from None
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:

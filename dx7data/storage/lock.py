@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 
 NAME = ".lock"  # an empty file, there for as long as it is needed
 _PATIENCE = 2.0  # seconds: a process that was killed just now may take a while to be gone
@@ -25,10 +25,8 @@ def lock(folder: Path, shared: bool = False) -> Iterator[None]:
     """
     path, end = folder / NAME, time.monotonic() + _PATIENCE
     while True:
-        try:
+        with explain_os_errors(f"can't write to {folder}: {NAME}"):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-        except OSError as error:
-            raise InputError(f"can't write to {folder}: {NAME}: {error.strerror}") from None
         try:
             if _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX) and _is_at(path, descriptor):
                 yield

@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, explain_os_errors
 from dx7data.output import drop_nan
 from models.model import Model
 from train.loop.checkpoint import Tensors, layer_names
@@ -49,14 +49,8 @@ def _count_bytes(tensor: torch.Tensor) -> int:
 
 def check_place(out: Path) -> None:
     """Raises InputError where no folder `out` can be made: asked before the model is measured."""
-    try:
+    with explain_os_errors(f"can't write {out}"):
         os.rmdir(_make_partial(out))
-    except OSError as error:
-        raise explain(out, error) from None
-
-
-def explain(out: Path, error: OSError) -> InputError:
-    return InputError(f"can't write {out}: {error.strerror or error}")
 
 
 def _make_partial(out: Path) -> Path:
