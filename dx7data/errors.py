@@ -1,6 +1,6 @@
-"""How a program ends early, the error that is a person's to mend, and the command that mends the lack of an extra."""
+"""How a program ends early, the error that is a person's to mend, and what sentences about such errors have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,14 @@ def explain_os_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{what}: {error.strerror or error}") from None
+
+
+def suggest_name(wrong: str, known: Iterable[str]) -> str:
+    """A part of a sentence, `did you mean NAME? `, with the known name that is most like a wrong one; empty if none is."""
+    import difflib  # only here: every command reads this file
+
+    near = difflib.get_close_matches(wrong, known, 1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def suggest_install(extra: str) -> str:

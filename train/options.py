@@ -6,7 +6,6 @@ not given is not in the result: a preset, or the run that goes on, has its value
 
 import argparse
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import msgspec
 
 from dx7data import output
 from dx7data.cli import types
-from dx7data.errors import InputError
+from dx7data.errors import InputError, suggest_name
 from dx7data.files import read_stream
 from train.documents import put_in_words
 
@@ -129,8 +128,7 @@ def make_reader(kind: Any, choices: Container[str] | Iterable[str] = (), many: b
         if text == "none" and NoneType in get_args(kind):
             return None
         if choices and text not in (names := list(choices)):  # type: ignore[arg-type]  # both kinds are iterable
-            near = difflib.get_close_matches(text, names, 1)
-            guess = f"did you mean {near[0]}? " if near else ""
+            guess = suggest_name(text, names)
             raise argparse.ArgumentTypeError(f"there is no {text!r}: {guess}there are {', '.join(names)}")
         return read_value(text, kind)
 

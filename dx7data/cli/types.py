@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, suggest_name
 from dx7data.output import log
 from dx7data.storage import Folder, open_folder
 
@@ -170,10 +170,6 @@ def gain(text: str) -> str:
 
 def explain_unknown(word: str, options: Iterable[str], program: str) -> str:
     """What is wrong with a word of a command line that no option takes, in a sentence."""
-    import difflib
-
     word = word.partition("=")[0]
-    near = difflib.get_close_matches(word, options, 1)
-    guess = f"did you mean {near[0]}? " if near else ""
     what = f"there is no option {word}" if word.startswith("-") else f"{word} belongs to no option"
-    return f"{what}: {guess}{program} --help shows them all"
+    return f"{what}: {suggest_name(word, options)}{program} --help shows them all"

@@ -8,7 +8,6 @@ The folder may come from anybody. As of a checkpoint, nothing that it says is be
 each piece with its hash, each tensor with the model, before any is used.
 """
 
-import difflib
 import os
 from collections import Counter
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 import torch
 from msgspec import Meta
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, suggest_name
 from dx7data.files import read_regular
 from models.model import Model, build
 from train.config import Count, RunSettings
@@ -100,10 +99,8 @@ def find_folder(name: str) -> Path:
             f"--pretrained {name}: trained models are in the folder releases/ of the project's repository, and none is in "
             f"{RELEASES}: use a checkout that has them, or name another folder, as in ./{name}"
         )
-    near = difflib.get_close_matches(name, names, 1)
-    guess = f"did you mean {near[0]}? " if near else ""
     known = f"the models are {', '.join(names)}; a folder elsewhere is named as in ./{name}"
-    raise InputError(f"--pretrained {name}: there is no such model: {guess}{known}")
+    raise InputError(f"--pretrained {name}: there is no such model: {suggest_name(name, names)}{known}")
 
 
 def list_names() -> list[str]:
