@@ -21,6 +21,7 @@ import llvmlite
 import numba
 import numpy as np
 
+from dx7data.files import find_cache
 from dx7data.output import log
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -49,7 +50,7 @@ def folder() -> Path | None:
     What lies there is run as it is, so the folder must be this user's own.
     """
     try:
-        path = _base() / compute_digest()
+        path = Path(os.environ.get("NUMBA_CACHE_DIR") or find_cache()) / compute_digest()
         path.mkdir(parents=True, exist_ok=True)
         status = path.stat()
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
@@ -59,12 +60,6 @@ def folder() -> Path | None:
         _say(f"compiled code is not kept: {error}. NUMBA_CACHE_DIR names another folder; now it is compiled in memory")
         return None
     return path
-
-
-def _base() -> Path:
-    if named := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dx7data"
 
 
 def is_warm(module: str = "cpu") -> bool:

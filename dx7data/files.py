@@ -102,6 +102,11 @@ def open_log(path: Path) -> TextIO:
     return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "a")
 
 
+def find_cache() -> Path:
+    """This project's folder in the user's cache, there or not. Raises RuntimeError for a user without a home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dx7data"
+
+
 @contextmanager
 def open_output(path: Path, endings: tuple[str, ...]) -> Iterator[BinaryIO]:
     """A binary file to write what a person asked for at `path`.

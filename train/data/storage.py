@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from dx7data import storage
 from dx7data.errors import InputError
+from dx7data.files import find_cache
 from dx7data.storage import LocalFolder
 from dx7data.storage.remote import RemoteFolder
 
@@ -48,9 +49,8 @@ class Remote(RemoteFolder):
 
     def __init__(self, url: str, cache: Path | None = None, cache_bytes: int = CACHE_BYTES):
         super().__init__(url)
+        self._root = cache or find_cache()
         # By address: two data sets have shards of the same names.
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._root = cache or home / "dx7data"
         self._cache = self._root / hashlib.sha256(self.name.encode()).hexdigest()[:16]
         self._limit = cache_bytes
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dx7data.errors import InputError
-from dx7data.files import write_atomically
+from dx7data.files import find_cache, write_atomically
 from dx7data.output import log
 from dx7data.storage.remote import RemoteFolder, open_url
 from train.config import DECISIVE
@@ -149,8 +149,7 @@ def _find_unchanged(store: RemoteFolder, files: dict[str, int], folder: Path) ->
 
 def _find_place(store: RemoteFolder, kind: str) -> Path:
     """In the cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "dx7data" / kind / hashlib.sha256(store.name.encode()).hexdigest()[:16] / store.title
+    return find_cache() / kind / hashlib.sha256(store.name.encode()).hexdigest()[:16] / store.title
 
 
 def _copy(store: RemoteFolder, files: dict[str, int], folder: Path) -> None:
