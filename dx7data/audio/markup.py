@@ -1,9 +1,12 @@
-"""HTML and SVG, of which every part is escaped unless it is markup itself."""
+"""Markup. In HTML and SVG every part is escaped unless it is markup itself, in Markdown what is asked for."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from markupsafe import Markup
+
+from dx7data.errors import make_printable
 
 
 def html(text: str, /, *parts: object, **named: object) -> Markup:
@@ -14,3 +17,8 @@ def html(text: str, /, *parts: object, **named: object) -> Markup:
 def join(parts: Iterable[Any], between: str = "") -> Markup:
     """All parts one after the other, each escaped unless it is markup."""
     return Markup(between).join(parts)
+
+
+def escape_markdown(name: str) -> str:
+    """A name as text, whatever of it Markdown would take for something else."""
+    return re.sub(r"([\\`*_<>&|#\[\]])", r"\\\1", make_printable(name))

@@ -7,8 +7,8 @@ set, once it is written.
 import re
 from collections import Counter
 
+from dx7data.audio.markup import escape_markdown
 from dx7data.dataset.front_matter import DEFAULT_TITLE, format_front_matter, format_size
-from dx7data.errors import make_printable
 from dx7data.patches import patch
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import Plan
@@ -114,12 +114,12 @@ def _format_text(plan: Plan) -> str:
     lengths = [f"{codec}, {spec.prefix_samples(codec)} samples" for codec in spec.prefixes]
     return _TEXT.format(
         mark=MARK,
-        title=_escape(plan.title or DEFAULT_TITLE),
+        title=escape_markdown(plan.title or DEFAULT_TITLE),
         count="1 pair" if samples == 1 else f"{samples} pairs",
         seconds=spec.seconds,
         hours=samples * spec.seconds / 3600,
         engine=ENGINE,
-        source="any patch" if spec.source == RANDOM_SOURCE else _escape(patch.patch_name(get_source_patch(plan))),
+        source="any patch" if spec.source == RANDOM_SOURCE else escape_markdown(patch.patch_name(get_source_patch(plan))),
         layers="a DX7 patch" if maximum == 1 else f"{minimum} to {maximum} DX7 patches together",
         patches=", ".join(f"{count} ({kind})" for kind, count in sorted(kinds.items()))
         + (f"; {len(plan.silent)} more are silent and left out" if plan.silent else ""),
@@ -138,13 +138,8 @@ def _format_text(plan: Plan) -> str:
         seed=spec.seed,
         fingerprint=plan.fingerprint,
         first=plan.shards()[0].name,
-        licence=f" Licence: {_escape(plan.license)}." if plan.license else "",
+        licence=f" Licence: {escape_markdown(plan.license)}." if plan.license else "",
     )
-
-
-def _escape(name: str) -> str:
-    """A name as text, whatever of it Markdown would take for something else."""
-    return re.sub(r"([\\`*_<>&|#\[\]])", r"\\\1", make_printable(name))
 
 
 def _describe_phrases(plan: Plan) -> str:

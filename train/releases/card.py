@@ -1,10 +1,9 @@
 """The card of a released model: `README.md`, written from config.json alone, whose `record` is what the run has left."""
 
-import re
 import shlex
 from typing import Any
 
-from dx7data.errors import make_printable
+from dx7data.audio.markup import escape_markdown
 
 _TEXT = """---
 license: apache-2.0
@@ -86,9 +85,9 @@ def format_card(config: dict[str, Any]) -> str:
     decoders = list(rows[0]["heard"])
     codec = settings["prefix"]
     return _TEXT.format(
-        title=_escape(record["title"]),
+        title=escape_markdown(record["title"]),
         name=shlex.quote(record["title"]),
-        model=_escape(settings["model_name"]),
+        model=escape_markdown(settings["model_name"]),
         voice="in the voice of a DX7 patch, which the prefix gives" if codec else f"in the voice of {_name_voice(record)}",
         patch=" --patch example:5" if codec else "",
         parameters=record["parameters"],
@@ -101,17 +100,19 @@ def format_card(config: dict[str, Any]) -> str:
         steps=settings["steps"],
         batch=settings["batch"],
         minutes=record["training_seconds"] / 60,
-        device=_escape(record["versions"].get("device", "unknown")),
-        versions=", ".join(f"{name} {_escape(text)}" for name, text in record["versions"].items() if name != "device"),
+        device=escape_markdown(record["versions"].get("device", "unknown")),
+        versions=", ".join(
+            f"{name} {escape_markdown(text)}" for name, text in record["versions"].items() if name != "device"
+        ),
         commands="\n".join(map(shlex.join, record["commands"])),
-        sets="; ".join(_SETS.get(row["set"], f"`{_escape(row['set'])}`") for row in rows),
+        sets="; ".join(_SETS.get(row["set"], f"`{escape_markdown(row['set'])}`") for row in rows),
         scores="\n".join(map(_write_scores, rows)),
         rounding="\n".join(map(_write_rounding, rows)),
         decoders=" | ".join(f"`{how}`" for how in decoders),
         lines="|".join(["---"] * len(decoders)),
         heard="\n".join(map(_write_distances, rows)),
         decode=config["decode"],
-        where=f" on `{_escape(record['decoder_chosen_on'])}`" if len(rows) > 1 else "",
+        where=f" on `{escape_markdown(record['decoder_chosen_on'])}`" if len(rows) > 1 else "",
         pieces=len(config["pieces"]),
         rights=_RIGHTS if record["plan"]["benchmark"] else "",
     )
@@ -119,7 +120,7 @@ def format_card(config: dict[str, Any]) -> str:
 
 def _name_voice(record: dict[str, Any]) -> str:
     plan = record["plan"]
-    return _escape(plan["voices"][0]) if plan["patches"] == 1 else f"one of {plan['patches']:,} patches"
+    return escape_markdown(plan["voices"][0]) if plan["patches"] == 1 else f"one of {plan['patches']:,} patches"
 
 
 def _name_reader(model: dict[str, Any]) -> str:
@@ -130,7 +131,7 @@ def _name_reader(model: dict[str, Any]) -> str:
 
 def _describe_data(plan: dict[str, Any]) -> str:
     benchmark = f"benchmark `{plan['benchmark']}`: " if plan["benchmark"] else ""
-    voices = f"{plan['patches']:,} patches" if plan["patches"] > 1 else f"the patch {_escape(plan['voices'][0])}"
+    voices = f"{plan['patches']:,} patches" if plan["patches"] > 1 else f"the patch {escape_markdown(plan['voices'][0])}"
     kinds = ", ".join(plan["kinds"]) or "phrases of all kinds"
     return f"{benchmark}{voices}, {plan['samples']:,} samples for training, {kinds}"
 
@@ -139,23 +140,18 @@ def _write_scores(row: dict[str, Any]) -> str:
     error = _write(row["bits_se"], " ± {:.3f}")  # of one clip there is none
     figures = [f"{row['bits']:.3f}{error}", f"{row['order0_bits']:.3f}"]
     figures += [_write(row[name], "{:.1f} dB") for name in ("snr_mean_db", "snr_argmax_db")]  # nor SNR of silent targets
-    return f"| {_escape(row['set'])} | {row['samples']:,} | {' | '.join(figures)} |"
+    return f"| {escape_markdown(row['set'])} | {row['samples']:,} | {' | '.join(figures)} |"
 
 
 def _write_rounding(row: dict[str, Any]) -> str:
-    return f"| {_escape(row['set'])} | {row['change']:+.5f} | {_write(row['recorded_bits'], '{:.4f}')} |"
+    return f"| {escape_markdown(row['set'])} | {row['change']:+.5f} | {_write(row['recorded_bits'], '{:.4f}')} |"
 
 
 def _write_distances(row: dict[str, Any]) -> str:
     cells = [f"{heard['mel_db']:.2f} dB{_write(heard['mrstft'], ', {:.3f}')}" for heard in row["heard"].values()]
-    return f"| {_escape(row['set'])} | {' | '.join(cells)} |"
+    return f"| {escape_markdown(row['set'])} | {' | '.join(cells)} |"
 
 
 def _write(number: float | None, form: str) -> str:
     """Nothing where it is not known."""
     return "" if number is None else form.format(number)
-
-
-def _escape(name: str) -> str:
-    """A name as text, whatever of it Markdown would take for something else."""
-    return re.sub(r"([\\`*_<>&|#\[\]])", r"\\\1", make_printable(name))
