@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .film import FiLM
 from .layers.activation import linear_gelu
-from .layers.base import SequenceLayer
+from .layers.base import SequenceLayer, upcast
 from .layers.linear import apply_linear
 from .layers.norm import add_norm
 from .layers.s4d import compute_kernels
@@ -231,8 +231,7 @@ class SaShiMi(nn.Module):
 
         def zeros(i: int, steps: int) -> Tensor:
             weight = cast(nn.Linear, self.up[i]).weight  # p D of the stage above, D of the stage below
-            dtype = torch.promote_types(weight.dtype, torch.float32)
-            return torch.zeros(batch, steps, len(weight) // self.pool[i], dtype=dtype, device=weight.device)
+            return upcast(weight.new_zeros(batch, steps, len(weight) // self.pool[i]))
 
         gathered = tuple(zeros(i, p - 1) for i, p in enumerate(self.pool))
         made = tuple(zeros(i, p) for i, p in enumerate(self.pool))

@@ -110,9 +110,7 @@ class Model(nn.Module):
         inner = self.backbone.initial_state(batch)
         if self.reader is None:
             return inner
-        weight = self.head.weight
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        zeros = torch.zeros(batch, self.reader.length + CODE, dtype=dtype, device=weight.device)
+        zeros = upcast(self.head.weight.new_zeros(batch, self.reader.length + CODE))
         return 0, *zeros.split([self.reader.length, CODE], dim=1), inner
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .base import SequenceLayer
+from .base import SequenceLayer, upcast
 from .tuning import choose_configurations
 
 logger = logging.getLogger("dx7data.models")  # below the one that -q silences
@@ -196,4 +196,4 @@ class MambaLayer(SequenceLayer):
         return u.dtype != torch.float64 and mamba_ssm_usable()
 
     def zeros(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=torch.promote_types(self.D.dtype, torch.float32), device=self.D.device)
+        return upcast(self.D.new_zeros(shape))

@@ -102,8 +102,7 @@ class SlidingAttention(SequenceLayer):
     def _zeros(self, batch: int, window: int) -> State:
         weight = self.out_proj.weight
         shape = batch, window, len(weight) // self.headdim, self.headdim
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        keys, values = (torch.zeros(shape, dtype=dtype, device=weight.device) for _ in range(2))
+        keys, values = (upcast(weight.new_zeros(shape)) for _ in range(2))
         return keys, values, keys.new_zeros(window)
 
     def residual_weights(self) -> list[Tensor]:

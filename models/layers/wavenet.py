@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import SequenceLayer, register
+from .base import SequenceLayer, register, upcast
 
 State = tuple[Tensor, ...]
 
@@ -94,10 +94,7 @@ class WaveNet(SequenceLayer):
     def initial_state(self, batch: int) -> State:
         """Of each unit, its last inputs (B, dilation, E)."""
         weight = self.in_proj.weight
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        return tuple(
-            torch.zeros(batch, dilation, self.channels, dtype=dtype, device=weight.device) for dilation in self.dilations
-        )
+        return tuple(upcast(weight.new_zeros(batch, dilation, self.channels)) for dilation in self.dilations)
 
     def residual_weights(self) -> list[Tensor]:
         return [self.out_proj.weight]
