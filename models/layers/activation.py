@@ -12,14 +12,18 @@ from .norm import WIDEST
 
 
 def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
-    return Activation.apply(F.linear(x, linear.weight), linear.bias, False) if is_usable(x, linear) else F.gelu(linear(x))
+    if fits_activation(x, linear):
+        return Activation.apply(F.linear(x, linear.weight), linear.bias, False)
+    return F.gelu(linear(x))
 
 
 def linear_glu(x: Tensor, linear: nn.Linear) -> Tensor:
-    return Activation.apply(F.linear(x, linear.weight), linear.bias, True) if is_usable(x, linear) else F.glu(linear(x))
+    if fits_activation(x, linear):
+        return Activation.apply(F.linear(x, linear.weight), linear.bias, True)
+    return F.glu(linear(x))
 
 
-def is_usable(x: Tensor, linear: nn.Linear) -> bool:
+def fits_activation(x: Tensor, linear: nn.Linear) -> bool:
     return fits_bfloat16(x) and linear.bias is not None and linear.out_features <= WIDEST
 
 

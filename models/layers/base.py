@@ -115,10 +115,11 @@ def has_triton() -> bool:
 
 
 def fits_bfloat16(x: Tensor) -> bool:
-    """Whether kernels of ours that round to bfloat16 may stand for torch: on a GPU, where autocast would round too.
+    """Whether kernels of ours that round to bfloat16 may stand for torch: on a GPU, where autocast would round too, which
+    leaves float64 as it is.
 
     torch.compile fuses operations of torch itself, and needs none of them.
     """
-    if not x.is_cuda or torch.version.hip or torch.compiler.is_compiling() or not has_triton():
+    if not x.is_cuda or x.dtype == torch.float64 or torch.version.hip or torch.compiler.is_compiling() or not has_triton():
         return False
     return torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16

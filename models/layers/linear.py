@@ -10,13 +10,9 @@ from .base import fits_bfloat16
 
 
 def apply_linear(x: Tensor, linear: nn.Linear) -> Tensor:
-    if not is_usable(x) or linear.bias is None:
+    if not fits_bfloat16(x) or linear.bias is None:
         return linear(x)
     return AddedBias.apply(F.linear(x, linear.weight, linear.bias.detach()), linear.bias)
-
-
-def is_usable(x: Tensor) -> bool:
-    return fits_bfloat16(x)
 
 
 class AddedBias(torch.autograd.Function):

@@ -10,8 +10,8 @@ from .base import fits_bfloat16
 LONGEST = 16_384  # steps, beyond which an FFT does less work
 
 
-def is_usable(x: Tensor) -> bool:
-    return fits_bfloat16(x) and x.dtype != torch.float64 and x.shape[1] <= LONGEST
+def fits_long_convolution(x: Tensor) -> bool:
+    return fits_bfloat16(x) and x.shape[1] <= LONGEST
 
 
 class LongConvolution(torch.autograd.Function):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..timescales import Modes, rotary_modes
-from .base import register, ssm_parameter, upcast
+from .base import fits_bfloat16, register, ssm_parameter, upcast
 from .convolution import causal_conv, causal_conv_by_kernel, causal_conv_step, depthwise_conv
 from .mamba_layer import (
     MambaLayer,
@@ -23,7 +23,7 @@ from .mamba_layer import (
 )
 from .norm import RMSNorm
 from .rotation import accumulate_angles, count_angles, per_head, rotate
-from .ssd import CHUNK, SEGMENT, ScanInChunks, fits_tiles, is_usable, ssd, ssd_rotary
+from .ssd import CHUNK, SEGMENT, ScanInChunks, fits_tiles, ssd, ssd_rotary
 
 KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
 SMALLEST_TILE = 16  # of a product of matrices in bfloat16
@@ -145,7 +145,7 @@ class Mamba2(MambaLayer):
         return not self.bc_norm and not self.n_angles and one_group and fits_tiles(self.headdim, self.d_state)
 
     def _uses_own_kernels(self, u: Tensor) -> bool:
-        return self.has_own_kernels and is_usable(u)
+        return self.has_own_kernels and fits_bfloat16(u)
 
     def run_kernels(self, u: Tensor) -> Tensor:
         projected = self.in_proj(u)

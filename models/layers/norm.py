@@ -13,13 +13,13 @@ WIDEST = 4096  # channels that a kernel holds at once
 
 def add_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
     """x + y, or x alone, and its LayerNorm: (B, L, D) each."""
-    if is_usable(x):
+    if fits_add_norm(x):
         return AddNorm.apply(x, y, norm.weight, norm.bias, norm.eps)
     x = x if y is None else x + y
     return x, norm(x)
 
 
-def is_usable(x: Tensor) -> bool:
+def fits_add_norm(x: Tensor) -> bool:
     return fits_bfloat16(x) and x.dtype == torch.float32 and x.shape[-1] <= WIDEST and x.is_contiguous()
 
 

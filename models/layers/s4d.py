@@ -20,7 +20,7 @@ from ..timescales import Modes
 from .activation import linear_glu
 from .base import LR_CAP, SequenceLayer, fits_bfloat16, register, ssm_parameter
 from .blocks import LinearRecurrence
-from .long_convolution import LongConvolution, is_usable
+from .long_convolution import LongConvolution, fits_long_convolution
 
 
 class S4Block(SequenceLayer):
@@ -89,7 +89,7 @@ class S4Block(SequenceLayer):
         return self.mix(y), after.unflatten(2, (-1, 2))
 
     def _apply_kernel(self, x: Tensor, kernel: Tensor) -> Tensor:
-        if is_usable(x):
+        if fits_long_convolution(x):
             taps = torch.cat((kernel[:, :1] + self.D[:, None], kernel[:, 1:]), dim=1)
             return linear_glu(LongConvolution.apply(x, taps), self.output)
         with torch.autocast(x.device.type, enabled=False):

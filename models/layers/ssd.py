@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import fits_bfloat16, upcast
+from .base import upcast
 from .mamba_layer import linear_recurrence
 from .rotation import accumulate_angles, rotate
 
@@ -78,10 +78,6 @@ def ssd_rotary(
     B, C = rotate(angles, upcast(B), upcast(C))
     y, h = ssd(x, log_decay, dt, B, C, chunk, h)
     return y, (h, angles[:, -1].clone())  # a view would keep all angles
-
-
-def is_usable(x: Tensor) -> bool:
-    return fits_bfloat16(x) and x.dtype != torch.float64
 
 
 def fits_tiles(headdim: int, state: int) -> bool:
