@@ -142,6 +142,12 @@ def test_curves_are_the_tables(run):
     assert shown == [(float(row["algorithm"]), float(row["bits"])) for row in last]
 
 
+def test_times_have_no_powers_of_ten():
+    timed = [{"step": str(i), "step_seconds": "0.0997", "data_seconds": "0.00123"} for i in range(3)]
+    titles = [axes.get_title() for axes in figures.draw_steps("s4", timed).axes]
+    assert titles == ["Whole step: median 100 ms, longest 100 ms", "Waiting for data: median 1.2 ms, longest 1.2 ms"]
+
+
 @given(arrays(np.float64, st.integers(1, 200), elements=st.floats(0, 100)))
 def test_smoothed_is_the_mean_around_each_value(values):
     reach = len(values) // 50

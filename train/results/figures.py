@@ -160,7 +160,7 @@ def draw_steps(name: str, rows: list[Row]) -> Figure:
 
 
 def _round(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
 def draw_validation(name: str, rows: list[Row]) -> Figure:
