@@ -67,7 +67,7 @@ pairs = load_dataset("FOLDER", split="train")
 
 ```python
 import webdataset
-pairs = webdataset.WebDataset("{first}.tar")
+pairs = webdataset.WebDataset("{first}.tar", shardshuffle=False)
 ```
 
 `dx7data verify` checks every byte. Where shards are missing, `dx7data render --plan FOLDER` makes them, the same to the

@@ -4,7 +4,7 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio.resample import ENGINE_RATE
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.patches import patch
 from dx7data.phrases import compose
 from dx7data.plan.spec import RANDOM_SOURCE, Spec
@@ -28,12 +28,17 @@ def check_spec(spec: Spec, where: object) -> None:
         wrong.append("gain")
     if not _is_source(spec.source):
         wrong.append("source")
-    if set(spec.prefixes) - set(prefix.CODECS) or len(set(spec.prefixes)) < len(spec.prefixes):
+    if len(set(spec.prefixes)) < len(spec.prefixes):
         wrong.append("prefixes")
     if set(spec.kinds) - set(compose.KINDS) or len(set(spec.kinds)) < len(spec.kinds):
         wrong.append("kinds")
     if wrong:
         raise InputError(f"{where}, field spec.{wrong[0]}: no data set can have this")
+    if unknown := sorted(set(spec.prefixes) - set(prefix.CODECS)):
+        raise InputError(
+            f"{where}, field spec.prefixes: there is no codec {make_printable(unknown[0])} here, only "
+            f"{', '.join(sorted(prefix.CODECS))}: put its file into dx7data/prefix/"
+        )
 
 
 def check_shards(size: int, counts: dict[str, int]) -> None:

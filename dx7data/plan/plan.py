@@ -13,15 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from dx7data.errors import InputError
+from dx7data.errors import InputError, make_printable
 from dx7data.files import add_hash, read_all
 from dx7data.output import format_count
+from dx7data.patches import patch
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.phrase import max_notes
-from dx7data.plan import sample, schema, tables
+from dx7data.plan import sample, schema, score, tables
 from dx7data.plan.patches import Patches
 from dx7data.plan.recipe import ENGINE, FORMAT, FORMAT_3, READ_ONLY, Recipe
-from dx7data.plan.spec import Shard
+from dx7data.plan.spec import RANDOM_SOURCE, Shard
 from dx7data.storage import Folder, Where, open_folder
 
 
@@ -205,6 +206,20 @@ def _list_different_phrases(old: Plan, new: Plan) -> tuple[list[str], list[str]]
     return [] if there is None else there.to_pylist(), [] if here is None else here.to_pylist()
 
 
+def _name_option(field: str) -> str:
+    """How a field of the spec is asked for on the command line; its own name where only a program can."""
+    if field in ("bend_semitones", "wheel_range"):
+        return field
+    return {"prefixes": "--prefix", "shard_bytes": "--shard-size"}.get(field, "--" + field.replace("_", "-"))
+
+
+def _describe_source(plan: Plan) -> str:
+    if plan.spec.source == RANDOM_SOURCE:
+        return RANDOM_SOURCE
+    source = score.get_source_patch(plan)
+    return f"{make_printable(patch.patch_name(source).strip())} ({patch.patch_id(source)})"
+
+
 def _describe_option(value: object) -> str:
     """An option's value as it is typed; ranges have two numbers, of which None is no limit."""
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, int | None) for each in value):
@@ -221,11 +236,12 @@ def find_differences(old: Plan, new: Plan) -> list[str]:
     found = [] if old.format == new.format else [f"format is {old.format} there and {new.format} here"]
     before, after = (
         {"title": plan.title, "license": plan.license, **asdict(plan.spec), **asdict(plan.spec.filters)}
+        | {"source": _describe_source(plan)}
         for plan in (old, new)
     )
     del before["filters"]  # each is one difference
     found += [
-        f"{name} is {_describe_option(before[name])} there and {_describe_option(after[name])} here"
+        f"{_name_option(name)} is {_describe_option(before[name])} there and {_describe_option(after[name])} here"
         for name in before
         if before[name] != after[name]
     ]

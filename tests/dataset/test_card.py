@@ -74,7 +74,7 @@ def test_title_and_licence(tmp_path):
 
 def test_another_title_is_another_command(folder, capsys):
     assert cli.main(["render", *OPTIONS, "--title", "Sines", "--out", str(folder)]) == 2
-    assert "title is none there and Sines here" in capsys.readouterr().err
+    assert "--title is none there and Sines here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("title", ["", "a\nb", "x" * 201, "\x1b[2J", " "])

@@ -211,7 +211,7 @@ def test_phrases_of_kinds_that_pass_filters(tmp_path, capsys):
     again = Plan.load(tmp_path)
     assert [again.choose("train", j) for j in range(20)] == [of.choose("train", j) for j in range(20)]
     assert render(tmp_path, *options[:-1], "90..101") == 2
-    assert "velocity is 90..100 there and 90..101 here" in capsys.readouterr().err
+    assert "--velocity is 90..100 there and 90..101 here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("gain", "expected"), [("native", None), ("peak", 29204), ("-12", None)])
@@ -243,9 +243,15 @@ def test_silent_patches_are_left_out(tmp_path, capsys):
 
 def test_another_spec_is_refused_and_named(made, capsys):
     before = contents(made)
-    for change, word in ((["--seed", "6"], "seed"), (["--seconds", "0.75"], "seconds"), (["--samples", "61"], "samples")):
+    for change, words in (
+        (["--seed", "6"], "--seed is"),
+        (["--seconds", "0.75"], "--seconds is"),
+        (["--samples", "61"], "samples are"),
+        (["--source", "sine-flat"], "--source is SINE (9fa444ea16302ae6) there and PURE SINE (95215b70cbb57608) here"),
+        (["--shard-size", "2MB"], "--shard-size is"),
+    ):
         assert render(made, *SMALL, *change) == 2
-        assert word in capsys.readouterr().err
+        assert words in capsys.readouterr().err
     assert contents(made) == before
 
 

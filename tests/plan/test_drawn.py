@@ -15,6 +15,7 @@ from dx7data.phrases.compose import KINDS, draw
 from dx7data.phrases.filters import NO_FILTERS, Filters
 from dx7data.phrases.phrase import Note, Phrase
 from dx7data.plan import drawn, schema
+from dx7data.plan.limits import check_spec
 from dx7data.plan.spec import SPLITS, Spec
 from dx7data.rng import KeyedRng
 
@@ -240,6 +241,13 @@ def decode(document):
 def test_a_spec_that_is_none(filters):
     with pytest.raises(InputError, match="a file, field filters"):
         decode(json.loads(json.dumps(asdict(spec()))) | {"filters": filters})
+
+
+def test_a_codec_that_is_not_installed():
+    with pytest.raises(InputError, match=r"spec\.prefixes: there is no codec bits here, only bytes, fsk, reference"):
+        check_spec(replace(spec(), prefixes=("bits",)), "a file")
+    with pytest.raises(InputError, match=r"spec\.prefixes: no data set can have this"):
+        check_spec(replace(spec(), prefixes=("fsk", "fsk")), "a file")
 
 
 def test_milliseconds():

@@ -92,9 +92,9 @@ def test_rendered_inspected_verified_and_extended(tmp_path, capsys):
     assert cli.main([*render, "4"]) == 0
     assert cli.main([*render, "4"]) == 0  # goes on, and finds all done
     assert cli.main([*render, "5"]) == 2
-    assert "train_patches is 4 there and 5 here" in capsys.readouterr().err
+    assert "--train-patches is 4 there and 5 here" in capsys.readouterr().err
     assert cli.main([*render[:-1]]) == 2
-    assert "train_patches is 4 there and none here" in capsys.readouterr().err
+    assert "--train-patches is 4 there and none here" in capsys.readouterr().err
     before = Plan.load(folder)
     assert cli.main(["extend", str(folder), "--samples", "90"]) == 0
     after = Plan.load(folder)

@@ -179,7 +179,7 @@ def test_what_is_there_is_kept(bucket, made, other, capsys):
     upload(made, f"{bucket}/set")
     before = read_all(f"{bucket}/set")
     assert render(other, f"{bucket}/set") == 2
-    assert "holds another data set: seed is 0 there and 1 here" in capsys.readouterr().err
+    assert "holds another data set: --seed is 0 there and 1 here" in capsys.readouterr().err
     open_s3().pipe_file(f"{bucket.removeprefix('s3://')}/mine/photo.jpg", b"mine")
     assert render(made, f"{bucket}/mine") == 2
     assert "holds photo.jpg and no data set" in capsys.readouterr().err
@@ -198,7 +198,7 @@ def test_one_of_two_plans_at_the_same_moment_is_refused(bucket, made, other, sto
             folders.write_plan(first, folder)
 
     store.answer = put_other
-    with pytest.raises(folders.InputError, match="holds another data set: seed is 0 there and 1 here"):
+    with pytest.raises(folders.InputError, match="holds another data set: --seed is 0 there and 1 here"):
         folders.prepare(Plan.load(other), folder, overwrite=False)
     assert read_all(f"{bucket}/set")["dataset.json"] == document.read_bytes()
     store.answer = put_other
