@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dx7data"
 
 # Each folder of dx7data may import from those above it, and all from the ground, which imports from none.
 FOLDERS = ["storage", "patches", "engine", "audio", "phrases", "prefix", "plan", "dataset", "page", "cli"]
-GROUND = {"arrow", "errors", "files", "search", "output", "process", "workers", "rng", "cache"}
+GROUND = {"arrow", "errors", "markup", "svg", "files", "search", "output", "process", "workers", "rng", "cache"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 
 
@@ -104,6 +104,8 @@ FOR_TRAINING = {
     "storage",
     "process",
     "workers",
+    "markup",
+    "svg",
     "files",
     "rng",
     "patches",

@@ -14,12 +14,12 @@ import numpy as np
 from markupsafe import Markup
 
 from dx7data import process
-from dx7data.audio.markup import html, join
-from dx7data.audio.svg import make_svg
 from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import HTML, write_output
+from dx7data.markup import html, join
 from dx7data.output import format_count, log, print_result
 from dx7data.page.head import fill_page
+from dx7data.svg import make_svg
 from train import baselines
 from train.evaluation import paired
 from train.loop.mirror import read_run

@@ -15,9 +15,9 @@ import numpy as np
 from markupsafe import Markup
 
 from dx7data import process
-from dx7data.audio.markup import html, join
 from dx7data.errors import explain_os_errors
 from dx7data.files import HTML, check_output, write_output
+from dx7data.markup import html, join
 from dx7data.output import print_result
 from dx7data.page.head import fill_page
 from train import release

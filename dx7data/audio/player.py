@@ -5,9 +5,9 @@ import base64
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html
-from dx7data.audio.svg import make_svg
 from dx7data.audio.wav import encode_wav
+from dx7data.markup import html
+from dx7data.svg import make_svg
 
 _COLUMNS = 300  # of a waveform
 

@@ -7,8 +7,8 @@ set, once it is written.
 import re
 from collections import Counter
 
-from dx7data.audio.markup import escape_markdown
 from dx7data.dataset.front_matter import DEFAULT_TITLE, format_front_matter, format_size
+from dx7data.markup import escape_markdown
 from dx7data.patches import patch
 from dx7data.plan import hidden, split
 from dx7data.plan.plan import Plan

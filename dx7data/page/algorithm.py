@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
-from dx7data.audio.svg import make_svg
+from dx7data.markup import html, join
 from dx7data.patches.algorithms import CARRIERS, FEEDBACK_OPERATOR, LOOP_LENGTH, MODULATORS, OPERATORS
+from dx7data.svg import make_svg
 
 _NUMBERS = range(1, OPERATORS + 1)
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
 from dx7data.audio.player import draw_waveform, encode_data_uri
 from dx7data.audio.wav import encode_wav
 from dx7data.errors import InputError
+from dx7data.markup import html, join
 from dx7data.output import format_count
 from dx7data.page import algorithm, envelopes, score, spectrogram
 from dx7data.patches import patch

@@ -5,16 +5,16 @@ from markupsafe import Markup
 from numba import njit
 
 from dx7data import cache
-from dx7data.audio.markup import html, join
-from dx7data.audio.svg import join_points, make_svg
 from dx7data.engine import envelope, pitch
 from dx7data.engine.arrays import Integer
 from dx7data.engine.operators import gain
 from dx7data.engine.tables import BLOCK, ONE_Q24
 from dx7data.engine.voice import Voices, voices
+from dx7data.markup import html, join
 from dx7data.page import algorithm
 from dx7data.patches import patch
 from dx7data.patches.algorithms import OPERATORS
+from dx7data.svg import join_points, make_svg
 
 _RATE, _KEY, _VELOCITY = 48000, 60, 100
 _HELD, _DRAWN = 3.0, 4.5  # seconds

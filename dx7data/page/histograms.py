@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
+from dx7data.markup import html, join
 
 _PEAK_STEP_DB, _PEAK_LEAST_DB = 3, -60
 _LEAST_COLUMNS = 12  # a few would be too broad

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
 from dx7data.audio.wav import decode_wav
 from dx7data.dataset import contents, folders, shard
 from dx7data.errors import InputError, explain_os_errors, make_printable
 from dx7data.files import HTML, check_output, write_output
+from dx7data.markup import html, join
 from dx7data.output import format_count
 from dx7data.page import choice, histograms, spectrogram
 from dx7data.page.article import Sample, write_articles

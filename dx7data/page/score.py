@@ -3,10 +3,10 @@
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
-from dx7data.audio.svg import make_svg
+from dx7data.markup import html, join
 from dx7data.output import format_count
 from dx7data.phrases.phrase import name_key
+from dx7data.svg import make_svg
 
 _BLACK_KEYS = (1, 3, 6, 8, 10)
 _MIN_KEYS = 13  # that a roll shows: two notes an octave apart

@@ -9,9 +9,9 @@ import numpy as np
 
 from dx7data import prefix
 from dx7data.audio import clips, gain
-from dx7data.audio.markup import html, join
 from dx7data.audio.player import make_player
 from dx7data.audio.wav import encode_wav
+from dx7data.markup import html, join
 from dx7data.patches import sysex
 from dx7data.plan.meta import encode_json, make_key, make_meta
 from dx7data.plan.recipe import Recipe

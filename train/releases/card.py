@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from dx7data.audio.markup import escape_markdown
+from dx7data.markup import escape_markdown
 
 _TEXT = """---
 license: apache-2.0

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
-from dx7data.audio.svg import join_points, make_svg
+from dx7data.markup import html, join
+from dx7data.svg import join_points, make_svg
 
 _WIDTH, _HEIGHT = 236, 150  # of a frame, in the SVG's own units, about a pixel; higher if more names than fit end in it
 _LEFT, _TOP, _RIGHT = 40, 6, 120  # around it

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
+from dx7data.markup import html, join
 from train.results.reader import Run
 
 # What must be the same, or the bits of two runs are not those of one task: where it is recorded, and how it is called.

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
 from dx7data.audio.player import encode_data_uri
 from dx7data.audio.wav import encode_wav
+from dx7data.markup import html, join
 from dx7data.page.head import fill
 from train.results import figures
 from train.results.reader import Clip, Run

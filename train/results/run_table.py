@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from dx7data.audio.markup import html, join
+from dx7data.markup import html, join
 from train.results.reader import Row, Run
 
 # Of columns by key; all others have numbers, in JSON floats.

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dx7data.audio.markup import html, join
+from dx7data.markup import html, join
 from dx7data.page.head import fill_page
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path for path in (ROOT / "dx7data" / "page").glob("*.py") if path.stem != "head"]
 PAGES += [
     ROOT / "dx7data" / "audio" / "player.py",
+    ROOT / "dx7data" / "svg.py",
     ROOT / "train" / "compare.py",
     *(ROOT / "train" / "results").glob("*.py"),
 ]

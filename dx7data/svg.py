@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
-from dx7data.audio.markup import html
+from dx7data.markup import html
 
 
 def make_svg(
