@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torchaudio
 from torch import Tensor
@@ -21,6 +22,7 @@ from dx7data import process
 from dx7data.errors import InputError, explain_os_errors
 from dx7data.files import check_output, read_regular, write_output
 from dx7data.output import align_columns, configure, format_count, log, print_result, progress_bar
+from dx7data.patches.similarity import Codes, find_nearest
 from models.mulaw import mu_law_encode, mu_law_table
 from train import config
 from train.arguments import NO_PLACE, add_places, find_place
@@ -30,7 +32,7 @@ from train.data.web import UrlClips
 from train.documents import MAX_JSON_BYTES
 from train.evaluation import metrics
 from train.evaluation.bootstrap import describe_error, standard_error
-from train.evaluation.evaluate import HeldOut, average, load_held_out, spectral_distances
+from train.evaluation.evaluate import HeldOut, average, load_held_out, replay, spectral_distances
 from train.evaluation.verdict import UNIFORM_BITS
 from train.loop.loader import open_training_clips
 from train.options import Parser, setting
@@ -96,7 +98,10 @@ def measure(settings: RunSettings) -> dict:
     taps = fit_filter(training_clips(data), TAPS)
     about = {"fingerprint": data.fingerprint, "split": settings.split, "sample_rate": data.format.sample_rate}
     about |= {"seconds": settings.seconds, "evaluate_samples": settings.evaluate_samples}
-    return about | {"sets": {one.name: {"samples": len(one), "baselines": measure_set(one, taps)} for one in sets}}
+    found = {one.name: {"samples": len(one), "baselines": measure_set(one, taps)} for one in sets}
+    if (unseen := sets[0]).name == "unseen" and not data.plan.old_fingerprint:
+        found["unseen"]["baselines"] |= {"the nearest training patch": measure_nearest(data, unseen)}
+    return about | {"sets": found}
 
 
 def measure_set(one: HeldOut, taps: Tensor) -> dict[str, dict[str, float]]:
@@ -116,6 +121,24 @@ def measure_set(one: HeldOut, taps: Tensor) -> dict[str, dict[str, float]]:
         "ceiling: the target through mu-law": lambda source, target: metrics.through_mu_law(target),
     }
     return found | {name: _compare(one, make) for name, make in made.items()}
+
+
+def measure_nearest(data: Clips, unseen: HeldOut) -> dict[str, float]:
+    """What each phrase would be if the training patch most like the target's played it.
+
+    That is the one that differs in the fewest parameters that can be heard (similarity.py), the first of several. Through
+    mu-law, for one that sounds the same would have no noise at all.
+    """
+    patches = data.plan.patches
+    ours, others = np.flatnonzero(patches.within("val")), np.flatnonzero(patches.within(data.split) & patches.targets)
+    labels = np.zeros(len(ours), np.int64), np.ones(len(others), np.int64)
+    _, nearest = find_nearest(Codes(patches.stored[ours]), Codes(patches.stored[others]), *labels)
+    stored = patches.stored.copy()
+    stored[ours] = patches.stored[others[nearest]]
+    plan = dataclasses.replace(data.plan, patches=dataclasses.replace(patches, stored=stored))
+    played = replay(data, unseen, plan).examples.target
+    heard = dataclasses.replace(unseen, examples=unseen.examples._replace(source=played))
+    return _compare(heard, lambda played, target: metrics.through_mu_law(played))
 
 
 def _compare(one: HeldOut, make: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:

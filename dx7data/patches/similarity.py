@@ -29,8 +29,11 @@ def group_near_duplicates(codes: Codes) -> np.ndarray:
     return _connect(codes.values, codes.masks)
 
 
-def find_nearest(codes: Codes, others: Codes, labels: np.ndarray, labels_of_others: np.ndarray) -> np.ndarray:
-    """For each patch the distance to the nearest of the others that has another label, uint8 (N,); 255 if none has.
+def find_nearest(
+    codes: Codes, others: Codes, labels: np.ndarray, labels_of_others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each patch the distance to the nearest of the others that has another label, uint8 (N,), and the index of that
+    one, the first of several, int64 (N,); 255 and -1 if none has.
 
     labels: int64, of a split, say.
     """
@@ -90,17 +93,17 @@ def _nearest(
     others: np.ndarray,
     other_masks: np.ndarray,
     other_labels: np.ndarray,
-) -> np.ndarray:
-    result = np.full(values.shape[1], _FAR, np.uint8)
+) -> tuple[np.ndarray, np.ndarray]:
+    nearest, index = np.full(values.shape[1], _FAR, np.uint8), np.full(values.shape[1], -1)
     distance = np.empty(_TILE, np.uint8)
     for first in range(0, others.shape[1], _TILE):
         size = min(_TILE, others.shape[1] - first)
         for i in range(values.shape[1]):
             _distances(values, masks, i, others, other_masks, first, size, distance)
             for j in range(size):
-                if distance[j] < result[i] and labels[i] != other_labels[first + j]:
-                    result[i] = distance[j]
-    return result
+                if distance[j] < nearest[i] and labels[i] != other_labels[first + j]:
+                    nearest[i], index[i] = distance[j], first + j
+    return nearest, index
 
 
 _connect = cache.keep(njit(nogil=True)(_connect))

@@ -65,7 +65,8 @@ def _find_apart(drawn: Patches, patches: Patches) -> np.ndarray:
         return np.ones(len(drawn), bool)
     labels = np.unique(together.splits, return_inverse=True)[1]
     codes = Codes(drawn.stored)
-    return find_nearest(codes, Codes(together.stored), labels[len(patches) :], labels) > NEAR
+    distance, _ = find_nearest(codes, Codes(together.stored), labels[len(patches) :], labels)
+    return distance > NEAR
 
 
 def draw_random(spec: Spec, patches: Patches) -> Patches:

@@ -203,11 +203,11 @@ def make_report(patches: Patches, spec: Spec) -> dict:
     if EVERY_SPLIT not in patches.splits and len(set(patches.splits)) > 1:
         codes = Codes(patches.stored)
         labels = np.unique(patches.splits, return_inverse=True)[1]
-        found["nearest_across_splits"] = int(find_nearest(codes, codes, labels, labels).min())
+        found["nearest_across_splits"] = int(find_nearest(codes, codes, labels, labels)[0].min())
         train = divide_evenly(len(patches), spec.split)[0]
         at_random = patches.stored[KeyedRng(spec.seed, "random split").permute(len(patches))]
         inside, outside = Codes(at_random[:train]), Codes(at_random[train:])
-        distance = find_nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
+        distance, _ = find_nearest(outside, inside, np.zeros(len(patches) - train, np.int64), np.ones(train, np.int64))
         found["a_random_split_would_leak"] = int((distance <= NEAR).sum())
     return found
 

@@ -60,10 +60,11 @@ def test_nearest_is_the_least_distance_to_another_label(seed):
     rng = np.random.default_rng(seed)
     ours, theirs = near_copies(rng, 12, 8), near_copies(rng, 15, 8)
     labels, labels_there = rng.integers(0, 3, 12), rng.integers(0, 3, 15)
-    found = find_nearest(Codes(ours), Codes(theirs), labels, labels_there)
+    found, index = find_nearest(Codes(ours), Codes(theirs), labels, labels_there)
     for i in range(12):
-        others = [distance(ours[i], theirs[j]) for j in range(15) if labels_there[j] != labels[i]]
-        assert found[i] == min(others, default=255)
+        others = {j: distance(ours[i], theirs[j]) for j in range(15) if labels_there[j] != labels[i]}
+        assert found[i] == min(others.values(), default=255)
+        assert index[i] == min(others, key=others.__getitem__, default=-1)
 
 
 def divided(stored, **options):

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+import dx7data
 from dx7data import cli
+from dx7data.patches.audible import find_audible
+from dx7data.patches.patch import FIELDS
+from dx7data.patches.sysex import write_bank
 from train import __main__ as command
 from train import baselines, compare
 from train.data.datasets import open_clips
@@ -75,6 +79,25 @@ def test_a_set_whose_figures_are_known():
     order = [found[name]["mel_db"] for name in ("ceiling: the target through mu-law", "the source", "silence")]
     assert order == sorted(order)
     assert order[0] < 0.5
+
+
+def test_the_nearest_training_patch(tmp_path):
+    """Each voice has a sibling that differs in three rates or levels by a step; most of those of unseen ones are in training."""
+    voices = dx7data.load_patches("example")[:16]
+    siblings = voices.copy()
+    for voice, heard in zip(siblings, find_audible(voices), strict=True):
+        near = [i for i in np.flatnonzero(heard) if "eg_rate" in FIELDS[i] or "output_level" in FIELDS[i]][:3]
+        voice[near] = np.where(voice[near] > 50, voice[near] - 1, voice[near] + 1)
+    (tmp_path / "siblings.syx").write_bytes(write_bank(np.concatenate([voices, siblings])))
+    options = ["--samples", "100", "--seconds", "0.25", "--sample-rate", "8000", "--prefix", "bytes"]
+    assert cli.main(["plan", "--patches", str(tmp_path / "siblings.syx"), "--out", str(tmp_path / "plan"), *options]) == 0
+    argv = ["--live", str(tmp_path / "plan"), "--sample-rate", "8000", "--seconds", "0.25", "--samples", "10"]
+    assert baselines.main([*argv, "--out", str(tmp_path / "baselines.json")]) == 0
+    sets = {name: one["baselines"] for name, one in baselines.read(tmp_path / "baselines.json")["sets"].items()}
+    nearest = sets["unseen"]["the nearest training patch"]
+    assert nearest["snr_db"] > 10 > sets["unseen"]["a linear filter, 512 taps"]["snr_db"]
+    assert nearest["mel_db"] < 5 < sets["unseen"]["the source"]["mel_db"]
+    assert "the nearest training patch" not in sets["seen"]
 
 
 # --- The command ---

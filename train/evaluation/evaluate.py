@@ -64,11 +64,7 @@ def load_held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) 
         )
         return []
     plan, found = data.plan, []
-    options = {
-        "codec": data.format.codec,
-        "sample_rate": data.format.sample_rate,
-        "crop": None if whole else data.format.crop,
-    }
+    options = _list_options(data, whole)
     by_phrase = plan.split_report["split_by"] == "phrase"
     if data.split != "val" and "val" in plan.counts:
         own = range(min(count, plan.counts["val"]))
@@ -83,6 +79,17 @@ def load_held_out(data: Clips | UrlClips, count: int = 32, whole: bool = False) 
     else:
         log.warning("there is no set of seen patches: no phrases are left for them but those that they play in training")
     return found
+
+
+def replay(data: Clips, one: HeldOut, plan: Plan) -> HeldOut:
+    """The samples of a set of val as another plan has them, in which other patches play."""
+    return _gather(one.name, _open_live(plan, "val", range(len(one)), _list_options(data)), len(one))
+
+
+def _list_options(data: Clips, whole: bool = False) -> dict:
+    """Of clips in the format of `data`."""
+    crop = None if whole else data.format.crop
+    return {"codec": data.format.codec, "sample_rate": data.format.sample_rate, "crop": crop}
 
 
 def _find_unheard(plan: Plan, split: str, count: int) -> tuple[Plan, str, range] | None:
