@@ -82,7 +82,7 @@ def test_a_set_whose_figures_are_known():
 
 
 def test_the_nearest_training_patch(tmp_path):
-    """Each voice has a sibling that differs in three rates or levels by a step; most of those of unseen ones are in training."""
+    """Voices have siblings that differ in three rates or levels by a step. Most of unseen ones are in training."""
     voices = dx7data.load_patches("example")[:16]
     siblings = voices.copy()
     for voice, heard in zip(siblings, find_audible(voices), strict=True):
