@@ -98,10 +98,10 @@ def measure(settings: RunSettings) -> dict:
     taps = fit_filter(training_clips(data), TAPS)
     about = {"fingerprint": data.fingerprint, "split": settings.split, "sample_rate": data.format.sample_rate}
     about |= {"seconds": settings.seconds, "evaluate_samples": settings.evaluate_samples}
-    found = {one.name: {"samples": len(one), "baselines": measure_set(one, taps)} for one in sets}
+    found = {one.name: measure_set(one, taps) for one in sets}
     if (unseen := sets[0]).name == "unseen" and not data.plan.old_fingerprint:
-        found["unseen"]["baselines"] |= {"the nearest training patch": measure_nearest(data, unseen)}
-    return about | {"sets": found}
+        found["unseen"]["the nearest training patch"] = measure_nearest(data, unseen)
+    return about | {"sets": {one.name: {"samples": len(one), "baselines": found[one.name]} for one in sets}}
 
 
 def measure_set(one: HeldOut, taps: Tensor) -> dict[str, dict[str, float]]:
