@@ -95,6 +95,19 @@ def test_a_torn_plan_is_not_taken_for_ones_own(tmp_path, capsys):
     assert cli.main([*command, "--seed", "9", "--overwrite"]) == 0
 
 
+def test_a_torn_plan_of_more_samples(tmp_path, capsys):
+    """A data set that was extended since keeps what the command that began it does not ask for."""
+    out = tmp_path / "out"
+    command = ["render", "--patches", "example", "--out", str(out), *SMALL]
+    assert cli.main(command) == 0
+    assert cli.main(["extend", str(out), "--samples", "400"]) == 0
+    (out / "dataset.json").write_bytes(b"")
+    before = sorted((path.name, path.read_bytes()) for path in out.iterdir())
+    assert cli.main(command) == 2
+    assert "is of one with more samples: put dataset.json back, or --overwrite" in capsys.readouterr().err
+    assert sorted((path.name, path.read_bytes()) for path in out.iterdir()) == before
+
+
 def test_a_clock_that_is_set_back(tmp_path, monkeypatch):
     """The log says how long a render took, not by how much the clock has changed."""
     clock = itertools.count(1e9, -1000)

@@ -25,6 +25,7 @@ from train import arguments, baselines, benchmarks, compare, study_table
 from train.benchmarks import BENCHMARKS
 from train.config import Count
 from train.loop.folder import check_contents
+from train.loop.loader import open_training_clips
 from train.options import parse, setting
 from train.results import patch_curve, reader
 from train.study_jobs import Job, run_jobs
@@ -108,6 +109,7 @@ def study(options: StudyOptions) -> dict:
         check_contents(part.out)
         if part.benchmark:
             benchmarks.prepare(part.benchmark[0], part.out, options.out)
+        open_training_clips(full(part, options.models[0], options.lrs[0], options.seeds[0]).settings)  # or refuse it now
     rates = options.lrs if len(options.lrs) > 1 else ()  # of one there is nothing to find out
     trials = [{(model, rate): trial(part, model, rate) for model in options.models for rate in rates} for part in parts]
     failed = run_jobs([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
@@ -234,7 +236,7 @@ def write_files(folder: Path, table: str | None, runs: list[Path], floors: Path 
 def describe(found: dict) -> list[str]:
     """The table, and where it is."""
     if not found["table"]:
-        return ["nothing came to its end"]
+        return ["no run was finished"]
     places = " and ".join(filter(None, [found["table"], found["page"], found.get("picture")]))
     several = "benchmarks" in found
     text = study_table.format_tables(found["benchmarks"]) if several else study_table.format_table(found)

@@ -54,9 +54,10 @@ def add_to(verbs: Verbs) -> None:
     breed.add_argument(
         "--simplify",
         choices=("carrier", "carriers", "ratios", "pair", "harmonic"),
-        help="take from each voice what is not harmonic, and leave its carrier alone, that and one modulator (pair), six "
-        "operators as carriers, or all as it is (harmonic); ratios: six carriers that keep their frequency ratios",
+        help="make each voice harmonic, and keep of it: one carrier; a carrier and its modulator (pair); six operators as "
+        "carriers (carriers); or everything (harmonic). ratios: six carriers that keep their frequency ratios",
     )
+    breed.set_defaults(stopped="stopped; nothing was written")
     breed.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
 
 

@@ -112,13 +112,19 @@ def _compare(plan: Plan, folder: Folder) -> list[str] | None:
 
 
 def _refuse_shards_of_others(plan: Plan, folder: Folder) -> None:
-    """Raises InputError if a folder without a plan has shards of another one, which are not ours to replace."""
+    """Raises InputError if a folder without a plan has shards of another one or larger ones, which are not ours to replace."""
     names = sorted(name for name in folder.list_sizes() or {} if name.endswith(".stats.json"))
-    for name, fingerprint in zip(names, folder.map(lambda name: shard.read_fingerprint(folder, name), names), strict=True):
-        if fingerprint and fingerprint != plan.fingerprint:
-            raise InputError(
-                f"{folder} has lost its plan, and {name} is of another one: put dataset.json back, or --overwrite"
-            )
+    expected = {(each.split, each.number): each.count for each in plan.shards()}
+    for name, stats in zip(names, folder.map(lambda name: shard.read_own_stats(folder, name), names), strict=True):
+        if not stats:
+            continue
+        if stats["fingerprint"] != plan.fingerprint:
+            what = "is of another one"
+        elif stats["samples"] > expected.get((stats["split"], stats["shard"]), 0):
+            what = "is of one with more samples"
+        else:
+            continue
+        raise InputError(f"{folder} has lost its plan, and {name} {what}: put dataset.json back, or --overwrite")
 
 
 def remove_partial(folder: Folder, only: list[Shard] | None = None) -> None:

@@ -122,11 +122,12 @@ def read_stats(plan: Plan, shard: Shard, folder: Folder, sizes: dict[str, int | 
         return None
 
 
-def read_fingerprint(folder: Folder, name: str) -> str | None:
-    """Of which plan a shard is, by its `.stats.json`; None if that is damaged."""
+def read_own_stats(folder: Folder, name: str) -> schema.Stats | None:
+    """What a `.stats.json` says of its shard, whatever its plan; None if it is damaged."""
     try:
         data = folder.read(name, schema.STATS_BYTES)
-        return schema.decode_signed(data, schema.Stats, folder.where(name))["fingerprint"]
+        found: schema.Stats = schema.decode_signed(data, schema.Stats, folder.where(name))
+        return found
     except (FileNotFoundError, InputError):
         return None
 

@@ -221,7 +221,7 @@ def decode(data: bytes | str, kind: Any, where: object) -> Any:
         field = field.replace("`", "").replace("$.", "").removeprefix("$")
         raise InputError(f"{where}{f', field {field}' if field else ''}: {reason[0].lower()}{reason[1:]}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{where} is no JSON document that can be read: {error}") from None
+        raise InputError(f"{where} is no JSON document that can be read ({error}): put a copy back") from None
 
 
 def decode_signed(data: bytes, kind: Any, where: object) -> Any:

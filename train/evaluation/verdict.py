@@ -56,7 +56,7 @@ def find_warnings(result: dict) -> list[str]:
         return [f"{UNIFORM}: the training loss is {result['loss_bits']:.3f} bits a sample, a guess costs {UNIFORM_BITS:g}"]
     floors = {
         UNIFORM: lambda one: f"a uniform guess has {UNIFORM_BITS:.3f}",
-        ORDER_0: lambda one: f"the frequencies of the classes alone give {one['order0_bits']:.3f}",
+        ORDER_0: lambda one: f"to know how frequent each class is, and no more, gives {one['order0_bits']:.3f}",
     }
     return [
         f"{name} is {one['verdict']}: {one['bits'] or math.nan:.3f} bits a sample; {floors[one['verdict']](one)}"

@@ -29,6 +29,7 @@ TABLES = {  # that all versions have written
     "algorithms": ("step", "set", "algorithm", "bits"),
     "clips": ("step", "set", "split", "sample", "bits"),
 }
+_ADVICE = "take it from a backup, or train again"
 _MAX_STEP = 10**12
 _MAX_CLIP_BYTES = 1 << 27  # ten minutes at 48 kHz are half of it
 _STEP_FOLDER, _GENERATED = re.compile(r"[0-9]{8,13}"), re.compile(r"([0-9]{1,6})-generated\.wav")
@@ -142,21 +143,21 @@ def read_config(run: Path) -> dict:
 def read_result(run: Path) -> dict:
     """result.json: what the run cost; empty until it has ended. Raises InputError if the file is damaged."""
     path = run / "result.json"
-    return _read_json(path, Result) if os.path.lexists(path) else {}
+    return _read_json(path, Result, "remove it: --resume writes it again") if os.path.lexists(path) else {}
 
 
-def _read_json(path: Path, kind: type) -> dict:
-    """A document with at least what is used of it, of the right types."""
+def _read_json(path: Path, kind: type, advice: str = _ADVICE) -> dict:
+    """A document with at least what is used of it, of the right types. advice: what to do about a damaged one."""
     try:
         found = decode(read_regular(path, MAX_JSON_BYTES, links=False))
     except (OSError, ValueError) as error:
-        raise _read_error(path, error) from None
+        raise _read_error(path, error, advice) from None
     convert(found, kind, path)
     return found
 
 
-def _read_error(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} can't be read ({error}): take it from a backup, or train again")
+def _read_error(path: Path, error: Exception, advice: str = _ADVICE) -> InputError:
+    return InputError(f"{path} can't be read ({error}): {advice}")
 
 
 def read_table(path: Path) -> list[Row]:
