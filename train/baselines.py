@@ -211,7 +211,7 @@ def rows(found: dict) -> list[list[str]]:
             f"{name}, {format_count(one['samples'], 'clip')}",
             baseline,
             f"{each['bits']:.3f}{describe_error(each['bits_se'])}" if "bits" in each else "",
-            *(f"{each[column]:.{digits}f}" if column in each else "" for column, digits in _DIGITS.items()),
+            *(f"{each[column]:z.{digits}f}" if column in each else "" for column, digits in _DIGITS.items()),
         ]
         for name, one in found["sets"].items()
         for baseline, each in one["baselines"].items()

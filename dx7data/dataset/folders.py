@@ -112,7 +112,7 @@ def _compare(plan: Plan, folder: Folder) -> list[str] | None:
 
 
 def _refuse_shards_of_others(plan: Plan, folder: Folder) -> None:
-    """Raises InputError if a folder without a plan has shards of another one or larger ones, which are not ours to replace."""
+    """Raises InputError if a folder without a plan has shards of another one, or larger ones: not ours to replace."""
     names = sorted(name for name in folder.list_sizes() or {} if name.endswith(".stats.json"))
     expected = {(each.split, each.number): each.count for each in plan.shards()}
     for name, stats in zip(names, folder.map(lambda name: shard.read_own_stats(folder, name), names), strict=True):

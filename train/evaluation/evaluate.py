@@ -170,7 +170,7 @@ def describe(row: dict) -> str:
     """A row for validation.csv as a person reads it."""
     return (
         f"{row['set']}: {row['bits']:.3f}{describe_error(row['bits_se'])} bits a sample, accuracy {row['accuracy_1']:.1%}, "
-        f"SNR {row['snr_mean_db']:.1f} dB (mean), {row['snr_argmax_db']:.1f} dB (argmax), "
+        f"SNR {row['snr_mean_db']:z.1f} dB (mean), {row['snr_argmax_db']:z.1f} dB (argmax), "
         f"log-mel distance {row['mel_db']:.1f} dB ({row['decode']})"
     )
 
