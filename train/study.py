@@ -109,10 +109,9 @@ def study(options: StudyOptions) -> dict:
         check_contents(part.out)
         if part.benchmark:
             benchmarks.prepare(part.benchmark[0], part.out, options.out)
-        open_training_clips(full(part, options.models[0], options.lrs[0], options.seeds[0]).settings)  # or refuse it now
     rates = options.lrs if len(options.lrs) > 1 else ()  # of one there is nothing to find out
     trials = [{(model, rate): trial(part, model, rate) for model in options.models for rate in rates} for part in parts]
-    failed = run_jobs([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
+    failed = run_checked([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
     tried = [{key: find_bits(job) for key, job in jobs.items()} for jobs in trials]
     best = [choose_rates(options, bits) for bits in tried]
     # One for each GPU: what shares it would be in their step times.
@@ -124,7 +123,7 @@ def study(options: StudyOptions) -> dict:
     ]
     for part, chosen in zip(parts, best, strict=True):
         find_runs(part, chosen)  # so that an earlier run with other options is refused now, not when all others are done
-    failed |= run_jobs(wanted, "runs", 1)
+    failed |= run_checked(wanted, "runs", 1)
     runs = list(map(find_runs, parts, best))
     found = [write_results(*each) for each in zip(parts, tried, best, runs, strict=True)]
     for run, why in failed.items():
@@ -137,6 +136,13 @@ def study(options: StudyOptions) -> dict:
     picture = options.out / "curve.png"
     drawn = patch_curve.draw(compare.read(sound), picture)
     return {"benchmarks": named, **where, "picture": str(picture) if drawn else None, "failed": failed}
+
+
+def run_checked(jobs: list[Job], name: str, at_once: int) -> dict[str, str]:
+    """`run_jobs`. Raises InputError if none is done and there is no data to train on: else each of them would say so."""
+    if jobs and not any(job.done for job in jobs):
+        open_training_clips(jobs[0].settings)
+    return run_jobs(jobs, name, at_once)
 
 
 def drop_repeated(options: StudyOptions) -> StudyOptions:

@@ -176,6 +176,7 @@ time.sleep(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_runs_of_a_study_that_is_stopped_end(tmp_path, monkeypatch, capsys, number):
     monkeypatch.setattr(study_jobs.Job, "command", lambda job: [sys.executable, "-c", RUN, str(tmp_path)])
+    monkeypatch.setattr(study, "open_training_clips", lambda settings: None)  # such a run needs no data
 
     def stop():
         until = time.monotonic() + 30
@@ -446,6 +447,14 @@ def test_of_several_benchmarks_one_may_have_other_sets_or_nothing(several, tmp_p
     text = (tmp_path / "table.md").read_text()
     assert "| any-voice-32 |  |  | s4 | 0 (diverged) |  | 0.003 | diverged | diverged |" in text
     assert "bits, val" in text
+
+
+def test_data_that_is_not_there_is_refused_before_any_trial(tmp_path, capsys):
+    assert study.main(["--shards", str(tmp_path / "none"), "--out", str(tmp_path / "study"), "--models", "s4", "s4d"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("train.study: ") == 1
+    assert "none is no data set" in said
+    assert not (tmp_path / "study").exists()
 
 
 def test_each_benchmark_once(tmp_path, capsys):
