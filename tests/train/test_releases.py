@@ -132,7 +132,9 @@ def test_convert_with_a_patch(steered, source, tmp_path, capsys):
 
 def test_describe(steered, capsys):
     assert describe.main(["--pretrained", str(steered), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"sample_rate": 8000, "prefix": "bytes", "patches": 1}
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"sample_rate": 8000, "prefix": "bytes", "patches": 1}
+    documented.check("python -m train.describe", found)
 
 
 def test_play(released):
