@@ -144,7 +144,8 @@ def _write_scores(row: dict[str, Any]) -> str:
 
 
 def _write_rounding(row: dict[str, Any]) -> str:
-    return f"| {escape_markdown(row['set'])} | {row['change']:+.5f} | {_write(row['recorded_bits'], '{:.4f}')} |"
+    recorded = "not evaluated at this step" if row["recorded_bits"] is None else f"{row['recorded_bits']:.4f}"
+    return f"| {escape_markdown(row['set'])} | {row['change']:+.5f} | {recorded} |"
 
 
 def _write_distances(row: dict[str, Any]) -> str:
