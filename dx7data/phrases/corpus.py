@@ -21,7 +21,8 @@ from dx7data.errors import make_printable
 from dx7data.patches import containers
 from dx7data.phrases import midi, reservoir
 from dx7data.phrases.columns import Phrases
-from dx7data.phrases.loops.cut import FOUND, REFUSALS, Limits, Parts, Rows, cut_phrases
+from dx7data.phrases.loops.cut import FOUND, REFUSALS, Limits, Parts, cut_phrases
+from dx7data.phrases.loops.rows import Rows
 from dx7data.phrases.report import MusicReport
 from dx7data.phrases.selection import Wanted, finish
 from dx7data.phrases.source import Progress

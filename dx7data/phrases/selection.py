@@ -12,7 +12,8 @@ from dx7data.errors import InputError
 from dx7data.output import format_count
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.filters import NO_FILTERS, Filters
-from dx7data.phrases.loops.cut import REFUSALS, Rows
+from dx7data.phrases.loops.cut import REFUSALS
+from dx7data.phrases.loops.rows import Rows
 from dx7data.phrases.phrase import Event, Note, Phrase, max_notes
 from dx7data.phrases.report import MusicReport
 from dx7data.phrases.reservoir import Reservoir
@@ -130,7 +131,7 @@ def _cut(passage: Passage, clip: int) -> Phrase:
 
 
 def _make_rows(phrases: Sequence[Phrase], kinds: list[str]) -> Rows:
-    """See loops/cut.py."""
+    """See loops/rows.py."""
     rows = []
     for phrase in phrases:
         if phrase.kind not in kinds:

@@ -16,8 +16,7 @@ import numpy as np
 from dx7data.errors import InputError
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.loops import rows as loop
-from dx7data.phrases.loops.cut import Rows
-from dx7data.phrases.loops.rows import split_columns
+from dx7data.phrases.loops.rows import Rows, split_columns
 from dx7data.phrases.mapping import map_file
 from dx7data.phrases.reservoir import Reservoir
 

@@ -9,6 +9,7 @@ from dx7data import cache
 from dx7data.cache import inner
 from dx7data.phrases.loops.digest import BLOCK, copy, hash_texts, pad, put_number, put_rows
 from dx7data.phrases.loops.order import AT_REST, CONTROLLERS, Events, Notes
+from dx7data.phrases.loops.rows import EVENT_WORDS, NOTE_WORDS, ROW_HEADER, Rows, put_row
 from dx7data.phrases.loops.tempo import Tempos, find_window
 
 # Why a phrase is left out, in the order in which that is looked at.
@@ -16,8 +17,6 @@ REFUSALS = ("within the clip", "notes", "polyphony", "pitch range", "velocity", 
 CROWD = len(REFUSALS)  # the number of those that have more notes than a phrase may have
 FOUND = CROWD + 1  # in `counts`: of all
 _KEPT = -1
-ROW_HEADER = 4  # words: notes, events, bytes of what is known, and whether it was cut
-NOTE_WORDS, EVENT_WORDS = 3, 3  # start, held, note << 8 | velocity; time, controller, value
 _LONGEST_NOTE, _LONGEST_EVENT, _LONGEST_NUMBER = 32, 28, 24  # bytes as JSON
 WORDS_LIMIT = 1 << 26  # of all phrases of one file: 256 MiB; a million notes are 12 MB
 
@@ -43,14 +42,6 @@ class Parts(NamedTuple):
     before_bounds: np.ndarray  # int64 (N + 1,)
     after: np.ndarray
     after_bounds: np.ndarray
-
-
-class Rows(NamedTuple):
-    """P phrases. A row has words: ROW_HEADER, the notes, the events, and what is known of it as JSON."""
-
-    ids: np.ndarray  # uint64 (P,)
-    bounds: np.ndarray  # int64 (P + 1,), of words
-    words: np.ndarray  # int32
 
 
 @cache.keep
@@ -121,7 +112,7 @@ def cut_phrases(
             if used + needed > max(words.size, WORDS_LIMIT):
                 return Rows(np.empty(0, np.uint64), bounds[:1], words[:0]), crowded[:crowds], False
             words = _make_room(words, used, used + needed)
-            _put_row(words[used : used + needed], played, count, changed, changes, about, known, goes_on)
+            put_row(words[used : used + needed], played, count, changed, changes, about, known, goes_on)
             used += needed
             kept += 1
             bounds[kept] = used
@@ -231,7 +222,7 @@ def _measure_sounding(played: np.ndarray, count: int, length: int) -> tuple[int,
     return maximum, sounding + ends[count - 1] - since
 
 
-# --- Rows ---
+# --- What is written of a phrase ---
 
 
 @inner
@@ -277,26 +268,3 @@ def _put_known(parts: Parts, part: int, begin: int, text: np.ndarray) -> int:
     first, last = parts.after_bounds[part], parts.after_bounds[part + 1]
     copy(text, at, parts.after, first, last - first)
     return at + last - first
-
-
-@inner
-def _put_row(
-    row: np.ndarray,
-    played: np.ndarray,
-    notes: int,
-    changed: np.ndarray,
-    events: int,
-    text: np.ndarray,
-    known: int,
-    cut: bool,
-) -> None:
-    row[0], row[1], row[2], row[3] = notes, events, known, cut
-    at = ROW_HEADER
-    for n in range(notes):
-        row[at], row[at + 1], row[at + 2] = played[n, 0], played[n, 1], played[n, 2] << 8 | played[n, 3]
-        at += NOTE_WORDS
-    for n in range(events):
-        row[at], row[at + 1], row[at + 2] = changed[n, 0], changed[n, 1], changed[n, 2]
-        at += EVENT_WORDS
-    row[-1] = 0  # of the last word not all bytes may be used
-    copy(row.view(np.uint8), 4 * at, text, 0, known)

@@ -1,14 +1,50 @@
-"""Rows of phrases: taken in another order, and written as columns."""
+"""Rows of phrases: filled, taken in another order, and written as columns."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from dx7data import cache
-from dx7data.phrases.loops.cut import EVENT_WORDS, NOTE_WORDS, ROW_HEADER
+from dx7data.cache import inner
 from dx7data.phrases.loops.digest import copy
 
+ROW_HEADER = 4  # words: notes, events, bytes of what is known, and whether it was cut
+NOTE_WORDS, EVENT_WORDS = 3, 3  # start, held, note << 8 | velocity; time, controller, value
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8).copy()
 ID_BYTES = 16  # of an id as text
+
+
+class Rows(NamedTuple):
+    """P phrases. A row has words: ROW_HEADER, the notes, the events, and what is known of it as JSON."""
+
+    ids: np.ndarray  # uint64 (P,)
+    bounds: np.ndarray  # int64 (P + 1,), of words
+    words: np.ndarray  # int32
+
+
+@inner
+def put_row(
+    row: np.ndarray,
+    played: np.ndarray,
+    notes: int,
+    changed: np.ndarray,
+    events: int,
+    text: np.ndarray,
+    known: int,
+    cut: bool,
+) -> None:
+    """Fill a row with the notes of `played`, the events of `changed` and `known` bytes of `text`."""
+    row[0], row[1], row[2], row[3] = notes, events, known, cut
+    at = ROW_HEADER
+    for n in range(notes):
+        row[at], row[at + 1], row[at + 2] = played[n, 0], played[n, 1], played[n, 2] << 8 | played[n, 3]
+        at += NOTE_WORDS
+    for n in range(events):
+        row[at], row[at + 1], row[at + 2] = changed[n, 0], changed[n, 1], changed[n, 2]
+        at += EVENT_WORDS
+    row[-1] = 0  # of the last word not all bytes may be used
+    copy(row.view(np.uint8), 4 * at, text, 0, known)
 
 
 @cache.keep
