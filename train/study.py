@@ -25,7 +25,6 @@ from train import arguments, baselines, benchmarks, compare, study_table
 from train.benchmarks import BENCHMARKS
 from train.config import Count
 from train.loop.folder import check_contents
-from train.loop.loader import open_training_clips
 from train.options import parse, setting
 from train.results import patch_curve, reader
 from train.study_jobs import Job, run_jobs
@@ -111,7 +110,7 @@ def study(options: StudyOptions) -> dict:
             benchmarks.prepare(part.benchmark[0], part.out, options.out)
     rates = options.lrs if len(options.lrs) > 1 else ()  # of one there is nothing to find out
     trials = [{(model, rate): trial(part, model, rate) for model in options.models for rate in rates} for part in parts]
-    failed = run_checked([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
+    failed = run_jobs([job for jobs in trials for job in jobs.values()], "trials", options.at_once)
     tried = [{key: find_bits(job) for key, job in jobs.items()} for jobs in trials]
     best = [choose_rates(options, bits) for bits in tried]
     # One for each GPU: what shares it would be in their step times.
@@ -123,7 +122,7 @@ def study(options: StudyOptions) -> dict:
     ]
     for part, chosen in zip(parts, best, strict=True):
         find_runs(part, chosen)  # so that an earlier run with other options is refused now, not when all others are done
-    failed |= run_checked(wanted, "runs", 1)
+    failed |= run_jobs(wanted, "runs", 1)
     runs = list(map(find_runs, parts, best))
     found = [write_results(*each) for each in zip(parts, tried, best, runs, strict=True)]
     for run, why in failed.items():
@@ -136,13 +135,6 @@ def study(options: StudyOptions) -> dict:
     picture = options.out / "curve.png"
     drawn = patch_curve.draw(compare.read(sound), picture)
     return {"benchmarks": named, **where, "picture": str(picture) if drawn else None, "failed": failed}
-
-
-def run_checked(jobs: list[Job], name: str, at_once: int) -> dict[str, str]:
-    """`run_jobs`. Raises InputError if none is done and there is no data to train on: else each of them would say so."""
-    if jobs and not any(job.done for job in jobs):
-        open_training_clips(jobs[0].settings)
-    return run_jobs(jobs, name, at_once)
 
 
 def drop_repeated(options: StudyOptions) -> StudyOptions:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from dx7data.output import log, progress_bar
 from train import arguments
 from train.config import INDIFFERENT, RunSettings
 from train.evaluation import verdict
+from train.loop.loader import open_training_clips
 from train.results import reader
 
 _DIVERGED = 3  # exit status of a run that did: the table says so
@@ -60,9 +61,14 @@ class Job(NamedTuple):
         return [sys.executable, "-m", "train", *self.argv, "--out", str(self.run), *begun]
 
 
-def run_jobs(jobs: Iterable[Job], what: str, at_once: int) -> dict[str, str]:
-    """Run what is not done; which runs failed, each with the sentence that it ended with."""
+def run_jobs(jobs: Sequence[Job], what: str, at_once: int) -> dict[str, str]:
+    """Run what is not done; which runs failed, each with the sentence that it ended with.
+
+    Raises InputError if none is done and there is no data to train on: else each of them would say so.
+    """
     waiting = [job for job in jobs if not job.done]
+    if waiting and len(waiting) == len(jobs):
+        open_training_clips(waiting[0].settings)
     gpus = torch.cuda.device_count()
     gpus_free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     turns: list[int | None] = [*range(gpus)] * at_once or [None]
