@@ -174,10 +174,11 @@ class Powers(torch.autograd.Function):
     def backward(ctx: Any, grad_rows: Tensor | None, grad_factor: Tensor | None) -> tuple[Tensor | None, ...]:
         rows, *factors = ctx.saved_tensors
         grad_rows = torch.zeros_like(rows) if grad_rows is None else grad_rows
-        for factor in reversed(factors):
-            early, late = grad_rows.chunk(2, dim=1)
-            made = rows[:, : early.shape[1]].mT @ late
-            if grad_factor is not None:
-                made.baddbmm_(grad_factor, factor.mT).baddbmm_(factor.mT, grad_factor)
-            grad_rows, grad_factor = torch.baddbmm(early, late, factor.mT), made
+        with torch.autocast(rows.device.type, enabled=False):  # also where a caller's own loop goes back under autocast
+            for factor in reversed(factors):
+                early, late = grad_rows.chunk(2, dim=1)
+                made = rows[:, : early.shape[1]].mT @ late
+                if grad_factor is not None:
+                    made.baddbmm_(grad_factor, factor.mT).baddbmm_(factor.mT, grad_factor)
+                grad_rows, grad_factor = torch.baddbmm(early, late, factor.mT), made
         return grad_rows, grad_factor, None, None

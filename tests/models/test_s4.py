@@ -10,7 +10,7 @@ from scipy.linalg import solve
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.layers.s4 import S4
+from models.layers.s4 import S4, Powers
 from models.layers.s4d import S4D, causal_convolution, compute_kernels, hippo_legs
 
 LAYERS = {
@@ -202,6 +202,20 @@ def test_autocast_leaves_the_state_space_in_float32(name):
         out, state = layer.step(x[:, 0].bfloat16(), layer.initial_state(2))
     assert out.dtype == torch.bfloat16
     assert state.dtype == torch.float32
+
+
+@pytest.mark.parametrize("last", (False, True))
+def test_gradients_of_powers_under_autocast(last):
+    """A training loop of one's own may call backward within autocast, which rounds products to bfloat16."""
+    first, factor = torch.randn(2, 1, 6, requires_grad=True), (torch.randn(2, 6, 6) / 3).requires_grad_()
+    rows, power = Powers.apply(first, factor, 8, last)
+    expected = torch.cat([first @ torch.linalg.matrix_power(factor, k) for k in range(8)], 1)
+    loss, plain = rows.square().sum(), expected.square().sum()
+    if last:
+        loss, plain = loss + power.square().sum(), plain + torch.linalg.matrix_power(factor, 8).square().sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(loss, (first, factor))
+    torch.testing.assert_close(found, torch.autograd.grad(plain, (first, factor)), rtol=1e-4, atol=1e-4)
 
 
 def test_hints_for_the_optimiser(name):
