@@ -59,7 +59,7 @@ class Predicted:
         self.snr_db = metrics.snr_db(made / 32768, target / 32768).tolist()
         silent = metrics.is_silent(target / 32768).tolist()
         self.figures = [
-            f"{bits:.2f} bits a sample" + f", SNR {snr:.1f} dB" * (not quiet)
+            f"{bits:.2f} bits a sample" + f", SNR {snr:z.1f} dB" * (not quiet)
             for bits, snr, quiet in zip(self.bits, self.snr_db, silent, strict=True)
         ]
         self.clips = [

@@ -204,7 +204,7 @@ def test_autocast_leaves_the_state_space_in_float32(name):
     assert state.dtype == torch.float32
 
 
-@pytest.mark.parametrize("last", (False, True))
+@pytest.mark.parametrize("last", [False, True])
 def test_gradients_of_powers_under_autocast(last):
     """A training loop of one's own may call backward within autocast, which rounds products to bfloat16."""
     first, factor = torch.randn(2, 1, 6, requires_grad=True), (torch.randn(2, 6, 6) / 3).requires_grad_()
