@@ -46,7 +46,7 @@ With the weights of this folder, in float32.
 {scores}
 
 Bits a sample: the cross-entropy of the target's classes. A blind guess takes 8; to know how frequent each class is, and no
-more, takes the order-0 entropy. The weights were rounded to 16 bits:
+more, takes the order-0 entropy. Silence has an SNR of 0 dB. The weights were rounded to 16 bits:
 
 | set | bits a sample by rounding | bits that the run recorded, before |
 |---|---|---|
