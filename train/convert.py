@@ -179,8 +179,10 @@ def encode_patches(patches: list[np.ndarray], codec: str | None, places: int, sa
         if patches:
             raise InputError("the model has no prefix, it plays the voice that it was trained on: leave out --patch")
         return NO_PREFIX
-    if not 1 <= len(patches) <= places:
-        wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"from 1 to {places}"
+    wanted = "one, as in bank.syx:11 or example:11" if places == 1 else f"1 to {places}, as in bank.syx:11"
+    if not patches:
+        raise InputError(f"the model plays the voice that its prefix gives: add --patch with {wanted}")
+    if len(patches) > places:
         raise InputError(f"--patch names {len(patches)} voices; the model was trained to hear {wanted}")
     return make_format(codec, places, sample_rate, 0, sample_rate, None).encode_prefix(
         b"".join(map(sysex.write_voice, patches))

@@ -403,7 +403,7 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
     ("name", "argv", "sentence"),
     [
         ("plain", ["--patch", "example:1"], "leave out --patch"),
-        ("prefixed", [], "--patch names 0 voices; the model was trained to hear from 1 to 2"),
+        ("prefixed", [], "add --patch with 1 to 2, as in bank.syx:11"),
         ("prefixed", ["--patch", *["example:1"] * 3], "--patch names 3 voices"),
         ("plain", ["--chunk", "64"], "--chunk 64 is no time from 1ms to 600s: 64ms and 0.5s are such"),
         ("plain", ["--chunk", "0.5ms"], "--chunk 0.5ms is no time"),

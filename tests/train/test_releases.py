@@ -127,7 +127,7 @@ def test_convert_with_a_patch(steered, source, tmp_path, capsys):
     heard = [play(source, tmp_path / f"{i}.wav", "--pretrained", steered, "--patch", f"example:{i}")[1] for i in (1, 2)]
     assert (heard[0] != heard[1]).any()
     assert play(source, tmp_path / "none.wav", "--pretrained", steered)[0] == 2
-    assert "--patch names 0 voices" in capsys.readouterr().err
+    assert "add --patch with one" in capsys.readouterr().err
 
 
 def test_describe(steered, capsys):
