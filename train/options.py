@@ -21,6 +21,7 @@ from dx7data.files import read_stream
 from train.documents import put_in_words
 
 _MAX_CONFIG_BYTES = 1 << 20  # a file of options has some hundred
+_IN_WORDS = {"expected int": "expected a whole number", "expected float": "expected a number", " | null": " or none"}
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: Sequence[str]) -> dict[str, Any]:
         """What is given. Raises InputError, for an option that does not exist with the name of one that does."""
+        if nothing := types.explain_empty(argv):
+            raise InputError(nothing)
         end = argv.index("--") if "--" in argv else len(argv)
         options, unknown = self.parse_known_args([*map(self.normalise, argv[:end]), *argv[end:]])
         if unknown:
@@ -142,8 +145,10 @@ def read_value(text: str, kind: Any) -> Any:
     try:
         return msgspec.convert(text.split(",") if get_origin(kind) is tuple else text, kind, strict=False)
     except msgspec.ValidationError as error:
-        reason = str(error).replace("`", "").partition(" - at ")[0]
-        raise argparse.ArgumentTypeError(f"{text!r:.200} can't be used: {put_in_words(reason)}") from None
+        reason = put_in_words(str(error).replace("`", "").partition(" - at ")[0]).removesuffix(", got str")
+        for name, words in _IN_WORDS.items():
+            reason = reason.replace(name, words)
+        raise argparse.ArgumentTypeError(f"{text!r:.200} can't be used: {reason}") from None
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str, description: str, **more: Any) -> T:

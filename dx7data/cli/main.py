@@ -15,8 +15,9 @@ _VERBS = (render, plan, extend, inspect, verify, publish, bench, patches, wav, p
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when `verify` finds damage, 2 for a person's error, 130 for Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
     options: Namespace = make_parser().parse_args(argv)
-    options.argv = sys.argv[1:] if argv is None else argv
+    options.argv = argv
     configure(vars(options))
     return run("dx7data", lambda: options.run(options), options.stopped)
 

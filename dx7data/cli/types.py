@@ -5,7 +5,7 @@ A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the s
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,3 +173,12 @@ def explain_unknown(word: str, options: Iterable[str], program: str) -> str:
     word = word.partition("=")[0]
     what = f"there is no option {word}" if word.startswith("-") else f"{word} belongs to no option"
     return f"{what}: {suggest_name(word, options)}{program} --help shows them all"
+
+
+def explain_empty(words: Sequence[str]) -> str:
+    """What is wrong with an empty value on a command line, in a sentence; empty if there is none. As a path it would be the
+    current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            return f"there is nothing after {word or before}: is a variable of the shell not set?"
+    return ""

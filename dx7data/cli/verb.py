@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace, _ActionsContainer, _SubParsersAc
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dx7data.cli.types import explain_unknown
+from dx7data.cli.types import explain_empty, explain_unknown
 from dx7data.output import add_options
 
 Verbs = _SubParsersAction  # what add_subparsers of argparse gives
@@ -22,6 +22,8 @@ class Parser(ArgumentParser):
 
     def parse_known_args(self, *args: Any) -> tuple[Any, list[str]]:  # type: ignore[override]  # of argparse's overloads
         """As the parser of a verb, too, which knows the names that are near an unknown one."""
+        if nothing := explain_empty(args[0]):
+            self.error(nothing)
         options, unknown = super().parse_known_args(*args)
         if unknown:
             self.error(explain_unknown(unknown[0], self._option_string_actions, self.prog))

@@ -423,18 +423,20 @@ def test_wrong_options(shards, whole, tmp_path, capsys, argv, word):
     [
         (
             ["--seed", "99999999999999999999"],
-            "--seed: '99999999999999999999' can't be used: expected int <= 92233720368547758",
+            "--seed: '99999999999999999999' can't be used: expected a whole number <= 92233720368547758",
         ),
         (["--learning-rate", "1"], "there is no option --learning-rate"),
         (["--evaluate_evry", "1"], "there is no option --evaluate-evry: did you mean --evaluate-every?"),
         (["--optim.lrr", "1"], "did you mean --optim.lr?"),
-        (["--lr", "none"], "--lr: 'none' can't be used: expected float, got str"),
+        (["--lr", "none"], "--lr: 'none' can't be used: expected a number"),
+        (["--batch", "2.5"], "--batch: '2.5' can't be used: expected a whole number"),
         (["--model", "hybird"], "--model: there is no 'hybird': did you mean hybrid?"),
         (["--prefix", "morse"], "--prefix: there is no 'morse': there are "),
         (["--live", "shards"], "--live: not allowed with argument --shards"),
         (["--model", "s4", "--model.headdim", "8"], "there is no setting of this model 'headdim'"),
         (["--model", "s4", "--model.d_state", "many"], "d_state is 'many': Expected int, got str"),
         (["--model", "s4", "more"], "more belongs to no option"),
+        (["--out", ""], "there is nothing after --out: is a variable of the shell not set?"),
     ],
 )
 def test_unknown_options(capsys, argv, word):
