@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import has_triton
+from .split import Place
 
 
 def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
@@ -21,9 +22,9 @@ def is_kernel_usable(x: Tensor) -> bool:
     return x.is_cuda and x.dtype != torch.float64 and not torch.compiler.is_compiling() and has_triton()
 
 
-def causal_conv_by_kernel(x: Tensor, conv: nn.Conv1d) -> Tensor:
-    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t, zeros before the first."""
-    return KernelConvolution.apply(x, conv.weight.flatten(1), conv.bias)
+def causal_conv_by_kernel(x: Tensor, conv: nn.Conv1d, place: Place | None = None) -> Tensor:
+    """silu(conv(x)), (B, L, E) -> same; output t sees inputs t-W+1 .. t, zeros before the first. place: of x's gradient."""
+    return KernelConvolution.apply(x, conv.weight.flatten(1), conv.bias, place)
 
 
 def causal_conv(x: Tensor, past: Tensor, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
@@ -45,17 +46,19 @@ class KernelConvolution(torch.autograd.Function):
     """By our own kernel: causal-conv1d knows 4 taps at most, and cuDNN is slow where each channel has its own."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, place: Place | None) -> Tensor:
         from . import convolution_kernel
 
+        ctx.place = place
         x = x if x.stride(2) == 1 else x.contiguous()
         ctx.save_for_backward(x, weight, bias)
         return convolution_kernel.forward(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         from . import convolution_kernel
 
         x, weight, bias = ctx.saved_tensors
-        grad_x, grad_weight, grad_bias = convolution_kernel.backward(grad.contiguous(), x, weight, bias)
-        return grad_x, grad_weight.to(weight.dtype), None if bias is None else grad_bias.to(bias.dtype)
+        grad_x = ctx.place() if ctx.place else torch.empty_like(x, memory_format=torch.contiguous_format)
+        grad_weight, grad_bias = convolution_kernel.backward(grad.contiguous(), x, weight, bias, grad_x)
+        return grad_x, grad_weight.to(weight.dtype), None if bias is None else grad_bias.to(bias.dtype), None

@@ -30,15 +30,15 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y
 
 
-def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias; `grad` (B, L, E) is contiguous. On the device that is current."""
+def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, grad_x: Tensor) -> tuple[Tensor, Tensor]:
+    """Writes the gradient of x, gives those of weight and bias; `grad` (B, L, E) is contiguous. On the current device."""
     width, blocks = weight.shape[1], grid(*x.shape)
-    grad_x = torch.empty_like(grad)
     parts = torch.empty(blocks[0], width + 1, x.shape[2], device=x.device)
-    sizes = x.shape[1], x.stride(0), x.stride(1), x.shape[2], width, RUN, RUNS, CHANNELS
+    strides = x.stride(0), grad_x.stride(0), x.stride(1), grad_x.stride(1)
+    sizes = x.shape[1], *strides, x.shape[2], width, RUN, RUNS, CHANNELS
     backward_kernel[blocks](grad, x, weight, bias, grad_x, parts, *sizes)
     parts = add_rows(parts)
-    return grad_x, parts[:width].mT, parts[width]
+    return parts[:width].mT, parts[width]
 
 
 @triton.jit
@@ -132,7 +132,9 @@ def backward_kernel(
     parts,
     length,
     item_stride,
+    made_item_stride,
     step_stride: tl.constexpr,
+    made_step_stride: tl.constexpr,
     channels: tl.constexpr,
     WIDTH: tl.constexpr,
     RUN: tl.constexpr,
@@ -167,7 +169,7 @@ def backward_kernel(
             for late in tl.static_range(1, WIDTH):
                 made += slopes[i + late] * taps[WIDTH - 1 - late]
             done = step + i - (WIDTH - 1)
-            at, within = place(item, first + done, channel, length, channels, length * channels, channels)
+            at, within = place(item, first + done, channel, length, channels, made_item_stride, made_step_stride)
             tl.store(grad_x + at, made.to(grad_x.dtype.element_ty), mask=within & (done >= 0) & (done < RUN))
         past = seen[AHEAD:]
         slopes = slopes[AHEAD:]

@@ -23,6 +23,7 @@ from .mamba_layer import (
 )
 from .norm import RMSNorm
 from .rotation import accumulate_angles, count_angles, per_head, rotate
+from .split import split
 from .ssd import CHUNK, SEGMENT, ScanInChunks, fits_tiles, ssd, ssd_rotary
 
 KERNEL_CHUNK = 64  # at most, of a kernel with rotary states
@@ -149,19 +150,23 @@ class Mamba2(MambaLayer):
 
     def run_kernels(self, u: Tensor) -> Tensor:
         projected = self.in_proj(u)
-        ours = self._uses_own_kernels(u)
-        if not ours and self._fusable():
+        if self._uses_own_kernels(u):
+            return self._run_own_kernels(projected)
+        if self._fusable():
             return self._run_fused(projected)
         z, xBC, dt, rate = self._split(projected)
         xBC = causal_conv_by_kernel(xBC, self.conv1d)
-        if ours:
-            of_heads = (upcast(each) for each in (self.dt_bias, self.A_log, self.D))
-            sizes = self.nheads, self.headdim, self.ngroups, self.d_state
-            y = ScanInChunks.apply(xBC, dt, *of_heads, self.dt_limit, *sizes).unflatten(-1, (self.nheads, -1))
-        else:
-            dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
-            y = self._kernel_scan(*self._heads(xBC, kernels=True), dt, A, rate)
+        dt, A = self._dt(dt), -torch.exp(upcast(self.A_log))
+        y = self._kernel_scan(*self._heads(xBC, kernels=True), dt, A, rate)
         return self._finish(y, z, kernels=True)
+
+    def _run_own_kernels(self, projected: Tensor) -> Tensor:
+        (z, of_z), (xBC, of_xBC), (dt, of_dt) = split(projected, [self.d_inner, self.conv_dim, self.nheads])
+        xBC = causal_conv_by_kernel(xBC, self.conv1d, of_xBC)
+        of_heads = (upcast(each) for each in (self.dt_bias, self.A_log, self.D))
+        sizes = self.nheads, self.headdim, self.ngroups, self.d_state
+        y = ScanInChunks.apply(xBC, dt, *of_heads, self.dt_limit, of_dt, *sizes)
+        return self.out_proj(self.norm(y, z, kernels=True, place=of_z))
 
     def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
         """in_proj(u) -> z (..., E), x with B and C (..., conv_dim), dt (..., H), the rate of the angles (..., S)."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import fits_bfloat16, ssm_parameter, upcast
+from .split import Place
 
 WIDEST = 4096  # channels that a kernel holds at once
 
@@ -57,10 +58,13 @@ class RMSNorm(nn.Module):
         self.weight = ssm_parameter(torch.ones(width))
         self.group_size, self.eps = group_size or width, eps
 
-    def forward(self, x: Tensor, gate: Tensor | None = None, kernels: bool = False) -> Tensor:
-        """Of x, or of x silu(gate); in float32, if not with a kernel, which gives the type of x."""
+    def forward(self, x: Tensor, gate: Tensor | None = None, kernels: bool = False, place: Place | None = None) -> Tensor:
+        """Of x, or of x silu(gate); in float32, if not with a kernel, which gives the type of x.
+
+        place: of the gate's gradient, for a kernel.
+        """
         if kernels and gate is not None and self.group_size == x.shape[-1] <= WIDEST and fits_bfloat16(x):
-            return GatedNorm.apply(x, gate, self.weight, self.eps)
+            return GatedNorm.apply(x, gate, self.weight, self.eps, place)
         if kernels:
             from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
 
@@ -74,17 +78,20 @@ class GatedNorm(torch.autograd.Function):
     """RMSNorm of x silu(gate), x and gate (..., D) in bfloat16, the result too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gate: Tensor, weight: Tensor, eps: float, place: Place | None = None) -> Tensor:
         from . import norm_kernel
 
+        ctx.place = place
         rows, gates = x.contiguous().flatten(0, -2), gate.flatten(0, -2)
         y, scales = norm_kernel.gated_forward(rows, gates, weight, eps)
         ctx.save_for_backward(rows, gates, weight, scales)
         return y.view(x.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from . import norm_kernel
 
-        grad_x, grad_gate, grad_weight = norm_kernel.gated_backward(grad.contiguous().flatten(0, -2), *ctx.saved_tensors)
-        return grad_x.view(grad.shape), grad_gate.view(grad.shape), grad_weight, None
+        rows = grad.contiguous().flatten(0, -2)
+        grad_gate = ctx.place() if ctx.place else torch.empty_like(rows).view(grad.shape)
+        grad_x, grad_weight = norm_kernel.gated_backward(rows, grad_gate.flatten(0, -2), *ctx.saved_tensors)
+        return grad_x.view(grad.shape), grad_gate, grad_weight, None, None

@@ -67,16 +67,19 @@ def gated_forward(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> tuple[
     return y, scales
 
 
-def gated_backward(grad: Tensor, x: Tensor, gate: Tensor, weight: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of the gate and of the weight. On the device that is current."""
+def gated_backward(
+    grad: Tensor, grad_gate: Tensor, x: Tensor, gate: Tensor, weight: Tensor, scales: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Writes the gradient of the gate, whose rows may be apart; gives those of x and of the weight. On the device that is
+    current."""
     rows, width = x.shape
     high, wide = tile(width)
     tiles = triton.cdiv(rows, high)
     programs = min(PROGRAMS, tiles)
-    grad_x, grad_gate, parts = torch.empty_like(x), torch.empty_like(x), torch.empty(programs, width, device=x.device)
-    sizes = rows, gate.stride(0), width, triton.cdiv(tiles, programs), high, wide
+    grad_x, parts = torch.empty_like(x), torch.empty(programs, width, device=x.device)
+    sizes = rows, gate.stride(0), grad_gate.stride(0), width, triton.cdiv(tiles, programs), high, wide
     gated_backward_kernel[(programs,)](grad, x, gate, weight, scales, grad_x, grad_gate, parts, *sizes)
-    return grad_x, grad_gate, add_rows(parts)
+    return grad_x, add_rows(parts)
 
 
 @triton.jit
@@ -195,6 +198,7 @@ def gated_backward_kernel(
     parts,
     rows,
     gate_stride,
+    made_stride,
     width: tl.constexpr,
     turns,
     HIGH: tl.constexpr,
@@ -217,5 +221,6 @@ def gated_backward_kernel(
         made = (slope - unit * (tl.sum(slope * unit, 1) / width)[:, None]) * scale
         tl.store(grad_x + at, (made * opened * part).to(grad_x.dtype.element_ty), mask=within)
         made *= plain * part * (1.0 + opened * (1.0 - part))
-        tl.store(grad_gate + at, made.to(grad_gate.dtype.element_ty), mask=within)
+        door = row.to(tl.int64)[:, None] * made_stride + column[None, :]
+        tl.store(grad_gate + door, made.to(grad_gate.dtype.element_ty), mask=within)
     tl.store(parts + tl.program_id(0).to(tl.int64) * width + column, of_weight, mask=column < width)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .base import upcast
 from .mamba_layer import linear_recurrence
 from .rotation import accumulate_angles, rotate
+from .split import Place
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
 SEGMENT = 1024  # steps whose chunks exist at once
@@ -88,7 +89,7 @@ def fits_tiles(headdim: int, state: int) -> bool:
 class ScanInChunks(torch.autograd.Function):
     """xBC (B, L, H P + 2 G N), raw (B, L, H), bias, A_log and D (H) -> y (B, L, H P), D x included.
 
-    dt = softplus(raw + bias) within `limits`, A = -exp(A_log). bias, A_log and D are float32.
+    dt = softplus(raw + bias) within `limits`, A = -exp(A_log). bias, A_log and D are float32. place: of raw's gradient.
     """
 
     @staticmethod
@@ -100,10 +101,12 @@ class ScanInChunks(torch.autograd.Function):
         A_log: Tensor,
         D: Tensor,
         limits: tuple[float, float],
+        place: Place | None,
         *sizes: int,
     ) -> Tensor:
         from . import ssd_kernel
 
+        ctx.place = place
         ctx.limits, ctx.sizes = limits, ssd_kernel.Sizes(*sizes)
         xBC, raw = (part if part.stride(2) == 1 else part.contiguous() for part in (xBC, raw))
         y, *kept = ssd_kernel.forward(xBC, raw, bias, A_log, D, limits, ctx.sizes)
@@ -114,5 +117,7 @@ class ScanInChunks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from . import ssd_gradient_kernel
 
-        made = ssd_gradient_kernel.backward(ctx.sizes, ctx.limits, grad.contiguous(), *ctx.saved_tensors)
-        return *made, None, *(None for _ in ctx.sizes)
+        raw = ctx.saved_tensors[1]
+        grad_raw = ctx.place() if ctx.place else torch.empty_like(raw, memory_format=torch.contiguous_format)
+        made = ssd_gradient_kernel.backward(ctx.sizes, ctx.limits, grad.contiguous(), grad_raw, *ctx.saved_tensors)
+        return made[0], grad_raw, *made[1:], None, None, *(None for _ in ctx.sizes)

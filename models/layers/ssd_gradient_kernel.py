@@ -16,6 +16,7 @@ def backward(
     sizes: Sizes,
     limits: tuple[float, float],
     grad: Tensor,
+    grad_raw: Tensor,
     xBC: Tensor,
     raw: Tensor,
     bias: Tensor,
@@ -26,7 +27,8 @@ def backward(
     decays: Tensor,
     ends: Tensor,
 ) -> tuple[Tensor, ...]:
-    """Gradients of xBC, raw, bias, A_log and D; `grad` (B, L, H P) is contiguous. On the device that is current."""
+    """Gives the gradients of xBC, bias, A_log and D, and writes that of raw; `grad` (B, L, H P) is contiguous. On the device
+    that is current."""
     batch, length, width = xBC.shape
     chunks = triton.cdiv(length, ssd_kernel.CHUNK)
     after = pass_states(make_states(xBC, grad, dt, decays, ends, sizes, BACK=True), ends, sizes, xBC.dtype, BACK=True)
@@ -47,14 +49,13 @@ def backward(
     )  # fmt: skip
     if shares > 1:
         grad_xBC[:, :, sizes.inner :] = parts.sum(0)
-    grad_raw = torch.empty(raw.shape, dtype=raw.dtype, device=raw.device)
     sums = torch.empty(3, batch, chunks, sizes.heads, device=xBC.device)
     rates_kernel[chunks, sizes.heads // (count := divide(sizes, ssd_kernel.TOGETHER)), batch](
         grad, xBC, raw, bias, A_log, dt, ends, before, after, grad_dt, of_decays, of_passed, grad_raw, *sums,
-        length, *strides, raw.stride(0), raw.stride(1), *limits,
+        length, *strides, raw.stride(0), raw.stride(1), grad_raw.stride(0), grad_raw.stride(1), *limits,
         sizes.heads, sizes.headdim, sizes.state, count, ssd_kernel.CHUNK, num_warps=4,
     )  # fmt: skip
-    return grad_xBC, grad_raw, *sums.sum((1, 2))
+    return grad_xBC, *sums.sum((1, 2))
 
 
 @triton.jit(do_not_specialize=["length", "share_stride"])
@@ -176,6 +177,8 @@ def rates_kernel(
     step_stride,
     raw_item_stride,
     raw_step_stride,
+    made_item_stride,
+    made_step_stride,
     low,
     high,
     HEADS: tl.constexpr,
@@ -207,7 +210,8 @@ def rates_kernel(
     before_softplus = tl.load(raw + row, mask=within, other=0.0).to(tl.float32) + tl.load(bias + head)[None, :]
     inside = within & (steps > low) & (steps < high)  # what is at a limit was put there
     of_raw = tl.where(inside, of_steps * tl.sigmoid(before_softplus), 0.0)
-    tl.store(grad_raw + at, of_raw.to(grad_raw.dtype.element_ty), mask=within)
+    row = item * made_item_stride + step.to(tl.int64)[:, None] * made_step_stride + head[None, :]
+    tl.store(grad_raw + row, of_raw.to(grad_raw.dtype.element_ty), mask=within)
     tl.store(grad_bias + number, tl.sum(of_raw, 0))
     x = read(xBC, item, step, column, length, item_stride, step_stride).to(tl.float32)
     slope = read(grad, item, step, column, length, length * INNER, INNER).to(tl.float32)

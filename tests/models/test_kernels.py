@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="torch has no Triton on this machine")
 
-from models.layers import activation, linear, norm, s4d, ssd  # noqa: E402  (after the checks)
+from models.layers import activation, linear, mamba2, norm, s4d, split, ssd  # noqa: E402  (after the checks)
 from models.model import build  # noqa: E402
 from models.settings import ModelSettings  # noqa: E402
 
@@ -104,7 +104,7 @@ def compare_scan(batch, length, heads, headdim, groups, state, limits, dtype, de
     bias, A_log, upstream = bias[0], bias[1] + 5, torch.randn(batch, length, inner, device=device)
 
     def ours(xBC, raw, *of_heads):
-        return ssd.ScanInChunks.apply(xBC, raw[..., 3:], *of_heads, limits, heads, headdim, groups, state)
+        return ssd.ScanInChunks.apply(xBC, raw[..., 3:], *of_heads, limits, None, heads, headdim, groups, state)
 
     def plain(xBC, raw, bias, A_log, D):
         dt, A = torch.nn.functional.softplus(raw[..., 3:] + bias).clamp(*limits), -torch.exp(A_log)
@@ -166,6 +166,8 @@ ASKED = (
     (activation, "fits_activation"),
     (linear, "fits_bfloat16"),
     (norm, "fits_add_norm"),
+    (norm, "fits_bfloat16"),
+    (mamba2, "fits_bfloat16"),
     (s4d, "fits_long_convolution"),
 )
 
@@ -173,11 +175,14 @@ ASKED = (
 def run_model(kernels):
     """Logits and gradients of a model on the CPU, by kernels or by torch."""
     torch.manual_seed(0)
-    model = build(ModelSettings(("s4", "s4d"), d_model=8, n_layers=2, ff=2, pool=(2,)))
+    options = {"mamba2": {"headdim": 16, "d_state": 16}}
+    model = build(ModelSettings(("s4", "s4d", "mamba2"), d_model=8, n_layers=3, ff=2, pool=(2,), options=options))
     tokens = torch.randint(0, 256, (2, 37))
     with pytest.MonkeyPatch.context() as patched:
         for module, name in ASKED if kernels else ():
             patched.setattr(module, name, lambda *given: True)
+        if kernels:
+            patched.setattr(mamba2.Mamba2, "_run_all", mamba2.Mamba2.run_kernels)  # which it runs on a GPU alone
         logits = model(tokens)
     logits.square().mean().backward()
     return [logits.detach(), *(parameter.grad for parameter in model.parameters())]
@@ -189,6 +194,21 @@ def compare_models():
 
 def test_model_interpreted(interpreter):
     assert max(interpreter.submit(compare_models).result()) < 1e-4
+
+
+def find_joins():
+    """Of the gradients of Mamba2's projections, in two models: whether each was in its place."""
+    found = []
+    with pytest.MonkeyPatch.context() as patched:
+        is_same = split._is_same
+        patched.setattr(split, "_is_same", lambda one, other: found.append(is_same(one, other)) or found[-1])
+        run_model(kernels=True)
+        run_model(kernels=True)
+    return found
+
+
+def test_gradients_of_a_projection_are_written_in_place(interpreter):
+    assert interpreter.submit(find_joins).result() == [True] * 3 * 2 * 2  # parts, layers, models
 
 
 @pytest.mark.gpu
