@@ -78,6 +78,7 @@ def open_server(instrument: Instrument) -> tuple[ThreadingHTTPServer, str]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # connections that wait to be accepted: of 20 at once, with 5, a busy machine resets some
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle of an answer is nothing to speak of."""
