@@ -180,7 +180,7 @@ def _phrase_options(render: Options) -> None:
         "--filled",
         type=number(0, 1),
         metavar="PART",
-        help="keep phrases in which notes sound for at least this part of the clip, 0 to 1",
+        help="keep phrases in which notes sound for at least this part of the phrase, 0 to 1",
     )
 
 
@@ -229,6 +229,10 @@ def _check(options: Namespace) -> None:
 
         if unknown := [codec for codec in options.prefix if codec not in prefix.CODECS]:
             raise InputError(f"--prefix {unknown[0]} is no codec: take some of {', '.join(sorted(prefix.CODECS))}, or none")
+    if "all" in options.targets and len(options.targets) > 1:
+        raise InputError(f"--targets {' '.join(options.targets)}: name patches, or all alone")
+    if options.report and not options.patches:
+        raise InputError("--report says what was found in files of patches: add --patches, or leave it out")
     if not options.patches and not options.random_patches:
         raise InputError("there is nothing to render: name files with --patches, or ask for --random-patches N")
 

@@ -110,7 +110,9 @@ def _announce_size(plan: Plan, folder: Folder, missing: list[Shard]) -> None:
 
 def print_rendered(found: dict, plan: Plan, folder: Folder) -> None:
     """What render_shards has found, with the plan and the next step."""
-    complete = folder.exists("index.json")
+    from dx7data.dataset import folders
+
+    complete = folders.is_complete(plan, folder)
     following = write_command("dx7data", "inspect" if complete else "verify", folder)
     about = {"folder": str(folder), "plan": summarize(plan)}
     print_result(about | found | {"complete": complete, "next": following}, _describe)

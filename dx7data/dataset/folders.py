@@ -5,7 +5,7 @@ import platform
 import re
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
@@ -236,11 +236,21 @@ def read_samples(where: Where, name: str) -> Iterator[dict[str, bytes]]:
 def write_index(plan: Plan, folder: Folder) -> None:
     """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
     there = folder.list_sizes()
-    if there is not None and any(f"{each.name}.stats.json" not in there for each in plan.shards()):
+    if there is not None and not _has_shards(plan, there):
         return  # before any is read: a thousand jobs may come here, one after the other
     data = make_index(plan, _read_stats(folder, plan, plan.shards(), there))
     if data is not None and not is_written(folder, "index.json", data):
         folder.write("index.json", data)
+
+
+def is_complete(plan: Plan, folder: Folder) -> bool:
+    """Whether the index and all shards are there: a shard that was removed leaves the index behind."""
+    there = folder.list_sizes() or {}
+    return "index.json" in there and _has_shards(plan, there)
+
+
+def _has_shards(plan: Plan, there: Collection[str]) -> bool:
+    return all(f"{each.name}.stats.json" in there for each in plan.shards())
 
 
 def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:

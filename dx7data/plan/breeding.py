@@ -12,7 +12,7 @@ from dx7data.errors import InputError
 from dx7data.output import format_count
 from dx7data.patches import mutate
 from dx7data.patches.audible import find_audible
-from dx7data.patches.patch import STORED_BYTES, patch_id
+from dx7data.patches.patch import PARAMETERS, STORED_BYTES, patch_id
 from dx7data.plan.split import divide_evenly
 from dx7data.rng import KeyedRng
 
@@ -35,6 +35,8 @@ def breed(
     """
     simplify = simplify or np.copy
     parents = simplify(parents)
+    _, first = np.unique(parents[:, :PARAMETERS], axis=0, return_index=True)  # what is made simpler may become equal
+    parents = parents[np.sort(first)]
     population = parents[_is_heard(parents)]
     if not len(population):
         raise InputError("none of these patches can be heard, so they have no children: name others")

@@ -42,7 +42,9 @@ def make_plan(
     if not len(patches):
         raise InputError("no patch in the bank can be heard on notes 36, 60 and 84; --keep-silent renders it all the same")
     log.debug(f"{len(silent)} of {len(patches) + len(silent)} patches are silent; looking for near-duplicates")
-    patches = split.divide(split.group_patches(patches), spec, held_out)
+    # Held-out patches that play no part, because they are silent or no targets, have near-duplicates that do.
+    together = split.group_patches(patches.join(_take_others(bank, held_out, patches)))
+    patches = split.divide(together, spec, held_out).take(range(len(patches)))
     if spec.perturb:
         patches = patches.join(augment.perturb(spec, patches))
     if spec.pairs:
@@ -82,9 +84,19 @@ def _take_audible(bank: Bank, spec: Spec, targets: set[str] | None) -> tuple[Pat
         raise InputError(
             "none of the --targets can be heard on notes 36, 60 and 84; --keep-silent renders them all the same"
         )
-    origins = [{name: bank.origins[i][name] for name in NOWHERE} for i in kept]
-    patches = make_rows(bank.patches[kept], [BANK] * len(kept), origins, is_target)
-    return patches, [{"id": bank.ids[i], "name": bank.names[i]} for i in silent]
+    return _take(bank, kept, is_target), [{"id": bank.ids[i], "name": bank.names[i]} for i in silent]
+
+
+def _take_others(bank: Bank, ids: Collection[str], patches: Patches) -> Patches:
+    """The patches of the bank that have these ids and are not among `patches`; none of them is a target."""
+    others = sorted(set(ids).difference(patches.ids))
+    rows = [bank.ids.index(key) for key in others]
+    return _take(bank, rows, [False] * len(rows))
+
+
+def _take(bank: Bank, rows: list[int], is_target: list[bool]) -> Patches:
+    origins = [{name: bank.origins[i][name] for name in NOWHERE} for i in rows]
+    return make_rows(bank.patches[rows], [BANK] * len(rows), origins, is_target)
 
 
 def add_samples(old: Plan, samples: int) -> Plan:
@@ -138,7 +150,7 @@ def _count_samples(spec: Spec, patches: Patches, samples: int | None, per_patch:
     own = {split: int((patches.within(split) & patches.targets).sum()) for split in SPLITS}
     each = 2 if spec.pairs else 1
     if per_patch is not None and EVERY_SPLIT not in patches.splits:
-        counts = {split: each * per_patch * own[split] for split in SPLITS}
+        counts = {split: each * per_patch * own[split] for split, part in zip(SPLITS, spec.split, strict=True) if part}
     else:
         total = each * per_patch * sum(patches.targets) if per_patch is not None else samples or 0
         if total % each:

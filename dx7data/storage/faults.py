@@ -26,6 +26,8 @@ def explain(error: Exception, scheme: str) -> str | None:
         text, code = str(each), _get_code(each)
         if type(each).__name__ in _NO_CREDENTIALS:
             return f"no credentials were accepted ({_shorten(text)}): {login}"
+        if type(each).__name__ == "SSLCertVerificationError" or "CERTIFICATE_VERIFY_FAILED" in text:
+            return f"the connection is not safe ({_shorten(text)}): check the address, and the certificates of this machine"
         if any(word in text for word in _EXPIRED):
             return f"the credentials have expired: {login} again"
         if isinstance(each, PermissionError) or code in ("401", "403", "AccessDenied"):

@@ -272,6 +272,8 @@ def test_a_url_is_no_path(tmp_path, monkeypatch, capsys, arguments):
         (["render", "--polyphony", "9..2"], "render: --polyphony: 9..2 is empty"),
         (["patches", "ls"], "patches ls: the following arguments are required: PATH"),
         (["rendr"], ": VERB: invalid choice: 'rendr'"),
+        (["plan", "--patches", "example", "--targets", "all", "X", "--out", "x"], ": --targets all X: name patches"),
+        (["plan", "--random-patches", "4", "--report", "r", "--out", "x"], ": --report says what was found in files"),
         (["patches", "ls", ""], ": there is nothing after ls: is a variable of the shell not set?"),
         (["render", "--out="], ": there is nothing after --out=: is a variable of the shell not set?"),
     ],

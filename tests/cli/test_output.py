@@ -49,6 +49,12 @@ def test_render(run, tmp_path):
     assert sum(found["plan"]["samples"].values()) == found["written_samples"] == 40
     assert (found["written"], found["others"], found["complete"]) == (len(list(tmp_path.glob("*.tar"))), 0, True)
     assert found["x_real_time"] == pytest.approx(40 * 0.1 / found["render_seconds"])
+    next(tmp_path.glob("*.stats.json")).unlink()
+    first = ["--only", "train/0"] if next(tmp_path.glob("train-000000.stats.json"), None) else ["--only", "val/0"]
+    partly = json.loads(run("render", "--plan", tmp_path, *first, "--json").out)
+    assert not partly["complete"]
+    assert " verify " in partly["next"]
+    assert json.loads(run("render", "--plan", tmp_path, "--json").out)["complete"]
     again = json.loads(run("extend", tmp_path, "--samples", "50", "--workers", "1", "--json").out)
     documented.check("dx7data render", again)
     assert sum(again["plan"]["samples"].values()) == 50

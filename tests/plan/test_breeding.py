@@ -73,6 +73,13 @@ def test_all_are_simplified(parents, simpler):
     assert (np.array([peaks(bred, note) for note in (36, 60, 84)]).max(axis=0) >= 4).all()
 
 
+def test_parents_that_become_equal(parents):
+    other = parents[0].copy()
+    other[16] = 99 - other[16]  # the level of operator 6, which is no carrier
+    bred = breeding.breed(np.stack((parents[0], other)), 0, 20, 2, 0, SIMPLER["carrier"])
+    assert len({patch.patch_id(each) for each in bred}) == 20
+
+
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "bred.syx"
     argv = ["patches", "breed", "example", "--out", str(out), "--generations", "2", "--count"]

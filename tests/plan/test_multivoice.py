@@ -496,10 +496,31 @@ def test_a_hold_out_list(tmp_path):
         assert split_of[example.ids[i]] == "test"
 
 
-def test_what_is_held_out_for_no_split(music, tmp_path):
+@pytest.mark.parametrize("silent", [False, True])
+def test_near_duplicates_of_what_is_held_out_and_plays_no_part(tmp_path, silent):
+    """They are held out as well: of a patch that is silent, or no target."""
+    stored = bank.load("example").patches.copy()
+    variant = stored[0].copy()
+    stored[0, [16 + 21 * i for i in range(6)]] = 0 if silent else variant[[16 + 21 * i for i in range(6)]]
+    variant[16 + 21 * 5] -= 1  # the level of operator 1
+    if silent:
+        variant = stored[0].copy()
+        variant[16 + 21 * 5] = 70
+    (tmp_path / "bank.syx").write_bytes(b"".join(map(sysex.write_voice, (*stored, variant))))
+    (tmp_path / "list.txt").write_text(patch.patch_id(stored[0]))
+    targets = [*map(patch.patch_id, stored[1:]), patch.patch_id(variant)]
+    options = [*SHORT, "--hold-out", tmp_path / "list.txt", *([] if silent else ["--targets", *targets])]
+    assert render(tmp_path / "out", *options, patches=(str(tmp_path / "bank.syx"),)) == 0
+    patches = Plan.load(tmp_path / "out").patches
+    assert patch.patch_id(stored[0]) not in patches.ids
+    assert patches.splits[patches.ids.index(patch.patch_id(variant))] == "test"
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_what_is_held_out_for_no_split(music, tmp_path, drawn):
     """There are no phrases for it either."""
     (tmp_path / "list.txt").write_text("example:3\n")
-    options = ["--hold-out", tmp_path / "list.txt", "--split", "0.9,0.1,0", "--midi", music]
+    options = ["--hold-out", tmp_path / "list.txt", "--split", "0.9,0.1,0", *([] if drawn else ["--midi", music])]
     assert render(tmp_path / "out", "--per-patch", 2, "--seconds", 0.1, *options) == 0
     assert set(Plan.load(tmp_path / "out").counts) == {"train", "val"}
 

@@ -1,5 +1,6 @@
 """Addresses that a person gets wrong: one sentence, at once, and nothing is rendered."""
 
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from dx7data import cli
 from dx7data.errors import InputError
-from dx7data.storage import address, open_folder, remote
+from dx7data.storage import address, faults, open_folder, remote
 
 ROOT = Path(__file__).resolve().parents[2]
 RENDER = ["render", "--patches", "example", "--samples", "4", "--seconds", "0.25", "--out"]
@@ -104,6 +105,12 @@ def test_credentials_that_are_not_accepted(store, capsys, monkeypatch, status, c
     finally:
         store.answer = lambda *_: None
     assert len(store.requests) - asked <= 3  # it is not tried again
+
+
+def test_a_certificate_that_has_expired():
+    wrong = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate has expired")
+    for error in (wrong, OSError(f"Cannot connect to host: [{wrong}]")):
+        assert faults.explain(error, "s3").startswith("the connection is not safe (")
 
 
 def test_nobody_answers(capsys, monkeypatch):
