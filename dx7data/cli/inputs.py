@@ -33,6 +33,8 @@ def load_patches(
 
     if report:
         check_not_read("--report", report, paths)
+    if bank.EXAMPLE in paths and os.path.exists(bank.EXAMPLE):
+        log.warning(f"{bank.EXAMPLE} is the bank that comes with dx7data; ./{bank.EXAMPLE} is what is in this folder")
     loaded = bank.load(paths, keep_duplicates=dedupe == "none")
     if report:
         write_report(report, loaded.report, music)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dx7data.cli import types
 from dx7data.cli.inputs import check_not_read, load_patches
-from dx7data.cli.types import whole
+from dx7data.cli.types import seed, whole
 from dx7data.cli.verb import Verbs, add_verb, add_verbs
 from dx7data.output import format_count, print_result
 
@@ -58,7 +58,7 @@ def add_to(verbs: Verbs) -> None:
         "carriers (carriers); or everything (harmonic). ratios: six carriers that keep their frequency ratios",
     )
     breed.set_defaults(stopped="stopped; nothing was written")
-    breed.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
+    breed.add_argument("--seed", type=seed(), default=0, help="seed of all random choices (default: 0)")
 
 
 def _list(options: Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dx7data.cli import types
 from dx7data.cli.inputs import announce_compilation, check_rate, choose_source, load_patches, load_phrases
-from dx7data.cli.types import number, span, whole
+from dx7data.cli.types import number, seed, span, whole
 from dx7data.cli.verb import Options
 from dx7data.errors import InputError
 from dx7data.output import log
@@ -81,7 +81,7 @@ def _clip_options(render: ArgumentParser) -> None:
         metavar="N",
         help="keep only N of train's target patches, chosen by --seed; val and test stay the same (default: all)",
     )
-    render.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
+    render.add_argument("--seed", type=seed(), default=0, help="seed of all random choices (default: 0)")
     render.add_argument(
         "--shard-size",
         type=types.size,

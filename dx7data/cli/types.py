@@ -39,6 +39,11 @@ def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def seed() -> Callable[[str], int]:
+    """A whole number of 64 bits: as such it is in the json of every sample, whose readers know no larger ones."""
+    return whole(-(2**63), 2**63 - 1)
+
+
 def number(minimum: float, maximum: float, unit: str = "") -> Callable[[str], float]:
     """A number within limits, of some unit."""
 

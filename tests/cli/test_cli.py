@@ -274,6 +274,7 @@ def test_a_url_is_no_path(tmp_path, monkeypatch, capsys, arguments):
         (["rendr"], ": VERB: invalid choice: 'rendr'"),
         (["plan", "--patches", "example", "--targets", "all", "X", "--out", "x"], ": --targets all X: name patches"),
         (["plan", "--random-patches", "4", "--report", "r", "--out", "x"], ": --report says what was found in files"),
+        (["plan", "--seed", str(2**63)], "plan: --seed: must be -9223372036854775808 to 9223372036854775807"),
         (["patches", "ls", ""], ": there is nothing after ls: is a variable of the shell not set?"),
         (["render", "--out="], ": there is nothing after --out=: is a variable of the shell not set?"),
     ],
@@ -283,3 +284,12 @@ def test_a_wrong_command_line_is_one_sentence(capsys, arguments, sentence):
     message = refused(capsys, *arguments)
     assert message.startswith("dx7data" + (" " + sentence).replace(" :", ":"))
     assert message.count("\n") == 1
+
+
+def test_a_folder_with_the_name_of_the_example_bank(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("patches", "ls", "example", "-q") == 0
+    assert capsys.readouterr().err == ""
+    (tmp_path / "example").mkdir()
+    assert run("patches", "ls", "example") == 0
+    assert "./example is what is in this folder" in capsys.readouterr().err
