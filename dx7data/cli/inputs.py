@@ -145,9 +145,14 @@ def check_rate(sample_rate: int) -> int:
 
 
 def check_output(folder: Folder) -> None:
-    """At a URL, before anything is rendered: can it be written to? Raises InputError."""
+    """Before anything is planned. Raises InputError for a folder that is in use for something else, and for a URL that can't
+    be written to."""
+    from dx7data.dataset.folders import refuse_foreign
+
     if not isinstance(folder, LocalFolder):
         folder.check_writable()
+    elif os.path.lexists(folder.path):
+        refuse_foreign(folder)
 
 
 def announce_compilation(what: str = "the engine", module: str = "cpu") -> None:

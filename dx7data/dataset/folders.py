@@ -40,7 +40,7 @@ def lock_folder(folder: Folder, new: bool = False, shared: bool = False) -> Iter
     with explain_os_errors(f"can't write to {folder}"):
         if new:
             folder.check_writable()
-            _refuse_foreign(folder)
+            refuse_foreign(folder)
         elif not folder.exists("dataset.json"):
             raise InputError(f"{folder} is no data set: it has no dataset.json")
         else:
@@ -49,7 +49,7 @@ def lock_folder(folder: Folder, new: bool = False, shared: bool = False) -> Iter
         yield
 
 
-def _refuse_foreign(folder: Folder) -> None:
+def refuse_foreign(folder: Folder) -> None:
     """Raises InputError for a folder that is in use for something else."""
     if not folder.exists("dataset.json"):
         for name in folder.list_sizes() or {}:
@@ -67,7 +67,7 @@ def prepare(plan: Plan, folder: Folder, overwrite: bool, chosen: list[Shard] | N
     plan.check_current()
     with explain_os_errors(f"can't write to {folder}"):
         folder.check_writable()
-        _refuse_foreign(folder)
+        refuse_foreign(folder)
         with folder.lock_plan():
             if overwrite:
                 _clear(folder)

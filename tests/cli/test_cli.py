@@ -156,9 +156,11 @@ def test_out_is_a_file(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["photos.tar", "README.md.bak", "table.parquet"])
 def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys, name):
+    """It is said before patches are read, and the only thing that is said."""
     (tmp_path / name).write_bytes(b"mine")
     for options in ([], ["--overwrite"]):
-        assert name in refused(capsys, *RENDER, "--patches", "example", "--out", tmp_path, *options)
+        message = refused(capsys, *RENDER, "--patches", "example", "--out", tmp_path, *options)
+        assert message.startswith(f"dx7data: {tmp_path} holds {name} and no data set")
         assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
