@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .base import fits_bfloat16
 from .norm import WIDEST
@@ -39,6 +40,7 @@ class Activation(torch.autograd.Function):
         return activation_kernel.forward(z.flatten(0, -2), bias, glu).unflatten(0, z.shape[:-1])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         from . import activation_kernel
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .base import has_triton
 from .split import Place
@@ -55,6 +56,7 @@ class KernelConvolution(torch.autograd.Function):
         return convolution_kernel.forward(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         from . import convolution_kernel
 

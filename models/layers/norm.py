@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .base import fits_bfloat16, ssm_parameter, upcast
 from .split import Place
@@ -39,9 +40,13 @@ class AddNorm(torch.autograd.Function):
         return whole.view(x.shape), normed.view(x.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad_whole: Tensor | None, grad_normed: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, grad_whole: Tensor | None, grad_normed: Tensor | None) -> tuple[Tensor | None, ...]:
         from . import norm_kernel
 
+        if grad_normed is None:  # where the sum alone is used
+            grad_y = None if grad_whole is None or ctx.y_type is None else grad_whole.to(ctx.y_type)
+            return grad_whole, grad_y, None, None, None
         whole, weight, moments = ctx.saved_tensors
         rows = None if grad_whole is None else grad_whole.contiguous().flatten(0, -2)
         slopes = grad_normed.contiguous().flatten(0, -2)
@@ -88,6 +93,7 @@ class GatedNorm(torch.autograd.Function):
         return y.view(x.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from . import norm_kernel
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..timescales import Modes, lyapunov
 from .base import LR_CAP, register, ssm_parameter
@@ -171,6 +172,7 @@ class Powers(torch.autograd.Function):
         return rows, factors[-1] if last else None
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor | None, grad_factor: Tensor | None) -> tuple[Tensor | None, ...]:
         rows, *factors = ctx.saved_tensors
         grad_rows = torch.zeros_like(rows) if grad_rows is None else grad_rows

@@ -118,7 +118,7 @@ class S4Block(SequenceLayer):
         return torch.zeros(batch, self.d_model, self.d_state // 2, 2, dtype=self.dtype, device=self.log_dt.device)
 
     def mix(self, y: Tensor) -> Tensor:
-        return linear_glu(F.gelu(y), self.output)
+        return linear_glu(F.gelu(y).to(self.output.weight.dtype), self.output)
 
     def residual_weights(self) -> list[Tensor]:
         # Of the GLU only the value: less gate would leave sigmoid near 1/2, and shrink its share of the signal twice.

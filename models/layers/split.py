@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Place = Callable[[], Tensor]  # where a kernel writes the gradient of its input; its rows may be apart
 
@@ -45,6 +46,7 @@ class _Split(torch.autograd.Function):
         return whole.split(gradient.sizes, -1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *parts: Tensor) -> tuple[Tensor, None]:
         return ctx.gradient.take(parts), None
 

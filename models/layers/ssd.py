@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .base import upcast
 from .mamba_layer import linear_recurrence
@@ -114,10 +115,11 @@ class ScanInChunks(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from . import ssd_gradient_kernel
 
-        raw = ctx.saved_tensors[1]
-        grad_raw = ctx.place() if ctx.place else torch.empty_like(raw, memory_format=torch.contiguous_format)
-        made = ssd_gradient_kernel.backward(ctx.sizes, ctx.limits, grad.contiguous(), grad_raw, *ctx.saved_tensors)
+        saved = ctx.saved_tensors  # once: what is computed again for it, by checkpoint, is there once
+        grad_raw = ctx.place() if ctx.place else torch.empty_like(saved[1], memory_format=torch.contiguous_format)
+        made = ssd_gradient_kernel.backward(ctx.sizes, ctx.limits, grad.contiguous(), grad_raw, *saved)
         return made[0], grad_raw, *made[1:], None, None, *(None for _ in ctx.sizes)

@@ -5,6 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="torch has no Triton on this machine")
 
+from torch.utils.checkpoint import checkpoint  # noqa: E402  (after the checks)
+
 from models.layers import activation, linear, mamba2, norm, s4d, split, ssd  # noqa: E402  (after the checks)
 from models.model import build  # noqa: E402
 from models.settings import ModelSettings  # noqa: E402
@@ -194,6 +196,33 @@ def compare_models():
 
 def test_model_interpreted(interpreter):
     assert max(interpreter.submit(compare_models).result()) < 1e-4
+
+
+def compare_checkpointed():
+    """Gradients of a layer that is computed again for them."""
+    torch.manual_seed(0)
+    layer, u = mamba2.Mamba2(8, headdim=16, d_state=16), torch.randn(2, 37, 8)
+    found = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mamba2, "fits_bfloat16", lambda *given: True)
+        patched.setattr(norm, "fits_bfloat16", lambda *given: True)
+        for y in (layer.run_kernels(u), checkpoint(layer.run_kernels, u, use_reentrant=False)):
+            found.append(torch.autograd.grad(y.square().sum(), list(layer.parameters())))
+    return distances(found[1], found[0])
+
+
+def test_checkpointed_interpreted(interpreter):
+    assert max(interpreter.submit(compare_checkpointed).result()) < 1e-6
+
+
+def differentiate_sum():
+    x, y = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)
+    whole, _ = norm.AddNorm.apply(x, y, torch.ones(8), torch.zeros(8), 1e-5)
+    return [grad.unique().tolist() for grad in torch.autograd.grad(whole.sum(), (x, y))]
+
+
+def test_a_sum_without_its_norm_interpreted(interpreter):
+    assert interpreter.submit(differentiate_sum).result() == [[1.0], [1.0]]
 
 
 def find_joins():

@@ -218,6 +218,22 @@ def test_gradients_of_powers_under_autocast(last):
     torch.testing.assert_close(found, torch.autograd.grad(plain, (first, factor)), rtol=1e-4, atol=1e-4)
 
 
+def test_weights_of_16_bits(name):
+    layer, x = build(name, d_model=4), torch.randn(2, 50, 4)
+    y = layer.bfloat16()(x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    assert (layer.float()(x) - y).abs().max() < 0.1
+
+
+def test_second_derivatives_of_powers_are_refused():
+    """Its squares are made without a graph, so these would be wrong."""
+    first, factor = torch.randn(2, 1, 6), (torch.randn(2, 6, 6) / 3).requires_grad_()
+    rows, _ = Powers.apply(first, factor, 8, False)
+    (grad,) = torch.autograd.grad(rows.square().sum(), factor, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
 def test_hints_for_the_optimiser(name):
     hints = {key: (hasattr(p, "_no_weight_decay"), getattr(p, "_lr_cap", None)) for key, p in build(name).named_parameters()}
     own_rate = {"log_dt", "log_A_real", "A_imag"} | ({"P", "B"} if name == "s4" else set())

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dx7data.errors import Ending
+from dx7data.errors import Ending, InputError
 from models.model import Model
 
 _NEVER = 1 << 62
@@ -88,6 +88,8 @@ class NonFiniteGuard:
 
     def clip(self, loss: Tensor, step: int, max_norm: float) -> Tensor:
         """Scale the gradients to a norm of at most `max_norm`; the norm they had."""
+        if unused := [name for name, parameter in self._named if parameter.grad is None]:
+            raise InputError(f"the loss does not depend on {unused[0]}: use it in forward, or add --freeze '{unused[0]}'")
         gradients = find_gradients(parameter for _, parameter in self._named)
         norms = torch.stack(torch._foreach_norm(gradients))
         finite = torch.isfinite(torch.cat([loss.detach()[None], norms]))
