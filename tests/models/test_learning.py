@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dx7data import cli
+from dx7data.errors import InputError
 from models.model import build
 from models.mulaw import mu_law_encode, mu_law_table
 from models.registry import MODELS, preset
@@ -76,6 +77,16 @@ def test_it_learns(batch, name):
         guard.check()
         optimiser.step()
     pytest.fail(f"{bits:.2f} bits after {STEPS} steps, not below {bound:.2f}")
+
+
+def test_a_parameter_that_nothing_depends_on():
+    model = build(preset("s4", "tiny"))
+    model.head.register_parameter("spare", torch.nn.Parameter(torch.zeros(3)))
+    optimiser = optim.make_adamw(optim.group_parameters(model, lr=1e-2, weight_decay=0.0))
+    loss = model(torch.zeros(1, 8, dtype=torch.long)).square().mean()
+    loss.backward()
+    with pytest.raises(InputError, match=r"the loss does not depend on head\.spare: use it in forward, or add --freeze"):
+        optim.NonFiniteGuard(model, optimiser, torch.device("cpu")).clip(loss, 1, 1.0)
 
 
 @pytest.mark.integration  # trains two models, for a minute on two idle cores
