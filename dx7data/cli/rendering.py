@@ -86,16 +86,17 @@ def _choose_devices(asked: tuple[str, ...], seconds: float) -> tuple[str, ...]:
 
 
 def render_shards(plan: Plan, folder: Folder, missing: list, options: Namespace) -> dict:
-    """Render the missing shards; how many, in how many seconds, and how fast: seconds of clips in each."""
+    """Render the missing shards; how many, in how many seconds, how fast (seconds of clips in each), and whether none is
+    missing now."""
     from dx7data.dataset import folders
 
     _announce_size(plan, folder, missing)
     executor, began = _choose_executor(plan, missing, options), time.perf_counter()
     with _open_bar(plan, missing) as bar:
-        folders.render_missing(plan, folder, missing, executor, lambda count: _advance(bar, count, plan))
+        complete = folders.render_missing(plan, folder, missing, executor, lambda count: _advance(bar, count, plan))
     took, samples = time.perf_counter() - began, sum(each.count for each in missing)
     found = {"written": len(missing), "others": len(plan.shards()) - len(missing), "written_samples": samples}
-    return found | {"render_seconds": took, "x_real_time": samples * plan.spec.seconds / took}
+    return found | {"complete": complete, "render_seconds": took, "x_real_time": samples * plan.spec.seconds / took}
 
 
 def _announce_size(plan: Plan, folder: Folder, missing: list[Shard]) -> None:
@@ -110,12 +111,9 @@ def _announce_size(plan: Plan, folder: Folder, missing: list[Shard]) -> None:
 
 def print_rendered(found: dict, plan: Plan, folder: Folder) -> None:
     """What render_shards has found, with the plan and the next step."""
-    from dx7data.dataset import folders
-
-    complete = folders.is_complete(plan, folder)
-    following = write_command("dx7data", "inspect" if complete else "verify", folder)
+    following = write_command("dx7data", "inspect" if found["complete"] else "verify", folder)
     about = {"folder": str(folder), "plan": summarize(plan)}
-    print_result(about | found | {"complete": complete, "next": following}, _describe)
+    print_result(about | found | {"next": following}, _describe)
 
 
 def _describe(found: dict) -> list[str]:

@@ -5,7 +5,7 @@ import platform
 import re
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
@@ -175,8 +175,9 @@ def render_missing(
     missing: list[Shard],
     render_shards: Callable[[Plan, list[Shard], Folder, Callable[[int], None]], str],
     progress: Callable[[int], None],
-) -> None:
-    """Make the missing shards, and the index when none is left. Whatever stops it, the folder holds only whole shards.
+) -> bool:
+    """Make the missing shards, and the index when none is left; whether none is. Whatever stops it, the folder holds only
+    whole shards.
 
     render_shards: of an executor; it returns who rendered, for the log.
     """
@@ -186,11 +187,12 @@ def render_missing(
             remove_partial(folder, missing)
             try:
                 who = render_shards(plan, missing, folder, progress)
-                write_index(plan, folder)
+                complete = write_index(plan, folder)
             finally:
                 remove_partial(folder, missing)  # of workers that were stopped
             now, took = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic() - began
             log.write(f"{now} {platform.node()} {who} {format_count(len(missing), 'shard')} in {took:.2f} s\n")
+        return complete
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"writing to {folder} failed: {reason}. Whole shards are kept; the same command goes on") from None
@@ -233,24 +235,18 @@ def read_samples(where: Where, name: str) -> Iterator[dict[str, bytes]]:
             yield current
 
 
-def write_index(plan: Plan, folder: Folder) -> None:
-    """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched."""
+def write_index(plan: Plan, folder: Folder) -> bool:
+    """`index.json`, if all shards are there: the samples, length and SHA-256 of each. A right one stays untouched.
+
+    Returns whether they are there; where a shard was removed, an index may be there without it.
+    """
     there = folder.list_sizes()
-    if there is not None and not _has_shards(plan, there):
-        return  # before any is read: a thousand jobs may come here, one after the other
+    if there is not None and any(f"{each.name}.stats.json" not in there for each in plan.shards()):
+        return False  # before any is read: a thousand jobs may come here, one after the other
     data = make_index(plan, _read_stats(folder, plan, plan.shards(), there))
     if data is not None and not is_written(folder, "index.json", data):
         folder.write("index.json", data)
-
-
-def is_complete(plan: Plan, folder: Folder) -> bool:
-    """Whether the index and all shards are there: a shard that was removed leaves the index behind."""
-    there = folder.list_sizes() or {}
-    return "index.json" in there and _has_shards(plan, there)
-
-
-def _has_shards(plan: Plan, there: Collection[str]) -> bool:
-    return all(f"{each.name}.stats.json" in there for each in plan.shards())
+    return data is not None
 
 
 def make_index(plan: Plan, shards: Iterable[tuple[Shard, schema.Stats | None]]) -> bytes | None:

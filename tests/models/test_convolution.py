@@ -49,9 +49,11 @@ def test_kernel_compiles(name):
     from models.layers import convolution_kernel
 
     kernel = getattr(convolution_kernel, name)
-    sizes = {"step_stride": 40, "channels": 32, "WIDTH": 4, "RUN": 64, "RUNS": 4, "CHANNELS": 32}
-    kinds = dict.fromkeys(kernel.arg_names, "*fp32") | dict.fromkeys(["length", "item_stride"], "i32")
-    compiled = compile(ASTSource(kernel, kinds | dict.fromkeys(sizes, "constexpr"), sizes), GPUTarget("cuda", 90, 32))
+    sizes = {"step_stride": 40, "made_step_stride": 40, "channels": 32, "WIDTH": 4, "RUN": 64, "RUNS": 4, "CHANNELS": 32}
+    sizes = {name: size for name, size in sizes.items() if name in kernel.arg_names}
+    numbers = dict.fromkeys({"length", "item_stride", "made_item_stride"}.intersection(kernel.arg_names), "i32")
+    kinds = dict.fromkeys(kernel.arg_names, "*fp32") | numbers | dict.fromkeys(sizes, "constexpr")
+    compiled = compile(ASTSource(kernel, kinds, sizes), GPUTarget("cuda", 90, 32))
     assert compiled.asm["cubin"]
 
 
