@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .base import has_triton
-from .split import Place
+from .split import Place, make_gradient
 
 
 def depthwise_conv(channels: int, width: int, bias: bool) -> nn.Conv1d:
@@ -61,6 +61,6 @@ class KernelConvolution(torch.autograd.Function):
         from . import convolution_kernel
 
         x, weight, bias = ctx.saved_tensors
-        grad_x = ctx.place() if ctx.place else torch.empty_like(x, memory_format=torch.contiguous_format)
+        grad_x = make_gradient(ctx.place, x)
         grad_weight, grad_bias = convolution_kernel.backward(grad.contiguous(), x, weight, bias, grad_x)
         return grad_x, grad_weight.to(weight.dtype), None if bias is None else grad_bias.to(bias.dtype), None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .base import fits_bfloat16, ssm_parameter, upcast
-from .split import Place
+from .split import Place, make_gradient
 
 WIDEST = 4096  # channels that a kernel holds at once
 
@@ -98,6 +98,6 @@ class GatedNorm(torch.autograd.Function):
         from . import norm_kernel
 
         rows = grad.contiguous().flatten(0, -2)
-        grad_gate = ctx.place() if ctx.place else torch.empty_like(rows).view(grad.shape)
+        grad_gate = make_gradient(ctx.place, grad)
         grad_x, grad_weight = norm_kernel.gated_backward(rows, grad_gate.flatten(0, -2), *ctx.saved_tensors)
         return grad_x.view(grad.shape), grad_gate, grad_weight, None, None

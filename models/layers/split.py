@@ -18,6 +18,11 @@ def split(whole: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Place]]:
     return [(part, partial(gradient.part, i)) for i, part in enumerate(_Split.apply(whole, gradient))]
 
 
+def make_gradient(place: Place | None, like: Tensor) -> Tensor:
+    """Where a kernel writes the gradient of its input: in its place, if it has one, else in a tensor of its own."""
+    return place() if place else torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
 class _Gradient:
     """Of the whole, in one backward pass after another. Memory is there from the first request for a part on."""
 

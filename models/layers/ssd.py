@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from .base import upcast
 from .mamba_layer import linear_recurrence
 from .rotation import accumulate_angles, rotate
-from .split import Place
+from .split import Place, make_gradient
 
 CHUNK = 32  # steps at most, of the torch path, whose T x T products grow with T; 64 and 16 took a tenth more time on a CPU
 SEGMENT = 1024  # steps whose chunks exist at once
@@ -120,6 +120,6 @@ class ScanInChunks(torch.autograd.Function):
         from . import ssd_gradient_kernel
 
         saved = ctx.saved_tensors  # once: what is computed again for it, by checkpoint, is there once
-        grad_raw = ctx.place() if ctx.place else torch.empty_like(saved[1], memory_format=torch.contiguous_format)
+        grad_raw = make_gradient(ctx.place, saved[1])
         made = ssd_gradient_kernel.backward(ctx.sizes, ctx.limits, grad.contiguous(), grad_raw, *saved)
         return made[0], grad_raw, *made[1:], None, None, *(None for _ in ctx.sizes)
