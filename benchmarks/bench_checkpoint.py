@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-from bench_engine import describe_machine
 
+from dx7data.engine.speed import describe_machine
 from models.model import build
 from models.registry import MODELS, SIZES, preset
 from train.loop import checkpoint, optim

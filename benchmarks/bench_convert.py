@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_engine import describe_machine
 
 from dx7data.audio.wav import encode_wav
+from dx7data.engine.speed import describe_machine
 from models.model import build
 from models.registry import MODELS, SIZES, preset
 from train.config import RunSettings

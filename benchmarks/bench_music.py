@@ -25,10 +25,10 @@ import mido
 import numpy as np
 import plain_midi
 import pyarrow as pa
-from bench_engine import describe_machine
 from midi_files import encode_number
 
 from dx7data.dataset import folders
+from dx7data.engine.speed import describe_machine
 from dx7data.phrases import corpus
 from dx7data.phrases.columns import Phrases
 from dx7data.phrases.report import MusicReport

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from bench_engine import describe_machine
 
 from dx7data.dataset.verify import verify
+from dx7data.engine.speed import describe_machine
 from dx7data.patches import bank, patch
 from dx7data.patches.patch import PARAMETERS
 from dx7data.phrases import compose

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import webdataset
-from bench_engine import describe_machine
 from torch.utils.data import DataLoader
 
 from dx7data import cli
+from dx7data.engine.speed import describe_machine
 from train.data.datasets import open_clips
 from train.data.sampler import Batches
 

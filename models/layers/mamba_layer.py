@@ -25,7 +25,9 @@ from .tuning import choose_configurations
 logger = logging.getLogger("dx7data.models")  # below the one that -q silences
 
 INT32 = 2**31  # the kernels index with 32 bits: beyond it they return wrong numbers without an error
-_WITHOUT_GRADIENT = 64  # times as many steps in a segment on a GPU, which waits for Python while segments are short
+# Times as many steps in a segment on a GPU, which waits for Python while segments are short: 16 s at 8 kHz, the chunk of
+# train.convert, are one of Mamba2's.
+_WITHOUT_GRADIENT = 128
 OLDEST = (2, 2, 5)  # mamba-ssm before 2.2.3 has wrong gradients of A and dt, before 2.2.5 NaN in bf16
 
 

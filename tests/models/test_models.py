@@ -1,6 +1,7 @@
 """Whole models: causal, the same step by step, as large as they say; and settings that can't be, each with its sentence."""
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -394,29 +395,37 @@ def test_gpu_as_cpu(name):
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=gpu) for name in MODELS])
 def test_compiled_as_not(name):
-    """What torch.compile makes of a model leaves out the layers with kernels, some of which it can't trace."""
-    model, tokens = build(dataclasses.replace(preset(name), **SMALL)).cuda(), torch.randint(0, 256, (2, 256), device="cuda")
-    found = []
-    for forward in (model, torch.compile(model, backend="aot_eager")):
+    """What torch.compile makes of a model leaves out the layers with kernels, some of which it can't trace.
+
+    In bfloat16 both are far from float32, by up to a tenth for parameters of a few numbers: so both are compared with that.
+    """
+    model = made(dataclasses.replace(preset(name), **SMALL), shaken=False).cuda()
+    tokens = torch.randint(0, 256, (2, 256), device="cuda")
+
+    def gradients(forward, rounded):
         model.zero_grad()
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", torch.bfloat16, enabled=rounded):
             loss = nn.functional.cross_entropy(forward(tokens).flatten(0, 1), tokens.flatten())
         loss.backward()
-        found.append([parameter.grad.clone() for parameter in model.parameters()])
-    for plain, compiled in zip(*found, strict=True):
-        assert (plain - compiled).abs().max() <= 0.05 * plain.abs().max()  # bfloat16, in another order
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    compiled = torch.compile(model, backend="aot_eager")
+    for exact, eager, ours in zip(gradients(model, False), gradients(model, True), gradients(compiled, True), strict=True):
+        assert (ours - exact).norm() <= 2 * (eager - exact).norm() + 0.05 * exact.norm()
 
 
 @pytest.mark.parametrize("name", [pytest.param("s4d", marks=gpu)])
 def test_gpu_memory(name):
     found = check_memory(preset(name), 4, 4000, "cuda")
+    gc.collect()  # what tests before this one left
+    before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     model, tokens = build(preset(name)).cuda(), torch.randint(0, 256, (4, 4000), device="cuda")
     average = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.AdamW(model.parameters())
     nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten()).backward()
     optimizer.step()
-    assert found.bytes == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.25), len(average)
+    assert found.bytes == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.25), len(average)
     with pytest.raises(ValueError, match="GB are free, enough for"):
         check_memory(preset(name), 100_000, 4000, "cuda")
 
