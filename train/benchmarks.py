@@ -49,6 +49,7 @@ _SIMPLER_VOICES = {
     "ratios": "9407dde9fb88983246f543f34a74a7bc5609a771bec79c55aad33b524a424fd6",
     "pair": "3315c816afdeeff9c4f32543501e5d3086ab1ebe4a3acd9d83b5aa7b4d6271c0",
     "harmonic": "bbc886faef9f2ffd4669e6475593ff5201ff07d2b3d7d2d722b09b2edb3f2bf6",
+    "steady": "2474c8d2e90b765cff1efbb547271482f6df2d2b2e425a2d711128c72e93c3ce",
 }
 
 BENCHMARKS = {

@@ -53,9 +53,10 @@ def add_to(verbs: Verbs) -> None:
     )
     breed.add_argument(
         "--simplify",
-        choices=("carrier", "carriers", "ratios", "pair", "harmonic"),
+        choices=("carrier", "carriers", "ratios", "pair", "harmonic", "steady"),
         help="make each voice harmonic, and keep of it: one carrier; a carrier and its modulator (pair); six operators as "
-        "carriers (carriers); or everything (harmonic). ratios: six carriers that keep their frequency ratios",
+        "carriers (carriers); or everything (harmonic). With their own frequency ratios instead: six carriers (ratios), or "
+        "everything (steady)",
     )
     breed.set_defaults(stopped="stopped; nothing was written")
     breed.add_argument("--seed", type=seed(), default=0, help="seed of all random choices (default: 0)")

@@ -1,7 +1,8 @@
 """Simpler versions of voices, by which to find out what of a voice a model can learn.
 
-Nothing bends their pitch: fixed frequencies, detune, transposition, pitch EG and LFO are taken away. All but `ratios` are
-harmonic as well: each operator runs at a whole multiple of the note's frequency, without fine frequencies and ratio 0.5.
+Nothing bends their pitch: fixed frequencies, detune, transposition, pitch EG and LFO are taken away. All but `ratios` and
+`steady` are harmonic as well: each operator runs at a whole multiple of the note's frequency, without fine frequencies and
+ratio 0.5.
 """
 
 from collections.abc import Callable
@@ -21,9 +22,19 @@ _STEADY = {
 }
 
 
+def make_steady(patches: np.ndarray) -> np.ndarray:
+    """With their algorithm, feedback and all six operators, each at its own ratio to the note's frequency, such as 1.41."""
+    simple, operators, common = _open(patches)
+    operators[..., _FIELD["oscillator_mode"]] = 0
+    operators[..., _FIELD["detune"]] = 7
+    for name, value in _STEADY.items():
+        common[:, COMMON_FIELDS.index(name)] = value
+    return simple
+
+
 def make_harmonic(patches: np.ndarray) -> np.ndarray:
     """With their algorithm, feedback and all six operators."""
-    simple, operators, _ = _open(_make_steady(patches))
+    simple, operators, _ = _open(make_steady(patches))
     operators[..., _FIELD["frequency_fine"]] = 0
     np.maximum(operators[..., _FIELD["frequency_coarse"]], 1, out=operators[..., _FIELD["frequency_coarse"]])
     return simple
@@ -35,8 +46,8 @@ def keep_carriers(patches: np.ndarray) -> np.ndarray:
 
 
 def keep_ratios(patches: np.ndarray) -> np.ndarray:
-    """All six operators as carriers, without feedback, each at its own ratio to the note's frequency, such as 1.41."""
-    simple, _, common = _open(_make_steady(patches))
+    """All six operators as carriers, without feedback, each at its own ratio."""
+    simple, _, common = _open(make_steady(patches))
     _set_algorithm(common, 32)
     return simple
 
@@ -58,16 +69,8 @@ SIMPLER: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ratios": keep_ratios,
     "pair": keep_pair,
     "harmonic": make_harmonic,
+    "steady": make_steady,
 }
-
-
-def _make_steady(patches: np.ndarray) -> np.ndarray:
-    simple, operators, common = _open(patches)
-    operators[..., _FIELD["oscillator_mode"]] = 0
-    operators[..., _FIELD["detune"]] = 7
-    for name, value in _STEADY.items():
-        common[:, COMMON_FIELDS.index(name)] = value
-    return simple
 
 
 def _keep(patches: np.ndarray, count: int) -> np.ndarray:
