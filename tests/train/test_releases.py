@@ -297,7 +297,7 @@ def change_model(folder):
 DAMAGES = {
     "missing": (lambda folder: (folder / PIECE).unlink(), f"{PIECE} is damaged: it is not there"),
     "truncated": (lambda folder: truncate(folder / PIECE), f"{PIECE} is damaged: it has "),
-    "one bit": (lambda folder: flip(folder / PIECE), f"{PIECE} is damaged: it is not as it was written"),
+    "one bit": (lambda folder: flip(folder / PIECE), f"{PIECE} is damaged: it is not as it was written; copy the folder again"),
     "a link": (lambda folder: (folder / PIECE).rename(folder / "x") and (folder / PIECE).symlink_to("x"), "is a link"),
     "shape": (
         lambda folder: replace_weights(folder, enlarge),
@@ -340,6 +340,13 @@ def test_what_is_damaged_is_refused(copy, source, tmp_path, capsys, name):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("train.convert: ")
     assert sentence in line
+
+
+def test_a_damaged_model_of_the_checkout(copy, monkeypatch, capsys, source, tmp_path):
+    flip(copy / PIECE)
+    monkeypatch.setattr(reader, "RELEASES", copy.parent)
+    assert play(source, tmp_path / "out.wav", "--pretrained", copy.name) == (2, None)
+    assert f"is damaged: it is not as it was written; git restore {copy}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ Form = tuple[str, tuple[int, ...]]  # of a tensor: safetensors' name of its dtyp
 
 
 class TornError(InputError):
-    """A checkpoint that is not as it was written."""
+    """A file that is not as it was written."""
 
 
 def read_tensors(path: Path, digest: str, expected: dict[str, Form], optional: dict[str, Form] | None = None) -> Tensors:

@@ -24,7 +24,7 @@ from train.documents import MAX_JSON_BYTES, Digest, Name, check_format, convert,
 from train.evaluation.decode import Decoder
 from train.loop.checkpoint import Tensors
 from train.loop.checkpoint_reader import MAX_VOICES, expect_model, load_model, read_settings
-from train.loop.tensor_file import check_values, read_tensors
+from train.loop.tensor_file import TornError, check_values, read_tensors
 
 FORMAT = 1
 CONFIG, CARD = "config.json", "README.md"
@@ -110,8 +110,12 @@ def list_names() -> list[str]:
 
 def load(folder: Path, device: torch.device | str = "cpu") -> Pretrained:
     """Raises InputError, a sentence with the file and the field, before any weight is in a model."""
-    config, settings = read_config(folder)
-    weights = _read_weights(folder, config, settings)
+    try:
+        config, settings = read_config(folder)
+        weights = _read_weights(folder, config, settings)
+    except TornError as error:
+        again = f"git restore {folder}" if folder.parent == RELEASES else "copy the folder again from where it came"
+        raise InputError(f"{error}; {again}") from None
     chosen = config["layers"], config["decode"], config["step"], config["fingerprint"]
     return Pretrained(build_rounded(settings, weights, device), settings, *chosen)
 
@@ -133,7 +137,7 @@ def read_config(folder: Path) -> tuple[Config, RunSettings]:
             f"{folder} is no released model: it has no {CONFIG}, which python -m train.release writes"
         ) from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise TornError(f"{path} is damaged: {error}") from None
     if isinstance(found, dict) and "settings" in found and "format" not in found:
         raise InputError(f"{folder} is a run: name it by --checkpoint, or make a model of it by python -m train.release")
     check_format(found, FORMAT, path)
