@@ -53,8 +53,6 @@ def make_plan(
     counts = _count_samples(spec, patches, samples, per_patch)
     if phrases is not None:
         phrases = phrases.with_splits(split.divide_phrases(len(phrases), spec))
-        # A split may hold patches that are held out, and no phrases for them to play.
-        counts = {name: count for name, count in counts.items() if len(phrases.within(name))}
     report = split.make_report(patches, spec)
     made = Plan(spec=spec, patches=patches, phrases=phrases, silent=silent, counts=counts, split_report=report)
     for name, part in zip(SPLITS, spec.split, strict=True):

@@ -105,15 +105,27 @@ def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, lis
 
 
 def _divide_more(old: Patches, strangers: Patches, spec: Spec) -> list[str]:
-    """A split for each new group, always the one that lacks most."""
+    """A split for each new group: that of its algorithm or bank, where the old ones have it, else the one that lacks most."""
     wanted = {split: part * (sum(old.targets) + len(strangers)) for split, part in zip(SPLITS, spec.split, strict=True)}
     for split, target in zip(old.splits, old.targets, strict=True):
         wanted[split] -= target
-    of_family: dict[str, str] = {}
-    for family, size in sorted(Counter(strangers.families).items(), key=lambda item: (-item[1], item[0])):
-        of_family[family] = max(wanted, key=lambda split: wanted[split])
-        wanted[of_family[family]] -= size
-    return [of_family[family] for family in strangers.families]
+    of_label = _find_label_splits(old, spec)
+    of_group = _find_group_labels(strangers, _label(strangers, spec))
+    labels = [of_group[family] for family in strangers.families]
+    for label, size in sorted(Counter(labels).items(), key=lambda item: (item[0] not in of_label, -item[1], item[0])):
+        split = of_label.setdefault(label, max(wanted, key=lambda split: wanted[split]))
+        wanted[split] -= size
+    return [of_label[label] for label in labels]
+
+
+def _find_label_splits(patches: Patches, spec: Spec) -> dict[str, str]:
+    """Where `divide` has put each label: where most of its patches are, for some may be held out. Without made patches."""
+    divided = patches.take([i for i, parents in enumerate(patches.parents) if not parents])
+    of_group = _find_group_labels(divided, _label(divided, spec))
+    counts: dict[str, Counter] = {}
+    for family, split in sorted(zip(divided.families, divided.splits, strict=True)):
+        counts.setdefault(of_group[family], Counter())[split] += 1
+    return {label: splits.most_common(1)[0][0] for label, splits in counts.items()}
 
 
 def _list_target_groups(patches: Patches) -> set[str]:

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dx7data.patches import audible, bank, patch
+from dx7data.patches.mutate import draw_uniform
 from dx7data.patches.similarity import Codes, find_nearest, group_near_duplicates
 from dx7data.plan import split
 from dx7data.plan.patches import BANK, NOWHERE, make_rows
 from dx7data.plan.spec import Spec
+from dx7data.rng import KeyedRng
 
 EXAMPLE = bank.load("example").patches
 
@@ -67,10 +69,15 @@ def test_nearest_is_the_least_distance_to_another_label(seed):
         assert index[i] == min(others, key=others.__getitem__, default=-1)
 
 
-def divided(stored, **options):
-    patches = make_rows(
+def rows(stored):
+    """Of five banks."""
+    return make_rows(
         stored, [BANK] * len(stored), [NOWHERE | {"sha256": str(i % 5)} for i in range(len(stored))], [True] * len(stored)
     )
+
+
+def divided(stored, **options):
+    patches = rows(stored)
     held_out = options.pop("held_out", set())
     return split.divide(split.group_patches(patches), spec(**options), held_out)
 
@@ -132,6 +139,22 @@ def test_algorithms_stay_together():
     split_of = {}
     for algorithm, name in zip(stored[:, patch.ALGORITHM], patches.splits, strict=True):
         assert split_of.setdefault(int(algorithm), name) == name
+
+
+@pytest.mark.parametrize("split_by", ["algorithm", "bank"])
+def test_they_stay_together_when_patches_are_added(split_by):
+    """Random voices, each a near-duplicate group of its own, of all 32 algorithms, some of which no old one has."""
+    wanted = spec(split_by=split_by)
+    old, new = (draw_uniform(KeyedRng(which), count) for which, count in (("old", 60), ("new", 200)))
+    patches, bridges = split.join(divided(old, split_by=split_by), rows(new), wanted)
+    algorithms = patches.stored[:, patch.ALGORITHM].tolist()
+    labels = algorithms if split_by == "algorithm" else [origin["sha256"] for origin in patches.origins]
+    assert not bridges
+    assert len(set(patches.families)) == 260
+    assert len(set(labels)) == (32 if split_by == "algorithm" else 5)
+    split_of = {}
+    for label, name in zip(labels, patches.splits, strict=True):
+        assert split_of.setdefault(label, name) == name
 
 
 @oracle.needs_factory
