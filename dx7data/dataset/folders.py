@@ -19,15 +19,8 @@ from dx7data.storage import Folder, Where, open_folder
 from dx7data.storage.local import get_final_name
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
-_OTHER_FILES = {
-    "dataset.json",
-    "patches.parquet",
-    "phrases.arrow",
-    "phrases.parquet",
-    "index.json",
-    "README.md",
-    "render.log",
-}
+_PLAN_FILES = {"dataset.json", "patches.parquet", "phrases.arrow", "phrases.parquet", "README.md"}
+_OTHER_FILES = {*_PLAN_FILES, "index.json", "render.log"}
 
 
 @contextmanager
@@ -70,7 +63,7 @@ def prepare(plan: Plan, folder: Folder, overwrite: bool, chosen: list[Shard] | N
         refuse_foreign(folder)
         with folder.lock_plan():
             if overwrite:
-                _clear(folder)
+                _clear(folder, plan)
             if not folder.exists("dataset.json") or _is_torn(plan, folder):
                 _refuse_shards_of_others(plan, folder)
                 if not folder.claim("dataset.json", plan.to_json()):  # somebody else was first, just now
@@ -149,9 +142,16 @@ def extend(folder: Folder, plan: Plan) -> None:
         write_plan(plan, folder)
 
 
-def _clear(folder: Folder) -> None:
-    """Remove the files of an earlier render: the plan first, so that what is left is never taken for a whole data set."""
-    own = [name for name in folder.list_sizes() or {} if is_own(name)]
+def _clear(folder: Folder, plan: Plan) -> None:
+    """Remove the files of an earlier render: its plan first, so that what is left is never taken for a whole data set.
+
+    This very plan stays, which may have been read from there and be nowhere else.
+    """
+    try:
+        kept = _PLAN_FILES if not find_differences(Plan.load(folder), plan) else set()
+    except InputError:
+        kept = set()
+    own = [name for name in folder.list_sizes() or {} if is_own(name) and name not in kept]
     if "dataset.json" in own:
         folder.remove("dataset.json")
     for _ in folder.map(folder.remove, own):

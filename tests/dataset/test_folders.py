@@ -265,6 +265,21 @@ def test_overwrite_removes_only_its_own(tmp_path):
     assert sum(Plan.load(tmp_path).counts.values()) == 3
 
 
+def test_overwrite_keeps_the_plan_that_it_renders(tmp_path):
+    """It may be there alone, so it is never removed, not even to be written again."""
+    assert render(tmp_path, *SMALL) == 0
+    plan = [tmp_path / name for name in ("dataset.json", "patches.parquet", "README.md")]
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in plan]
+    shards = {path: path.stat().st_ino for path in tmp_path.glob("*.tar")}
+    kept = [path.open() for path in shards]  # or a new file could have the inode of a removed one
+    assert cli.main(["render", "--plan", str(tmp_path), "--overwrite"]) == 0
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in plan] == before
+    assert shards
+    assert all(path.stat().st_ino != inode for path, inode in shards.items())
+    for file in kept:
+        file.close()
+
+
 def test_dry_run_writes_nothing(tmp_path, capsys):
     assert render(tmp_path / "out", *SMALL, "--dry-run") == 0
     assert not (tmp_path / "out").exists()
