@@ -129,35 +129,48 @@ def _check_files(plan: Plan, each: Shard, folder: Folder, progress: Callable[[in
 
 
 def _check_content(plan: Plan, each: Shard, folder: Folder, progress: Callable[[int], object], full: bool) -> Iterator[str]:
-    """What is wrong with the samples of a shard whose files are as they were written."""
+    """What is wrong with the samples of a shard whose files are as they were written.
+
+    Raises InputError when there is no room to render the whole shard: that says nothing of what is there.
+    """
+    if not full:
+        yield from _name_errors(_check_samples(plan, each, folder))
+        return
+    with TemporaryDirectory() as name:
+        made = LocalFolder(Path(name))
+        with explain_os_errors(f"can't render {each.name} to {name}, where TMPDIR can name another folder"):
+            shard.write_shards(plan, [each], made)
+        yield from _name_errors(_compare_files(plan, each, folder, made))
+        progress(shard.load_stats(plan, each, made)["tar"]["bytes"])
+
+
+def _name_errors(problems: Iterator[str]) -> Iterator[str]:
+    """The same, and what can't be read as one more: another command may remove files meanwhile."""
     try:
-        if full:
-            yield from _render_again(plan, each, folder)
-            progress(shard.load_stats(plan, each, folder)["tar"]["bytes"])
-        elif not plan.old_fingerprint:
-            rows = shard.read_rows(plan, each, folder)
-            for i in sorted(
-                {round(part * (each.count - 1) / max(1, _RENDERED_AGAIN - 1)) for part in range(_RENDERED_AGAIN)}
-            ):
-                yield from _check_sample(plan, each, folder, rows[i])
+        yield from problems
     except InputError as error:
         yield str(error)
-    except OSError as error:  # as _check_files has it: another command may remove files meanwhile
+    except OSError as error:  # as _check_files has it
         yield f"it can't be read: {error.strerror or error}"
 
 
-def _render_again(plan: Plan, each: Shard, folder: Folder) -> Iterator[str]:
+def _check_samples(plan: Plan, each: Shard, folder: Folder) -> Iterator[str]:
+    """A few samples of a shard, from its first to its last."""
+    if not plan.old_fingerprint:
+        rows = shard.read_rows(plan, each, folder)
+        for i in sorted({round(part * (each.count - 1) / max(1, _RENDERED_AGAIN - 1)) for part in range(_RENDERED_AGAIN)}):
+            yield from _check_sample(plan, each, folder, rows[i])
+
+
+def _compare_files(plan: Plan, each: Shard, folder: Folder, made: LocalFolder) -> Iterator[str]:
     """What of a shard's files is not what its plan renders to. The bytes of a table depend on the version of pyarrow."""
-    with TemporaryDirectory() as name:
-        made = LocalFolder(Path(name))
-        shard.write_shards(plan, [each], made)
-        found, again = (shard.load_stats(plan, each, place) for place in (folder, made))
-        if found["tar"] != again["tar"]:
-            yield "the tar is not what its plan renders to"
-        if not shard.read_table(plan, each, folder).equals(shard.read_table(plan, each, made)):
-            yield "the parquet is not what its plan renders to"
-        if found | {"parquet": again["parquet"]} != again:
-            yield "the stats.json is not what its plan renders to"
+    found, again = (shard.load_stats(plan, each, place) for place in (folder, made))
+    if found["tar"] != again["tar"]:
+        yield "the tar is not what its plan renders to"
+    if not shard.read_table(plan, each, folder).equals(shard.read_table(plan, each, made)):
+        yield "the parquet is not what its plan renders to"
+    if found | {"parquet": again["parquet"]} != again:
+        yield "the stats.json is not what its plan renders to"
 
 
 def _check_sample(plan: Plan, each: Shard, folder: Folder, row: dict) -> Iterator[str]:

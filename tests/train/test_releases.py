@@ -297,7 +297,10 @@ def change_model(folder):
 DAMAGES = {
     "missing": (lambda folder: (folder / PIECE).unlink(), f"{PIECE} is damaged: it is not there"),
     "truncated": (lambda folder: truncate(folder / PIECE), f"{PIECE} is damaged: it has "),
-    "one bit": (lambda folder: flip(folder / PIECE), f"{PIECE} is damaged: it is not as it was written; copy the folder again"),
+    "one bit": (
+        lambda folder: flip(folder / PIECE),
+        f"{PIECE} is damaged: it is not as it was written; copy the folder again",
+    ),
     "a link": (lambda folder: (folder / PIECE).rename(folder / "x") and (folder / PIECE).symlink_to("x"), "is a link"),
     "shape": (
         lambda folder: replace_weights(folder, enlarge),
