@@ -21,6 +21,7 @@ import llvmlite
 import numba
 import numpy as np
 
+from dx7data.errors import InputError
 from dx7data.files import find_cache
 from dx7data.output import log
 
@@ -56,7 +57,7 @@ def folder() -> Path | None:
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
             raise PermissionError(f"{path} can be written to by others")
         tempfile.TemporaryFile(dir=path).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+    except (OSError, InputError) as error:
         _say(f"compiled code is not kept: {error}. NUMBA_CACHE_DIR names another folder; now it is compiled in memory")
         return None
     return path

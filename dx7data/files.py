@@ -103,8 +103,11 @@ def open_log(path: Path) -> TextIO:
 
 
 def find_cache() -> Path:
-    """This project's folder in the user's cache, there or not. Raises RuntimeError for a user without a home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dx7data"
+    """This project's folder in the user's cache, there or not. Raises InputError for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dx7data"
+    except RuntimeError:
+        raise InputError("this user has no home folder: let XDG_CACHE_HOME name a folder for what is kept") from None
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from torch import Tensor
 from dx7data import process
 from dx7data.audio.wav import encode_header
 from dx7data.errors import InputError
-from dx7data.files import open_output
+from dx7data.files import is_stream, open_output
 from dx7data.output import log, print_result, progress_bar
 from dx7data.patches import bank, sysex
 from models.layers.s4d import cache_recurrences
@@ -157,6 +157,8 @@ def check_options(options: ConvertOptions) -> None:
             raise InputError(f"--out {options.out} is {what}: name another file")
         if options.out.suffix.lower() != ".wav":
             raise InputError(f"--out {options.out}: only wav is written, so let its name end in .wav")
+    if options.source != PIPE and is_stream(options.source):
+        raise InputError(f"--source {options.source} is a pipe or a device: name it as --source - < {options.source}")
     if options.raw and PIPE not in (options.source, options.out):
         raise InputError("--raw is only for pipes: leave it out, or give - as --source or --out")
 

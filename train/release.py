@@ -155,9 +155,11 @@ def describe_data(settings: RunSettings, plan: Plan) -> dict[str, Any]:
     """The plan in figures, and the commands that make it, if it is that of a benchmark, and train on it."""
     name = find_benchmark(plan)
     spec = plan.spec
-    targets = [patch_name(patch) for patch, target in zip(plan.patches.stored, plan.patches.targets, strict=True) if target]
-    about = {"benchmark": name, "fingerprint": plan.fingerprint, "patches": len(targets), "voices": targets[:1]}
+    targets = plan.targets[settings.split]
+    about: dict[str, Any] = {"benchmark": name, "fingerprint": plan.fingerprint, "patches": int(targets.size)}
+    about |= {"voices": [patch_name(patch) for patch in plan.patches.stored[targets[:1]]]}
     about |= {"samples": plan.counts.get(settings.split, 0), "kinds": list(spec.kinds)}
+    about |= {"phrases": None if plan.phrases is None else len(plan.phrases.within(settings.split))}
     making = BENCHMARKS[name].list_commands(f"{name}.syx", "plan") if name else []
     commands = [*(["dx7data", *words] for words in making), ["python", "-m", "train", *list_words(settings, "plan")]]
     return {"plan": about, "clip_seconds": settings.seconds or spec.seconds, "commands": commands}

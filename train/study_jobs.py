@@ -64,11 +64,12 @@ class Job(NamedTuple):
 def run_jobs(jobs: Sequence[Job], what: str, at_once: int) -> dict[str, str]:
     """Run what is not done; which runs failed, each with the sentence that it ended with.
 
-    Raises InputError if none is done and there is no data to train on: else each of them would say so.
+    Raises InputError if none is done and there is no data to train on: else each of them would say so; and if the data has
+    changed since others were made, which no table could compare.
     """
     waiting = [job for job in jobs if not job.done]
-    if waiting and len(waiting) == len(jobs):
-        open_training_clips(waiting[0].settings)
+    if waiting:
+        check_data(jobs, waiting)
     gpus = torch.cuda.device_count()
     gpus_free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     turns: list[int | None] = [*range(gpus)] * at_once or [None]
@@ -110,6 +111,22 @@ def run_jobs(jobs: Sequence[Job], what: str, at_once: int) -> dict[str, str]:
             pool.shutdown(cancel_futures=True)
             raise
     return failed
+
+
+def check_data(jobs: Sequence[Job], waiting: Sequence[Job]) -> None:
+    try:
+        data = open_training_clips(waiting[0].settings)
+    except InputError:
+        if len(waiting) == len(jobs):
+            raise
+        return
+    for job in jobs:
+        stored = reader.read_config(job.run)["fingerprint"] if (job.run / "config.json").exists() else data.fingerprint
+        if stored != data.fingerprint:
+            raise InputError(
+                f"{job.run} was made with other data (fingerprint {stored[:12]}) than there is now "
+                f"({data.fingerprint[:12]}): name another --out"
+            )
 
 
 @contextmanager

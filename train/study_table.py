@@ -51,7 +51,7 @@ def summarize(
     return {
         "steps": steps,
         "tokens": sound[0].tokens_a_step * sound[0].steps if sound and sound[0].tokens_a_step else None,
-        **{name: sound[0].facts[fact] if sound else None for name, fact in _FACTS.items()},
+        **{name: " and ".join(dict.fromkeys(run.facts[fact] for run in sound)) or None for name, fact in _FACTS.items()},
         **{name: int(sound[0].facts[name]) if sound and name in sound[0].facts else None for name in _COUNTS},
         "runs": [
             {"model": model, "lr": best[model], "seed": seed, **_summarize_run(run, sets)} for model, seed, run in runs

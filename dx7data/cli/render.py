@@ -69,14 +69,15 @@ def run(options: Namespace) -> None:
         announce_compilation()
     else:
         plan = make_plan(options)
+    chosen = _choose_part(plan, options)
     if options.dry_run:
-        print_result(summarize(plan) | _estimate(plan, options), _describe)
+        print_result(summarize(plan) | _estimate(plan, plan.shards() if chosen is None else chosen, options), _describe)
         return
     if not options.plan:
         announce(summarize(plan))
     from dx7data.dataset import folders
 
-    folder, chosen = options.out or options.plan, _choose_part(plan, options)
+    folder = options.out or options.plan
     with folders.lock_folder(folder, new=True, shared=chosen is not None):
         missing = folders.prepare(plan, folder, options.overwrite, chosen)
         if chosen is None:
@@ -110,8 +111,8 @@ def _choose_part(plan: Plan, options: Namespace) -> list | None:
     return [of_split[number]]
 
 
-def _estimate(plan: Plan, options: Namespace) -> dict:
-    """What rendering would take; one sample is rendered."""
+def _estimate(plan: Plan, shards: list, options: Namespace) -> dict:
+    """What rendering some shards would take; a few samples are rendered."""
     from dx7data.dataset.executors import local
     from dx7data.plan import sample
 
@@ -123,8 +124,9 @@ def _estimate(plan: Plan, options: Namespace) -> dict:
     members = [each.members() for each in sample.render_samples(plan, places)]
     each_takes = (time.perf_counter() - began) / len(members)
     size = sum(1024 + len(data) for _, data in members[0])
-    total = sum(plan.counts.values())
-    return {"bytes": total * size, "render_seconds": total * each_takes / workers, "workers": workers}
+    total = sum(each.count for each in shards)
+    found = {"shards": len(shards), "hours": total * plan.spec.seconds / 3600, "bytes": total * size}
+    return found | {"render_seconds": total * each_takes / workers, "workers": workers}
 
 
 def _describe(found: dict) -> list[str]:

@@ -26,6 +26,7 @@ _EARLIER_WORDS = (
     (rb"(train has [\d,]+ patch(?:es)? of [\d,]+) famil(?:y|ies);", rb"\1 near-duplicate groups;"),
     (rb"every part has all patches", b"every split has all patches"),
     (rb"; all in one part ", b"; all in one split "),
+    (rb" from music, none in two parts", b" from music, none in two splits"),
     (
         rb"between parts at least (\d+) audible parameters differ",
         rb"patches of two splits differ in at least \1 audible parameters",
@@ -144,5 +145,5 @@ def _format_text(plan: Plan) -> str:
 
 def _describe_phrases(plan: Plan) -> str:
     """Where the phrases come from, which kinds of drawn ones were asked for, and which filters all have passed."""
-    where = "drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two parts"
+    where = "drawn for each sample" if plan.phrases is None else f"{len(plan.phrases)} from music, none in two splits"
     return "; ".join(filter(None, [where, ", ".join(plan.spec.kinds), plan.spec.filters.text()]))

@@ -105,7 +105,7 @@ def join(old: Patches, new: Patches, spec: Spec) -> tuple[Patches, dict[int, lis
 
 
 def _divide_more(old: Patches, strangers: Patches, spec: Spec) -> list[str]:
-    """A split for each new group: that of its algorithm or bank, where the old ones have it, else the one that lacks most."""
+    """A split for each new group: that of its algorithm or bank, if old patches have it, else the one that lacks most."""
     wanted = {split: part * (sum(old.targets) + len(strangers)) for split, part in zip(SPLITS, spec.split, strict=True)}
     for split, target in zip(old.splits, old.targets, strict=True):
         wanted[split] -= target

@@ -69,7 +69,7 @@ class LocalFolder:
     def check_writable(self) -> None:
         with explain_os_errors(f"can't write to {self}"):
             if not self.path.exists():
-                self.path.mkdir(parents=True)
+                self.path.mkdir(parents=True, exist_ok=True)  # another job may make it, just now
                 sync_folder(self.path.parent)
 
     @contextmanager

@@ -286,6 +286,19 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
     assert "0.01 hours" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("part", "words"), [(["--job", "2/3"], "in 3 shards"), (["--only", "train/000001"], "in 1 shard,"), ([], "in 8 shards")]
+)
+def test_dry_run_of_a_part(made, capsys, part, words):
+    assert cli.main(["render", "--plan", str(made), "--dry-run", *part]) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_dry_run_of_a_shard_that_is_not_planned(made, capsys):
+    assert cli.main(["render", "--plan", str(made), "--dry-run", "--only", "train/000099"]) == 2
+    assert "--only train/000099: train has " in capsys.readouterr().err
+
+
 def test_verify_finds_damage(made, tmp_path, capsys):
     import shutil
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from dx7data import cli
+from dx7data.dataset.executors import local
+from dx7data.plan.plan import Plan
+from dx7data.storage import LocalFolder
 from dx7data.workers import Lock
 
 PLAN = ["plan", "--patches", "example", "--samples", "60", "--seconds", "0.5", "--shard-size", "100kB"]
@@ -59,6 +62,14 @@ def test_a_worker_that_is_killed(planned):
     assert "resource_tracker" not in said
     assert not list(planned.glob(".*")), "partial files"
     assert cli.main(["render", "--plan", str(planned), "--workers", "1"]) == 0
+
+
+def test_a_worker_that_fails_while_its_parent_is_slow(planned):
+    """By then it has ended, and takes no more tasks: why it failed is still to be heard."""
+    plan = Plan.load(planned)
+    (planned / f"{plan.shards()[2].name}.tar" / "x").mkdir(parents=True)  # in the way of the second task of the first worker
+    with pytest.raises(OSError, match=plan.shards()[2].name):
+        local.render_shards(plan, plan.shards(), LocalFolder(planned), lambda size: time.sleep(0.3), 2)
 
 
 def _read(path: Path) -> str:

@@ -388,10 +388,9 @@ def test_no_room_to_render_everything_again(copy, tmp_path, fix):
     """That says nothing of the data set, of which nothing is called damaged, or made again."""
     (tmp_path / "temporary").mkdir()
     before = {path: path.stat().st_ino for path in copy.iterdir()}
-    command = (
-        f"ulimit -f 64; TMPDIR={tmp_path}/temporary exec {sys.executable} -m dx7data verify {copy} --full {' '.join(fix)}"
-    )
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)
+    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "-", "env", f"TMPDIR={tmp_path}/temporary", sys.executable]
+    command = [*limited, "-m", "dx7data", "verify", str(copy), "--full", *fix]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"can't render train-000000 to {tmp_path}/temporary/" in done.stderr
     assert done.stderr.rstrip().endswith(", where TMPDIR can name another folder: File too large")

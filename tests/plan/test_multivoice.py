@@ -328,7 +328,7 @@ def test_velocity_filters_music_and_the_folder_says_so(tmp_path, capsys):
     assert "velocity left out 9" in capsys.readouterr().err
     played = {note["velocity"] for one in samples(tmp_path / "out") for note in one["json"]["notes"]}
     assert played == {velocity for velocity in velocities.values() if 40 <= velocity <= 80}
-    assert "11 from music, none in two parts; velocity 40 to 80" in (tmp_path / "out" / "README.md").read_text()
+    assert "11 from music, none in two splits; velocity 40 to 80" in (tmp_path / "out" / "README.md").read_text()
     assert Plan.load(tmp_path / "out").spec.filters.velocity == (40, 80)
 
 

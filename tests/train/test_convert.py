@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -419,6 +420,12 @@ def test_bad_recordings(folder, recordings, capsys, source, sentence):
 )
 def test_bad_words(folder, capsys, name, argv, sentence):
     assert sentence in refused(capsys, folder, name, *argv)
+
+
+def test_a_pipe_with_a_name(folder, capsys):
+    """It would be read twice: for its length, and to be converted."""
+    os.mkfifo(folder / "pipe")
+    assert "pipe is a pipe or a device: name it as --source - <" in refused(capsys, folder, "plain", source="pipe")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -22,6 +22,7 @@ from small_runs import SMALL
 from dx7data.audio.wav import decode_wav
 from dx7data.errors import InputError
 from dx7data.page.play import conversion
+from dx7data.plan.plan import Plan
 from models.settings import ModelSettings
 from train import __main__ as command
 from train import arguments, convert, describe, listen, release
@@ -168,6 +169,16 @@ def test_the_card_says_of_how_many_voices(released, patches, voice):
     found["record"]["plan"] |= {"patches": patches, "voices": ["TINE GLOW"]}  # of several, the first one
     found["settings"]["prefix"] = None
     assert f"in the voice of {voice}." in format_card(found).replace("\n", " ")
+
+
+def test_the_card_counts_what_training_has(steered, shards):
+    """Not the patches that are held out; and phrases of music, of which the plan has no kinds."""
+    plan, found = Plan.load(shards), config(steered)
+    trained = sum(split == "train" for split in plan.patches.splits)
+    assert 0 < trained < len(plan.patches)
+    assert f"{trained} patches and {plan.counts['train']} samples for training, " in format_card(found)
+    found["record"]["plan"] |= {"kinds": [], "phrases": 1234}
+    assert "samples for training, 1,234 phrases from music |" in format_card(found)
 
 
 def test_the_best_decoder_is_the_nearest_spectrogram():

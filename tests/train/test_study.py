@@ -457,6 +457,20 @@ def test_data_that_is_not_there_is_refused_before_any_trial(tmp_path, capsys):
     assert not (tmp_path / "study").exists()
 
 
+def test_data_that_is_not_that_of_earlier_runs(tmp_path, capsys):
+    """A table of both would say that all had the same."""
+    shards, out = tmp_path / "shards", tmp_path / "study"
+    assert cli.main(["render", "--patches", "example", "--out", str(shards), "--samples", "20", "--seconds", "0.3"]) == 0
+    command = ["--shards", str(shards), "--out", str(out), "--models", "s4", "--lrs", "1e-3", "--seeds", "0", "1"]
+    make_run(study.full(study.read_options(command), "s4", 1e-3, 0), 1.5, 0)
+    assert study.main(command) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"{out / 's4'} was made with other data (fingerprint {run_folder.CONFIG['fingerprint'][:12]}) than there is" in said
+    )
+    assert not (out / "s4-seed1").exists()
+
+
 def test_each_benchmark_once(tmp_path, capsys):
     assert study.main(["--benchmark", "any-voice", "any-voice", "--out", str(tmp_path)]) == 2
     assert "--benchmark any-voice any-voice: name each once" in capsys.readouterr().err

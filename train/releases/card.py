@@ -132,8 +132,11 @@ def _name_reader(model: dict[str, Any]) -> str:
 def _describe_data(plan: dict[str, Any]) -> str:
     benchmark = f"benchmark `{plan['benchmark']}`: " if plan["benchmark"] else ""
     voices = f"{plan['patches']:,} patches" if plan["patches"] > 1 else f"the patch {escape_markdown(plan['voices'][0])}"
-    kinds = ", ".join(plan["kinds"]) or "phrases of all kinds"
-    return f"{benchmark}{voices}, {plan['samples']:,} samples for training, {kinds}"
+    if (phrases := plan.get("phrases")) is not None:  # releases of earlier versions don't say
+        kinds = f"{phrases:,} phrases from music"
+    else:
+        kinds = ", ".join(plan["kinds"]) or "phrases of all kinds"
+    return f"{benchmark}{voices} and {plan['samples']:,} samples for training, {kinds}"
 
 
 def _write_scores(row: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from dx7data.errors import InputError, explain_os_errors
+from dx7data.files import sync_file, sync_folder
 from dx7data.output import drop_nan
 from models.model import Model
 from train.loop.checkpoint import Tensors, layer_names
@@ -78,9 +79,12 @@ def write(out: Path, found: Pretrained, weights: Tensors, record: dict[str, Any]
     try:
         for name, data in files.items():
             (partial / name).write_bytes(data)
+            sync_file(partial / name)
         partial.chmod(0o755)  # mkdtemp's is for its owner alone
         load(partial)
+        sync_folder(partial)
         os.rename(partial, out)
+        sync_folder(out.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,8 @@ def _use_processes(
 
 
 def _submit(pipe: connection.Connection, left: Iterator[list], tasks_of: dict[connection.Connection, deque[list]]) -> None:
-    """Give a worker one more task, if one is left."""
+    """Give a worker one more task, if one is left. If it has failed meanwhile, the next that it says is why."""
     if (task := next(left, None)) is not None:
-        pipe.send(task)
+        with suppress(ConnectionError):
+            pipe.send(task)
         tasks_of[pipe].append(task)
