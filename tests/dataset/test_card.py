@@ -206,6 +206,7 @@ WORDS = [
         "train has 12 patches of 1 family; all in one part |",
         "train has 12 patches of 1 near-duplicate group; all in one split |",
     ),
+    ("22 from music, none in two parts; chords |", "22 from music, none in two splits; chords |"),
     (
         "velocity is hidden in 1 of 20 samples; a model that knows all else can reach about -1.5 dB; a model can hear key, "
         "patch in all of 20 samples",
