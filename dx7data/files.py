@@ -171,6 +171,13 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def check_writable(folder: Path) -> None:
+    """Before long work. Raises InputError for a folder that can't be written to, or that can't be made."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(each))
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"can't write to {folder}: {os.strerror(errno.EACCES)}")
+
+
 def to_canonical_json(value: object) -> bytes:
     """The one way to write a value as JSON, to be hashed: sorted keys, no blanks, whole numbers of numpy as any others."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=operator.index).encode()

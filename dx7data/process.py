@@ -19,6 +19,7 @@ from dx7data.errors import Ending, make_printable
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has stopped: 128 + SIGINT
 
+_program = ""  # that run_main runs
 _MAIN_THREAD = _thread.get_ident()  # the thread that imports this module first
 
 
@@ -33,6 +34,8 @@ def exit_on_interrupt() -> None:
 
 def run_main(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run a program and exit with its status, see `run`. A Ctrl-C leaves no traceback at any moment."""
+    global _program
+    _program = name
     exit_on_interrupt()
     _open_closed_streams()
     sys.unraisablehook = _raise_again
@@ -137,6 +140,8 @@ def _interrupt(_: int, frame: FrameType | None) -> None:
     """
     while frame:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            with contextlib.suppress(OSError):
+                os.write(2, f"{_program}: stopped\n".encode())
             _exit()
         if frame.f_code.co_name in _CALLBACKS:
             _thread.start_new_thread(_interrupt_later, ())

@@ -90,6 +90,14 @@ def read(folders: list[Path]) -> list[Run]:
     return [reader.read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
+_FLOOR_OPTIONS = {
+    "split": "--split",
+    "sample_rate": "--sample-rate",
+    "seconds": "--seconds",
+    "evaluate_samples": "--samples",
+}
+
+
 def read_floors(path: Path, runs: list[Run]) -> dict:
     """A baselines.json. Raises InputError if it can't be read, or is not of the clips of a run."""
     found = baselines.read(path)
@@ -97,7 +105,10 @@ def read_floors(path: Path, runs: list[Run]) -> dict:
     for run in runs:
         for name, value in measured.items():
             if (own := run.facts.get(name, comparable.UNKNOWN)) != value:
-                raise InputError(f"{path} is of {name} {value}, {run.name} of {own}: measure it with the options of the run")
+                options = " ".join(f"{word} {run.facts.get(fact)}" for fact, word in _FLOOR_OPTIONS.items())
+                raise InputError(
+                    f"{path} is of {name} {value}, {run.name} of {own}: measure it on the run's data, {options}"
+                )
     return found
 
 

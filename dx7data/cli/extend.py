@@ -7,13 +7,13 @@ from dx7data.cli.inputs import announce_compilation, check_output, load_patches
 from dx7data.cli.plan import print_plan
 from dx7data.cli.rendering import add_machine_options, check_machines, print_rendered, render_shards, start_early
 from dx7data.cli.types import whole
-from dx7data.cli.verb import Verbs, add_verb
+from dx7data.cli.verb import Verbs, add_long_verb
 from dx7data.errors import InputError
 from dx7data.output import log
 
 
 def add_to(verbs: Verbs) -> None:
-    extend = add_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
+    extend = add_long_verb(verbs, "extend", run, "add samples to a data set, or patches to its plan")
     extend.add_argument("folder", type=types.folder, metavar="FOLDER")
     extend.add_argument(
         "--samples", type=whole(1, 10**9), metavar="N", help="number of samples in all, not fewer than there are"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError, explain_os_errors
+from dx7data.files import check_writable
 from dx7data.output import format_count, log, progress_bar
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
@@ -145,13 +146,14 @@ def check_rate(sample_rate: int) -> int:
 
 
 def check_output(folder: Folder) -> None:
-    """Before anything is planned. Raises InputError for a folder that is in use for something else, and for a URL that can't
-    be written to."""
+    """Before anything is planned. Raises InputError for a folder that is in use for something else, or can't be written."""
     from dx7data.dataset.folders import refuse_foreign
 
     if not isinstance(folder, LocalFolder):
         folder.check_writable()
-    elif os.path.lexists(folder.path):
+        return
+    check_writable(folder.path)
+    if os.path.lexists(folder.path):
         refuse_foreign(folder)
 
 

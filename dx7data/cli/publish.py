@@ -3,12 +3,12 @@
 from argparse import Namespace
 
 from dx7data.cli import types
-from dx7data.cli.verb import Verbs, add_verb
+from dx7data.cli.verb import Verbs, add_long_verb
 from dx7data.output import format_count, print_result, progress_bar
 
 
 def add_to(verbs: Verbs) -> None:
-    publish = add_verb(verbs, "publish", run, "bring a data set to the Hugging Face Hub, or what of it is not there")
+    publish = add_long_verb(verbs, "publish", run, "bring a data set to the Hugging Face Hub, or what of it is not there")
     publish.add_argument("folder", type=types.path)
     publish.add_argument("address", metavar="hf://datasets/OWNER/NAME", help="where to; @BRANCH may follow")
     publish.add_argument(

@@ -11,7 +11,7 @@ from dx7data.cli.inputs import announce_compilation, check_output
 from dx7data.cli.planning import add_plan_options, make_plan
 from dx7data.cli.rendering import add_machine_options, check_machines, print_rendered, render_shards, start_early
 from dx7data.cli.summary import announce, describe, summarize
-from dx7data.cli.verb import Verbs, add_verb
+from dx7data.cli.verb import Verbs, add_long_verb
 from dx7data.errors import InputError
 from dx7data.output import format_count, print_result
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_to(verbs: Verbs) -> None:
     _add_options(
-        add_verb(verbs, "render", run, "render a bank of patches into WebDataset shards of source and target clips")
+        add_long_verb(verbs, "render", run, "render a bank of patches into WebDataset shards of source and target clips")
     )
 
 

@@ -6,6 +6,7 @@ A ValueError becomes argparse's "invalid NAME value", an ArgumentTypeError the s
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,11 +30,16 @@ def _set_name(name: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
 def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """A whole number within limits."""
 
+    limits = f"must be {minimum} or more" if maximum is None else f"must be {minimum} to {maximum}"
+
     @_set_name("whole number")
     def parse(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is no whole number: it {limits}") from None
         if value < minimum or (maximum is not None and value > maximum):
-            raise ArgumentTypeError(f"must be {minimum} or more" if maximum is None else f"must be {minimum} to {maximum}")
+            raise ArgumentTypeError(limits)
         return value
 
     return parse
@@ -139,8 +145,8 @@ def size(text: str) -> int:
     units = {"kb": 1000, "mb": 1000**2, "gb": 1000**3, "": 1}
     value = text.lower().rstrip("kmgb")
     unit = text.lower()[len(value) :]
-    if unit not in units or not 1 <= float(value) * units[unit] < 1e15:
-        raise ArgumentTypeError("must be a number of bytes such as 64MB")
+    if unit not in units or not 1000 <= float(value) * units[unit] < 1e15:
+        raise ArgumentTypeError(f"{text} is no size from 1kB up: 64MB and 500kB are such")
     return int(float(value) * units[unit])
 
 
@@ -168,9 +174,10 @@ def gain(text: str) -> str:
     """`native`, `peak` or decibels."""
     if text in ("native", "peak"):
         return text
-    if not -120 <= float(text) <= 60:
-        raise ArgumentTypeError("must be native, peak, or -120 to 60 dB")
-    return repr(float(text))
+    with suppress(ValueError):
+        if -120 <= float(text) <= 60:
+            return repr(float(text))
+    raise ArgumentTypeError("must be native, peak, or -120 to 60, in dB")
 
 
 def explain_unknown(word: str, options: Iterable[str], program: str) -> str:

@@ -40,11 +40,18 @@ def add_verbs(parser: ArgumentParser) -> Verbs:
     return parser.add_subparsers(title="verbs", metavar="VERB")
 
 
+def add_long_verb(verbs: Verbs, name: str, run: Callable[[Namespace], int | None], text: str) -> ArgumentParser:
+    """As add_verb, for what goes on where it was stopped."""
+    parser = add_verb(verbs, name, run, text)
+    parser.set_defaults(stopped="stopped; what is complete is kept, and the same command continues from there")
+    return parser
+
+
 def add_verb(verbs: Verbs, name: str, run: Callable[[Namespace], int | None], text: str) -> ArgumentParser:
     """A parser for the options of a verb, which `run` is called with."""
     parser: ArgumentParser = verbs.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
     add_options(parser)
-    parser.set_defaults(run=run, stopped="stopped; what is complete is kept, and the same command continues from there")
+    parser.set_defaults(run=run, stopped="stopped")
     return parser

@@ -16,7 +16,7 @@ def add_to(verbs: Verbs) -> None:
     wav = add_verb(verbs, "wav", run, "render one note of a patch to a wav file")
     wav.add_argument("--patch", required=True, metavar="FILE:INDEX", help="as in bank.syx:11; voices count from 1")
     wav.add_argument("--note", type=whole(0, 127), default=60, help="MIDI note (default: 60, middle C)")
-    wav.add_argument("--velocity", type=whole(0, 127), default=100, help="default: 100")
+    wav.add_argument("--velocity", type=whole(1, 127), default=100, help="default: 100")
     wav.add_argument("--held", type=SECONDS, default=1.0, help="seconds until the key is released (default: 1)")
     wav.add_argument("--seconds", type=SECONDS, default=2.5, help="length (default: 2.5)")
     wav.add_argument("--sample-rate", type=int, default=48000, metavar="HZ", help=f"{RATES} (default: 48000)")

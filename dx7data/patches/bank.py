@@ -54,6 +54,14 @@ class Bank:
             found.setdefault(_fold(name), {})[key] = f"{origin['file']}:{origin['index']}"
         return found
 
+    @cached_property
+    def labels(self) -> dict[str, set[str]]:
+        """FILE:INDEX, as `patches ls` has it -> ids: several if files of the same name are in different folders."""
+        found: dict[str, set[str]] = {}
+        for key, origin in zip(self.ids, self.origins, strict=True):
+            found.setdefault(f"{origin['file']}:{origin['index']}", set()).add(key)
+        return found
+
 
 def _fold(name: str) -> str:
     return name.strip().lower()
@@ -156,6 +164,9 @@ def _choose(bank: Bank, reference: str, read: Callable[[str], list[sysex.Record]
         raise InputError(
             f"{len(named)} patches are called {make_printable(reference)}: {', '.join(named.values())}; choose by FILE:INDEX"
         )
+    labelled = bank.labels.get(reference, set())
+    if len(labelled) == 1 and not os.path.exists(reference.rpartition(":")[0]):
+        return next(iter(labelled))
     if os.path.exists(reference) or re.fullmatch(r".+:[0-9]+", reference):
         key = patch.patch_id(pick(reference, read))
         if key not in bank.known:

@@ -1,5 +1,7 @@
 """Voices without any header: so many times 128 bytes packed, or one of 155, with or without its operator switches."""
 
+import re
+
 import numpy as np
 
 from dx7data.output import format_count
@@ -8,6 +10,7 @@ from dx7data.patches.reading import NOISE, Reading, add_voices, count_illegal
 
 _SWITCHED_BYTES = STORED_BYTES + 1  # as in the DX7's edit buffer; the last byte says which operators are on
 _ALL_ON = 0x3F
+_MESSAGE = re.compile(rb"\xF0[\x00-\x7F]{6,}\xF7")  # system-exclusive; fewer data bytes are in most files by chance
 
 
 def read(reading: Reading, data: bytes, start: int, stop: int) -> None:
@@ -53,6 +56,6 @@ def _unknown(data: bytes, start: int, stop: int) -> str:
     if start == stop:
         return "empty"
     size = format_count(stop - start, "byte")
-    if data.find(bytes((0xF0,)), start, stop) >= 0:
+    if data[start] == 0xF0 or _MESSAGE.search(data, start, stop):
         return f"{size} of MIDI system-exclusive data, but no DX7 voice dump: is it for another instrument?"
     return f"{size} without a DX7 voice dump (nor are they bare voices: a multiple of 128, or 155 or 156)"

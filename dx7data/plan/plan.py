@@ -92,7 +92,13 @@ class Plan(Recipe):
         """What the stats file of a shard holds. Raises InputError if it was edited, or is of another plan or shard."""
         stats = schema.decode_signed(data, schema.Stats, where)
         expected = {"fingerprint": self.fingerprint, "split": shard.split, "shard": shard.number, "samples": shard.count}
-        if wrong := [name for name, value in expected.items() if stats[name] != value]:
+        wrong = [name for name, value in expected.items() if stats[name] != value]
+        if wrong == ["samples"] and stats["samples"] < shard.count:
+            raise InputError(
+                f"{where}: it has {stats['samples']:,} of {shard.count:,} samples; `dx7data extend` was stopped, and the "
+                "same command goes on"
+            )
+        if wrong:
             raise InputError(f"{where}, field {wrong[0]}: it is of another data set, or of another shard")
         return stats
 

@@ -175,8 +175,8 @@ def divide_phrases(phrases: int, spec: Spec) -> list[str]:
     asked = [split for split, part in zip(SPLITS, spec.split, strict=True) if part]
     if phrases < len(asked):
         raise InputError(
-            f"{format_count(phrases, 'phrase')} can't be divided among {', '.join(asked)}: no phrase is in two; "
-            "use --split 1,0,0"
+            f"{format_count(phrases, 'phrase')} can't be divided among {', '.join(asked)}, for each is in one of them "
+            "alone: give more music, or --split 1,0,0"
         )
     found = divide_evenly(phrases, spec.split)
     for i, part in enumerate(spec.split):

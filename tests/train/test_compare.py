@@ -221,9 +221,9 @@ def test_another_condition_is_named(runs, tmp_path, name, value, called):
 def test_other_data_and_fewer_tokens(runs, tmp_path):
     other = made(tmp_path, "other", config={"fingerprint": "f" * 64}, steps=20)
     said = verdict([*runs, other])
-    assert "These differ: tokens seen, data fingerprint." in said
+    assert "These differ: tokens seen, fingerprint of the clips." in said
     assert f"tokens seen{30 * 8 * run_folder.CLIP:,} s4, mamba2{20 * 8 * run_folder.CLIP:,} other" in said
-    assert "data fingerprint0123456789ab s4, mamba2ffffffffffff other" in said
+    assert "fingerprint of the clips0123456789ab s4, mamba2ffffffffffff other" in said
     text = page([*runs, other], tmp_path)
     assert "20 of 30" in text
     assert "peak GB" in text, "though this one has not ended"
@@ -237,7 +237,7 @@ def test_what_is_not_recorded_is_not_the_same(runs, tmp_path):
         del config["fingerprint"]
         (copy / "config.json").write_text(json.dumps(config))
         folders.append(copy)
-    assert "These differ: data fingerprint.data fingerprintnot recorded s4, mamba2" in verdict(folders)
+    assert "These differ: fingerprint of the clips.fingerprint of the clipsnot recorded s4, mamba2" in verdict(folders)
 
 
 def test_a_run_of_an_earlier_version(runs, tmp_path):

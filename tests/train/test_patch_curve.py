@@ -126,7 +126,7 @@ def test_what_did_not_become_a_number_is_left_out(runs):
 def test_they_are_comparable_on_unseen_patches_alone(runs):
     text = str(comparable.verdict(runs))
     assert "<b>Comparable on unseen patches alone.</b> All 6 runs" in text
-    assert "data fingerprint" in text
+    assert "fingerprint of the clips" in text
     pair = runs[0], runs[2]
     clips = [{row["sample"]: float(row["bits"]) for row in run.clips["unseen"]} for run in pair]
     found = paired.compare(*pair, "unseen")

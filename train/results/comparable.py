@@ -8,7 +8,7 @@ from train.results.reader import Run
 # What must be the same, or the bits of two runs are not those of one task: where it is recorded, and how it is called.
 CONDITIONS = {
     "tokens": "tokens seen",
-    "fingerprint": "data fingerprint",
+    "fingerprint": "fingerprint of the clips",
     "split": "split",
     "prefix": "prefix",
     "sample_rate": "sample rate (Hz)",
