@@ -59,6 +59,7 @@ def refused(capsys, *arguments):
         (["--split", "a,b,c"], "--split"),
         (["--shard-size", "0"], "--shard-size"),
         (["--shard-size", "inf"], "--shard-size"),
+        (["--shard-size", "64"], "64 is no size from 1kB up: 64MB"),  # of MB, which were left out
         (["--shard-size", "64 parsecs"], "--shard-size"),
         (["--gain", "loud"], "--gain"),
         (["--gain", "1000"], "--gain"),
@@ -142,7 +143,9 @@ def test_unreadable_and_not_writable(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir()
     locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert "locked" in refused(*RENDER, "--patches", "example", "--out", locked / "out")
+    for out in (locked, locked / "out"):
+        said = refused(*RENDER, "--patches", "example", "--out", out)
+        assert said == f"dx7data: can't write to {out}: Permission denied\n"  # and nothing of patches: none was read
 
 
 def test_out_is_a_file(tmp_path, capsys):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_extended_is_as_if_rendered_at_once(made, copy, tmp_path, steps):
     assert contents(copy) == contents(tmp_path / "once")
     untouched = {name for name, time in old.items() if (copy / name).stat().st_mtime_ns == time}
     assert untouched >= {f"{each.name}.tar" for each in Plan.load(made).shards() if each.name not in short}
+
+
+def test_a_stopped_extension_is_called_that(copy, capsys):
+    assert run("extend", copy, "--samples", 62) == 0  # so that the last shard of train is not full
+    folders.extend(LocalFolder(copy), replace(Plan.load(copy), counts={"train": 90, "val": 12, "test": 12}))
+    assert run("verify", copy) == 1
+    said = capsys.readouterr().out
+    assert "samples; `dx7data extend` was stopped, and the same command goes on" in said
+    assert "another data set" not in said
 
 
 def test_extend_lets_its_workers_begin_early(copy, monkeypatch):

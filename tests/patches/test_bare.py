@@ -48,6 +48,8 @@ def test_one_byte_spoils_one_voice():
         (patch.pack(stored(5, 10)).tobytes()[1:] + b"\0", "would hold values that no DX7 has"),
         (bytes(1280), "are all 0"),
         (b"text" * 100, "a multiple of 128, or 155 or 156"),
+        (b"\x89PNG\r\n\x1a\n\xf0\x43\x00\x80\xff\x00\xf0\xf7", "without a DX7 voice dump"),
+        (b"..\xf0\x41\x10\x16\x12\x7f\x01\x00\xf7", "no DX7 voice dump: is it for another instrument?"),
         (b"\xf0\x43\x00\x04\xf7", "no DX7 voice dump: is it for another instrument?"),
     ],
 )

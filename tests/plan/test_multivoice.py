@@ -264,6 +264,19 @@ def test_targets(tmp_path, wanted, names):
     assert found == (names or {example.names[2], "MOON PAD"})
 
 
+def test_targets_by_the_labels_of_a_list(tmp_path, capsys):
+    """As `patches ls` prints them, of a folder. Where two files have the name, it says nothing."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.syx").write_bytes(sysex.write_voice(bank.load("example").patches["ab".index(name)]))
+    command = ["--patches", tmp_path / "a", tmp_path / "b", "--samples", 4, "--seconds", 0.25]
+    assert cli.main(["render", *map(str, command), "--out", str(tmp_path / "out"), "--targets", "b.syx:1"]) == 0
+    assert {one["json"]["layers"][0]["name"] for one in samples(tmp_path / "out")} == {bank.load("example").names[1]}
+    (tmp_path / "b" / "b.syx").rename(tmp_path / "b" / "a.syx")
+    assert cli.main(["render", *map(str, command), "--out", str(tmp_path / "no"), "--targets", "a.syx:1"]) == 2
+    assert "a.syx: cannot be read: No such file or directory" in capsys.readouterr().err
+
+
 def test_one_target_with_any_source(tmp_path):
     options = ["--samples", 30, "--seconds", 0.25, "--targets", "ROUND BASS", "--source", "random"]
     assert render(tmp_path, *options) == 0

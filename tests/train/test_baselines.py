@@ -167,7 +167,9 @@ def test_baselines_of_other_clips(folder, tmp_path, capsys):
     for name, value in {"seconds": 0.1, "evaluate_samples": 9, "fingerprint": "f" * 64, "split": "val"}.items():
         (tmp_path / "other.json").write_text(json.dumps(found | {name: value}))
         argv = [folder / "run", "--out", tmp_path / "page.html", "--baselines", tmp_path / "other.json"]
-        assert f"other.json is of {name} {value}, run of" in refused(compare, argv, capsys)
+        said = refused(compare, argv, capsys)
+        assert f"other.json is of {name} {value}, run of" in said
+        assert f"--seconds {found['seconds']:g} --samples {found['evaluate_samples']}" in said
     assert not (tmp_path / "page.html").exists()
 
 
