@@ -171,7 +171,7 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def check_writable(folder: Path) -> None:
+def refuse_unwritable(folder: Path) -> None:
     """Before long work. Raises InputError for a folder that can't be written to, or that can't be made."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(each))
     if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):

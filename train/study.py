@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from dx7data import process
 from dx7data.errors import InputError
-from dx7data.files import check_writable, write_atomically
+from dx7data.files import refuse_unwritable, write_atomically
 from dx7data.output import log, print_result
 from models.registry import MODELS
 from train import arguments, baselines, benchmarks, compare, study_table
@@ -151,7 +151,7 @@ def check_out(out: Path) -> None:
     """Raises InputError where the results of a study would replace files of something else, or can't be written."""
     if os.path.lexists(out) and not out.is_dir():
         raise InputError(f"--out {out} is no folder: name another")
-    check_writable(out)
+    refuse_unwritable(out)
     check_contents(out)
     there = [name for name in _RESULTS if os.path.lexists(out / name)]
     if there and not any(path.is_file() for depth in ("*", "*/*") for path in out.glob(f"{depth}/config.json")):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dx7data.errors import InputError, explain_os_errors
-from dx7data.files import check_writable
+from dx7data.files import refuse_unwritable
 from dx7data.output import format_count, log, progress_bar
 from dx7data.phrases.source import PhraseSource
 from dx7data.phrases.sources import SOURCES
@@ -152,7 +152,7 @@ def check_output(folder: Folder) -> None:
     if not isinstance(folder, LocalFolder):
         folder.check_writable()
         return
-    check_writable(folder.path)
+    refuse_unwritable(folder.path)
     if os.path.lexists(folder.path):
         refuse_foreign(folder)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dx7data.errors import InputError
-from dx7data.files import check_writable, write_atomically
+from dx7data.files import refuse_unwritable, write_atomically
 from dx7data.output import format_count, log, progress_bar
 from train.config import RunSettings
 from train.data import live
@@ -52,7 +52,7 @@ def prepare(settings: RunSettings, run: Path, ranks: Ranks, mirror: Mirror | Non
     Raises InputError, a sentence, for what a person can mend: in all processes alike.
     """
     check_contents(run)
-    check_writable(run)
+    refuse_unwritable(run)
     boards.check_logger(settings.logger)
     data = open_training_clips(settings)
     check_data(run, data, settings.shards)
