@@ -115,6 +115,12 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {plural}"
 
 
+def format_length(seconds: float) -> str:
+    """Of audio: `2.5 hours`, `50.0 seconds`."""
+    size, unit = next(each for each in ((3600, "hours"), (60, "minutes"), (0, "seconds")) if seconds >= each[0])
+    return f"{seconds / (size or 1):,.1f} {unit}"
+
+
 def write_command(program: str, *words: object) -> str:
     """A command for the next step, to be pasted into this shell: of `dx7data`, or of a module such as `train.convert`."""
     if program == "dx7data" and Path(sys.argv[0]).name == program:  # its script, which may not be on the path

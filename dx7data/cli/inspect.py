@@ -5,7 +5,7 @@ from argparse import Namespace
 from dx7data.cli import types
 from dx7data.cli.types import whole
 from dx7data.cli.verb import Verbs, add_verb
-from dx7data.output import format_count, print_result
+from dx7data.output import format_count, format_length, print_result
 
 
 def add_to(verbs: Verbs) -> None:
@@ -36,7 +36,7 @@ def _describe(found: dict) -> list[str]:
     made, wanted = found["shards"]
     lines = [
         f"{found['folder']}: {format_count(sum(found['samples'].values()), 'pair')} of {found['seconds']:g} s "
-        f"at {found['sample_rate']} Hz, {found['hours']:.2f} hours, "
+        f"at {found['sample_rate']} Hz, {format_length(3600 * found['hours'])}, "
         f"{found['bytes'] / 1e6:,.1f} MB in {made} of {format_count(wanted, 'shard')}"
     ]
     for split, count in found["samples"].items():

@@ -13,7 +13,7 @@ from dx7data.cli.rendering import add_machine_options, check_machines, print_ren
 from dx7data.cli.summary import announce, describe, summarize
 from dx7data.cli.verb import Verbs, add_long_verb
 from dx7data.errors import InputError
-from dx7data.output import format_count, print_result
+from dx7data.output import format_count, format_length, print_result
 
 if TYPE_CHECKING:
     from dx7data.plan.plan import Plan
@@ -132,7 +132,7 @@ def _estimate(plan: Plan, shards: list, options: Namespace) -> dict:
 def _describe(found: dict) -> list[str]:
     return [
         *describe(found),
-        f"{found['hours']:.2f} hours of target audio, about {found['bytes'] / 1e6:,.0f} MB in "
+        f"{format_length(3600 * found['hours'])} of target audio, about {found['bytes'] / 1e6:,.1f} MB in "
         f"{format_count(found['shards'], 'shard')}, about {found['render_seconds']:,.0f} s with "
         f"{format_count(found['workers'], 'worker')} on the CPU. Nothing was written.",
     ]

@@ -14,7 +14,7 @@ from dx7data.dataset import contents, folders, shard
 from dx7data.errors import InputError, explain_os_errors, make_printable
 from dx7data.files import HTML, check_output, write_output
 from dx7data.markup import html, join
-from dx7data.output import format_count
+from dx7data.output import format_count, format_length
 from dx7data.page import choice, histograms, spectrogram
 from dx7data.page.article import Sample, write_articles
 from dx7data.page.head import fill_page
@@ -102,7 +102,7 @@ def _display(plan: Plan, summary: dict) -> str:
 def _facts(plan: Plan, summary: dict) -> Markup:
     made, wanted = summary["shards"]
     facts = {
-        "targets": _format_length(3600 * summary["hours"]),
+        "targets": format_length(3600 * summary["hours"]),
         "shards": f"{made:,}" + (f" of {wanted:,}" if made < wanted else "") + f", {summary['bytes'] / 1e6:,.1f} MB",
         "gain": summary["gain"] + ("" if summary["gain"] in ("native", "peak") else " dB"),
         "prefixes": ", ".join(summary["prefixes"]) or "none",
@@ -112,11 +112,6 @@ def _facts(plan: Plan, summary: dict) -> Markup:
         "fingerprint": summary["fingerprint"][:12],
     }
     return join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in facts.items())
-
-
-def _format_length(seconds: float) -> str:
-    size, unit = next(each for each in ((3600, "hours"), (60, "minutes"), (0, "seconds")) if seconds >= each[0])
-    return f"{seconds / (size or 1):,.1f} {unit}"
 
 
 def _hidden(report: dict | None) -> Markup:

@@ -283,7 +283,7 @@ def test_overwrite_keeps_the_plan_that_it_renders(tmp_path):
 def test_dry_run_writes_nothing(tmp_path, capsys):
     assert render(tmp_path / "out", *SMALL, "--dry-run") == 0
     assert not (tmp_path / "out").exists()
-    assert "0.01 hours" in capsys.readouterr().out
+    assert "30.0 seconds of target audio" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
