@@ -422,6 +422,18 @@ def test_bad_words(folder, capsys, name, argv, sentence):
     assert sentence in refused(capsys, folder, name, *argv)
 
 
+@pytest.mark.parametrize(("promised", "said"), [(8000, True), (0x7FFFF000, False), (0xFFFFFFFF, False)])
+def test_a_recording_that_is_cut_short(folder, tmp_path, capsys, promised, said):
+    """It is converted as far as it goes; what a pipe has written promises more than anybody has."""
+    soundfile.write(tmp_path / "cut.wav", sine(440, 8000)[:2000], 8000, "PCM_16")
+    data = bytearray((tmp_path / "cut.wav").read_bytes())
+    data[40:44] = promised.to_bytes(4, "little")
+    (tmp_path / "cut.wav").write_bytes(data)
+    assert run(folder, "plain", source=str(tmp_path / "cut.wav"), out=str(tmp_path / "out.wav")) == 0
+    words = "cut.wav is cut short: its header promises 8,000 bytes of audio, and it has 4,000"
+    assert (words in capsys.readouterr().err) == said
+
+
 def test_a_pipe_with_a_name(folder, capsys):
     """It would be read twice: for its length, and to be converted."""
     os.mkfifo(folder / "pipe")

@@ -1,5 +1,6 @@
 """A recording, from a file or a pipe, as a model hears it: mono int16 at the model's rate, a piece at a time."""
 
+import re
 import select
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,10 +12,13 @@ import soundfile
 import soxr
 
 from dx7data.errors import InputError
+from dx7data.output import log
 from models.mulaw import SILENT_PEAK
 
 PIPE = Path("-")  # in place of a file: stdin, stdout
 _RATES = (1000, 768_000)  # Hz of a recording; what says otherwise is damaged, and filters for it grow without limit
+_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)$", re.MULTILINE)  # in what libsndfile says of a wav
+_ENDLESS = 0x7FFF0000  # bytes: from here on a header is of a stream, whose length was not known
 _MIN_SECONDS = 0.01  # as in `dx7data render`
 
 
@@ -87,8 +91,12 @@ class Heard:
 
 
 def check_length(path: Path, sample_rate: int) -> int:
-    """L, found by reading the whole file. Raises InputError when there is too little to convert."""
+    """L, found by reading the whole file. Says so if a wav is cut short. Raises InputError for too little to convert."""
     heard = Heard(path, sample_rate)
     for _ in heard.watch(read_recording(path, sample_rate)):
         pass
+    with open_sound(path, None) as sound:
+        cut = _CUT.search(sound.extra_info)
+    if cut and int(cut[1]) < _ENDLESS:
+        log.warning(f"{path} is cut short: its header promises {int(cut[1]):,} bytes of audio, and it has {int(cut[2]):,}")
     return heard.length
