@@ -120,10 +120,9 @@ def test_the_phrases_are_played(run, tmp_path):
     run(["dx7data", "inspect", out, "--html", tmp_path / "page.html"])
     assert "csv of 2 notes, cut short · file notes.csv · phrase a" in (tmp_path / "page.html").read_text()
     assert "--shift is for --csv: add it" in run([*render, "--shift", 1, "--out", tmp_path / "x"], status=2)
-    assert "notes.csv can't be read as notes: 'velocity'" in _refuse(
-        run, render, notes, "phrase,start,duration,note\na,0,1,2"
-    )
-    assert "notes 0-127" in _refuse(run, render, notes, "phrase,start,duration,note,velocity\na,0,1,128,2")
+    assert "notes.csv has no column 'velocity'" in _refuse(run, render, notes, "phrase,start,duration,note\na,0,1,2")
+    refused = _refuse(run, render, notes, "phrase,start,duration,note,velocity\na,0,1,128,2")
+    assert "notes.csv has a note with start 0 ms, length 1000 ms, key 128 and velocity 2: " in refused
 
 
 def _refuse(run, render, notes, text):

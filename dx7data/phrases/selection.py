@@ -118,8 +118,10 @@ def _find_refusal(phrase: Phrase, length: int, filters: Filters) -> str | None:
 def _cut(passage: Passage, clip: int) -> Phrase:
     for note in passage.notes:
         if note.start < 0 or note.held < 1 or not 0 <= note.note <= 127 or not 1 <= note.velocity <= 127:
+            where = passage.about.get("file", passage.kind)
             raise InputError(
-                f"a phrase of {passage.about} has {note}: times must be ms from 0 on, notes 0-127, velocities 1-127"
+                f"{where} has a note with start {note.start} ms, length {note.held} ms, key {note.note} and velocity "
+                f"{note.velocity}: a start is 0 ms or more, a length 1 ms or more, a key 0 to 127, a velocity 1 to 127"
             )
     return Phrase(
         notes=tuple(note for note in passage.notes if note.start < clip),
