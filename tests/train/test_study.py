@@ -176,7 +176,7 @@ time.sleep(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_runs_of_a_study_that_is_stopped_end(tmp_path, monkeypatch, capsys, number):
     monkeypatch.setattr(study_jobs.Job, "command", lambda job: [sys.executable, "-c", RUN, str(tmp_path)])
-    monkeypatch.setattr(study_jobs, "open_training_clips", lambda settings: None)  # such a run needs no data
+    monkeypatch.setattr(study_jobs, "check_data", lambda jobs, waiting: None)  # such a run needs no data
 
     def stop():
         until = time.monotonic() + 30
