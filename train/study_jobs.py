@@ -21,6 +21,7 @@ from dx7data.output import log, progress_bar
 from train import arguments
 from train.config import INDIFFERENT, RunSettings
 from train.evaluation import verdict
+from train.loop.checks import has_other_data
 from train.loop.loader import open_training_clips
 from train.results import reader
 
@@ -114,19 +115,19 @@ def run_jobs(jobs: Sequence[Job], what: str, at_once: int) -> dict[str, str]:
 
 
 def check_data(jobs: Sequence[Job], waiting: Sequence[Job]) -> None:
+    """Raises InputError as `run_jobs` says."""
     try:
         data = open_training_clips(waiting[0].settings)
     except InputError:
         if len(waiting) == len(jobs):
             raise
         return
-    for job in jobs:
-        stored = reader.read_config(job.run)["fingerprint"] if (job.run / "config.json").exists() else data.fingerprint
-        if stored != data.fingerprint:
-            raise InputError(
-                f"{job.run} was made with other data (fingerprint {stored[:12]}) than there is now "
-                f"({data.fingerprint[:12]}): name another --out"
-            )
+    for run in (job.run for job in jobs if has_other_data(job.run, data)):
+        stored = reader.read_config(run).get("fingerprint", "not recorded")
+        raise InputError(
+            f"{run} was made with other data (fingerprint {stored[:12]}) than there is now ({data.fingerprint[:12]}): "
+            "name another --out"
+        )
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from dx7data.storage import Folder, Where, open_folder
 from dx7data.storage.local import get_final_name
 
 _SHARD_FILES = re.compile(r"(train|val|test)-\d{6,}\.(tar|parquet|stats\.json)")
-_PLAN_FILES = {"dataset.json", "patches.parquet", "phrases.arrow", "phrases.parquet", "README.md"}
-_OTHER_FILES = {*_PLAN_FILES, "index.json", "render.log"}
+PLAN_FILES = ("dataset.json", "patches.parquet", "phrases.arrow", "phrases.parquet")
+_OTHER_FILES = {*PLAN_FILES, "README.md", "index.json", "render.log"}
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _clear(folder: Folder, plan: Plan) -> None:
     This very plan stays, which may have been read from there and be nowhere else.
     """
     try:
-        kept = _PLAN_FILES if not find_differences(Plan.load(folder), plan) else set()
+        kept = {*PLAN_FILES, "README.md"} if not find_differences(Plan.load(folder), plan) else set()
     except InputError:
         kept = set()
     own = [name for name in folder.list_sizes() or {} if is_own(name) and name not in kept]

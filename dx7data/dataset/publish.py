@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([\w./-]+))?/?", re.ASCII)
 _TOGETHER = 4  # shards that are sent at the same time
 _COMMIT_BYTES, _COMMIT_FILES = 4 << 30, 200  # of a commit: large enough for the Hub, which limits commits an hour
-_PLAN = ("dataset.json", "patches.parquet", "phrases.arrow", "phrases.parquet")
 _KINDS = ("tar", "parquet", "stats.json")
 
 
@@ -144,7 +143,7 @@ def _send_plan(api: HfApi, repository: Repository, there: dict[str, RepoFile], f
     words = folders.read_card(LocalFolder(folder))
     if words and "README.md" in there and card.format_card(plan, words) == card.format_card(plan):
         words = card.format_card(plan, _read_remote(api, repository, "README.md"))
-    additions = [_add(name, folder / name) for name in _PLAN if _is_part(folder / name)]
+    additions = [_add(name, folder / name) for name in folders.PLAN_FILES if _is_part(folder / name)]
     _commit(api, repository, [*additions, _add("README.md", words)] if words else additions)
 
 

@@ -13,9 +13,16 @@ from train.loop.loader import count_prefix, count_steps
 from train.results import reader
 
 
+def has_other_data(run: Path, data: Clips | UrlClips) -> bool:
+    """Whether a run is there, and began with other data."""
+    if not data.resumable or not (run / "config.json").exists():
+        return False
+    return reader.read_config(run).get("fingerprint") != data.fingerprint
+
+
 def check_data(run: Path, data: Clips | UrlClips, shards: str) -> None:
     """Raises InputError if a run began with other data."""
-    if data.resumable and (run / "config.json").exists() and reader.read_config(run).get("fingerprint") != data.fingerprint:
+    if has_other_data(run, data):
         raise InputError(f"{run} began with other data than {shards}: go on with its own, or start another run")
 
 
